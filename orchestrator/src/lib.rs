@@ -1,1 +1,3 @@
-//! Skeleton.
+//! The saga orchestrator: carries out what `saga-core` decides.
+
+pub mod store;

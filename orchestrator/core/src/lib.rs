@@ -1,1 +1,5 @@
-//! Skeleton.
+//! The decisions of the saga orchestrator: synchronous, without clock, store or runtime.
+
+pub mod ids;
+
+pub use ids::{Partition, SagaId, Timestamp};
