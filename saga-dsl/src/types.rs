@@ -1,0 +1,1 @@
+//! The type language of inputs, outputs and payloads.
