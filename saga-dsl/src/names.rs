@@ -44,11 +44,7 @@ pub fn check_id(text: &str) -> Result<(), NameError> {
         return Err(NameError::Hyphen);
     }
     let letters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if letters && text.starts_with(|c: char| c.is_ascii_lowercase()) {
-        Ok(())
-    } else {
-        Err(NameError::Form)
-    }
+    if letters && text.starts_with(|c: char| c.is_ascii_lowercase()) { Ok(()) } else { Err(NameError::Form) }
 }
 
 impl FromStr for ActionName {
