@@ -228,10 +228,10 @@ mod tests {
         (fault.line, fault.column) = (0, 0);
         insta::assert_snapshot!(fault.render("", false), @r"
         error[S0103]: not a version
-          |
-          = in trip.saga.yaml
-          = help: write a number
-          = note: versions count from 1
+         |
+         = in trip.saga.yaml
+         = help: write a number
+         = note: versions count from 1
         ");
         assert_eq!(fault.to_string(), "trip.saga.yaml: error[S0103]: not a version");
     }
