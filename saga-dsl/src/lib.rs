@@ -2,5 +2,6 @@
 
 pub mod definition;
 pub mod expr;
+pub mod near_miss;
 pub mod plan;
 pub mod types;
