@@ -60,7 +60,7 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         Event::StepSkipped(e) => with(state, e.step, |s| s.action = ActionState::Skipped),
         Event::StepWaiting(e) => with(state, e.step, |s| {
             s.action = ActionState::Waiting { reason: e.reason, since: at };
-            s.escalate_at = Some(e.escalate_at);
+            s.escalate_at = e.escalate_at.or(s.escalate_at);
         }),
         Event::StepDispatched(e) => with(state, e.step, |s| {
             s.action = ActionState::Sent { due: Some(e.due), accepted: false };
@@ -112,7 +112,7 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
 
         Event::UndoWaiting(e) => with(state, e.step, |s| {
             s.undo = UndoState::Waiting { reason: e.reason, since: at, until: e.until };
-            s.escalate_at = Some(e.escalate_at);
+            s.escalate_at = e.escalate_at.or(s.escalate_at);
         }),
         Event::UndoDispatched(e) => with(state, e.step, |s| {
             s.undo = UndoState::Sent { due: Some(e.due) };

@@ -142,8 +142,9 @@ pub struct StepWaiting {
     pub step: StepIx,
     /// Why.
     pub reason: Wait,
-    /// When an incident is raised if the step is not settled by then.
-    pub escalate_at: Timestamp,
+    /// When an incident is raised if the step is not settled by then; with the first event of the step only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_at: Option<Timestamp>,
 }
 
 /// See [`Event::StepDispatched`].
@@ -161,7 +162,7 @@ pub struct StepDispatched {
     /// Lifetime of the key; with the first attempt only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
-    /// When an incident is raised if the step is not settled by then; with the first attempt only.
+    /// When an incident is raised if the step is not settled by then; with the first event of the step only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalate_at: Option<Timestamp>,
 }
@@ -273,8 +274,9 @@ pub struct UndoWaiting {
     /// When the wait ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// When an incident is raised if the undo is not settled by then.
-    pub escalate_at: Timestamp,
+    /// When an incident is raised if the undo is not settled by then; with the first event of the undo only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_at: Option<Timestamp>,
 }
 
 /// See [`Event::UndoDispatched`].
@@ -291,7 +293,7 @@ pub struct UndoDispatched {
     pub known_done: bool,
     /// Limit of this attempt.
     pub due: Timestamp,
-    /// When an incident is raised if the undo is not settled by then; with the first attempt only.
+    /// When an incident is raised if the undo is not settled by then; with the first event of the undo only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalate_at: Option<Timestamp>,
 }
