@@ -31,8 +31,9 @@ pub fn outstanding_at(plan: &Plan, state: &SagaState, step: StepIx) -> Option<Co
 /// Everything outstanding: undo first, then in the order of the steps.
 #[must_use]
 pub fn outstanding(plan: &Plan, state: &SagaState) -> Vec<Command> {
-    let mut commands: Vec<Command> =
-        (0..state.steps.len()).filter_map(|i| outstanding_at(plan, state, StepIx(u16::try_from(i).ok()?))).collect();
+    let mut commands: Vec<Command> = (0..state.steps.len())
+        .filter_map(|i| outstanding_at(plan, state, StepIx(u16::try_from(i).ok()?)))
+        .collect();
     commands.sort_by_key(|command| command.op != Op::Compensation);
     commands
 }

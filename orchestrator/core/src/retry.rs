@@ -118,8 +118,13 @@ mod tests {
     #[test]
     fn attempts_end_by_number_time_code_and_lifetime() {
         let error = ErrorBody::new("busy", "");
-        let base =
-            Ended { attempts: 1, first_sent: Timestamp(0), now: Timestamp(1_000), error: &error, not_after: None };
+        let base = Ended {
+            attempts: 1,
+            first_sent: Timestamp(0),
+            now: Timestamp(1_000),
+            error: &error,
+            not_after: None,
+        };
         assert_eq!(next_attempt(&policy(), &base, 0), Some(Timestamp(201_000)));
         assert_eq!(next_attempt(&policy(), &Ended { attempts: 5, ..base }, 0), None);
         let gone = ErrorBody::new("gone", "");

@@ -64,8 +64,9 @@ impl Scope for SagaScope<'_> {
             Root::Input => self.state.birth.as_ref().map(|birth| Cow::Borrowed(birth.input.tree())),
             Root::StepOutput(id) => output(self.step(id)?).map(Cow::Borrowed),
             Root::StepStatus(id) => self.step(id).map(|step| Cow::Owned(Value::from(status_word(step)))),
-            Root::StepError(id) => error(self.step(id)?)
-                .map(|e| Cow::Owned(json!({"code": e.code, "message": e.message}))),
+            Root::StepError(id) => {
+                error(self.step(id)?).map(|e| Cow::Owned(json!({"code": e.code, "message": e.message})))
+            }
             Root::Saga(field) => self.saga(field).map(Cow::Owned),
             Root::Own(field) => self.own(field),
             Root::Local(_) => None,

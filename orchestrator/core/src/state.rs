@@ -190,7 +190,9 @@ impl StepState {
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self.action {
-            ActionState::Pending | ActionState::Skipped | ActionState::Refused(_) | ActionState::Sealed => false,
+            ActionState::Pending | ActionState::Skipped | ActionState::Refused(_) | ActionState::Sealed => {
+                false
+            }
             ActionState::Waiting { .. }
             | ActionState::Sent { .. }
             | ActionState::BackingOff { .. }
@@ -368,7 +370,8 @@ impl SagaState {
     #[must_use]
     pub fn pivot_done<'p>(&self, plan: &'p Plan) -> Option<&'p str> {
         plan.steps.iter().zip(&self.steps).find_map(|(step, state)| {
-            (step.kind == Kind::Pivot && matches!(state.action, ActionState::Succeeded(_))).then_some(&*step.id)
+            (step.kind == Kind::Pivot && matches!(state.action, ActionState::Succeeded(_)))
+                .then_some(&*step.id)
         })
     }
 
@@ -377,7 +380,9 @@ impl SagaState {
     pub fn suspend_limits(&mut self) {
         for step in &mut self.steps {
             match &mut step.action {
-                ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => *due = None,
+                ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => {
+                    *due = None
+                }
                 ActionState::Pending
                 | ActionState::Skipped
                 | ActionState::Waiting { .. }

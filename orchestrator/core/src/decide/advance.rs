@@ -51,7 +51,9 @@ fn run(draft: &mut Draft<'_>) {
             | ActionState::Sealed => {}
         }
     }
-    if draft.state.status == Status::Running && draft.state.steps.iter().all(|s| is_forward_settled(&s.action)) {
+    if draft.state.status == Status::Running
+        && draft.state.steps.iter().all(|s| is_forward_settled(&s.action))
+    {
         complete(draft);
     }
 }

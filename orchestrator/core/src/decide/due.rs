@@ -88,7 +88,9 @@ fn escalate(draft: &mut Draft<'_>, ix: StepIx) {
     let (kind, error) = if compensating {
         let last = match &step.undo {
             UndoState::BackingOff { error, .. } | UndoState::Stuck { error } => Some(error),
-            UndoState::None | UndoState::Waiting { .. } | UndoState::Sent { .. } | UndoState::Done { .. } => None,
+            UndoState::None | UndoState::Waiting { .. } | UndoState::Sent { .. } | UndoState::Done { .. } => {
+                None
+            }
         };
         (IncidentKind::UndoSlow, last.map(|e| (**e).clone()))
     } else {

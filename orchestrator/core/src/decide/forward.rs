@@ -11,7 +11,8 @@ use crate::{
     effect::Effect,
     error::ErrorBody,
     event::{
-        AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred, StepSucceeded, StepWaiting,
+        AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred, StepSucceeded,
+        StepWaiting,
     },
     gate::Wait,
     ids::Timestamp,

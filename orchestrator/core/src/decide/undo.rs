@@ -28,7 +28,8 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
     let Some(compensation) = &planned.compensation else { return };
     let step = draft.step(ix);
     let known_done = matches!(step.action, ActionState::Succeeded(_));
-    let may_arrive = step.not_after.filter(|limit| planned.at_least_once && !known_done && *limit > draft.now);
+    let may_arrive =
+        step.not_after.filter(|limit| planned.at_least_once && !known_done && *limit > draft.now);
     if may_arrive.is_some() {
         wait(draft, ix, Wait::ActionMayArrive, may_arrive);
         return;
@@ -70,7 +71,8 @@ fn payload(draft: &Draft<'_>, ix: StepIx) -> Result<Payload, ErrorBody> {
         action_key: String,
     }
     let planned = draft.planned(ix);
-    let wrong = |what: String| ErrorBody::new("expression", format!("compensation of `{}`: {what}", planned.id));
+    let wrong =
+        |what: String| ErrorBody::new("expression", format!("compensation of `{}`: {what}", planned.id));
     if let Some(template) = planned.compensation.as_ref().and_then(|c| c.input.as_ref()) {
         let scope = SagaScope { plan: draft.plan, state: &draft.state, own: Some(ix) };
         return template
@@ -93,7 +95,8 @@ fn payload(draft: &Draft<'_>, ix: StepIx) -> Result<Payload, ErrorBody> {
     };
     let body =
         Default { input: step.input.as_ref(), output, action_key: step_key(draft.plan, &draft.state, ix) };
-    let text: Box<RawValue> = serde_json::value::to_raw_value(&body).map_err(|error| wrong(error.to_string()))?;
+    let text: Box<RawValue> =
+        serde_json::value::to_raw_value(&body).map_err(|error| wrong(error.to_string()))?;
     Payload::from_bytes(text.get().as_bytes()).map_err(|error| wrong(error.to_string()))
 }
 
