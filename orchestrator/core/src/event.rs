@@ -343,6 +343,8 @@ pub enum IncidentKind {
     PivotUnknown,
     /// A participant contradicts what it said before.
     Contradiction,
+    /// The orchestrator itself has trouble with this saga.
+    Internal,
 }
 
 /// See [`Event::LateReply`].

@@ -20,6 +20,8 @@ pub enum Input {
     Wake,
     /// Somebody wants the saga undone.
     Cancel(Cancel),
+    /// The shell has trouble with this saga: deciding panicked, or the store refuses its rows.
+    Trouble(ErrorBody),
 }
 
 /// The facts of a start.

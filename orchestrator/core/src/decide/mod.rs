@@ -58,13 +58,15 @@ pub fn decide(
         Input::Due => due::due(&mut draft),
         Input::Wake => {}
         Input::Cancel(cancel) => cancel::cancel(&mut draft, cancel)?,
+        Input::Trouble(error) => {
+            if !draft.state.status.is_end() {
+                draft.raise(None, IncidentKind::Internal, error.clone());
+            }
+            return Ok(draft.finish());
+        }
     }
     advance::advance(&mut draft);
-    let Draft { mut state, events, effects, .. } = draft;
-    if !events.is_empty() {
-        state.seq += 1;
-    }
-    Ok(Decision { events, effects, state })
+    Ok(draft.finish())
 }
 
 /// A decision in the making: the state moves along as events are recorded.
@@ -78,6 +80,14 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
+    fn finish(self) -> Decision {
+        let Draft { mut state, events, effects, .. } = self;
+        if !events.is_empty() {
+            state.seq += 1;
+        }
+        Decision { events, effects, state }
+    }
+
     fn record(&mut self, event: Event) {
         apply_in_place(&mut self.state, &event, self.now);
         self.events.push(event);
