@@ -21,6 +21,8 @@ mod links;
 mod recovery;
 mod release;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod worker;
 
