@@ -17,7 +17,8 @@ use crate::{
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A handler without its types: context and the action's stored output in, JSON out.
-pub(crate) type Erased<S> = Arc<dyn Fn(Ctx<S>, Option<Bytes>) -> BoxFuture<Result<Outcome<Bytes>>> + Send + Sync>;
+pub(crate) type Erased<S> =
+    Arc<dyn Fn(Ctx<S>, Option<Bytes>) -> BoxFuture<Result<Outcome<Bytes>>> + Send + Sync>;
 
 /// What a compensation gets: everything that is known of the action it undoes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,8 +181,8 @@ where
 
 /// JSON of an output, checked against [`OUTPUT_BYTES_MAX`].
 pub(crate) fn encode<O: Serialize>(output: &O) -> std::result::Result<Bytes, Failure> {
-    let json = serde_json::to_vec(output)
-        .map_err(|error| Failure::new("output_not_json", error.to_string()))?;
+    let json =
+        serde_json::to_vec(output).map_err(|error| Failure::new("output_not_json", error.to_string()))?;
     if json.len() > OUTPUT_BYTES_MAX {
         let message = format!("the output has {} bytes, {OUTPUT_BYTES_MAX} are allowed", json.len());
         return Err(Failure::new("output_too_large", message));
@@ -210,4 +211,3 @@ fn schema<T: JsonSchema>(mut settings: SchemaSettings) -> String {
     settings.inline_subschemas = true;
     settings.into_generator().into_root_schema_for::<T>().as_value().to_string()
 }
-

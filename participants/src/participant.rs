@@ -69,11 +69,7 @@ impl<S: Store> Participant<S> {
 
     /// Serves the compensation `name` with a handler that is typed by the action it undoes.
     #[must_use]
-    pub fn compensation<M>(
-        self,
-        name: impl Into<String>,
-        handler: impl CompensationHandler<S, M>,
-    ) -> Self {
+    pub fn compensation<M>(self, name: impl Into<String>, handler: impl CompensationHandler<S, M>) -> Self {
         self.register_compensation(name.into(), handler.register())
     }
 

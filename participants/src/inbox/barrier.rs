@@ -167,9 +167,7 @@ fn on_compensation(row: Option<RowState>, known: Known) -> Decision {
         }
         (None | Some(RowState::Refused), Known::Unknown) => Decision::Tombstone(Say::NothingToDo),
         (Some(RowState::Tombstone), Known::Unknown) => Decision::Answer(Say::NothingToDo),
-        (Some(RowState::Acting | RowState::Running | RowState::Undoing), _) => {
-            Decision::Answer(Say::Running)
-        }
+        (Some(RowState::Acting | RowState::Running | RowState::Undoing), _) => Decision::Answer(Say::Running),
         (Some(RowState::Done), _) => Decision::Undo,
         (Some(RowState::Compensated), _) => Decision::Answer(Say::Compensated),
     }
@@ -296,9 +294,6 @@ mod tests {
     fn an_expired_action_without_a_row_writes_nothing_but_a_stored_answer_is_repeated() {
         let late = Facts { expired: true, ..FRESH };
         assert_eq!(decide(Op::Action, None, late), Decision::Answer(Say::Expired));
-        assert_eq!(
-            decide(Op::Action, Some(RowState::Done), late),
-            Decision::Answer(Say::StoredSuccess)
-        );
+        assert_eq!(decide(Op::Action, Some(RowState::Done), late), Decision::Answer(Say::StoredSuccess));
     }
 }

@@ -147,11 +147,7 @@ impl Ask {
             None => true,
         };
         let limited = self.op == Op::Action && self.not_after_us != 0;
-        Facts {
-            same_fingerprint,
-            expired: limited && unix_micros() > self.not_after_us,
-            known: self.known,
-        }
+        Facts { same_fingerprint, expired: limited && unix_micros() > self.not_after_us, known: self.known }
     }
 }
 

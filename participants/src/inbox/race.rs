@@ -51,18 +51,19 @@ fn keys(count: usize) -> Vec<StepKey> {
         .collect()
 }
 
-/// Sends `total` random operations from `tasks` tasks. `acted` counts the effects of a key as committed.
-async fn storm<S, F, Fut>(core: Core<S>, keys: &[StepKey], tasks: usize, total: usize, acted: F)
+/// Sends `total` random operations from `tasks` tasks, spread over `cores`. `acted` counts the effects of a key as committed.
+async fn storm<S, F, Fut>(cores: Vec<Core<S>>, keys: &[StepKey], tasks: usize, total: usize, acted: F)
 where
     S: Store,
     F: Fn(StepKey) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = u32> + Send,
 {
-    let core = Arc::new(core);
+    let cores: Vec<_> = cores.into_iter().map(Arc::new).collect();
     let sent = Arc::new(AtomicUsize::new(0));
     let mut storm = tokio::task::JoinSet::new();
     for task in 0..tasks {
-        let (core, sent, acted, keys) = (core.clone(), sent.clone(), acted.clone(), keys.to_vec());
+        let core = cores[task % cores.len()].clone();
+        let (sent, acted, keys) = (sent.clone(), acted.clone(), keys.to_vec());
         storm.spawn(async move {
             let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (task as u64 + 1));
             let mut over: HashMap<StepKey, u32> = HashMap::new();
@@ -149,7 +150,7 @@ async fn memory_never_acts_twice() {
         .inbox(MemoryInbox::new())
         .build()
         .expect("whole");
-    storm(core, &keys(KEYS), 64, 60_000, move |key| {
+    storm(vec![core], &keys(KEYS), 64, 60_000, move |key| {
         let acted = counting[&key].acted.load(Ordering::SeqCst);
         async move { acted }
     })
@@ -191,15 +192,16 @@ async fn sqlite_never_acts_twice() {
         }
         Ok(())
     }
-    let core = Participant::new("race")
-        .action("act", act)
-        .compensation("undo", undo)
-        .inbox(inbox)
-        .build()
-        .expect("whole");
+    let instance = |inbox| {
+        let participant = Participant::new("race").action("act", act).compensation("undo", undo);
+        participant.inbox(inbox).build().expect("whole")
+    };
+    // A second instance on the same file, as another process would have it.
+    let second = SqliteInbox::open(&path).await.expect("opens again");
+    let cores = vec![instance(inbox), instance(second)];
     let reader = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.expect("reads");
     let counts = reader.clone();
-    storm(core, &keys(KEYS), 24, 4_000, move |key| count(counts.clone(), key, "act")).await;
+    storm(cores, &keys(KEYS), 24, 4_000, move |key| count(counts.clone(), key, "act")).await;
     let mut acted_at_all = 0;
     for key in keys(KEYS) {
         let acted = count(reader.clone(), key.clone(), "act").await;

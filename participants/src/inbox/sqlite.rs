@@ -314,9 +314,7 @@ impl Inbox for SqliteInbox {
         };
         let stored = match end {
             End::Done(output) => Stored { output: Some(output), ..Stored::new("done", row.fingerprint) },
-            End::Refused(fault) => {
-                Stored { fault: Some(fault), ..Stored::new("refused", row.fingerprint) }
-            }
+            End::Refused(fault) => Stored { fault: Some(fault), ..Stored::new("refused", row.fingerprint) },
             End::RolledBack => {
                 delete(connection, key).await?;
                 lent.commit().await?;

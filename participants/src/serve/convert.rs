@@ -158,10 +158,8 @@ mod tests {
     #[test]
     fn a_failure_carries_its_delay_and_echoes_the_key() {
         let key = StepKey { saga_id: Uuid::from_u128(7), step: "pay".into(), round: 2 };
-        let failure = Failure {
-            retry_after: Some(Duration::from_micros(10)),
-            ..Failure::new("busy", "come back")
-        };
+        let failure =
+            Failure { retry_after: Some(Duration::from_micros(10)), ..Failure::new("busy", "come back") };
         let reply = reply(&key, Op::Action, 3, Answer::Failed(failure));
         assert_eq!((&*reply.step, reply.round, reply.attempt), ("pay", 2, 3));
         assert_eq!(reply.saga_id.as_ref(), key.saga_id.as_bytes());

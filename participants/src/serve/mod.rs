@@ -196,7 +196,13 @@ async fn keep_connected<S: Store>(
             return Ok(Some(authority));
         }
         let delay = delays.next().unwrap_or(RECONNECT_DELAY_MAX);
-        tracing::warn!(participant = shared.core.name, authority, why, ?delay, "not connected, will dial again");
+        tracing::warn!(
+            participant = shared.core.name,
+            authority,
+            why,
+            ?delay,
+            "not connected, will dial again"
+        );
         tokio::select! {
             () = shared.stop.cancelled() => return Ok(None),
             () = sleep(delay) => {}
@@ -226,9 +232,8 @@ fn reconnect_delays() -> ExponentialBackoff {
 
 /// `host:port` of an endpoint; without a scheme it is taken for gRPC.
 fn authority(endpoint: &str) -> Result<String, Error> {
-    let error = |reason: &str| {
-        Err(Error::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() })
-    };
+    let error =
+        |reason: &str| Err(Error::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() });
     let authority = match endpoint.split_once("://") {
         Some(("grpc", authority)) => authority.trim_end_matches('/'),
         Some((scheme, _)) => {
