@@ -7,7 +7,10 @@ use std::{
 };
 
 use sqlx::SqliteConnection;
-use tokio::sync::MappedMutexGuard;
+use tokio::{
+    sync::{MappedMutexGuard, MutexGuard},
+    time::timeout,
+};
 
 use crate::{
     command::{Ask, StepKey},
@@ -15,6 +18,9 @@ use crate::{
     reply::Answer,
     serve::Sink,
 };
+
+/// How long [`Ctx::tx`] waits for its own guard.
+const TX_WAIT: Duration = Duration::from_secs(5);
 
 /// The command's context. `S` names what the inbox is kept in: [`Sqlite`] lends its transaction,
 /// [`Memory`] has none.
@@ -72,10 +78,11 @@ impl Ctx<Sqlite> {
     /// it back: the inbox does. The guard is exclusive; drop it before asking again.
     ///
     /// # Errors
-    /// When the handler has returned already: a task that it left behind cannot write any more.
-    pub async fn tx(&self) -> Result<Tx<'_>, TxOver> {
-        let slot = self.unit.0.lock().await;
-        tokio::sync::MutexGuard::try_map(slot, Option::as_mut).map(Tx).map_err(|_| TxOver)
+    /// When the handler has returned already (a task that it left behind cannot write any more), or when
+    /// the guard is held for longer than five seconds, most likely by the very caller.
+    pub async fn tx(&self) -> Result<Tx<'_>, TxError> {
+        let slot = timeout(TX_WAIT, self.unit.0.lock()).await.map_err(|_| TxError::Held)?;
+        MutexGuard::try_map(slot, Option::as_mut).map(Tx).map_err(|_| TxError::Over)
     }
 }
 
@@ -96,7 +103,13 @@ impl DerefMut for Tx<'_> {
     }
 }
 
-/// The handler has returned, its transaction with it.
+/// Why a handler does not get its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the handler has returned, its transaction is over")]
-pub struct TxOver;
+pub enum TxError {
+    /// The handler has returned, its transaction with it.
+    #[error("the handler has returned, its transaction is over")]
+    Over,
+    /// Waiting on would hold the only writer for ever.
+    #[error("the transaction is in use; was its guard kept while it was asked for again?")]
+    Held,
+}

@@ -55,6 +55,7 @@ impl<S: Store> Core<S> {
             (_, Ok(Outcome::Accepted)) => (End::Accepted, Answer::Accepted),
             (op, Err(HandlerError(stop))) => stopped(op, stop),
         };
+        log_failure(ask, &answer);
         let commits = end != End::RolledBack;
         match self.inbox.settle(ask, unit, end).await {
             Ok(attempt) => {
@@ -97,6 +98,14 @@ fn stopped(op: Op, stop: Stop) -> (End, Answer) {
         (Stop::NeedsOperator(fault), _) => {
             (End::RolledBack, Answer::Failed(Failure { fault, retry_after: None }))
         }
+    }
+}
+
+/// The orchestrator hears of it anyway; this line is for those who run the service.
+fn log_failure(ask: &Ask, answer: &Answer) {
+    if let Answer::Failed(Failure { fault, .. }) | Answer::NeedsOperator(fault) = answer {
+        tracing::warn!(key = %ask.key, op = ?ask.op, action = ask.action, attempt = ask.attempt,
+            %fault, "handler failed, rolled back");
     }
 }
 

@@ -58,7 +58,7 @@ pub mod serve;
 pub mod testing;
 
 pub use command::{Known, Op, StepKey};
-pub use context::{Ctx, Tx, TxOver};
+pub use context::{Ctx, Tx, TxError};
 pub use handler::{ActionHandler, ActionOutput, CompensationHandler, Undo};
 pub use inbox::{Memory, MemoryInbox, Sqlite, SqliteInbox, Store};
 pub use participant::{CompleteError, Handle, Participant};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use saga_participant::{
     Answer, CompleteError, Ctx, Known, Memory, MemoryInbox, NeedsOperator, Op, Outcome, Participant, Reject,
-    Result, Retry, Sqlite, SqliteInbox, Store, Undo, inbox::Inbox, testing::Harness,
+    Result, Retry, Sqlite, SqliteInbox, Store, TxError, Undo, inbox::Inbox, testing::Harness,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -322,6 +322,36 @@ async fn a_handler_that_is_dropped_halfway_leaves_nothing() {
     let call = seats.call("hang", ()).into_future();
     tokio::time::timeout(Duration::from_millis(50), call).await.expect_err("it hangs");
     assert_eq!(seats.query().await, Answer::Absent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_asked_for_twice_at_once_fails_instead_of_hanging() {
+    async fn clumsy(ctx: Ctx<Sqlite>, (): ()) -> Result<()> {
+        let _held = ctx.tx().await?;
+        let _again = ctx.tx().await?;
+        Ok(())
+    }
+    let (_directory, inbox) = sqlite().await;
+    let seats = Participant::new("seats").action("clumsy", clumsy).inbox(inbox).test();
+    let Answer::Failed(failure) = seats.call("clumsy", ()).await else { panic!("it cannot succeed") };
+    assert_eq!(failure.fault.message, TxError::Held.to_string());
+}
+
+#[tokio::test]
+async fn a_task_left_behind_cannot_write_any_more() {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let leak = move |ctx: Ctx<Sqlite>, (): ()| {
+        let sender = sender.clone();
+        async move {
+            drop(sender.send(ctx));
+            Ok(())
+        }
+    };
+    let (_directory, inbox) = sqlite().await;
+    let seats = Participant::new("seats").action("leak", leak).inbox(inbox).test();
+    assert_eq!(seats.call("leak", ()).await, Answer::Succeeded("null".into()));
+    let ctx = receiver.recv().await.unwrap();
+    assert_eq!(ctx.tx().await.err(), Some(TxError::Over));
 }
 
 #[tokio::test]

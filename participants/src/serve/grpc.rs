@@ -78,7 +78,7 @@ pub(super) fn endpoint(authority: &str) -> Result<Endpoint, tonic::transport::Er
 /// Dials, registers and serves one stream until it ends.
 pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint) -> Ended {
     let hello = convert::hello(&shared.core, &shared.instance);
-    let handshake = timeout(HANDSHAKE_LIMIT, shake_hands(endpoint, hello));
+    let handshake = timeout(HANDSHAKE_LIMIT, shake_hands(endpoint, hello, &shared.links));
     let (sink, inbound, welcome) = tokio::select! {
         () = shared.stop.cancelled() => return Ended::Drained,
         result = handshake => match result {
@@ -103,12 +103,12 @@ pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint) -> En
 
 type Open = (Sink, Streaming<v1::ToParticipant>, v1::Welcome);
 
-async fn shake_hands(endpoint: &Endpoint, hello: v1::Hello) -> Result<Open, Ended> {
+async fn shake_hands(endpoint: &Endpoint, hello: v1::Hello, links: &Links) -> Result<Open, Ended> {
     let channel = endpoint.connect().await.map_err(|error| Ended::lost(chain(&error)))?;
     let mut client = ParticipantServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let (sink, outbound) = outbound(hello);
+    let (sink, outbound) = outbound(hello, links);
     let mut inbound = client.connect(outbound).await.map_err(before_welcome)?.into_inner();
     match inbound.message().await.map_err(before_welcome)? {
         Some(v1::ToParticipant { message: Some(Message::Welcome(welcome)) }) => Ok((sink, inbound, welcome)),

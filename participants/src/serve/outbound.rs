@@ -14,7 +14,7 @@ use std::{
 };
 
 use saga_proto::v1;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::SendError, unbounded_channel};
 use tokio_stream::Stream;
 
 use super::convert;
@@ -38,10 +38,11 @@ enum Out {
     End,
 }
 
-/// Where the replies of one stream go. Unbounded, because the commands in flight bound it. Saying
-/// something on a stream that is gone does nothing: the orchestrator asks again, the inbox answers.
+/// Where the replies of one stream go. Unbounded, because the commands in flight bound it. Once the
+/// stream is gone they go over the others: after a takeover the new owner waits for the same answers.
+/// Where there is no other, they are dropped: the orchestrator asks again, the inbox answers.
 #[derive(Debug, Clone)]
-pub(crate) struct Sink(Option<UnboundedSender<Out>>);
+pub(crate) struct Sink(Option<(UnboundedSender<Out>, Links)>);
 
 impl Sink {
     /// For callers without a stream.
@@ -73,8 +74,15 @@ impl Sink {
     }
 
     fn say(&self, out: Out) {
-        if let Some(sender) = &self.0 {
-            let _ = sender.send(out);
+        let Some((sender, links)) = &self.0 else { return };
+        match sender.send(out) {
+            Ok(()) | Err(SendError(Out::Draining | Out::End)) => {}
+            Err(SendError(Out::Reply(reply))) => links.broadcast(&reply),
+            Err(SendError(Out::Replies(replies))) => {
+                for reply in &replies {
+                    links.broadcast(reply);
+                }
+            }
         }
     }
 }
@@ -97,11 +105,11 @@ enum Item {
 }
 
 /// A stream that begins with `hello`, and the sink that feeds it.
-pub(super) fn outbound(hello: v1::Hello) -> (Sink, Outbound) {
+pub(super) fn outbound(hello: v1::Hello, links: &Links) -> (Sink, Outbound) {
     let (sender, said) = unbounded_channel();
     let outbound =
         Outbound { hello: Some(hello), said, taken: Vec::new(), queue: VecDeque::new(), ended: false };
-    (Sink(Some(sender)), outbound)
+    (Sink(Some((sender, links.clone()))), outbound)
 }
 
 impl Stream for Outbound {
@@ -178,7 +186,7 @@ pub(crate) struct Links {
 struct Link {
     id: u64,
     orchestrator: String,
-    sink: Sink,
+    sender: UnboundedSender<Out>,
 }
 
 /// Keeps a stream among the [`Links`]; dropping it takes the stream out.
@@ -189,22 +197,29 @@ pub(super) struct LinkGuard {
 }
 
 impl Links {
-    /// Sends an action's answer over every open stream. One of them reaches its saga, the others know
-    /// no such command and drop it; that is simpler and safer than remembering who asked.
+    /// Sends an action's answer over every open stream.
     pub(crate) fn tell(&self, key: &StepKey, attempt: u32, answer: Answer) {
+        self.broadcast(&convert::reply(key, Op::Action, attempt, answer));
+    }
+
+    /// One of the streams reaches the reply's saga, the others know no such command and drop it; that
+    /// is simpler and safer than remembering who asked.
+    fn broadcast(&self, reply: &v1::Reply) {
         for link in &*self.lock() {
-            link.sink.reply(convert::reply(key, Op::Action, attempt, answer.clone()));
+            // A stream that ends right now is no better than one that has ended.
+            let _ = link.sender.send(Out::Reply(reply.clone()));
         }
     }
 
-    /// Adds a stream to the orchestrator of that name; `None` when there is one already.
+    /// Adds the stream that `sink` feeds; `None` when there is one to that orchestrator already.
     pub(super) fn add(&self, orchestrator: &str, sink: &Sink) -> Option<LinkGuard> {
         let mut open = self.lock();
         if !orchestrator.is_empty() && open.iter().any(|link| link.orchestrator == orchestrator) {
             return None;
         }
+        let (sender, _) = sink.0.as_ref()?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        open.push(Link { id, orchestrator: orchestrator.to_owned(), sink: sink.clone() });
+        open.push(Link { id, orchestrator: orchestrator.to_owned(), sender: sender.clone() });
         Some(LinkGuard { links: self.clone(), id })
     }
 
@@ -241,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_ready_travels_together_up_to_the_cap() {
-        let (sink, mut outbound) = outbound(v1::Hello::default());
+        let (sink, mut outbound) = outbound(v1::Hello::default(), &Links::default());
         for _ in 0..500 {
             sink.reply(with_output(10));
         }
@@ -252,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_outputs_close_a_batch_early() {
-        let (sink, mut outbound) = outbound(v1::Hello::default());
+        let (sink, mut outbound) = outbound(v1::Hello::default(), &Links::default());
         for _ in 0..4 {
             sink.reply(with_output(BATCH_BYTES / 2));
         }
@@ -262,11 +277,25 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_said_after_the_end_is_dropped() {
-        let (sink, mut outbound) = outbound(v1::Hello::default());
+        let (sink, mut outbound) = outbound(v1::Hello::default(), &Links::default());
         sink.reply(with_output(1));
         sink.end();
         sink.reply(with_output(1));
         assert_eq!(batch_sizes(&mut outbound).await, [1]);
         assert!(outbound.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn replies_for_a_stream_that_is_gone_go_over_the_others() {
+        let links = Links::default();
+        let (lost, gone) = outbound(v1::Hello::default(), &links);
+        drop(gone);
+        let (open, mut outbound) = outbound(v1::Hello::default(), &links);
+        let _link = links.add("b", &open).expect("the first of its name");
+        lost.replies(vec![with_output(1), with_output(1)]);
+        lost.draining();
+        open.end();
+        assert_eq!(batch_sizes(&mut outbound).await, [2]);
+        assert!(links.add("b", &open).is_none(), "one stream to each orchestrator");
     }
 }

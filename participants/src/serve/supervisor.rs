@@ -52,7 +52,7 @@ pub(crate) async fn serve<S: Store>(
     });
     // Dropped at the end of this function, whichever way it ends.
     let _stop = shared.stop.clone().drop_guard();
-    let sweeper = tokio::spawn(sweep(shared.clone()));
+    tokio::spawn(sweep(shared.clone()));
 
     let mut known = HashSet::from([authority.clone()]);
     let mut streams = JoinSet::new();
@@ -83,7 +83,6 @@ pub(crate) async fn serve<S: Store>(
             },
         }
     };
-    sweeper.abort();
     if result.is_ok() {
         // Handlers may run although no stream is up; let them commit.
         shared.workers.running.close();
@@ -152,7 +151,10 @@ async fn sweep<S: Store>(shared: Arc<Shared<S>>) {
             Ok(rows) => tracing::info!(rows, "inbox rows past their retention are gone"),
             Err(error) => tracing::warn!(%error, "inbox sweep failed, will try again"),
         }
-        sleep(SWEEP_INTERVAL).await;
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = sleep(SWEEP_INTERVAL) => {}
+        }
     }
 }
 
