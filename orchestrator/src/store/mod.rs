@@ -1,0 +1,162 @@
+//! The store: what must survive. One narrow trait, so that engines can differ in everything else.
+//!
+//! Lanes write whole batches through [`Store::commit`] and nothing else; reads show committed state only.
+
+pub mod record;
+pub mod sqlite;
+
+use futures_util::future::BoxFuture;
+use saga_core::{Partition, SagaId, Timestamp};
+
+use record::{
+    Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
+    StartConflict,
+};
+
+/// A durable store of sagas.
+///
+/// Every method may be called from any task; writes are applied in the order of the calls.
+pub trait Store: Send + Sync + 'static {
+    /// Claims the partitions for this process: raises each epoch and sets a new token, durably.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store cannot be written.
+    fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>>;
+
+    /// Writes the batch in one durable transaction, or not at all.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; only [`CommitError::Unknown`] leaves it open whether the batch was written.
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>>;
+
+    /// The open sagas of the claimed partitions, in order of their ids, after `after`, at most `limit`.
+    fn open_sagas(&self, after: Option<SagaId>, limit: usize) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>>;
+
+    /// The saga's row, if it exists.
+    fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>>;
+
+    /// The journal of a saga after `after_seq`, in order, at most `limit` rows.
+    fn journal(
+        &self,
+        id: SagaId,
+        after_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>>;
+
+    /// The whole journals of several sagas in one read, in the order of `ids`.
+    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>>;
+
+    /// Ids that end in the given letters (case does not matter), open sagas first, then the finished ones, each
+    /// newest first; at most `limit`. The search may stop after the newest 100,000 finished sagas. Letters that no
+    /// id has find nothing.
+    fn find_by_suffix(&self, suffix: String, limit: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>>;
+
+    /// The saga that was started with this key, over all versions of the definition.
+    fn find_by_key(&self, name: String, key: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>>;
+
+    /// A page of sagas, newest first, older than `before`.
+    fn list(
+        &self,
+        filter: ListFilter,
+        before: Option<SagaId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page, Error>>;
+
+    /// Number of sagas in each status: every status, zero too, in the order of [`RowStatus`].
+    fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>>;
+
+    /// Number of open sagas per definition name and version.
+    fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>>;
+
+    /// Registers definitions, all or none. A row whose name and version exist with the same hash is left alone.
+    /// Returns for each whether it is new.
+    ///
+    /// # Errors
+    /// [`Error::DefinitionConflict`] when a name and version exist with another hash.
+    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>>;
+
+    /// All definitions, by name, then version.
+    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>>;
+
+    /// Writes what is known of a participant.
+    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// All participants ever seen, by name.
+    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>>;
+
+    /// Waits until everything written is on disk and closes; later calls fail with [`Error::Closed`].
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// A definition's name and version with a number of sagas.
+pub type DefinitionCount = (String, u32, u64);
+
+/// What a process owns after [`Store::claim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// One fence per partition, in order of their numbers.
+    pub fences: Vec<Fence>,
+    /// Number of the last commit.
+    pub last_commit_no: u64,
+    /// The latest moment in the journal; time never goes back behind it.
+    pub last_commit_at: Timestamp,
+}
+
+/// Why a read or a small write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be reached or written: retry.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// Another process has the store open: stop.
+    #[error("another process holds {path}")]
+    Held {
+        /// The file.
+        path: String,
+    },
+    /// What was read makes no sense: call a person.
+    #[error("the store holds damaged data: {0}")]
+    Corrupt(String),
+    /// The store was written by a newer release: stop.
+    #[error("the store has schema {found}, this release knows up to {known}")]
+    TooNew {
+        /// Schema number found.
+        found: i64,
+        /// Highest number known.
+        known: i64,
+    },
+    /// Mend the request: the version needs another number.
+    #[error("{name}@{version} is registered with other content")]
+    DefinitionConflict {
+        /// Name.
+        name: String,
+        /// Version.
+        version: u32,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a batch was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing was written: these partitions belong to somebody else now.
+    #[error("{} partitions are owned by another process", .0.len())]
+    Fenced(Vec<Partition>),
+    /// Nothing was written: these starts were asked for before. All of the batch's conflicts are listed, by index.
+    /// Starts count in the order of the batch, so that one may conflict with an earlier one of the same batch; one
+    /// that is refused itself stands in nobody's way. A key that is taken goes before an id that is taken.
+    #[error("{} starts were asked for before", .0.len())]
+    StartsExist(Vec<StartConflict>),
+    /// Nothing was written: the store refuses the content of some row; a retry would fail again. Also for a journal
+    /// with a gap or a repeat, a change of an unknown saga, and a row whose partition the batch does not fence.
+    #[error("the store refuses a row: {0}")]
+    Data(String),
+    /// Nothing was written, but the same batch may succeed later (disk full, busy).
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The batch may or may not have been written.
+    #[error("it is unknown whether the commit was written: {0}")]
+    Unknown(String),
+}

@@ -1,0 +1,191 @@
+//! What the store keeps, as plain rows. Bodies are opaque bytes here; the lane knows their meaning.
+
+use std::collections::BTreeMap;
+
+use saga_core::{Partition, SagaId, Timestamp};
+
+/// Everything one transaction writes: all of it or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Number of this commit, growing by one per lane; stored with each journal row.
+    pub commit_no: u64,
+    /// The partitions that the batch touches, each with the ownership it was decided under.
+    pub fence: Vec<Fence>,
+    /// One row per decision; `(saga_id, seq)` is unique and `seq` counts from 1 without gaps.
+    pub journal: Vec<JournalRow>,
+    /// Sagas that begin in this batch.
+    pub starts: Vec<StartRow>,
+    /// Sagas whose listed face changed, at most one row a saga, and none that stands in `starts`.
+    pub changes: Vec<ChangeRow>,
+}
+
+/// Proof of ownership of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The partition.
+    pub partition: Partition,
+    /// Epoch under which it was claimed.
+    pub epoch: u64,
+    /// Random token of the claim, which guards against an epoch that went backwards.
+    pub token: u128,
+}
+
+/// One decision: its events, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalRow {
+    /// The saga.
+    pub saga_id: SagaId,
+    /// Position in the saga's history, from 1.
+    pub seq: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The encoded decision.
+    pub body: Vec<u8>,
+}
+
+/// A saga as it stands in lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SagaRow {
+    /// The saga.
+    pub id: SagaId,
+    /// Name of the definition.
+    pub name: String,
+    /// Version of the definition, pinned at the start.
+    pub version: u32,
+    /// Content hash of the definition, pinned at the start.
+    pub hash: [u8; 32],
+    /// Idempotency key of the start, if it had one.
+    pub key: Option<String>,
+    /// Labels for filtering.
+    pub labels: BTreeMap<String, String>,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// What changes over its life.
+    pub face: Face,
+}
+
+/// The part of a [`SagaRow`] that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Face {
+    /// Where the saga stands.
+    pub status: RowStatus,
+    /// True while an operator is needed.
+    pub incident: bool,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The status column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowStatus {
+    /// Going forward.
+    Running,
+    /// Going back.
+    Compensating,
+    /// Ended: every selected step took effect.
+    Completed,
+    /// Ended: as if it had never happened.
+    Compensated,
+    /// Ended by an operator's word, effects left as they were.
+    Abandoned,
+}
+
+impl RowStatus {
+    /// True while the saga has not ended.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Running | Self::Compensating => true,
+            Self::Completed | Self::Compensated | Self::Abandoned => false,
+        }
+    }
+}
+
+/// A saga that begins in a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartRow {
+    /// Its row. `row.key`, where there is one, is claimed in the same transaction, for all versions of `row.name`.
+    pub row: SagaRow,
+    /// Hash of the canonical input, compared when the key comes again.
+    pub input_hash: [u8; 32],
+}
+
+/// A change of a saga's listed face.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeRow {
+    /// The saga.
+    pub id: SagaId,
+    /// Its new face.
+    pub face: Face,
+}
+
+/// A start that was asked for before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartConflict {
+    /// Position in [`Batch::starts`].
+    pub index: usize,
+    /// The saga that has the key, or the id, already.
+    pub existing: SagaId,
+    /// Hash of that saga's canonical input.
+    pub input_hash: [u8; 32],
+    /// Name and version of that saga's definition.
+    pub definition: (String, u32),
+    /// Where that saga stands.
+    pub status: RowStatus,
+}
+
+/// A registered definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefinitionRow {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: u32,
+    /// Hash of `canonical`.
+    pub hash: [u8; 32],
+    /// The definition as canonical JSON.
+    pub canonical: String,
+    /// When it was registered.
+    pub deployed_at: Timestamp,
+}
+
+/// A participant that has registered at least once. Instances are not stored; they are connected or they are not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParticipantRow {
+    /// Name.
+    pub name: String,
+    /// Random id of its inbox.
+    pub inbox_id: String,
+    /// `transactional`, `journaled` or `none`.
+    pub inbox_kind: String,
+    /// Its actions with schemas, as JSON.
+    pub actions: String,
+    /// When an instance last registered.
+    pub last_seen: Timestamp,
+}
+
+/// Which sagas a list shows; empty fields do not filter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Any of these.
+    pub statuses: Vec<RowStatus>,
+    /// Sagas of this definition.
+    pub name: Option<String>,
+    /// Sagas that carry all of these labels.
+    pub labels: BTreeMap<String, String>,
+    /// Only sagas with an incident.
+    pub incident_only: bool,
+    /// Started at or after.
+    pub started_after: Option<Timestamp>,
+    /// Started before.
+    pub started_before: Option<Timestamp>,
+}
+
+/// One page of a list, newest saga first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// At most as many rows as were asked for.
+    pub rows: Vec<SagaRow>,
+    /// Pass it as `before` for the next page; `None` on the last one.
+    pub next: Option<SagaId>,
+}
