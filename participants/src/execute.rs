@@ -10,7 +10,7 @@ use crate::{
     context::Ctx,
     handler::{BoxFuture, Registered},
     inbox::{self, End, Entry, Inbox, Store},
-    reply::{Answer, Failure, HandlerError, Outcome, Stop},
+    reply::{Answer, Failure, HandlerError, Outcome, Stop, with_causes},
     serve::Sink,
 };
 
@@ -115,11 +115,7 @@ fn answer_inbox_error(ask: &Ask, error: inbox::Error) -> Option<Answered> {
 }
 
 fn inbox_failure(ask: &Ask, error: inbox::Error) -> Answer {
-    let HandlerError(stop) = HandlerError::from(error);
-    let message = match stop {
-        Stop::Failed(failure) => failure.fault.message,
-        Stop::Refused(fault) | Stop::NeedsOperator(fault) => fault.message,
-    };
+    let message = with_causes(&error);
     tracing::error!(key = %ask.key, op = ?ask.op, error = message, "inbox failed, the command will come again");
     Answer::Failed(Failure::new("inbox_unavailable", message))
 }

@@ -72,19 +72,23 @@ pub(crate) enum Stop {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Many errors repeat their cause in their own text.
-            if !message.contains(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            cause = error.source();
-        }
-        Self(Stop::Failed(Failure::new("handler_error", message)))
+        Self(Stop::Failed(Failure::new("handler_error", with_causes(&error))))
     }
+}
+
+/// An error's text and its causes', each told once: many errors repeat their cause in their own text.
+pub(crate) fn with_causes(error: &dyn StdError) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        cause = error.source();
+    }
+    message
 }
 
 /// A business no. The step is refused: without effect, remembered, never retried; the saga compensates.

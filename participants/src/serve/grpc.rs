@@ -15,7 +15,7 @@ use super::{
     dispatch::{Dispatcher, Workers},
     outbound::{Links, Sink, outbound},
 };
-use crate::{execute::Core, inbox::Store};
+use crate::{execute::Core, inbox::Store, reply::with_causes};
 
 /// From dialing to the orchestrator's welcome.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -104,7 +104,7 @@ pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint) -> En
 type Open = (Sink, Streaming<v1::ToParticipant>, v1::Welcome);
 
 async fn shake_hands(endpoint: &Endpoint, hello: v1::Hello, links: &Links) -> Result<Open, Ended> {
-    let channel = endpoint.connect().await.map_err(|error| Ended::lost(chain(&error)))?;
+    let channel = endpoint.connect().await.map_err(|error| Ended::lost(with_causes(&error)))?;
     let mut client = ParticipantServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -171,14 +171,4 @@ async fn take<S: Store>(dispatcher: &mut Dispatcher<S>, message: v1::ToParticipa
 fn words(status: &Status) -> String {
     let code = status.code();
     if status.message().is_empty() { code.to_string() } else { format!("{}: {code}", status.message()) }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
