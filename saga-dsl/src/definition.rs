@@ -198,8 +198,9 @@ pub struct Sequence {
 }
 
 /// A step: one verb, and what undoes it.
+///
+/// serde cannot deny unknown fields beside a flattened one; [`Definition::from_canonical_json`] catches them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Step {
     /// Id, unique in the file.
     pub step: String,

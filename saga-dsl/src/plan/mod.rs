@@ -4,11 +4,18 @@
 //! is its [`StepIx`], which is what the journal speaks of. The same canonical definition always gives
 //! the same plan.
 
+mod flatten;
+mod pinned;
+pub mod resolve;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    canonical::CanonicalError,
     definition::{Backoff, Definition, Jitter, Kind},
     expr::{Expr, Template, ValueTemplate},
 };
@@ -144,7 +151,63 @@ pub struct PlanError {
     pub message: String,
 }
 
+impl From<CanonicalError> for PlanError {
+    fn from(error: CanonicalError) -> Self {
+        Self { place: "definition".to_owned(), message: error.to_string() }
+    }
+}
+
 impl Plan {
+    /// Makes a definition ready. The checks are not run here: what runs already must go on loading, also when
+    /// a later release finds fault with it.
+    ///
+    /// # Errors
+    /// An expression that does not parse, an id that stands twice, more steps than a plan can count.
+    pub fn from_definition(definition: Definition) -> Result<Self, PlanError> {
+        let types = pinned::PinnedTypes::of(&definition);
+        let steps = flatten::flatten(&definition)?;
+        let mut by_id = BTreeMap::new();
+        for (at, step) in (0_u16..).zip(&steps) {
+            if by_id.insert(step.id.clone(), StepIx(at)).is_some() {
+                let message = "this id stands twice".to_owned();
+                return Err(PlanError { place: format!("steps.{}", step.id), message });
+            }
+        }
+        let idempotency_key = match &definition.idempotency_key {
+            Some(text) => Some(
+                Template::parse(text)
+                    .map_err(|fault| flatten::error("idempotency_key", &fault))?
+                    .with_types(&types),
+            ),
+            None => None,
+        };
+        let output = match &definition.output {
+            Some(value) => Some(
+                ValueTemplate::from_value(value)
+                    .map_err(|fault| flatten::error("output", &fault))?
+                    .with_types(&types),
+            ),
+            None => None,
+        };
+        Ok(Self {
+            hash: definition.content_hash(),
+            steps,
+            by_id,
+            deadline_ms: definition.deadline.map(|deadline| deadline.ms),
+            idempotency_key,
+            output,
+            definition,
+        })
+    }
+
+    /// Makes a stored definition ready: exactly what [`Definition::canonical_json`] wrote.
+    ///
+    /// # Errors
+    /// As [`Plan::from_definition`]; a text that is not a canonical form.
+    pub fn from_canonical(json: &str) -> Result<Self, PlanError> {
+        Self::from_definition(Definition::from_canonical_json(json)?)
+    }
+
     /// The step with this id.
     #[must_use]
     pub fn step_ix(&self, id: &str) -> Option<StepIx> {

@@ -1,0 +1,234 @@
+//! The faults of a definition: where they stand, what they are, and how to put them right.
+
+use std::{fmt, ops::Range};
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use crate::codes::Code;
+
+/// Longest piece of a source line that is shown, in bytes.
+const SHOWN_BYTES_MAX: usize = 160;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The definition cannot be used.
+    Error,
+    /// It can be used, and the author should look.
+    Warning,
+    /// For information.
+    Note,
+}
+
+impl Severity {
+    /// The word that screens show.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One fault, warning or note about a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Stable code.
+    pub code: Code,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// The file as its reader calls it.
+    pub path: String,
+    /// Bytes of the source; `None` where the definition did not come from a text.
+    pub span: Option<Range<usize>>,
+    /// Line, from 1; 0 without a span.
+    pub line: usize,
+    /// Column in characters, from 1; 0 without a span.
+    pub column: usize,
+    /// What stands beside the underlined source.
+    pub label: String,
+    /// How to put it right.
+    pub help: Option<String>,
+    /// Further facts.
+    pub notes: Vec<String>,
+}
+
+impl Diagnostic {
+    /// The look that people know from rustc: title, source line with the fault underlined, help, notes.
+    /// `source` is the text that was checked. Never panics, whatever the span.
+    #[must_use]
+    pub fn render(&self, source: &str, colour: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+            Severity::Note => Level::NOTE,
+        };
+        let excerpt = self.span.as_ref().map(|span| Excerpt::of(source, span));
+        let mut group = level.primary_title(self.message.as_str()).id(self.code.as_str()).elements(
+            excerpt.as_ref().filter(|excerpt| excerpt.whole_line).map(|excerpt| {
+                let mark = AnnotationKind::Primary.span(excerpt.span.clone());
+                let mark = if self.label.is_empty() { mark } else { mark.label(self.label.as_str()) };
+                Snippet::source(excerpt.text)
+                    .path(self.path.as_str())
+                    .line_start(self.line.max(1))
+                    .annotation(mark)
+            }),
+        );
+        if excerpt.is_none_or(|excerpt| !excerpt.whole_line) {
+            let place = if self.line == 0 { self.path.clone() } else { self.place() };
+            group = group.element(Level::NOTE.no_name().message(format!("in {place}")));
+        }
+        for help in &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        for note in &self.notes {
+            group = group.element(Level::NOTE.message(note.as_str()));
+        }
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        renderer.term_width(SHOWN_BYTES_MAX).render(&[group])
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}:{}", self.path, self.line, self.column)
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.line == 0 { self.path.clone() } else { self.place() };
+        write!(f, "{place}: {}[{}]: {}", self.severity.word(), self.code.as_str(), self.message)
+    }
+}
+
+/// Sorts by position in the file, then by code: the order in which people read.
+pub fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by(|a, b| {
+        let key = |d: &Diagnostic| (d.span.as_ref().map(|s| s.start), d.severity, d.code);
+        key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
+    });
+}
+
+/// Line and column (both from 1, the column in characters) of a byte offset. Offsets outside of the text or
+/// inside of a character count as the nearest place before.
+#[must_use]
+pub fn line_and_column(source: &str, offset: usize) -> (usize, usize) {
+    let offset = floor(source, offset);
+    let before = &source[..offset];
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+    let column = before[start..].trim_start_matches('\u{feff}').chars().count() + 1;
+    (line, column)
+}
+
+/// The line of the source in which a span begins, and the span's part of it.
+struct Excerpt<'a> {
+    text: &'a str,
+    span: Range<usize>,
+    /// False where the line is too long to be of use to anybody.
+    whole_line: bool,
+}
+
+impl<'a> Excerpt<'a> {
+    fn of(source: &'a str, span: &Range<usize>) -> Self {
+        let from = floor(source, span.start);
+        let to = floor(source, span.end).max(from);
+        let start = source[..from].rfind('\n').map_or(0, |at| at + 1);
+        let end = source[from..].find('\n').map_or(source.len(), |at| from + at);
+        let text = source[start..end].trim_end_matches('\r');
+        let bom = text.len() - text.trim_start_matches('\u{feff}').len();
+        let text = &text[bom..];
+        let start = start + bom;
+        let from = from.saturating_sub(start).min(text.len());
+        let to = to.saturating_sub(start).clamp(from, text.len());
+        Self { text, span: from..to, whole_line: text.len() <= 4 * SHOWN_BYTES_MAX }
+    }
+}
+
+fn floor(source: &str, offset: usize) -> usize {
+    let mut offset = offset.min(source.len());
+    while !source.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn diagnostic(source: &str, span: Range<usize>) -> Diagnostic {
+        let (line, column) = line_and_column(source, span.start);
+        Diagnostic {
+            severity: Severity::Error,
+            code: Code::S0103,
+            message: "not a version".into(),
+            path: "trip.saga.yaml".into(),
+            span: Some(span),
+            line,
+            column,
+            label: "here".into(),
+            help: Some("write a number".into()),
+            notes: vec!["versions count from 1".into()],
+        }
+    }
+
+    #[test]
+    fn looks_like_rustc() {
+        let source = "saga: trip\nversion: two\n";
+        insta::assert_snapshot!(diagnostic(source, 20..23).render(source, false), @r"
+        error[S0103]: not a version
+         --> trip.saga.yaml:2:10
+          |
+        2 | version: two
+          |          ^^^ here
+          |
+          = help: write a number
+          = note: versions count from 1
+        ");
+        assert_eq!(
+            diagnostic(source, 20..23).to_string(),
+            "trip.saga.yaml:2:10: error[S0103]: not a version"
+        );
+    }
+
+    #[test]
+    fn columns_count_characters_and_ignore_carriage_returns() {
+        let source = "\u{feff}a: ü\r\nbü: x\r\n";
+        assert_eq!(line_and_column(source, 3), (1, 1));
+        assert_eq!(line_and_column(source, source.find('x').expect("there")), (2, 5));
+        assert_eq!(line_and_column(source, 1_000), (3, 1));
+        let shown = diagnostic(source, 10..13).render(source, false);
+        assert!(!shown.contains('\r'), "{shown:?}");
+    }
+
+    #[test]
+    fn a_fault_without_a_text_names_its_place() {
+        let mut fault = diagnostic("", 0..0);
+        fault.span = None;
+        (fault.line, fault.column) = (0, 0);
+        insta::assert_snapshot!(fault.render("", false), @r"
+        error[S0103]: not a version
+          |
+          = in trip.saga.yaml
+          = help: write a number
+          = note: versions count from 1
+        ");
+        assert_eq!(fault.to_string(), "trip.saga.yaml: error[S0103]: not a version");
+    }
+
+    proptest! {
+        #[test]
+        fn odd_spans_never_panic(source in "[a:\\r\\n\\tüß\u{feff}\u{1F600} ]{0,40}", start in 0usize..60, len in 0usize..60) {
+            let fault = diagnostic(&source, start..start + len);
+            let _ = fault.render(&source, false);
+            let _ = fault.render(&source, true);
+            #[allow(clippy::reversed_empty_ranges)]
+            let _ = diagnostic(&source, start + len..start).render(&source, false);
+        }
+    }
+}
