@@ -1,3 +1,6 @@
 //! The saga orchestrator: carries out what `saga-core` decides.
 
+pub mod definitions;
+pub mod lane;
 pub mod store;
+pub mod transport;

@@ -1,0 +1,204 @@
+//! State and event in, state out. Live runs, recovery and replay all fold through here.
+//!
+//! Applying never fails and never evaluates an expression. An event that names a step the state does not have
+//! changes nothing; the shell checks the plan's size when it loads a journal.
+
+use std::sync::Arc;
+
+use saga_dsl::plan::StepIx;
+
+use crate::{
+    event::{AttemptEnded, Event, Record, Started},
+    ids::Timestamp,
+    state::{ActionState, Ask, Birth, OpenIncident, SagaState, Status, StepState, UndoState},
+};
+
+/// The state after an event that was recorded at `at`.
+#[must_use]
+pub fn apply(mut state: SagaState, event: &Event, at: Timestamp) -> SagaState {
+    apply_in_place(&mut state, event, at);
+    state
+}
+
+/// The state after a whole decision.
+#[must_use]
+pub fn apply_record(mut state: SagaState, record: &Record, at: Timestamp) -> SagaState {
+    for event in &record.events {
+        apply_in_place(&mut state, event, at);
+    }
+    state.seq += 1;
+    state
+}
+
+/// One match over every event, so that a new event cannot be forgotten; longer than a screen for that reason.
+pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp) {
+    match event {
+        Event::Started(started) => begin(state, started, at),
+        Event::Failing(failure) => {
+            state.status = Status::Compensating;
+            state.failure = Some(Arc::new(failure.clone()));
+            state.closing = None;
+            for step in &mut state.steps {
+                step.escalate_at = None;
+            }
+        }
+        Event::DeadlinePassed {} => state.deadline = None,
+        Event::CancelRequested { reason, .. } => state.cancel = Some(reason.as_str().into()),
+        Event::IncidentRaised(incident) => {
+            state.incidents.push(OpenIncident { incident: Arc::new(incident.clone()), since: at });
+            if let Some(step) = incident.step.and_then(|ix| state.steps.get_mut(ix.at())) {
+                step.escalate_at = None;
+            }
+        }
+        Event::ClosingOvertaken(_) => state.closing = None,
+        Event::Completed { output, .. } => {
+            end(state, Status::Completed, at);
+            state.output.clone_from(output);
+        }
+        Event::Compensated {} => end(state, Status::Compensated, at),
+
+        Event::StepSkipped(e) => with(state, e.step, |s| s.action = ActionState::Skipped),
+        Event::StepWaiting(e) => with(state, e.step, |s| {
+            s.action = ActionState::Waiting { reason: e.reason, since: at };
+            s.escalate_at = e.escalate_at.or(s.escalate_at);
+        }),
+        Event::StepDispatched(e) => with(state, e.step, |s| {
+            s.action = ActionState::Sent { due: Some(e.due), accepted: false };
+            s.attempts = e.attempt;
+            if s.first_sent.is_none() {
+                s.first_sent = Some(at);
+            }
+            if e.input.is_some() {
+                s.input.clone_from(&e.input);
+            }
+            s.not_after = e.not_after.or(s.not_after);
+            s.escalate_at = e.escalate_at.or(s.escalate_at);
+        }),
+        Event::StepUnsent(e) => with(state, e.step, |s| {
+            s.attempts = e.attempt.saturating_sub(1);
+            s.action = ActionState::Waiting { reason: crate::gate::Wait::NoParticipant, since: at };
+        }),
+        Event::StepAccepted(e) => {
+            with(state, e.step, |s| s.action = ActionState::Sent { due: Some(e.due), accepted: true });
+        }
+        Event::StepSucceeded(e) => {
+            settle(state, e.step, at, ActionState::Succeeded(e.output.clone()));
+        }
+        Event::StepRefused(e) => settle(state, e.step, at, ActionState::Refused(Arc::new(e.error.clone()))),
+        Event::PivotSealed(e) => settle(state, e.step, at, ActionState::Sealed),
+        Event::StepFailed(e) => with(state, e.step, |s| s.action = after_attempt(e)),
+        Event::StepUnknown(e) => with(state, e.step, |s| {
+            s.action = after_attempt(e);
+            s.unclear = true;
+        }),
+        Event::PivotAsked(e) => with(state, e.step, |s| {
+            s.action = ActionState::Asking { seal: e.seal, ask: Ask::Sent { due: Some(e.due) } };
+            s.asks = e.ask;
+        }),
+        Event::PivotUnclear(e) => with(state, e.step, |s| {
+            if let ActionState::Asking { ask, .. } = &mut s.action {
+                let error = Arc::new(e.error.clone());
+                *ask = e.retry_at.map_or(Ask::Waiting, |due| Ask::Again { due, error });
+            }
+        }),
+        Event::PivotClosing(e) => {
+            state.closing = Some(Arc::new(e.failure.clone()));
+            with(state, e.step, |s| {
+                // Whatever was outstanding may still answer; what counts from here on is the seal.
+                s.action = ActionState::Asking { seal: true, ask: Ask::Waiting };
+                s.unclear = true;
+            });
+        }
+
+        Event::UndoWaiting(e) => with(state, e.step, |s| {
+            s.undo = UndoState::Waiting { reason: e.reason, since: at, until: e.until };
+            s.escalate_at = e.escalate_at.or(s.escalate_at);
+        }),
+        Event::UndoDispatched(e) => with(state, e.step, |s| {
+            s.undo = UndoState::Sent { due: Some(e.due) };
+            s.undo_attempts = e.attempt;
+            s.undo_known = e.known_done;
+            if s.undo_first_sent.is_none() {
+                s.undo_first_sent = Some(at);
+            }
+            if e.input.is_some() {
+                s.undo_input.clone_from(&e.input);
+            }
+            s.escalate_at = e.escalate_at.or(s.escalate_at);
+        }),
+        Event::UndoUnsent(e) => with(state, e.step, |s| {
+            s.undo_attempts = e.attempt.saturating_sub(1);
+            s.undo = UndoState::Waiting { reason: crate::gate::Wait::NoParticipant, since: at, until: None };
+        }),
+        Event::UndoDone(e) => {
+            with(state, e.step, |s| {
+                s.undo = UndoState::Done { nothing_to_do: e.nothing_to_do };
+                s.undo_settled_at = Some(at);
+                s.escalate_at = None;
+            });
+            clear_incidents(state, e.step);
+        }
+        Event::UndoFailed(e) => with(state, e.step, |s| {
+            let error = Arc::new(e.error.clone());
+            s.undo = match e.retry_at {
+                Some(due) => UndoState::BackingOff { due, error },
+                None => UndoState::Stuck { error },
+            };
+        }),
+        Event::UndoStuck(e) => with(state, e.step, |s| {
+            s.undo = UndoState::Stuck { error: Arc::new(e.error.clone()) };
+            s.escalate_at = None;
+        }),
+        Event::LateReply(e) => with(state, e.step, |s| s.late_reply = true),
+    }
+}
+
+fn begin(state: &mut SagaState, started: &Started, at: Timestamp) {
+    state.birth = Some(Arc::new(Birth {
+        name: Arc::clone(&started.name),
+        version: started.version,
+        input: started.input.clone(),
+        key: started.key.clone(),
+        labels: started.labels.clone(),
+        at,
+        deadline: started.deadline,
+    }));
+    state.deadline = started.deadline;
+    state.steps = vec![StepState::NEW; usize::from(started.steps)];
+}
+
+fn end(state: &mut SagaState, status: Status, at: Timestamp) {
+    state.status = status;
+    state.ended_at = Some(at);
+    state.incidents.clear();
+    for step in &mut state.steps {
+        step.escalate_at = None;
+    }
+}
+
+fn with(state: &mut SagaState, step: StepIx, change: impl FnOnce(&mut StepState)) {
+    if let Some(step) = state.steps.get_mut(step.at()) {
+        change(step);
+    }
+}
+
+fn settle(state: &mut SagaState, step: StepIx, at: Timestamp, action: ActionState) {
+    with(state, step, |s| {
+        s.action = action;
+        s.settled_at = Some(at);
+        s.escalate_at = None;
+    });
+    clear_incidents(state, step);
+}
+
+fn clear_incidents(state: &mut SagaState, step: StepIx) {
+    state.incidents.retain(|open| open.incident.step != Some(step));
+}
+
+fn after_attempt(ended: &AttemptEnded) -> ActionState {
+    let error = Arc::new(ended.error.clone());
+    match ended.retry_at {
+        Some(due) => ActionState::BackingOff { due, error },
+        None => ActionState::Failed { error },
+    }
+}

@@ -1,0 +1,66 @@
+//! Which undo comes next: reverse dependency order, parallel branches in parallel.
+
+use saga_dsl::plan::{Plan, StepIx};
+
+use crate::state::{ActionState, Ask, SagaState, StepState, UndoState};
+
+/// How far a step is on the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Nothing of it is left, or nothing ever was.
+    Clear,
+    /// To be undone, or being undone.
+    Undo,
+    /// An attempt of its action is outstanding; it settles first.
+    InFlight,
+}
+
+fn way(plan: &Plan, step: &StepState, ix: usize) -> Way {
+    match step.undo {
+        UndoState::Done { .. } => return Way::Clear,
+        UndoState::Waiting { .. }
+        | UndoState::Sent { .. }
+        | UndoState::BackingOff { .. }
+        | UndoState::Stuck { .. } => return Way::Undo,
+        UndoState::None => {}
+    }
+    match step.action {
+        ActionState::Sent { .. } | ActionState::Asking { ask: Ask::Sent { .. }, .. } => Way::InFlight,
+        ActionState::Pending
+        | ActionState::Skipped
+        | ActionState::Waiting { .. }
+        | ActionState::BackingOff { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Succeeded(_)
+        | ActionState::Refused(_)
+        | ActionState::Failed { .. }
+        | ActionState::Sealed => {
+            let undoable = plan.steps.get(ix).is_some_and(|planned| planned.compensation.is_some());
+            if undoable && step.may_have_happened() { Way::Undo } else { Way::Clear }
+        }
+    }
+}
+
+/// The steps whose undo may proceed now: everything that depends on them is clear.
+#[must_use]
+pub fn due(plan: &Plan, state: &SagaState) -> Vec<StepIx> {
+    let mut due = Vec::new();
+    // Whether a step or anything that depends on it is not clear yet. Dependents stand later, so one pass from the end.
+    let mut blocks = vec![false; state.steps.len()];
+    for (ix, step) in state.steps.iter().enumerate().rev() {
+        let after_it = plan.steps.get(ix).map_or(&[][..], |planned| &planned.before);
+        let held = after_it.iter().any(|later| blocks.get(later.at()).copied().unwrap_or(false));
+        let way = way(plan, step, ix);
+        if way == Way::Undo && !held {
+            due.push(StepIx(u16::try_from(ix).unwrap_or(u16::MAX)));
+        }
+        blocks[ix] = held || way != Way::Clear;
+    }
+    due
+}
+
+/// True when nothing is left to undo or to wait for.
+#[must_use]
+pub fn is_over(plan: &Plan, state: &SagaState) -> bool {
+    state.steps.iter().enumerate().all(|(ix, step)| way(plan, step, ix) == Way::Clear)
+}

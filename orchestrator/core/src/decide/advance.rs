@@ -1,0 +1,146 @@
+//! What follows from where the saga stands, whatever the input was: the next steps, the next undos, the end.
+
+use saga_dsl::{definition::Kind, expr::Budget, plan::StepIx};
+use serde_json::{Map, Value};
+
+use crate::{
+    compensation,
+    effect::Effect,
+    error::ErrorBody,
+    event::{AtStep, Cause, Event, Failure},
+    payload::Payload,
+    scope::SagaScope,
+    state::{ActionState, Ask, SagaState, Status, UndoState},
+};
+
+use super::{Draft, forward, undo};
+
+pub(super) fn advance(draft: &mut Draft<'_>) {
+    if draft.state.birth.is_none() {
+        return;
+    }
+    if draft.state.status == Status::Running {
+        run(draft);
+    }
+    if draft.state.status == Status::Compensating {
+        compensate(draft);
+    }
+}
+
+/// Steps stand in an order that respects their dependencies, so one pass reaches everything that became ready.
+fn run(draft: &mut Draft<'_>) {
+    for ix in draft.indices() {
+        if draft.state.status != Status::Running {
+            return;
+        }
+        match draft.step(ix).action {
+            // While the pivot is being settled nothing new is dispatched.
+            ActionState::Pending if draft.state.closing.is_none() && is_ready(draft, ix) => begin(draft, ix),
+            ActionState::Waiting { .. } if draft.state.closing.is_none() => forward::begin_attempt(draft, ix),
+            ActionState::Asking { seal, ask: Ask::Waiting } => forward::ask(draft, ix, seal),
+            ActionState::Failed { .. } if seals_failed_pivot(draft, ix) => forward::ask(draft, ix, true),
+            ActionState::Pending
+            | ActionState::Skipped
+            | ActionState::Waiting { .. }
+            | ActionState::Sent { .. }
+            | ActionState::BackingOff { .. }
+            | ActionState::Asking { .. }
+            | ActionState::Succeeded(_)
+            | ActionState::Refused(_)
+            | ActionState::Failed { .. }
+            | ActionState::Sealed => {}
+        }
+    }
+    if draft.state.status == Status::Running
+        && draft.state.steps.iter().all(|s| is_forward_settled(&s.action))
+    {
+        complete(draft);
+    }
+}
+
+fn seals_failed_pivot(draft: &Draft<'_>, ix: StepIx) -> bool {
+    draft.state.closing.is_some() && draft.planned(ix).kind == Kind::Pivot
+}
+
+fn is_ready(draft: &Draft<'_>, ix: StepIx) -> bool {
+    draft.planned(ix).after.iter().all(|before| is_forward_settled(&draft.step(*before).action))
+}
+
+fn is_forward_settled(action: &ActionState) -> bool {
+    match action {
+        ActionState::Succeeded(_) | ActionState::Skipped => true,
+        ActionState::Pending
+        | ActionState::Waiting { .. }
+        | ActionState::Sent { .. }
+        | ActionState::BackingOff { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Refused(_)
+        | ActionState::Failed { .. }
+        | ActionState::Sealed => false,
+    }
+}
+
+fn begin(draft: &mut Draft<'_>, ix: StepIx) {
+    let planned = draft.planned(ix);
+    let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
+    let mut budget = Budget::default();
+    let selected = planned.guards.iter().try_fold(true, |all, guard| {
+        // An outer condition that is false shields the inner ones from being looked at.
+        if all { guard.eval_bool(&scope, &mut budget) } else { Ok(false) }
+    });
+    match selected {
+        Ok(true) => forward::begin_attempt(draft, ix),
+        Ok(false) => draft.record(Event::StepSkipped(AtStep { step: ix })),
+        Err(error) => {
+            let error = ErrorBody::new("expression", format!("condition of `{}`: {error}", planned.id));
+            draft.fail(Failure { cause: Cause::Expression, step: Some(ix), error });
+        }
+    }
+}
+
+fn complete(draft: &mut Draft<'_>) {
+    let (output, error) = match output(draft) {
+        Ok(output) => (Some(Payload::from_value(output)), None),
+        // Every effect stands; only the summary is missing, and it says why.
+        Err(error) => (None, Some(error)),
+    };
+    draft.record(Event::Completed { output, error });
+    draft.effects.push(Effect::Announce);
+}
+
+fn output(draft: &Draft<'_>) -> Result<Value, ErrorBody> {
+    let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
+    if let Some(template) = &draft.plan.output {
+        return template
+            .eval(&scope, &mut Budget::default())
+            .map_err(|error| ErrorBody::new("expression", format!("output: {error}")));
+    }
+    Ok(Value::Object(top_level_outputs(draft.plan, &draft.state)))
+}
+
+fn top_level_outputs(plan: &saga_dsl::plan::Plan, state: &SagaState) -> Map<String, Value> {
+    let mut outputs = Map::new();
+    for (planned, step) in plan.steps.iter().zip(&state.steps) {
+        if let (true, ActionState::Succeeded(output)) = (planned.groups.is_empty(), &step.action) {
+            outputs.insert(planned.id.clone(), output.tree().clone());
+        }
+    }
+    outputs
+}
+
+fn compensate(draft: &mut Draft<'_>) {
+    // Undo that waits is tried again; it may be due, or the gate may have opened.
+    for ix in compensation::due(draft.plan, &draft.state) {
+        match draft.step(ix).undo {
+            UndoState::None | UndoState::Waiting { .. } => undo::send(draft, ix),
+            UndoState::Sent { .. }
+            | UndoState::BackingOff { .. }
+            | UndoState::Done { .. }
+            | UndoState::Stuck { .. } => {}
+        }
+    }
+    if compensation::is_over(draft.plan, &draft.state) {
+        draft.record(Event::Compensated {});
+        draft.effects.push(Effect::Announce);
+    }
+}

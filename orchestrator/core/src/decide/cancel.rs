@@ -1,0 +1,31 @@
+//! Somebody wants the saga undone.
+
+use crate::{
+    error::ErrorBody,
+    event::{Cause, Event, Failure},
+    input::{Cancel, Rejected},
+    state::Status,
+};
+
+use super::Draft;
+
+pub(super) fn cancel(draft: &mut Draft<'_>, cancel: &Cancel) -> Result<(), Rejected> {
+    match draft.state.status {
+        Status::Completed | Status::Compensated => {
+            return Err(Rejected::Ended { at: draft.state.ended_at.unwrap_or(draft.now) });
+        }
+        // It is on its way back already; a second cancel changes nothing.
+        Status::Compensating => return Ok(()),
+        Status::Running => {}
+    }
+    if let Some(pivot) = draft.state.pivot_done(draft.plan) {
+        return Err(Rejected::AfterPivot { pivot: pivot.to_owned() });
+    }
+    if draft.state.closing.is_some() {
+        return Ok(());
+    }
+    draft.record(Event::CancelRequested { reason: cancel.reason.clone(), by: cancel.by.clone() });
+    let error = ErrorBody::new("cancelled", cancel.reason.clone());
+    draft.fail(Failure { cause: Cause::Cancel, step: None, error });
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! A step's way forward: attempts, questions about them, and what their ends lead to.
+
+use saga_dsl::{
+    definition::Kind,
+    expr::Budget,
+    plan::{PlanStep, StepIx},
+};
+
+use crate::{
+    command::{outstanding_at, timeout_ms},
+    effect::Effect,
+    error::ErrorBody,
+    event::{
+        AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred, StepSucceeded,
+        StepWaiting,
+    },
+    gate::Wait,
+    ids::Timestamp,
+    input::Op,
+    payload::Payload,
+    retry::{self, Ended},
+    scope::SagaScope,
+    state::{ActionState, Ask, Status, StepState},
+};
+
+use super::Draft;
+
+/// How long a participant that says "in progress" is left alone.
+pub(super) const ASK_AGAIN_MS: u64 = 1_000;
+
+/// The step's turn has come, for the first time or again: ask, send, or wait.
+pub(super) fn begin_attempt(draft: &mut Draft<'_>, ix: StepIx) {
+    let planned = draft.planned(ix);
+    // An attempt of a pivot whose outcome is open may have charged the card: ask before trying again.
+    if planned.kind == Kind::Pivot && draft.step(ix).unclear && !planned.at_least_once {
+        ask(draft, ix, false);
+    } else {
+        send_attempt(draft, ix);
+    }
+}
+
+/// Sends the next attempt if the gate lets it.
+pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
+    let planned = draft.planned(ix);
+    let (participant, action) = (&planned.action.participant, &planned.action.action);
+    if let Err(reason) = draft.gate.admit(participant, action, Op::Action, planned.at_least_once) {
+        wait(draft, ix, reason);
+        return;
+    }
+    if draft.step(ix).not_after.is_some_and(|limit| limit <= draft.now) {
+        let error = ErrorBody::new("expired", "the lifetime of the step's key has passed");
+        give_up(draft, ix, Event::StepFailed, error, Cause::Exhausted);
+        return;
+    }
+    let first = draft.step(ix).input.is_none();
+    let input = match first.then(|| evaluate_input(draft, planned)).transpose() {
+        Ok(input) => input,
+        Err(error) => {
+            draft.fail(Failure { cause: Cause::Expression, step: Some(ix), error });
+            return;
+        }
+    };
+    let event = StepDispatched {
+        step: ix,
+        attempt: draft.step(ix).attempts + 1,
+        input,
+        due: draft.now.plus_ms(planned.action.timeout_ms),
+        not_after: if first { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
+        escalate_at: escalate_at(draft, ix, planned.escalate_after_ms),
+    };
+    draft.record(Event::StepDispatched(event));
+    emit(draft, ix);
+}
+
+fn evaluate_input(draft: &Draft<'_>, planned: &PlanStep) -> Result<Payload, ErrorBody> {
+    let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
+    planned
+        .action
+        .input
+        .eval(&scope, &mut Budget::default())
+        .map(Payload::from_value)
+        .map_err(|error| ErrorBody::new("expression", format!("input of `{}`: {error}", planned.id)))
+}
+
+/// The command that has just become outstanding.
+pub(super) fn emit(draft: &mut Draft<'_>, ix: StepIx) {
+    if let Some(command) = outstanding_at(draft.plan, &draft.state, ix) {
+        draft.effects.push(Effect::Send(command));
+    }
+}
+
+/// When the alarm rings, said once: by the first event of a step, unless it rang before.
+pub(super) fn escalate_at(draft: &Draft<'_>, ix: StepIx, after_ms: u64) -> Option<Timestamp> {
+    let rang = draft.state.incidents.iter().any(|open| open.incident.step == Some(ix));
+    (draft.step(ix).escalate_at.is_none() && !rang).then(|| draft.now.plus_ms(after_ms))
+}
+
+fn wait(draft: &mut Draft<'_>, ix: StepIx, reason: Wait) {
+    let planned = draft.planned(ix);
+    let stands = matches!(&draft.step(ix).action, ActionState::Waiting { reason: r, .. } if *r == reason);
+    if !stands {
+        let escalate_at = escalate_at(draft, ix, planned.escalate_after_ms);
+        draft.record(Event::StepWaiting(StepWaiting { step: ix, reason, escalate_at }));
+    }
+    draft.effects.push(Effect::Await { participant: planned.action.participant.clone() });
+}
+
+/// Asks what became of the pivot; with `seal`, makes sure that it never happens if it has not.
+pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
+    let planned = draft.planned(ix);
+    let (participant, action) = (&planned.action.participant, &planned.action.action);
+    let op = if seal { Op::Seal } else { Op::Query };
+    if let Err(reason) = draft.gate.admit(participant, action, op, planned.at_least_once) {
+        // A seal that cannot be sent stays a seal; a query that cannot be sent waits as the attempt would.
+        if !seal {
+            wait(draft, ix, reason);
+            return;
+        }
+        if !matches!(draft.step(ix).action, ActionState::Asking { seal: true, ask: Ask::Waiting }) {
+            let error = ErrorBody::new("unreachable", reason.to_string());
+            let ended = AttemptEnded { step: ix, attempt: draft.step(ix).asks, error, retry_at: None };
+            draft.record(Event::PivotUnclear(ended));
+        }
+        draft.effects.push(Effect::Await { participant: participant.clone() });
+        return;
+    }
+    let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, op));
+    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks + 1, seal, due };
+    draft.record(Event::PivotAsked(asked));
+    emit(draft, ix);
+}
+
+/// A question brought nothing: ask again later.
+pub(super) fn ask_unclear(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody) {
+    let planned = draft.planned(ix);
+    let asks = draft.step(ix).asks;
+    let delay = if error.code == RUNNING {
+        ASK_AGAIN_MS
+    } else {
+        retry::delay_ms(&planned.action.retry, asks, retry::seed(draft.state.id, ix, false))
+    };
+    let retry_at = Some(draft.now.plus_ms(delay.max(error.retry_after_ms.unwrap_or(0))));
+    draft.record(Event::PivotUnclear(AttemptEnded { step: ix, attempt: asks, error, retry_at }));
+}
+
+/// Code of "the action is in progress, ask again".
+pub(super) const RUNNING: &str = "running";
+
+/// An attempt was rolled back.
+pub(super) fn attempt_failed(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody) {
+    attempt_ended(draft, ix, Event::StepFailed, error);
+}
+
+/// Nobody can say what became of an attempt.
+pub(super) fn attempt_unknown(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody) {
+    attempt_ended(draft, ix, Event::StepUnknown, error);
+}
+
+fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> Event, error: ErrorBody) {
+    let planned = draft.planned(ix);
+    let step = draft.step(ix);
+    let ended = Ended {
+        attempts: step.attempts,
+        first_sent: step.first_sent.unwrap_or(draft.now),
+        now: draft.now,
+        error: &error,
+        not_after: step.not_after,
+    };
+    let seed = retry::seed(draft.state.id, ix, false);
+    let retry_at = match draft.state.status {
+        Status::Running => retry::next_attempt(&planned.action.retry, &ended, seed),
+        Status::Compensating | Status::Completed | Status::Compensated => None,
+    };
+    match retry_at {
+        Some(_) => {
+            let attempt = step.attempts;
+            draft.record(event(AttemptEnded { step: ix, attempt, error, retry_at }));
+        }
+        None => give_up(draft, ix, event, error, Cause::Exhausted),
+    }
+}
+
+/// There is no further attempt: the step is at rest, and the saga goes back if it was going forward.
+pub(super) fn give_up(
+    draft: &mut Draft<'_>,
+    ix: StepIx,
+    event: fn(AttemptEnded) -> Event,
+    error: ErrorBody,
+    cause: Cause,
+) {
+    let attempt = draft.step(ix).attempts;
+    draft.record(event(AttemptEnded { step: ix, attempt, error: error.clone(), retry_at: None }));
+    draft.fail(Failure { cause, step: Some(ix), error });
+}
+
+/// The action took effect.
+pub(super) fn succeeded(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, output: Payload) {
+    draft.record(Event::StepSucceeded(StepSucceeded { step: ix, attempt, output }));
+    draft.settle_closing(ix);
+}
+
+/// A business no.
+pub(super) fn refused(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, error: ErrorBody) {
+    draft.record(Event::StepRefused(StepErred { step: ix, attempt, error: error.clone() }));
+    draft.settle_closing(ix);
+    draft.fail(Failure { cause: Cause::Refused, step: Some(ix), error });
+}
+
+/// The pivot has not happened and never will.
+pub(super) fn sealed(draft: &mut Draft<'_>, ix: StepIx) {
+    draft.record(Event::PivotSealed(AtStep { step: ix }));
+    draft.settle_closing(ix);
+    let error = ErrorBody::new("sealed", "the pivot was sealed before it took effect");
+    draft.fail(Failure { cause: Cause::Exhausted, step: Some(ix), error });
+}
+
+/// May `step` still be settled by an answer to an earlier attempt?
+pub(super) fn is_open(step: &StepState) -> bool {
+    match step.action {
+        ActionState::Sent { .. }
+        | ActionState::BackingOff { .. }
+        | ActionState::Waiting { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Failed { .. } => step.attempts > 0,
+        ActionState::Pending
+        | ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Refused(_)
+        | ActionState::Sealed => false,
+    }
+}

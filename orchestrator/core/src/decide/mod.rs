@@ -1,0 +1,191 @@
+//! From an input to a decision: one file per input, and [`advance`] for what follows from any of them.
+
+mod advance;
+mod cancel;
+mod due;
+mod forward;
+mod reply;
+mod start;
+mod undo;
+
+use saga_dsl::{
+    definition::Kind,
+    plan::{Plan, PlanStep, StepIx},
+};
+
+use crate::{
+    apply::apply_in_place,
+    effect::Effect,
+    error::ErrorBody,
+    event::{AtStep, Cause, Event, Failure, Incident, IncidentKind, PivotClosing},
+    gate::Gate,
+    ids::Timestamp,
+    input::{Input, Rejected},
+    state::{ActionState, SagaState, Status, StepState},
+};
+
+/// What follows from an input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// To be journaled, as one row; empty: nothing happened that needs remembering.
+    pub events: Vec<Event>,
+    /// To be carried out once the events are committed.
+    pub effects: Vec<Effect>,
+    /// The state with the events applied, which spares the shell a second fold.
+    pub state: SagaState,
+}
+
+/// Decides what follows from an input.
+///
+/// Pure: the same arguments give the same decision. The state is left as it is, so the caller still has it when the
+/// commit fails.
+///
+/// # Errors
+/// [`Rejected`] when the input makes no sense where the saga stands; nothing follows then. A repeated input is
+/// not an error but an empty decision.
+pub fn decide(
+    plan: &Plan,
+    state: &SagaState,
+    input: &Input,
+    gate: &Gate,
+    now: Timestamp,
+) -> Result<Decision, Rejected> {
+    let mut draft = Draft { plan, state: state.clone(), gate, now, events: Vec::new(), effects: Vec::new() };
+    match input {
+        Input::Start(start) => start::start(&mut draft, start)?,
+        Input::Reply(reply) => reply::reply(&mut draft, reply)?,
+        Input::Lost(lost) => reply::lost(&mut draft, lost)?,
+        Input::Due => due::due(&mut draft),
+        Input::Wake => {}
+        Input::Cancel(cancel) => cancel::cancel(&mut draft, cancel)?,
+        Input::Trouble(error) => {
+            if !draft.state.status.is_end() {
+                draft.raise(None, IncidentKind::Internal, error.clone());
+            }
+            return Ok(draft.finish());
+        }
+    }
+    advance::advance(&mut draft);
+    Ok(draft.finish())
+}
+
+/// A decision in the making: the state moves along as events are recorded.
+struct Draft<'a> {
+    plan: &'a Plan,
+    state: SagaState,
+    gate: &'a Gate,
+    now: Timestamp,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+}
+
+impl<'a> Draft<'a> {
+    fn finish(self) -> Decision {
+        let Draft { mut state, events, effects, .. } = self;
+        if !events.is_empty() {
+            state.seq += 1;
+        }
+        Decision { events, effects, state }
+    }
+
+    fn record(&mut self, event: Event) {
+        apply_in_place(&mut self.state, &event, self.now);
+        self.events.push(event);
+    }
+
+    fn step(&self, ix: StepIx) -> &StepState {
+        &self.state.steps[ix.at()]
+    }
+
+    fn planned(&self, ix: StepIx) -> &'a PlanStep {
+        &self.plan.steps[ix.at()]
+    }
+
+    /// The steps that both plan and state have, in order.
+    fn indices(&self) -> impl DoubleEndedIterator<Item = StepIx> + use<> {
+        let count = self.plan.steps.len().min(self.state.steps.len());
+        (0..count).map(|i| StepIx(u16::try_from(i).unwrap_or(u16::MAX)))
+    }
+
+    fn raise(&mut self, step: Option<StepIx>, kind: IncidentKind, error: ErrorBody) {
+        let known = self.state.incidents.iter().any(|o| o.incident.step == step && o.incident.kind == kind);
+        if !known {
+            self.record(Event::IncidentRaised(Incident { step, kind, error }));
+        }
+    }
+
+    /// There is no forward: the one path back, whatever the reason.
+    ///
+    /// Before the pivot the saga compensates. While the pivot is in flight it is settled first. After it there is no
+    /// way back, so an operator is called.
+    fn fail(&mut self, failure: Failure) {
+        if self.state.status != Status::Running || self.state.closing.is_some() {
+            return;
+        }
+        if self.state.pivot_done(self.plan).is_some() {
+            let kind = match failure.cause {
+                Cause::Refused => IncidentKind::RetriableRefused,
+                Cause::Exhausted => IncidentKind::RetriableExhausted,
+                Cause::Expression => IncidentKind::Expression,
+                // A cancel after the pivot is refused before it gets here.
+                Cause::Deadline | Cause::Cancel => IncidentKind::Deadline,
+            };
+            self.raise(failure.step, kind, failure.error);
+            return;
+        }
+        match self.pivot_in_flight() {
+            Some(pivot) if self.planned(pivot).at_least_once => {
+                // Without a transactional inbox neither a query nor a seal proves anything.
+                self.raise(Some(pivot), IncidentKind::PivotUnknown, failure.error);
+            }
+            Some(pivot) => self.record(Event::PivotClosing(PivotClosing { step: pivot, failure })),
+            None => self.record(Event::Failing(failure)),
+        }
+    }
+
+    /// A pivot that was sent at least once and is not settled.
+    fn pivot_in_flight(&self) -> Option<StepIx> {
+        self.indices().find(|&ix| {
+            let step = self.step(ix);
+            self.planned(ix).kind == Kind::Pivot
+                && match step.action {
+                    ActionState::Waiting { .. }
+                    | ActionState::Sent { .. }
+                    | ActionState::BackingOff { .. }
+                    | ActionState::Asking { .. }
+                    | ActionState::Failed { .. } => step.attempts > 0,
+                    ActionState::Pending
+                    | ActionState::Skipped
+                    | ActionState::Succeeded(_)
+                    | ActionState::Refused(_)
+                    | ActionState::Sealed => false,
+                }
+        })
+    }
+
+    /// The pivot was settled while the saga wanted to go back: now the direction is known.
+    fn settle_closing(&mut self, pivot: StepIx) {
+        let Some(failure) = self.state.closing.clone() else { return };
+        match self.step(pivot).action {
+            ActionState::Succeeded(_) => {
+                self.record(Event::ClosingOvertaken(AtStep { step: pivot }));
+                if failure.cause == Cause::Deadline {
+                    self.raise(None, IncidentKind::Deadline, failure.error.clone());
+                }
+            }
+            ActionState::Refused(_) | ActionState::Sealed => {
+                self.record(Event::Failing((*failure).clone()));
+            }
+            ActionState::Pending
+            | ActionState::Skipped
+            | ActionState::Waiting { .. }
+            | ActionState::Sent { .. }
+            | ActionState::BackingOff { .. }
+            | ActionState::Asking { .. }
+            | ActionState::Failed { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! A participant answered, or will not.
+
+use saga_dsl::plan::StepIx;
+
+use crate::{
+    command::{addressee, outstanding_op, timeout_ms},
+    effect::Effect,
+    error::ErrorBody,
+    event::{AtAttempt, Cause, Event, IncidentKind, LateReply, StepAccepted},
+    input::{Lost, Op, Outcome, Rejected, Reply},
+    payload::Payload,
+    state::{ActionState, Status, UndoState},
+};
+
+use super::{
+    Draft,
+    forward::{self, RUNNING},
+    undo,
+};
+
+pub(super) fn reply(draft: &mut Draft<'_>, reply: &Reply) -> Result<(), Rejected> {
+    let ix = known_step(draft, reply.step, reply.round)?;
+    let (expected, _) = addressee(draft.plan, ix, reply.op).ok_or(Rejected::Nonsense)?;
+    if *reply.participant != *expected {
+        let (from, expected) = (reply.participant.to_string(), expected.to_owned());
+        return Err(Rejected::WrongParticipant { from, expected });
+    }
+    if draft.state.status.is_end() {
+        return Err(Rejected::Stale);
+    }
+    match reply.op {
+        Op::Action => action(draft, ix, reply),
+        Op::Compensation => compensation(draft, ix, reply),
+        Op::Query | Op::Seal => question(draft, ix, reply),
+    }
+}
+
+fn known_step(draft: &Draft<'_>, step: StepIx, round: u32) -> Result<StepIx, Rejected> {
+    match draft.state.steps.get(step.at()) {
+        Some(state) if state.round == round && draft.plan.step(step).is_some() => Ok(step),
+        Some(_) => Err(Rejected::Stale),
+        None => Err(Rejected::NoSuchStep(step.0)),
+    }
+}
+
+/// Is this the answer to the attempt that is outstanding?
+fn is_current(draft: &Draft<'_>, ix: StepIx, op: Op, attempt: u32) -> bool {
+    let step = draft.step(ix);
+    let current = match op {
+        Op::Action => step.attempts,
+        Op::Compensation => step.undo_attempts,
+        Op::Query | Op::Seal => step.asks,
+    };
+    outstanding_op(step) == Some(op) && current == attempt
+}
+
+fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
+    if reply.attempt == 0 || reply.attempt > draft.step(ix).attempts {
+        return Err(Rejected::Stale);
+    }
+    let current = is_current(draft, ix, Op::Action, reply.attempt);
+    match &reply.outcome {
+        Outcome::Succeeded(output) => definite(draft, ix, reply.attempt, Ok(output)),
+        Outcome::Refused(error) => definite(draft, ix, reply.attempt, Err(error)),
+        // A tombstone or a finished undo: without effect from here on, like a refusal.
+        Outcome::Blocked => {
+            let error = ErrorBody::new("blocked", "undone or sealed before it arrived");
+            if draft.step(ix).undo == UndoState::None {
+                definite(draft, ix, reply.attempt, Err(&error));
+            }
+        }
+        Outcome::Failed(error) if current => forward::attempt_failed(draft, ix, error.clone()),
+        Outcome::Expired if current => {
+            let error = ErrorBody::new("expired", "the lifetime of the step's key has passed");
+            forward::give_up(draft, ix, Event::StepFailed, error, Cause::Exhausted);
+        }
+        Outcome::Conflict(error) if current => {
+            forward::give_up(draft, ix, Event::StepUnknown, error.clone(), Cause::Exhausted);
+            draft.raise(Some(ix), IncidentKind::Contradiction, error.clone());
+        }
+        Outcome::Accepted if current => {
+            let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, Op::Action));
+            let accepted = matches!(draft.step(ix).action, ActionState::Sent { accepted: true, .. });
+            if accepted {
+                draft.effects.push(Effect::Extend { step: ix, due });
+            } else {
+                draft.record(Event::StepAccepted(StepAccepted { step: ix, attempt: reply.attempt, due }));
+            }
+        }
+        Outcome::Running if current => {
+            let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, Op::Action));
+            draft.effects.push(Effect::Extend { step: ix, due });
+        }
+        // Counts only for the attempt it carries, and that one is over.
+        Outcome::Failed(_)
+        | Outcome::Expired
+        | Outcome::Conflict(_)
+        | Outcome::Accepted
+        | Outcome::Running => {}
+        Outcome::NeedsOperator(_)
+        | Outcome::NothingToDo
+        | Outcome::Compensated
+        | Outcome::Absent
+        | Outcome::Done(_)
+        | Outcome::Sealed => return Err(Rejected::Nonsense),
+    }
+    Ok(())
+}
+
+/// A definite outcome settles the step, from whichever attempt it comes.
+fn definite(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
+    let step = draft.step(ix);
+    if step.undo != UndoState::None && !matches!(step.undo, UndoState::Waiting { .. }) {
+        // The undo was sent as of an unknown outcome and settles it either way.
+        late(draft, ix, attempt, outcome);
+        return;
+    }
+    if !forward::is_open(step) {
+        contradiction(draft, ix, attempt, outcome);
+        return;
+    }
+    match outcome {
+        Ok(output) => forward::succeeded(draft, ix, attempt, output.clone()),
+        Err(error) => {
+            // Where the inbox shares no transaction with the effect, a no says nothing about an earlier attempt.
+            if draft.planned(ix).at_least_once && draft.step(ix).unclear {
+                forward::give_up(draft, ix, Event::StepUnknown, error.clone(), Cause::Refused);
+            } else {
+                forward::refused(draft, ix, attempt, error.clone());
+            }
+        }
+    }
+}
+
+/// A repeated answer is nothing new; another one than before is an incident.
+fn contradiction(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
+    let contradicts = match (&draft.step(ix).action, outcome) {
+        (ActionState::Refused(_) | ActionState::Sealed, Ok(_)) | (ActionState::Succeeded(_), Err(_)) => true,
+        (ActionState::Refused(_) | ActionState::Sealed, Err(_)) | (ActionState::Succeeded(_), Ok(_)) => false,
+        (
+            ActionState::Pending
+            | ActionState::Skipped
+            | ActionState::Waiting { .. }
+            | ActionState::Sent { .. }
+            | ActionState::BackingOff { .. }
+            | ActionState::Asking { .. }
+            | ActionState::Failed { .. },
+            _,
+        ) => false,
+    };
+    if contradicts && !draft.step(ix).late_reply {
+        late(draft, ix, attempt, outcome);
+        let error = ErrorBody::new("contradiction", "the participant had answered differently before");
+        draft.raise(Some(ix), IncidentKind::Contradiction, error);
+    }
+}
+
+fn late(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
+    if !draft.step(ix).late_reply {
+        let outcome = if outcome.is_ok() { "succeeded" } else { "refused" }.to_owned();
+        draft.record(Event::LateReply(LateReply { step: ix, attempt, outcome }));
+    }
+}
+
+fn compensation(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
+    if reply.attempt == 0 || reply.attempt > draft.step(ix).undo_attempts {
+        return Err(Rejected::Stale);
+    }
+    let current = is_current(draft, ix, Op::Compensation, reply.attempt);
+    let open = match draft.step(ix).undo {
+        UndoState::Sent { .. }
+        | UndoState::BackingOff { .. }
+        | UndoState::Waiting { .. }
+        | UndoState::Stuck { .. } => true,
+        UndoState::None | UndoState::Done { .. } => false,
+    };
+    match &reply.outcome {
+        Outcome::Compensated if open => undo::done(draft, ix, reply.attempt, false),
+        Outcome::NothingToDo if open => undo::done(draft, ix, reply.attempt, true),
+        Outcome::Failed(error) if current => undo::attempt_ended(draft, ix, error.clone()),
+        Outcome::Running if current => {
+            undo::attempt_ended(draft, ix, ErrorBody::new(RUNNING, "the action is still in progress"));
+        }
+        Outcome::Accepted if current => {
+            let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, Op::Compensation));
+            draft.effects.push(Effect::Extend { step: ix, due });
+        }
+        Outcome::Refused(error) | Outcome::NeedsOperator(error) | Outcome::Conflict(error) if current => {
+            undo::stuck(draft, ix, reply.attempt, error.clone());
+        }
+        // Repeated, or about an attempt that is over.
+        Outcome::Compensated
+        | Outcome::NothingToDo
+        | Outcome::Failed(_)
+        | Outcome::Running
+        | Outcome::Accepted
+        | Outcome::Refused(_)
+        | Outcome::NeedsOperator(_)
+        | Outcome::Conflict(_) => {}
+        Outcome::Succeeded(_)
+        | Outcome::Blocked
+        | Outcome::Expired
+        | Outcome::Absent
+        | Outcome::Done(_)
+        | Outcome::Sealed => return Err(Rejected::Nonsense),
+    }
+    Ok(())
+}
+
+fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
+    if reply.attempt == 0 || reply.attempt > draft.step(ix).asks {
+        return Err(Rejected::Stale);
+    }
+    let current = is_current(draft, ix, reply.op, reply.attempt);
+    let open = forward::is_open(draft.step(ix)) && draft.state.status == Status::Running;
+    match &reply.outcome {
+        Outcome::Done(output) if open => {
+            let attempts = draft.step(ix).attempts;
+            forward::succeeded(draft, ix, attempts, output.clone());
+        }
+        Outcome::Refused(error) if open => {
+            let attempts = draft.step(ix).attempts;
+            forward::refused(draft, ix, attempts, error.clone());
+        }
+        Outcome::Sealed | Outcome::Compensated if open => forward::sealed(draft, ix),
+        // No trace of it: the next attempt. Never the conclusion that it was not done.
+        Outcome::Absent if current && reply.op == Op::Query => forward::send_attempt(draft, ix),
+        Outcome::Running if current => {
+            forward::ask_unclear(draft, ix, ErrorBody::new(RUNNING, "the action is still in progress"));
+        }
+        Outcome::Failed(error) | Outcome::NeedsOperator(error) | Outcome::Conflict(error) if current => {
+            forward::ask_unclear(draft, ix, error.clone());
+        }
+        Outcome::Done(_)
+        | Outcome::Refused(_)
+        | Outcome::Sealed
+        | Outcome::Compensated
+        | Outcome::Absent
+        | Outcome::Running
+        | Outcome::Failed(_)
+        | Outcome::NeedsOperator(_)
+        | Outcome::Conflict(_) => {}
+        Outcome::Succeeded(_)
+        | Outcome::Accepted
+        | Outcome::Blocked
+        | Outcome::Expired
+        | Outcome::NothingToDo => return Err(Rejected::Nonsense),
+    }
+    Ok(())
+}
+
+/// A command will not be answered: the connection that carried it is gone.
+pub(super) fn lost(draft: &mut Draft<'_>, lost: &Lost) -> Result<(), Rejected> {
+    let ix = known_step(draft, lost.step, lost.round)?;
+    if draft.state.status.is_end() || !is_current(draft, ix, lost.op, lost.attempt) {
+        return Err(Rejected::Stale);
+    }
+    let attempt = AtAttempt { step: ix, attempt: lost.attempt };
+    match (lost.op, lost.unsent) {
+        (Op::Action, true) => draft.record(Event::StepUnsent(attempt)),
+        // The participant works on it and will answer over another connection.
+        (Op::Action, false) if matches!(draft.step(ix).action, ActionState::Sent { accepted: true, .. }) => {}
+        (Op::Action, false) => forward::attempt_unknown(draft, ix, lost.error.clone()),
+        (Op::Compensation, true) => draft.record(Event::UndoUnsent(attempt)),
+        (Op::Compensation, false) => undo::attempt_ended(draft, ix, lost.error.clone()),
+        (Op::Query | Op::Seal, _) => forward::ask_unclear(draft, ix, lost.error.clone()),
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! A step's way back.
+
+use saga_dsl::{expr::Budget, plan::StepIx};
+use serde_json::value::RawValue;
+
+use crate::{
+    command::step_key,
+    effect::Effect,
+    error::ErrorBody,
+    event::{AttemptEnded, Event, IncidentKind, StepErred, UndoDispatched, UndoDone, UndoWaiting},
+    gate::Wait,
+    ids::Timestamp,
+    input::Op,
+    payload::Payload,
+    retry::{self, Ended},
+    scope::SagaScope,
+    state::{ActionState, UndoState},
+};
+
+use super::{
+    Draft,
+    forward::{ASK_AGAIN_MS, RUNNING, emit, escalate_at},
+};
+
+/// Sends the undo of a step if the gate lets it.
+pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
+    let planned = draft.planned(ix);
+    let Some(compensation) = &planned.compensation else { return };
+    let step = draft.step(ix);
+    let known_done = matches!(step.action, ActionState::Succeeded(_));
+    let may_arrive =
+        step.not_after.filter(|limit| planned.at_least_once && !known_done && *limit > draft.now);
+    if may_arrive.is_some() {
+        wait(draft, ix, Wait::ActionMayArrive, may_arrive);
+        return;
+    }
+    let (participant, action) = (&compensation.participant, &compensation.action);
+    if let Err(reason) = draft.gate.admit(participant, action, Op::Compensation, planned.at_least_once) {
+        wait(draft, ix, reason, None);
+        draft.effects.push(Effect::Await { participant: participant.clone() });
+        return;
+    }
+    let first = step.undo_input.is_none();
+    let input = match first.then(|| payload(draft, ix)).transpose() {
+        Ok(input) => input,
+        Err(error) => {
+            stuck(draft, ix, 0, error);
+            return;
+        }
+    };
+    let event = UndoDispatched {
+        step: ix,
+        attempt: draft.step(ix).undo_attempts + 1,
+        input,
+        // Fixed with the first sending, so that every sending is the same command.
+        known_done: if first { known_done } else { draft.step(ix).undo_known },
+        due: draft.now.plus_ms(compensation.timeout_ms),
+        escalate_at: escalate_at(draft, ix, compensation.escalate_after_ms),
+    };
+    draft.record(Event::UndoDispatched(event));
+    emit(draft, ix);
+}
+
+/// The file's own payload, or `{input, output?, action_key}`.
+fn payload(draft: &Draft<'_>, ix: StepIx) -> Result<Payload, ErrorBody> {
+    #[derive(serde::Serialize)]
+    struct Default<'a> {
+        input: Option<&'a Payload>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output: Option<&'a Payload>,
+        action_key: String,
+    }
+    let planned = draft.planned(ix);
+    let wrong =
+        |what: String| ErrorBody::new("expression", format!("compensation of `{}`: {what}", planned.id));
+    if let Some(template) = planned.compensation.as_ref().and_then(|c| c.input.as_ref()) {
+        let scope = SagaScope { plan: draft.plan, state: &draft.state, own: Some(ix) };
+        return template
+            .eval(&scope, &mut Budget::default())
+            .map(Payload::from_value)
+            .map_err(|error| wrong(error.to_string()));
+    }
+    let step = draft.step(ix);
+    let output = match &step.action {
+        ActionState::Succeeded(output) => Some(output),
+        ActionState::Pending
+        | ActionState::Skipped
+        | ActionState::Waiting { .. }
+        | ActionState::Sent { .. }
+        | ActionState::BackingOff { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Refused(_)
+        | ActionState::Failed { .. }
+        | ActionState::Sealed => None,
+    };
+    let body =
+        Default { input: step.input.as_ref(), output, action_key: step_key(draft.plan, &draft.state, ix) };
+    let text: Box<RawValue> =
+        serde_json::value::to_raw_value(&body).map_err(|error| wrong(error.to_string()))?;
+    Payload::from_bytes(text.get().as_bytes()).map_err(|error| wrong(error.to_string()))
+}
+
+fn wait(draft: &mut Draft<'_>, ix: StepIx, reason: Wait, until: Option<Timestamp>) {
+    let stands = matches!(&draft.step(ix).undo, UndoState::Waiting { reason: r, .. } if *r == reason);
+    if stands {
+        return;
+    }
+    let after = draft.planned(ix).compensation.as_ref().map_or(0, |c| c.escalate_after_ms);
+    // A planned wait is no cause for alarm; the alarm is set when it is over.
+    let escalate_at = if until.is_some() { None } else { escalate_at(draft, ix, after) };
+    draft.record(Event::UndoWaiting(UndoWaiting { step: ix, reason, until, escalate_at }));
+}
+
+/// An attempt to undo ended without undoing, or nobody can say.
+pub(super) fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody) {
+    let Some(compensation) = &draft.planned(ix).compensation else { return };
+    let step = draft.step(ix);
+    let attempt = step.undo_attempts;
+    let ended = Ended {
+        attempts: attempt,
+        first_sent: step.undo_first_sent.unwrap_or(draft.now),
+        now: draft.now,
+        error: &error,
+        not_after: None,
+    };
+    let retry_at = if error.code == RUNNING {
+        Some(draft.now.plus_ms(ASK_AGAIN_MS))
+    } else {
+        retry::next_attempt(&compensation.retry, &ended, retry::seed(draft.state.id, ix, true))
+    };
+    match retry_at {
+        Some(_) => draft.record(Event::UndoFailed(AttemptEnded { step: ix, attempt, error, retry_at })),
+        None => stuck(draft, ix, attempt, error),
+    }
+}
+
+/// No machine can undo it.
+pub(super) fn stuck(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, error: ErrorBody) {
+    draft.record(Event::UndoStuck(StepErred { step: ix, attempt, error: error.clone() }));
+    draft.raise(Some(ix), IncidentKind::UndoStuck, error);
+}
+
+/// Undone, or there was nothing to undo.
+pub(super) fn done(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, nothing_to_do: bool) {
+    draft.record(Event::UndoDone(UndoDone { step: ix, attempt, nothing_to_do }));
+}

@@ -1,0 +1,359 @@
+//! What is recorded. Events are facts: [`crate::apply`] folds them, and nothing is recomputed when they are read.
+//!
+//! One decision is one journal row: [`Record`], encoded as JSON. A changed meaning gets a new variant or
+//! a new [`Record::VERSION`], never a reused name; old journals are read for ever.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use saga_dsl::plan::StepIx;
+use serde::{Deserialize, Serialize};
+
+use crate::{error::ErrorBody, gate::Wait, ids::Timestamp, payload::Payload};
+
+/// One decision as it stands in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of the encoding.
+    pub v: u32,
+    /// The events of the decision, in order.
+    pub events: Vec<Event>,
+}
+
+impl Record {
+    /// The version that this release writes.
+    pub const VERSION: u32 = 1;
+}
+
+/// A fact about a saga.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The saga began.
+    Started(Started),
+    /// The step's condition was false.
+    StepSkipped(AtStep),
+    /// The step is ready but may not be sent now.
+    StepWaiting(StepWaiting),
+    /// An attempt was sent, or will be right after the commit.
+    StepDispatched(StepDispatched),
+    /// An attempt certainly never reached the wire; it does not count.
+    StepUnsent(AtAttempt),
+    /// The participant works on it outside its handler.
+    StepAccepted(StepAccepted),
+    /// The action took effect.
+    StepSucceeded(StepSucceeded),
+    /// A business no: the action has no effect and never will.
+    StepRefused(StepErred),
+    /// An attempt was rolled back.
+    StepFailed(AttemptEnded),
+    /// Nobody can say what became of an attempt.
+    StepUnknown(AttemptEnded),
+    /// The pivot is asked what became of it.
+    PivotAsked(PivotAsked),
+    /// The question was not settled by the answer, or not answered.
+    PivotUnclear(AttemptEnded),
+    /// The pivot has not happened and never will.
+    PivotSealed(AtStep),
+    /// The saga shall go back, but the pivot must be settled first.
+    PivotClosing(PivotClosing),
+    /// The pivot turned out done: the saga goes forward after all.
+    ClosingOvertaken(AtStep),
+    /// There is no forward any more: the saga compensates.
+    Failing(Failure),
+    /// Undo is due but may not be sent now.
+    UndoWaiting(UndoWaiting),
+    /// Undo was sent, or will be right after the commit.
+    UndoDispatched(UndoDispatched),
+    /// Undo certainly never reached the wire; the attempt does not count.
+    UndoUnsent(AtAttempt),
+    /// The step is undone.
+    UndoDone(UndoDone),
+    /// Undo did not work this time.
+    UndoFailed(AttemptEnded),
+    /// Undo cannot be done by machine.
+    UndoStuck(StepErred),
+    /// An operator is needed.
+    IncidentRaised(Incident),
+    /// The deadline passed.
+    DeadlinePassed {},
+    /// Somebody asked for undo.
+    CancelRequested {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// An answer came too late to matter, or contradicts what is known.
+    LateReply(LateReply),
+    /// Ended: every selected step took effect.
+    Completed {
+        /// The result, absent when its expressions failed.
+        output: Option<Payload>,
+        /// Why the result is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorBody>,
+    },
+    /// Ended: as if the saga had never happened.
+    Compensated {},
+}
+
+/// See [`Event::Started`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// Name of the definition.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: u32,
+    /// Number of steps of its plan.
+    pub steps: u16,
+    /// The start payload.
+    pub input: Payload,
+    /// The key it was deduplicated by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Arc<str>>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// When the saga's time is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+}
+
+/// A step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtStep {
+    /// The step.
+    pub step: StepIx,
+}
+
+/// An attempt at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtAttempt {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt.
+    pub attempt: u32,
+}
+
+/// See [`Event::StepWaiting`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepWaiting {
+    /// The step.
+    pub step: StepIx,
+    /// Why.
+    pub reason: Wait,
+    /// When an incident is raised if the step is not settled by then; with the first event of the step only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_at: Option<Timestamp>,
+}
+
+/// See [`Event::StepDispatched`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepDispatched {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The payload, evaluated once; with the first attempt only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Payload>,
+    /// Limit of this attempt.
+    pub due: Timestamp,
+    /// Lifetime of the key; with the first attempt only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// When an incident is raised if the step is not settled by then; with the first event of the step only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_at: Option<Timestamp>,
+}
+
+/// See [`Event::StepAccepted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepAccepted {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt.
+    pub attempt: u32,
+    /// Its new limit.
+    pub due: Timestamp,
+}
+
+/// See [`Event::StepSucceeded`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepSucceeded {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt that was answered.
+    pub attempt: u32,
+    /// What the action returned.
+    pub output: Payload,
+}
+
+/// A step and a definite error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepErred {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt that was answered.
+    pub attempt: u32,
+    /// The error.
+    pub error: ErrorBody,
+}
+
+/// An attempt ended without settling its step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEnded {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt.
+    pub attempt: u32,
+    /// Why.
+    pub error: ErrorBody,
+    /// When the next attempt is due; absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+/// See [`Event::PivotAsked`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PivotAsked {
+    /// The step.
+    pub step: StepIx,
+    /// Number of the question, from 1.
+    pub ask: u32,
+    /// True: and if it has not happened, it never may.
+    pub seal: bool,
+    /// Limit for the answer.
+    pub due: Timestamp,
+}
+
+/// See [`Event::PivotClosing`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PivotClosing {
+    /// The pivot.
+    pub step: StepIx,
+    /// Why the saga shall go back.
+    pub failure: Failure,
+}
+
+/// Why a saga goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of reason.
+    pub cause: Cause,
+    /// Where it arose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepIx>,
+    /// The error behind it.
+    pub error: ErrorBody,
+}
+
+/// The ways to the one path back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A step was refused.
+    Refused,
+    /// A step's retries are used up.
+    Exhausted,
+    /// An expression of the file failed on real values.
+    Expression,
+    /// The deadline passed.
+    Deadline,
+    /// Somebody asked for it.
+    Cancel,
+}
+
+/// See [`Event::UndoWaiting`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoWaiting {
+    /// The step.
+    pub step: StepIx,
+    /// Why.
+    pub reason: Wait,
+    /// When the wait ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// When an incident is raised if the undo is not settled by then; with the first event of the undo only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_at: Option<Timestamp>,
+}
+
+/// See [`Event::UndoDispatched`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UndoDispatched {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The payload, evaluated once; with the first attempt only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Payload>,
+    /// True when the action is known to have taken effect, as it was when the undo was first sent.
+    pub known_done: bool,
+    /// Limit of this attempt.
+    pub due: Timestamp,
+    /// When an incident is raised if the undo is not settled by then; with the first event of the undo only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_at: Option<Timestamp>,
+}
+
+/// See [`Event::UndoDone`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoDone {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt that was answered.
+    pub attempt: u32,
+    /// True when there was no effect to undo.
+    pub nothing_to_do: bool,
+}
+
+/// An operator is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepIx>,
+    /// What kind.
+    pub kind: IncidentKind,
+    /// The error behind it.
+    pub error: ErrorBody,
+}
+
+/// Kinds of incidents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentKind {
+    /// A step takes longer than `escalate_after`; retries go on.
+    Slow,
+    /// An undo takes longer than `escalate_after`; retries go on.
+    UndoSlow,
+    /// An undo cannot be done by machine.
+    UndoStuck,
+    /// A step after the pivot was refused.
+    RetriableRefused,
+    /// A step after the pivot has used up the retries that its file allows.
+    RetriableExhausted,
+    /// An expression failed after the pivot.
+    Expression,
+    /// The deadline passed after the pivot; the saga goes on.
+    Deadline,
+    /// The pivot's outcome cannot be found out by machine.
+    PivotUnknown,
+    /// A participant contradicts what it said before.
+    Contradiction,
+    /// The orchestrator itself has trouble with this saga.
+    Internal,
+}
+
+/// See [`Event::LateReply`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateReply {
+    /// The step.
+    pub step: StepIx,
+    /// The attempt that was answered.
+    pub attempt: u32,
+    /// The outcome in a word: `succeeded`, `refused`.
+    pub outcome: String,
+}

@@ -1,0 +1,162 @@
+//! What can happen to a saga.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{error::ErrorBody, ids::Timestamp, payload::Payload};
+use saga_dsl::plan::StepIx;
+
+/// Something that happened to a saga and asks for a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Begin.
+    Start(Start),
+    /// A participant answered.
+    Reply(Reply),
+    /// A command is lost for certain or may be: nobody will answer it.
+    Lost(Lost),
+    /// The clock passed the saga's next due time, or the saga was just loaded.
+    Due,
+    /// The gate may have opened for a step that waits.
+    Wake,
+    /// Somebody wants the saga undone.
+    Cancel(Cancel),
+    /// The shell has trouble with this saga: deciding panicked, or the store refuses its rows.
+    Trouble(ErrorBody),
+}
+
+/// The facts of a start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// Checked against the definition's types before.
+    pub input: Payload,
+    /// The key that the start was deduplicated by, if it had one.
+    pub key: Option<Arc<str>>,
+    /// Labels of the definition and of the start.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a command asks of the participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// Run the action.
+    Action,
+    /// Undo it.
+    Compensation,
+    /// What became of it?
+    Query,
+    /// As a query, but if it has not happened, it never may.
+    Seal,
+}
+
+/// The answer to one command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Who answered, as the transport attests it.
+    pub participant: Arc<str>,
+    /// The step.
+    pub step: StepIx,
+    /// Round of the step's key.
+    pub round: u32,
+    /// What was asked.
+    pub op: Op,
+    /// Which sending is answered.
+    pub attempt: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What a participant says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Action: it took effect. Definite.
+    Succeeded(Payload),
+    /// A business no, without effect. Definite and sticky.
+    Refused(ErrorBody),
+    /// Rolled back; another attempt may do better.
+    Failed(ErrorBody),
+    /// Work goes on outside the handler; the outcome follows.
+    Accepted,
+    /// Heartbeat of an action, or: ask again, the action is in progress.
+    Running,
+    /// Action: undone or sealed before it arrived; it never takes effect.
+    Blocked,
+    /// The key was used with other content.
+    Conflict(ErrorBody),
+    /// Action: its time had passed, nothing was done.
+    Expired,
+    /// Compensation: no machine can do it.
+    NeedsOperator(ErrorBody),
+    /// Compensation: there was no effect and never will be.
+    NothingToDo,
+    /// Compensation: undone.
+    Compensated,
+    /// Query: no trace of the action, which may still arrive.
+    Absent,
+    /// Query or seal: it took effect.
+    Done(Payload),
+    /// Query or seal: it has not happened and never will.
+    Sealed,
+}
+
+/// A command that will not be answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lost {
+    /// The step.
+    pub step: StepIx,
+    /// Round of the step's key.
+    pub round: u32,
+    /// What was asked.
+    pub op: Op,
+    /// Which sending.
+    pub attempt: u32,
+    /// True when the command certainly never reached the wire: then no attempt was spent.
+    pub unsent: bool,
+    /// Why.
+    pub error: ErrorBody,
+}
+
+/// A wish to undo the saga.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancel {
+    /// Why, for the record.
+    pub reason: String,
+    /// Who, as far as it is known.
+    pub by: String,
+}
+
+/// Why an input was not taken. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The saga began before.
+    #[error("the saga has begun already")]
+    Begun,
+    /// The saga has ended.
+    #[error("the saga ended at {at:?}")]
+    Ended {
+        /// When.
+        at: Timestamp,
+    },
+    /// There is no way back any more.
+    #[error("the pivot `{pivot}` has taken effect, there is no way back")]
+    AfterPivot {
+        /// Id of the pivot step.
+        pivot: String,
+    },
+    /// The reply does not answer an outstanding command.
+    #[error("no such command is outstanding")]
+    Stale,
+    /// The reply came from somebody else than the participant that was asked.
+    #[error("`{from}` answered for `{expected}`")]
+    WrongParticipant {
+        /// Who answered.
+        from: String,
+        /// Who was asked.
+        expected: String,
+    },
+    /// The answer makes no sense for what was asked.
+    #[error("the outcome makes no sense for this command")]
+    Nonsense,
+    /// The saga's journal names a step that its plan does not have.
+    #[error("the plan has no step {0}")]
+    NoSuchStep(u16),
+}

@@ -1,0 +1,111 @@
+//! JSON documents as they travel: text that is parsed at most once, and only if somebody looks inside.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::{Value, value::RawValue};
+
+/// A valid JSON document, cheap to clone.
+///
+/// Inputs and outputs mostly pass through the orchestrator unread, so the text is kept and a tree is
+/// built on the first look only.
+#[derive(Clone)]
+pub struct Payload(Arc<Document>);
+
+struct Document {
+    text: Box<RawValue>,
+    tree: OnceLock<Value>,
+}
+
+/// The bytes are not a JSON document.
+#[derive(Debug, thiserror::Error)]
+#[error("not a JSON document: {0}")]
+pub struct NotJson(#[from] serde_json::Error);
+
+impl Payload {
+    /// Reads a document from bytes.
+    ///
+    /// # Errors
+    /// [`NotJson`] when the bytes are not exactly one JSON document.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotJson> {
+        Ok(Self::from_raw(serde_json::from_slice(bytes)?))
+    }
+
+    /// A document of an already built value.
+    #[must_use]
+    pub fn from_value(value: Value) -> Self {
+        let text = serde_json::value::to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let tree = OnceLock::new();
+        // A fresh lock is empty, so this cannot fail.
+        let _ = tree.set(value);
+        Self(Arc::new(Document { text, tree }))
+    }
+
+    fn from_raw(text: Box<RawValue>) -> Self {
+        Self(Arc::new(Document { text, tree: OnceLock::new() }))
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.text.get()
+    }
+
+    /// The document as a tree, built at the first call.
+    ///
+    /// A document nested deeper than the parser allows reads as null; the edge refuses such documents.
+    #[must_use]
+    pub fn tree(&self) -> &Value {
+        self.0.tree.get_or_init(|| serde_json::from_str(self.text()).unwrap_or(Value::Null))
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.text.serialize(serializer).map_err(ser::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Self::from_raw).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_survives_as_it_was() {
+        let payload = Payload::from_bytes(br#"{"b": 1.50, "a":[ ]}"#).expect("valid JSON");
+        let body = serde_json::to_string(&vec![payload.clone()]).expect("serializable");
+        assert_eq!(body, r#"[{"b": 1.50, "a":[ ]}]"#);
+        let back: Vec<Payload> = serde_json::from_str(&body).expect("valid");
+        assert_eq!(back, vec![payload]);
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for bytes in [&b""[..], b"{", b"{} {}", b"\xff", b"nul"] {
+            assert!(Payload::from_bytes(bytes).is_err(), "{bytes:?}");
+        }
+    }
+}

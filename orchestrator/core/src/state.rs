@@ -1,0 +1,418 @@
+//! Where a saga stands. Transitions first; `apply.rs` performs them, `decide/` chooses them.
+//!
+//! ```text
+//! saga      running      -> completed        every step succeeded or skipped                 [end]
+//!           running      -> compensating     refusal, exhaustion, expression, deadline, cancel
+//!           compensating -> compensated      every undo is settled                           [end]
+//!
+//! action    pending      -> skipped          its condition was false                         [settled]
+//!           pending      -> waiting          ready, gate closed
+//!           pending      -> sent             ready, gate open
+//!           waiting      -> sent | asking
+//!           sent         -> succeeded        from any attempt                                [settled]
+//!           sent         -> refused          from any attempt                                [settled]
+//!           sent         -> waiting          the command never reached the wire
+//!           sent         -> backing_off      this attempt failed or is unknown, another is due
+//!           sent         -> failed           this attempt failed or is unknown, there is no other
+//!           backing_off  -> sent | waiting | asking | succeeded | refused
+//!           asking       -> sent             a query found no trace: next attempt
+//!           asking       -> succeeded | refused | sealed
+//!           failed       -> asking           a pivot must be settled
+//!           failed       -> succeeded | refused   a late answer
+//!           sealed                                                                           [settled]
+//!
+//! undo      none         -> waiting | sent
+//!           waiting      -> sent
+//!           sent         -> done             undone, or nothing to undo                      [settled]
+//!           sent         -> waiting          the command never reached the wire
+//!           sent         -> backing_off | stuck
+//!           backing_off  -> sent | waiting | done
+//!           stuck                                                                 [waits for an operator]
+//! ```
+//! Of the actions, `pending`, `waiting` and `backing_off` count as at rest once the saga compensates: nothing
+//! new is dispatched then, and what was ever dispatched and is not refused or sealed is undone.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use saga_dsl::{definition::Kind, plan::Plan};
+
+use crate::{
+    error::ErrorBody,
+    event::{Failure, Incident},
+    gate::Wait,
+    ids::{SagaId, Timestamp},
+    payload::Payload,
+};
+
+/// A saga's state: the fold of its journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SagaState {
+    /// Identity.
+    pub id: SagaId,
+    /// Number of decisions so far; zero: not begun.
+    pub seq: u64,
+    /// Where it stands.
+    pub status: Status,
+    /// What was fixed at the start; `None` before it.
+    pub birth: Option<Arc<Birth>>,
+    /// When its time is up; `None` when it has none, or when it has passed and was acted on.
+    pub deadline: Option<Timestamp>,
+    /// Steps by their number in the plan.
+    pub steps: Vec<StepState>,
+    /// Why it goes back.
+    pub failure: Option<Arc<Failure>>,
+    /// Why it shall go back once the pivot is settled.
+    pub closing: Option<Arc<Failure>>,
+    /// The reason of a cancel that was asked for.
+    pub cancel: Option<Arc<str>>,
+    /// Where an operator is needed, oldest first.
+    pub incidents: Vec<OpenIncident>,
+    /// The result.
+    pub output: Option<Payload>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Where a saga stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// Going forward.
+    Running,
+    /// Going back.
+    Compensating,
+    /// Every selected step took effect.
+    Completed,
+    /// As if it had never happened.
+    Compensated,
+}
+
+impl Status {
+    /// True in an end state.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Running | Self::Compensating => false,
+            Self::Completed | Self::Compensated => true,
+        }
+    }
+}
+
+/// What was fixed at the start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Birth {
+    /// Name of the definition.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: u32,
+    /// The start payload.
+    pub input: Payload,
+    /// The key it was deduplicated by.
+    pub key: Option<Arc<str>>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it began.
+    pub at: Timestamp,
+    /// The deadline as it was set.
+    pub deadline: Option<Timestamp>,
+}
+
+/// An incident that is not settled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenIncident {
+    /// What it is.
+    pub incident: Arc<Incident>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// One step of a saga.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// The way forward.
+    pub action: ActionState,
+    /// The way back.
+    pub undo: UndoState,
+    /// Round of the key.
+    pub round: u32,
+    /// Attempts of the action that were spent.
+    pub attempts: u32,
+    /// Attempts of the undo that were spent.
+    pub undo_attempts: u32,
+    /// Questions asked about the action.
+    pub asks: u32,
+    /// An earlier attempt's outcome is unknown: it may still take effect.
+    pub unclear: bool,
+    /// An answer came too late to matter; recorded once.
+    pub late_reply: bool,
+    /// Payload of the action, evaluated once.
+    pub input: Option<Payload>,
+    /// Payload of the undo, evaluated once.
+    pub undo_input: Option<Payload>,
+    /// Whether the undo was sent as of a known effect.
+    pub undo_known: bool,
+    /// When the first attempt was sent.
+    pub first_sent: Option<Timestamp>,
+    /// When the first undo was sent.
+    pub undo_first_sent: Option<Timestamp>,
+    /// When the action was settled.
+    pub settled_at: Option<Timestamp>,
+    /// When the undo was settled.
+    pub undo_settled_at: Option<Timestamp>,
+    /// Lifetime of the key.
+    pub not_after: Option<Timestamp>,
+    /// When an incident is raised; `None` once raised or settled.
+    pub escalate_at: Option<Timestamp>,
+}
+
+impl StepState {
+    /// A step that nothing has happened to.
+    pub const NEW: Self = Self {
+        action: ActionState::Pending,
+        undo: UndoState::None,
+        round: 1,
+        attempts: 0,
+        undo_attempts: 0,
+        asks: 0,
+        unclear: false,
+        late_reply: false,
+        input: None,
+        undo_input: None,
+        undo_known: false,
+        first_sent: None,
+        undo_first_sent: None,
+        settled_at: None,
+        undo_settled_at: None,
+        not_after: None,
+        escalate_at: None,
+    };
+
+    /// True when the action may have taken effect: sent at least once, and neither refused nor sealed.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self.action {
+            ActionState::Pending | ActionState::Skipped | ActionState::Refused(_) | ActionState::Sealed => {
+                false
+            }
+            ActionState::Waiting { .. }
+            | ActionState::Sent { .. }
+            | ActionState::BackingOff { .. }
+            | ActionState::Asking { .. }
+            | ActionState::Failed { .. } => self.attempts > 0,
+            ActionState::Succeeded(_) => true,
+        }
+    }
+}
+
+/// The way forward of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ActionState {
+    /// Its turn has not come.
+    Pending,
+    /// Its condition was false.
+    Skipped,
+    /// Ready, but may not be sent now.
+    Waiting {
+        /// Why.
+        reason: Wait,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// An attempt is outstanding.
+    Sent {
+        /// When it is given up; `None` while it is not on the wire (after a restart).
+        due: Option<Timestamp>,
+        /// The participant works on it outside its handler.
+        accepted: bool,
+    },
+    /// Another attempt is due later.
+    BackingOff {
+        /// When.
+        due: Timestamp,
+        /// Why the last one ended.
+        error: Arc<ErrorBody>,
+    },
+    /// The participant is asked what became of it.
+    Asking {
+        /// True: and to make sure that it never happens, if it has not.
+        seal: bool,
+        /// The question stands, or the next one is due.
+        ask: Ask,
+    },
+    /// It took effect.
+    Succeeded(Payload),
+    /// A business no.
+    Refused(Arc<ErrorBody>),
+    /// Retries ended without a definite outcome.
+    Failed {
+        /// Why the last attempt ended.
+        error: Arc<ErrorBody>,
+    },
+    /// It never happened and never will.
+    Sealed,
+}
+
+/// A question to a participant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// Outstanding.
+    Sent {
+        /// When it is given up; `None` while it is not on the wire.
+        due: Option<Timestamp>,
+    },
+    /// To be asked again.
+    Again {
+        /// When.
+        due: Timestamp,
+        /// What the last question brought.
+        error: Arc<ErrorBody>,
+    },
+    /// Not asked yet, or may not be sent now.
+    Waiting,
+}
+
+/// The way back of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UndoState {
+    /// Not begun, or not needed.
+    None,
+    /// Due, but may not be sent now.
+    Waiting {
+        /// Why.
+        reason: Wait,
+        /// Since when.
+        since: Timestamp,
+        /// When the wait ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// An attempt is outstanding.
+    Sent {
+        /// When it is given up; `None` while it is not on the wire.
+        due: Option<Timestamp>,
+    },
+    /// Another attempt is due later.
+    BackingOff {
+        /// When.
+        due: Timestamp,
+        /// Why the last one ended.
+        error: Arc<ErrorBody>,
+    },
+    /// Undone.
+    Done {
+        /// There was no effect to undo.
+        nothing_to_do: bool,
+    },
+    /// No machine can do it.
+    Stuck {
+        /// Why.
+        error: Arc<ErrorBody>,
+    },
+}
+
+impl SagaState {
+    /// A saga that has not begun.
+    #[must_use]
+    pub fn unborn(id: SagaId) -> Self {
+        Self {
+            id,
+            seq: 0,
+            status: Status::Running,
+            birth: None,
+            deadline: None,
+            steps: Vec::new(),
+            failure: None,
+            closing: None,
+            cancel: None,
+            incidents: Vec::new(),
+            output: None,
+            ended_at: None,
+        }
+    }
+
+    /// The next moment at which the saga must be looked at; `None`: only an input from outside moves it.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if self.status.is_end() {
+            return None;
+        }
+        let compensating = self.status == Status::Compensating;
+        let mut next = self.deadline.filter(|_| !compensating);
+        let mut consider = |due: Option<Timestamp>| {
+            if let Some(due) = due {
+                next = Some(next.map_or(due, |n| n.min(due)));
+            }
+        };
+        for step in &self.steps {
+            consider(step.escalate_at);
+            consider(match &step.action {
+                ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => *due,
+                ActionState::Asking { ask: Ask::Again { due, .. }, .. } => Some(*due),
+                ActionState::BackingOff { due, .. } => (!compensating).then_some(*due),
+                ActionState::Pending
+                | ActionState::Skipped
+                | ActionState::Waiting { .. }
+                | ActionState::Asking { ask: Ask::Waiting, .. }
+                | ActionState::Succeeded(_)
+                | ActionState::Refused(_)
+                | ActionState::Failed { .. }
+                | ActionState::Sealed => None,
+            });
+            consider(match &step.undo {
+                UndoState::Sent { due } => *due,
+                UndoState::BackingOff { due, .. } => Some(*due),
+                UndoState::Waiting { until, .. } => *until,
+                UndoState::None | UndoState::Done { .. } | UndoState::Stuck { .. } => None,
+            });
+        }
+        next
+    }
+
+    /// The pivot that took effect, if one did: there is no way back any more.
+    #[must_use]
+    pub fn pivot_done<'p>(&self, plan: &'p Plan) -> Option<&'p str> {
+        plan.steps.iter().zip(&self.steps).find_map(|(step, state)| {
+            (step.kind == Kind::Pivot && matches!(state.action, ActionState::Succeeded(_)))
+                .then_some(&*step.id)
+        })
+    }
+
+    /// Takes the limits off everything outstanding: after a restart nothing is on the wire, and a limit runs
+    /// from the sending.
+    pub fn suspend_limits(&mut self) {
+        for step in &mut self.steps {
+            match &mut step.action {
+                ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => {
+                    *due = None
+                }
+                ActionState::Pending
+                | ActionState::Skipped
+                | ActionState::Waiting { .. }
+                | ActionState::BackingOff { .. }
+                | ActionState::Asking { .. }
+                | ActionState::Succeeded(_)
+                | ActionState::Refused(_)
+                | ActionState::Failed { .. }
+                | ActionState::Sealed => {}
+            }
+            match &mut step.undo {
+                UndoState::Sent { due } => *due = None,
+                UndoState::None
+                | UndoState::Waiting { .. }
+                | UndoState::BackingOff { .. }
+                | UndoState::Done { .. }
+                | UndoState::Stuck { .. } => {}
+            }
+        }
+    }
+
+    /// Sets the limit of what is outstanding at a step: after it was sent again, or showed a sign of life.
+    pub fn set_limit(&mut self, step: saga_dsl::plan::StepIx, op: crate::input::Op, limit: Timestamp) {
+        use crate::input::Op;
+        let Some(step) = self.steps.get_mut(step.at()) else { return };
+        match (op, &mut step.action, &mut step.undo) {
+            (Op::Action, ActionState::Sent { due, .. }, _)
+            | (Op::Query | Op::Seal, ActionState::Asking { ask: Ask::Sent { due }, .. }, _)
+            | (Op::Compensation, _, UndoState::Sent { due }) => *due = Some(limit),
+            (Op::Action | Op::Query | Op::Seal | Op::Compensation, _, _) => {}
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What reaches a lane, and how its answers travel back.
+
+use std::sync::Arc;
+
+use saga_core::{
+    ErrorBody, Payload, SagaId, Status,
+    event::Failure,
+    input::{Cancel, Op, Outcome, Start},
+};
+use saga_dsl::plan::Plan;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{store::record::RowStatus, transport::Link};
+
+/// A message to a lane.
+pub enum Intake {
+    /// Begin sagas.
+    Starts(Vec<StartJob>),
+    /// Participants answered.
+    Replies(Vec<Incoming>),
+    /// Undo a saga.
+    Cancel(CancelJob),
+    /// Tell me when this saga changes.
+    Watch(WatchJob),
+    /// A participant instance can be reached.
+    Connected(Arc<dyn Link>),
+    /// It wants no new commands; what is outstanding will be answered.
+    Draining {
+        /// [`Link::number`].
+        link: u64,
+    },
+    /// It is gone; what was sent over it and not answered is lost.
+    Disconnected {
+        /// [`Link::number`].
+        link: u64,
+    },
+    /// Who is connected, and what is outstanding.
+    Census(oneshot::Sender<Census>),
+    /// Finish what is in flight, commit it, and stop.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A saga to begin. Its id is settled before, so that the start can be repeated.
+pub struct StartJob {
+    /// The id; its partition belongs to the lane.
+    pub id: SagaId,
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The facts.
+    pub start: Start,
+    /// SHA-256 of the canonical input.
+    pub input_hash: [u8; 32],
+    /// Told once the start is committed or refused.
+    pub started: Option<oneshot::Sender<Started>>,
+    /// Told when the saga has ended.
+    pub ended: Option<Listener>,
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Started {
+    /// It is committed.
+    Created,
+    /// The key or the request id was used before, with the same definition name and input: this is that saga.
+    Existing {
+        /// That saga.
+        id: SagaId,
+        /// Where it stands.
+        status: RowStatus,
+    },
+    /// The key was used before with other input.
+    KeyConflict {
+        /// That saga.
+        id: SagaId,
+    },
+    /// The lane stopped, or could not take it. Nothing was started.
+    Unavailable,
+}
+
+/// Where the end of a saga is reported.
+#[derive(Clone)]
+pub struct Listener {
+    /// Echoed.
+    pub tag: u64,
+    /// Unbounded, so that a slow listener never holds the lane back; whoever makes one bounds the number of sagas
+    /// that it waits for.
+    pub sink: mpsc::UnboundedSender<Ended>,
+}
+
+/// The end of a saga, or of the attempt to start it.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Of the [`Listener`].
+    pub tag: u64,
+    /// The saga.
+    pub id: SagaId,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How a saga ended.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// It ran to an end state.
+    Over {
+        /// Completed or compensated.
+        status: Status,
+        /// The output of a completed saga.
+        output: Option<Payload>,
+        /// Why it was compensated.
+        failure: Option<Arc<Failure>>,
+        /// Id of the step where the failure arose.
+        failed_step: Option<String>,
+    },
+    /// The start was not new; its end must be asked for.
+    NotNew(Started),
+}
+
+/// A reply as a transport took it off the wire.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The saga.
+    pub saga_id: SagaId,
+    /// Path of the step.
+    pub step: String,
+    /// Round of the key.
+    pub round: u32,
+    /// What was asked.
+    pub op: Op,
+    /// Which sending.
+    pub attempt: u32,
+    /// Who answered, as the transport attests it.
+    pub participant: Arc<str>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A cancel and its answer.
+pub struct CancelJob {
+    /// The saga.
+    pub id: SagaId,
+    /// Reason and person.
+    pub cancel: Cancel,
+    /// Told after the commit.
+    pub answer: oneshot::Sender<Result<Cancelled, CancelError>>,
+}
+
+/// What a cancel led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Undo has begun, or is over already.
+    Compensating,
+    /// The pivot is in flight and is settled first.
+    Settling,
+    /// It was on its way back before.
+    Already,
+}
+
+/// Why a cancel was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// Not among the open sagas; the store knows whether it ended or never was.
+    #[error("the saga is not open")]
+    NotOpen,
+    /// There is no way back.
+    #[error("the pivot `{pivot}` has taken effect, there is no way back")]
+    AfterPivot {
+        /// The pivot.
+        pivot: String,
+    },
+    /// It ended.
+    #[error("the saga has ended")]
+    Ended,
+    /// The lane stopped.
+    #[error("the server is shutting down")]
+    Unavailable,
+}
+
+/// A wish to follow a saga.
+pub struct WatchJob {
+    /// The saga.
+    pub id: SagaId,
+    /// Gets a receiver of the number of committed decisions; `None` when the saga is not open.
+    /// The channel closes when the saga has ended.
+    pub answer: oneshot::Sender<Option<watch::Receiver<u64>>>,
+}
+
+/// Who is connected, and what is outstanding.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    /// Sagas in memory.
+    pub open: usize,
+    /// One entry per connected instance.
+    pub links: Vec<LinkCensus>,
+    /// Sagas that wait for a participant, by its name.
+    pub waiting: Vec<(String, usize)>,
+    /// Sagas that could not be loaded, and why.
+    pub broken: Vec<(SagaId, ErrorBody)>,
+}
+
+/// A connected instance.
+#[derive(Debug, Clone)]
+pub struct LinkCensus {
+    /// [`Link::number`].
+    pub link: u64,
+    /// Commands that were sent over it and not answered.
+    pub outstanding: usize,
+    /// It wants no new commands.
+    pub draining: bool,
+}
