@@ -37,7 +37,8 @@ fn documents() -> [Data; 2] {
     [Data(json!({"input": full, "steps": {"x": {"output": {"v": 1}}}})), Data(json!({"input": bare}))]
 }
 
-/// Expressions in which [`crate::types::Type::Any`] cannot arise: no lists or branches of mixed types.
+/// Expressions in which [`crate::types::Type::Any`] cannot arise: no lists or branches of mixed types,
+/// no computed keys.
 fn expressions() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "1",
@@ -88,13 +89,14 @@ fn expressions() -> impl Strategy<Value = String> {
         let method = prop::sample::select(vec![
             "all(v, ", "exists(v, ", "exists_one(v, ", "map(v, ", "filter(v, ", "contains(", "startsWith(",
         ]);
+        let index = prop::sample::select(vec!["0", "1", "input.a", "'x'", "'deep'"]);
         prop_oneof![
             3 => (inner.clone(), operator, inner.clone()).prop_map(|(a, op, b)| format!("({a}{op}{b})")),
             1 => (function, inner.clone()).prop_map(|(name, a)| format!("{name}({a})")),
             2 => (inner.clone(), method, inner.clone()).prop_map(|(a, name, b)| format!("({a}).{name}{b})")),
             1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} ? {b} : {b})")),
             1 => inner.clone().prop_map(|a| format!("[{a}, {a}]")),
-            1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})[{b}]")),
+            1 => (inner.clone(), index).prop_map(|(a, index)| format!("({a})[{index}]")),
             1 => inner.clone().prop_map(|a| format!("(has(input.o) && has(input.n) && has(input.in.deep) && {a})")),
             1 => inner.prop_map(|a| format!("(!has(input.o) || !has(steps.x.output) || !has(input.n) || {a})")),
         ]
