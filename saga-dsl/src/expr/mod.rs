@@ -21,6 +21,7 @@ mod decode;
 mod eval;
 mod fault;
 mod functions;
+mod guards;
 mod lexer;
 mod literal;
 mod names;

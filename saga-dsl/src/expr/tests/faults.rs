@@ -68,7 +68,7 @@ fn of_the_parser() {
         ("input.a.startswith('x')", UnknownName, "startswith", "no method", "`startsWith`"),
         ("input.a.int()", UnknownName, "int", "no method", "`int(value)`"),
         ("size()", Syntax, "size()", "takes 1 value", ""),
-        ("'a'.contains()", Syntax, "'a'.contains()", "takes 2 values", ""),
+        ("'a'.contains()", Syntax, "'a'.contains()", "takes 1 value in its brackets, not 0", ""),
         ("'a'.matches(input.p)", TypeMismatch, "input.p", "literal", ""),
         ("'a'.matches('(')", Syntax, "'('", "not valid: unclosed group", ""),
         ("'a'.matches('(a{999}){999}')", TooLarge, "'(a{999}){999}'", "too large", ""),
