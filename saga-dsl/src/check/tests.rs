@@ -28,7 +28,20 @@ fn places_stand_where_a_file_has_lines() {
     let definition = saga.build().expect("a definition");
     let found = check_definition(&definition, None);
     let shown: Vec<_> = found.iter().map(|found| found.render("", false)).collect();
-    insta::assert_snapshot!(shown.join("\n"), @"");
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    error[S0202]: `input` has no field `x`
+    --> trip@2 steps[0].parallel[1].when
+     = help: it has no fields
+    error[S0205]: `steps.b.output` may be absent: skipped when `steps[0].parallel[1].when` is false
+    --> trip@2 steps[1].input.list[0].b
+     = help: ${has(steps.b.output) ? steps.b.output.n : null}
+    error[S0302]: the pivot `b` stands inside of `parallel`
+    --> trip@2 steps[0].parallel[1].kind
+     = help: move it before or after the group
+     = note: the group begins at `steps[0].parallel`
+    note[N0701]: actions were not checked: nothing is known here of p
+    --> trip@2 steps[0].parallel[0].action
+    ");
 }
 
 #[test]
