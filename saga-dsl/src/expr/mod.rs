@@ -88,6 +88,25 @@ impl fmt::Display for Root {
 }
 
 /// A parsed expression, ready to be evaluated many times; cheap to clone.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use saga_dsl::expr::{Budget, Expr, Root, Scope};
+/// use serde_json::{Value, json};
+///
+/// struct Input(Value);
+///
+/// impl Scope for Input {
+///     fn value(&self, root: &Root) -> Option<Cow<'_, Value>> {
+///         (*root == Root::Input).then(|| Cow::Borrowed(&self.0))
+///     }
+/// }
+///
+/// let condition = Expr::parse("input.total_cents > 100000 || input.items.exists(i, i.qty > 9)")?;
+/// let input = Input(json!({"total_cents": 500, "items": [{"qty": 12}]}));
+/// assert_eq!(condition.eval_bool(&input, &mut Budget::default()), Ok(true));
+/// # Ok::<(), saga_dsl::expr::Fault>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Expr {
     source: Arc<str>,

@@ -46,18 +46,23 @@ impl Reader<'_> {
         }
     }
 
-    /// `anyOf`, `oneOf` and `allOf`: fine with one member, or one beside null.
+    /// `anyOf` and `oneOf` fit where all members are of one type, null aside; `allOf` with a single member.
     fn alternatives(&mut self, schema: &Map<String, Value>, depth: usize) -> Option<Type> {
         let (members, all) = ["anyOf", "oneOf", "allOf"]
             .into_iter()
             .find_map(|keyword| Some((schema.get(keyword)?.as_array()?, keyword == "allOf")))?;
         let is_null = |member: &&Value| member.get("type").and_then(Value::as_str) == Some("null");
         let others: Vec<_> = members.iter().filter(|member| !is_null(member)).collect();
-        Some(match others.as_slice() {
-            [only] if others.len() == members.len() => self.ty(only, depth),
-            [only] if !all => optional(self.ty(only, depth)),
-            _ => Type::Any,
-        })
+        let has_null = others.len() < members.len();
+        if all && members.len() > 1 {
+            return Some(Type::Any);
+        }
+        let joined = others
+            .iter()
+            .map(|member| self.ty(member, depth))
+            .reduce(|a, b| if a == b { a } else { Type::Any })
+            .unwrap_or(Type::Any);
+        Some(if has_null && joined != Type::Any { optional(joined) } else { joined })
     }
 
     fn plain(&mut self, schema: &Map<String, Value>, depth: usize) -> Type {
