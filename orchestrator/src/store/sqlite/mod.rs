@@ -100,7 +100,9 @@ impl SqliteStore {
 
 /// Takes the lock on the side file, which stays there: removing it would race with the next one who opens it.
 fn lock(path: &Path) -> Result<File, Error> {
-    let mut name = path.as_os_str().to_owned();
+    // A link to the file must meet the same lock; a file that does not exist yet has no other name.
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut name = file.into_os_string();
     name.push(".lock");
     let side = PathBuf::from(name);
     let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", side.display()));

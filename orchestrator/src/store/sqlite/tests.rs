@@ -160,6 +160,18 @@ async fn one_store_at_a_time() {
     SqliteStore::open(&path).expect("the lock is free after a drop");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_file_is_the_same_store() {
+    let dir = TempDir::new().expect("directory");
+    let path = dir.path().join("saga.db");
+    let _first = SqliteStore::open(&path).expect("open");
+    let link = dir.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).expect("link");
+    let answer = SqliteStore::open(&link);
+    assert!(matches!(answer, Err(Error::Held { .. })), "{answer:?}");
+}
+
 #[tokio::test]
 async fn close_leaves_one_file_without_a_log() {
     let dir = TempDir::new().expect("directory");
