@@ -343,6 +343,8 @@ pub enum IncidentKind {
     PivotUnknown,
     /// A participant contradicts what it said before.
     Contradiction,
+    /// The orchestrator itself stumbled over this saga: a panic, or a row that the store refuses.
+    Internal,
 }
 
 /// See [`Event::LateReply`].
