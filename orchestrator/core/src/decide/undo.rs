@@ -28,8 +28,9 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
     let Some(compensation) = &planned.compensation else { return };
     let step = draft.step(ix);
     let known_done = matches!(step.action, ActionState::Succeeded(_));
+    // No inbox would catch an earlier attempt that arrives after the undo.
     let may_arrive =
-        step.not_after.filter(|limit| planned.at_least_once && !known_done && *limit > draft.now);
+        step.not_after.filter(|limit| planned.at_least_once && step.unclear && *limit > draft.now);
     if may_arrive.is_some() {
         wait(draft, ix, Wait::ActionMayArrive, may_arrive);
         return;
