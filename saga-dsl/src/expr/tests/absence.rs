@@ -84,6 +84,7 @@ fn unguarded_reads_are_faults() {
             "line 30",
             "has(steps.approval.output.score) ? steps.approval.output.score : 0.0",
         ),
+        ("[{'x': {'y': input.note}}][0].x.y == 'a'", "input.note", "", "has(input.note) ? input.note : ''"),
         ("self.output.run_id", "self.output.run_id", "unknown", ""),
         ("input['note']", "input['note']", "optional", ""),
     ];
