@@ -3,6 +3,7 @@
 //! Lanes write whole batches through [`Store::commit`] and nothing else; reads show committed state only.
 
 pub mod record;
+pub mod sqlite;
 
 use futures_util::future::BoxFuture;
 use saga_core::{Partition, SagaId, Timestamp};
@@ -60,11 +61,11 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, Error>>;
 
-    /// Number of sagas in each status.
+    /// Number of sagas in each status: every status, zero too, in the order of [`RowStatus`].
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>>;
 
     /// Number of open sagas per definition name and version.
-    fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<(String, u32, u64)>, Error>>;
+    fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>>;
 
     /// Registers definitions, all or none. A row whose name and version exist with the same hash is left alone.
     /// Returns for each whether it is new.
@@ -85,6 +86,9 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until everything written is on disk and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
+
+/// A definition's name and version with a number of sagas.
+pub type DefinitionCount = (String, u32, u64);
 
 /// What a process owns after [`Store::claim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
