@@ -82,7 +82,7 @@ impl Diagnostic {
             let place = if self.line == 0 { self.path.clone() } else { self.place() };
             group = group.element(Level::NOTE.no_name().message(format!("in {place}")));
         }
-        for help in &self.help {
+        if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
         for note in &self.notes {
@@ -112,16 +112,30 @@ pub fn sort(diagnostics: &mut [Diagnostic]) {
     });
 }
 
-/// Line and column (both from 1, the column in characters) of a byte offset. Offsets outside of the text or
-/// inside of a character count as the nearest place before.
-#[must_use]
-pub fn line_and_column(source: &str, offset: usize) -> (usize, usize) {
-    let offset = floor(source, offset);
-    let before = &source[..offset];
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-    let column = before[start..].trim_start_matches('\u{feff}').chars().count() + 1;
-    (line, column)
+/// Where each line of a text begins, so that many offsets can be told as line and column.
+#[derive(Debug, Clone)]
+pub struct LineIndex {
+    starts: Vec<usize>,
+}
+
+impl LineIndex {
+    /// The lines of a text.
+    #[must_use]
+    pub fn of(source: &str) -> Self {
+        let breaks = source.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// Line and column (both from 1, the column in characters) of a byte offset in the same text. An offset
+    /// outside of it or inside of a character counts as the nearest place before.
+    #[must_use]
+    pub fn line_and_column(&self, source: &str, offset: usize) -> (usize, usize) {
+        let offset = floor(source, offset);
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
+        let before = source.get(start..offset).unwrap_or_default();
+        (line, before.trim_start_matches('\u{feff}').chars().count() + 1)
+    }
 }
 
 /// The line of the source in which a span begins, and the span's part of it.
@@ -162,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn diagnostic(source: &str, span: Range<usize>) -> Diagnostic {
-        let (line, column) = line_and_column(source, span.start);
+        let (line, column) = LineIndex::of(source).line_and_column(source, span.start);
         Diagnostic {
             severity: Severity::Error,
             code: Code::S0103,
@@ -199,9 +213,10 @@ mod tests {
     #[test]
     fn columns_count_characters_and_ignore_carriage_returns() {
         let source = "\u{feff}a: ü\r\nbü: x\r\n";
-        assert_eq!(line_and_column(source, 3), (1, 1));
-        assert_eq!(line_and_column(source, source.find('x').expect("there")), (2, 5));
-        assert_eq!(line_and_column(source, 1_000), (3, 1));
+        let lines = LineIndex::of(source);
+        assert_eq!(lines.line_and_column(source, 3), (1, 1));
+        assert_eq!(lines.line_and_column(source, source.find('x').expect("there")), (2, 5));
+        assert_eq!(lines.line_and_column(source, 1_000), (3, 1));
         let shown = diagnostic(source, 10..13).render(source, false);
         assert!(!shown.contains('\r'), "{shown:?}");
     }
@@ -213,10 +228,10 @@ mod tests {
         (fault.line, fault.column) = (0, 0);
         insta::assert_snapshot!(fault.render("", false), @r"
         error[S0103]: not a version
-          |
-          = in trip.saga.yaml
-          = help: write a number
-          = note: versions count from 1
+         |
+         = in trip.saga.yaml
+         = help: write a number
+         = note: versions count from 1
         ");
         assert_eq!(fault.to_string(), "trip.saga.yaml: error[S0103]: not a version");
     }
