@@ -37,9 +37,7 @@ use saga_proto::v1::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{
-    definitions::Definitions, lane, store::Store, transport::directory::Directory,
-};
+use crate::{definitions::Definitions, lane, store::Store, transport::directory::Directory};
 use error::Refusal;
 use input::InputTypes;
 

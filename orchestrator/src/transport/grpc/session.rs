@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use saga_core::Timestamp;
 use saga_proto::v1::{FromParticipant, Hello, ReplyBatch, Welcome, from_participant::Message};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -72,7 +71,8 @@ async fn run(
         commands,
     };
     context.lane.send(Intake::Connected(Arc::new(grpc_link))).await.map_err(|_| shutting_down())?;
-    let session = Session { link, participant, lane: context.lane.clone(), directory: Arc::clone(&context.directory) };
+    let session =
+        Session { link, participant, lane: context.lane.clone(), directory: Arc::clone(&context.directory) };
     context.directory.connect(Instance {
         link,
         participant: registration.participant,
