@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use crate::codes::Code;
 
@@ -69,7 +69,7 @@ impl Diagnostic {
         };
         let excerpt = self.span.as_ref().map(|span| Excerpt::of(source, span));
         let mut group = level.primary_title(self.message.as_str()).id(self.code.as_str()).elements(
-            excerpt.as_ref().filter(|excerpt| excerpt.whole_line).map(|excerpt| {
+            excerpt.as_ref().filter(|excerpt| excerpt.of_use).map(|excerpt| {
                 let mark = AnnotationKind::Primary.span(excerpt.span.clone());
                 let mark = if self.label.is_empty() { mark } else { mark.label(self.label.as_str()) };
                 Snippet::source(excerpt.text)
@@ -78,9 +78,11 @@ impl Diagnostic {
                     .annotation(mark)
             }),
         );
-        if excerpt.is_none_or(|excerpt| !excerpt.whole_line) {
-            let place = if self.line == 0 { self.path.clone() } else { self.place() };
-            group = group.element(Level::NOTE.no_name().message(format!("in {place}")));
+        if excerpt.is_none_or(|excerpt| !excerpt.of_use) {
+            let origin = Origin::path(self.path.as_str());
+            let placed = self.line > 0;
+            group =
+                group.element(if placed { origin.line(self.line).char_column(self.column) } else { origin });
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -142,8 +144,8 @@ impl LineIndex {
 struct Excerpt<'a> {
     text: &'a str,
     span: Range<usize>,
-    /// False where the line is too long to be of use to anybody.
-    whole_line: bool,
+    /// False where there is nothing to see, or the line is too long to be of use to anybody.
+    of_use: bool,
 }
 
 impl<'a> Excerpt<'a> {
@@ -158,7 +160,7 @@ impl<'a> Excerpt<'a> {
         let start = start + bom;
         let from = from.saturating_sub(start).min(text.len());
         let to = to.saturating_sub(start).clamp(from, text.len());
-        Self { text, span: from..to, whole_line: text.len() <= 4 * SHOWN_BYTES_MAX }
+        Self { text, span: from..to, of_use: !text.is_empty() && text.len() <= 4 * SHOWN_BYTES_MAX }
     }
 }
 
@@ -228,8 +230,7 @@ mod tests {
         (fault.line, fault.column) = (0, 0);
         insta::assert_snapshot!(fault.render("", false), @r"
         error[S0103]: not a version
-         |
-         = in trip.saga.yaml
+        --> trip.saga.yaml
          = help: write a number
          = note: versions count from 1
         ");

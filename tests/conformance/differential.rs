@@ -48,6 +48,7 @@ pub async fn play(store: &impl Store, seed: u64) {
             _ => player.read(store, &model, &place).await,
         }
     }
+    assert!(player.sagas.len() > OPERATIONS / 8, "seed {seed} started only {} sagas", player.sagas.len());
 }
 
 /// SplitMix64: enough chance for a test, the same on every machine.

@@ -27,7 +27,8 @@ struct Load {
 impl Load {
     fn new(claim: Claim, keys: bool) -> Self {
         let commit_no = claim.last_commit_no;
-        Self { claim, turn: VecDeque::new(), started: 0, commit_no, keys }
+        // A store that was loaded before goes on with fresh ids.
+        Self { claim, turn: VecDeque::new(), started: commit_no * 1_000, commit_no, keys }
     }
 
     /// One row for each of the next `rows` sagas; a saga that has ended makes room for a new one.

@@ -181,6 +181,15 @@ fn order<'r>(
         return;
     }
     for root in roots {
+        if let (Root::Own(name), false) = (root, matches!(scope.kind(), ScopeKind::Compensation(_))) {
+            let message = format!("`self.{name}` is known in the input of a compensation only");
+            let mut fault = Finding::new(Code::S0202, place, message);
+            if let Some(bytes) = mention(text, from, &format!("self.{name}")) {
+                fault = fault.on_text(bytes);
+            }
+            findings.push(fault);
+            continue;
+        }
         let (Root::StepOutput(id) | Root::StepStatus(id) | Root::StepError(id)) = root else { continue };
         let (message, help) = match scope.reach(id) {
             Reach::Unknown | Reach::Outside | Reach::Settled(_) => continue,
@@ -201,22 +210,21 @@ fn order<'r>(
             ),
         };
         let mut fault = Finding::new(Code::S0204, place, message).help(help);
-        if let Some(bytes) = mention(text, from, id) {
+        if let Some(bytes) = mention(text, from, &format!("steps.{id}")) {
             fault = fault.on_text(bytes);
         }
         findings.push(fault);
     }
 }
 
-/// Where a text speaks of a step.
-fn mention(text: &str, from: usize, id: &str) -> Option<std::ops::Range<usize>> {
-    let wanted = format!("steps.{id}");
+/// Where a text speaks of a root.
+fn mention(text: &str, from: usize, wanted: &str) -> Option<std::ops::Range<usize>> {
     let rest = text.get(from..)?;
     let ends = |at: usize| {
         let next = rest[at + wanted.len()..].chars().next();
         next.is_none_or(|c| !c.is_alphanumeric() && c != '_')
     };
-    let (at, _) = rest.match_indices(&wanted).find(|(at, _)| ends(*at))?;
+    let (at, _) = rest.match_indices(wanted).find(|(at, _)| ends(*at))?;
     Some(from + at..from + at + wanted.len())
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Knowledge<'a> {
     pub catalog: Option<&'a dyn Catalog>,
     /// Ids of steps that exist and are not in the model.
     pub known_ids: BTreeSet<String>,
+    /// Steps that were not read completely.
+    pub doubtful: BTreeSet<Place>,
     /// Whether parts of what was written are not in the model.
     pub incomplete: bool,
     /// What to call a place in a message: `line 30`.
@@ -57,6 +59,7 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
     let knowledge = Knowledge {
         catalog,
         known_ids: BTreeSet::new(),
+        doubtful: BTreeSet::new(),
         incomplete: false,
         place_name: &|place: &Place| format!("`{place}`"),
     };

@@ -51,7 +51,7 @@ pub(super) fn is_not_in_parallel(check: &Check<'_>, findings: &mut Vec<Finding>)
 
 pub(super) fn steps_before_it_say_what_undoes_them(check: &Check<'_>, findings: &mut Vec<Finding>) {
     for (at, step) in check.outline.steps.iter().enumerate() {
-        let asks = check.asks(step);
+        let asks = check.asks(step) && !check.knowledge.doubtful.contains(&step.place);
         let silent = kind(step) == Kind::Compensatable && step.step.compensation.is_none() && asks;
         if silent && pivot_before(check, at).is_none() {
             let id = &step.step.step;

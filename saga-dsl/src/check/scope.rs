@@ -158,9 +158,24 @@ impl<'a> Scope<'_, 'a> {
         }
     }
 
+    /// A bare word: most often a field of the input or a step whose root was left out.
+    fn local(&self, name: &str) -> RootType {
+        let inputs =
+            self.check.definition.input.keys().map(|field| (field.as_str(), format!("input.{field}")));
+        let steps = self.check.by_id.keys().map(|id| (*id, format!("steps.{id}.output")));
+        let roots = ["input", "steps", "saga"].into_iter().map(|root| (root, root.to_owned()));
+        let words: Vec<(&str, String)> = roots.chain(inputs).chain(steps).collect();
+        let meant = words.iter().find(|(word, _)| *word == name).map(|(word, _)| *word);
+        let meant = meant.or_else(|| near_miss(name, words.iter().map(|(word, _)| *word)));
+        let suggestion =
+            words.iter().find(|(word, _)| Some(*word) == meant).map(|(_, written)| written.clone());
+        RootType::Unknown { suggestions: suggestion.into_iter().collect() }
+    }
+
     fn own(&self, name: &str) -> RootType {
         if !matches!(self.kind, ScopeKind::Compensation(_)) {
-            return RootType::Unknown { suggestions: Vec::new() };
+            // Reported where the expression is checked, with what can be said of it.
+            return known(Type::Any);
         }
         match name {
             "input" => known(Type::Any),
@@ -169,7 +184,7 @@ impl<'a> Scope<'_, 'a> {
                 let ScopeKind::Compensation(at) = self.kind else { return known(Type::Any) };
                 let Verb::Action { action, .. } = &self.check.outline.steps[at].step.verb;
                 let ty = self.check.schema(action).map_or(Type::Any, |schema| schema.output);
-                let reason = "absent when the outcome of the action is unknown".to_owned();
+                let reason = "the outcome of the action may be unknown".to_owned();
                 RootType::Known { ty, maybe_absent: Some(reason) }
             }
             _ => suggest(name, "self", &["input", "output", "key"]),
@@ -214,7 +229,7 @@ impl TypeEnv for Scope<'_, '_> {
             },
             Root::Saga(name) => self.saga(name),
             Root::Own(name) => self.own(name),
-            Root::Local(_) => RootType::Unknown { suggestions: Vec::new() },
+            Root::Local(name) => self.local(name),
         }
     }
 }

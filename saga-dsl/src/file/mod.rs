@@ -98,8 +98,13 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
                 let span = tree.locate(place, &Part::Value, source);
                 format!("line {}", report.lines.line_and_column(source, span.start).0)
             };
-            let knowledge =
-                Knowledge { catalog, known_ids, incomplete: walk.incomplete, place_name: &place_name };
+            let knowledge = Knowledge {
+                catalog,
+                known_ids,
+                doubtful: walk.doubtful,
+                incomplete: walk.incomplete,
+                place_name: &place_name,
+            };
             findings.extend(check::check(model, &knowledge));
         }
         findings.truncate(FINDINGS_MAX);
@@ -187,6 +192,11 @@ impl<'a> Report<'a> {
         let mut diagnostic = self.text(finding.code, span, finding.message, finding.label);
         diagnostic.help = finding.help;
         diagnostic.notes = finding.notes;
+        if finding.code == Code::S0201 && tree.is_cut_by_a_comment(&finding.place, self.source) {
+            diagnostic
+                .notes
+                .push("` #` begins a comment: with `#` in it the whole value needs quotes".to_owned());
+        }
         diagnostic
     }
 }

@@ -141,8 +141,7 @@ impl<'a> Reader<'a> {
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 let name = self.source.get(bytes.clone()).unwrap_or("*").to_owned();
                 let mut fault = finding(Code::S0005, bytes.clone(), &format!("`{name}` is a YAML alias"));
-                fault.help =
-                    Some(format!("write the value itself{}", quote::suggestion(self.source, &bytes)));
+                fault.help = Some("write the value itself, or quote a text that begins with `*`".to_owned());
                 self.findings.push(*fault);
                 Node { span: bytes, content: Content::Broken }
             }
@@ -159,7 +158,7 @@ impl<'a> Reader<'a> {
         let (event, bytes, _) = self.next()?;
         if let (Event::Anchor(_, name), false) = (event, reported) {
             let mut fault = finding(Code::S0005, bytes.clone(), &format!("`&{name}` is a YAML anchor"));
-            fault.help = Some(format!("remove it{}", quote::suggestion(self.source, &bytes)));
+            fault.help = Some("remove it, or quote a text that begins with `&`".to_owned());
             self.findings.push(*fault);
         }
         Ok(())

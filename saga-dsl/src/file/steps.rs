@@ -4,7 +4,7 @@
 //! becomes an empty group, and what lacks its verb a step that asks for nothing.
 
 use super::{
-    model,
+    model, scalar,
     tree::{Content, Node as Tree},
     walk::{Fields, Walk},
 };
@@ -76,7 +76,7 @@ fn item(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Node {
             unsupported(walk, node, place, &verbs);
             return stand_in(walk, node, place);
         }
-        _ => return Node::Step(Box::new(step(walk, node, place))),
+        _ => return Node::Step(Box::new(step(walk, node, place, &verbs))),
     };
     if depth >= GROUPS_MAX {
         let message = format!("groups nest at most {GROUPS_MAX} deep");
@@ -84,7 +84,8 @@ fn item(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Node {
         walk.incomplete = true;
         return empty;
     }
-    let fields = walk.fields(node, place, &format!("a `{group}` group"), &[group, "when"]);
+    let known = [&["when"][..], &verbs].concat();
+    let fields = walk.fields(node, place, &format!("a `{group}` group"), &known);
     let when = fields.as_ref().and_then(|fields| expression(walk, fields));
     let children = node.get(group).map(|entry| steps(walk, &entry.value, &place.key(group), depth + 1));
     let children = children.unwrap_or_default();
@@ -112,7 +113,7 @@ fn stand_in(walk: &mut Walk, node: &Tree, place: &Place) -> Node {
     let id = id.and_then(|(node, place)| walk.id(node, &place, "`step`")).unwrap_or_default().to_owned();
     let mut step = blank(id);
     if let Some(fields) = &fields {
-        step.kind = fields.get("kind").and_then(|(node, place)| walk.choice(node, &place, KINDS));
+        step.kind = kind(walk, fields);
         step.when = expression(walk, fields);
     }
     Node::Step(Box::new(step))
@@ -134,15 +135,32 @@ fn blank(id: String) -> Step {
     }
 }
 
+fn kind(walk: &mut Walk, fields: &Fields<'_>) -> Option<Kind> {
+    let (node, place) = fields.get("kind")?;
+    let kind = walk.choice(node, &place, KINDS);
+    if kind.is_none() {
+        // It may have been meant as the pivot.
+        walk.incomplete = true;
+        walk.doubtful.insert(fields.place.clone());
+    }
+    kind
+}
+
 /// `when` may look like a boolean or a number and is an expression nevertheless.
 fn expression(walk: &mut Walk, fields: &Fields<'_>) -> Option<String> {
     let (node, place) = fields.get("when")?;
     walk.word(node, &place, "`when` is an expression").map(str::to_owned)
 }
 
-fn step(walk: &mut Walk, node: &Tree, place: &Place) -> Step {
-    let Some(fields) = walk.fields(node, place, "a step", STEP_KEYS) else { return blank(String::new()) };
+fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
+    let before = walk.findings.len();
+    // A second verb was reported already.
+    let known = [STEP_KEYS, verbs].concat();
+    let Some(fields) = walk.fields(node, place, "a step", &known) else { return blank(String::new()) };
     explain_removed_keys(walk, &fields);
+    if walk.findings.len() > before {
+        walk.doubtful.insert(place.clone());
+    }
     let id = walk.require(&fields, "step", "a step");
     let id = id.and_then(|(node, place)| walk.id(node, &place, "`step`")).unwrap_or_default();
     let mut step = blank(id.to_owned());
@@ -160,7 +178,7 @@ fn step(walk: &mut Walk, node: &Tree, place: &Place) -> Step {
     }
     *input = self::input(walk, &fields);
     step.description = model::text(walk, &fields, "description");
-    step.kind = fields.get("kind").and_then(|(node, place)| walk.choice(node, &place, KINDS));
+    step.kind = kind(walk, &fields);
     step.when = expression(walk, &fields);
     step.compensation = fields.get("compensation").map(|(node, place)| compensation(walk, node, &place));
     step.timeout = fields.get("timeout").and_then(|(node, place)| walk.duration(node, &place));
@@ -211,12 +229,12 @@ fn compensation(walk: &mut Walk, node: &Tree, place: &Place) -> Compensation {
     match &node.content {
         Content::Scalar(scalar) if scalar.text == "none" => Compensation::None(NoCompensation::None),
         Content::Map(_) => Compensation::Block(Box::new(block(walk, node, place))),
-        Content::Scalar(_) => {
+        Content::Scalar(scalar) if scalar::value(scalar) != Ok(serde_json::Value::Null) => {
             let name = walk.action(node, place, "`compensation`");
             Compensation::Action(name.unwrap_or_else(nobody))
         }
-        Content::List(_) | Content::Empty | Content::Broken => {
-            walk.wrong_shape(node, place, "`compensation` is an action, `none` or a map");
+        Content::Scalar(_) | Content::List(_) | Content::Empty | Content::Broken => {
+            walk.wrong_shape(node, place, "`compensation` is an action, the word `none`, or a map");
             Compensation::Action(nobody())
         }
     }

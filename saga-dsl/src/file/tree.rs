@@ -60,6 +60,22 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// Whether the text at a place has no quotes and a comment follows it directly.
+    pub(super) fn is_cut_by_a_comment(&self, place: &Place, source: &str) -> bool {
+        let mut node = self;
+        for segment in &place.0 {
+            let next = match (segment, &node.content) {
+                (Segment::Key(key), _) => node.get(key).map(|entry| &entry.value),
+                (Segment::Index(index), Content::List(items)) => items.get(*index),
+                (Segment::Index(_), _) => None,
+            };
+            let Some(next) = next else { return false };
+            node = next;
+        }
+        let plain = matches!(&node.content, Content::Scalar(scalar) if scalar.style == Style::Plain);
+        plain && source.get(node.span.end..).is_some_and(|rest| rest.trim_start_matches(' ').starts_with('#'))
+    }
+
     /// The bytes of the text that a place means; of a value that is not written, those of what is around it.
     pub(super) fn locate(&self, place: &Place, part: &Part, source: &str) -> Range<usize> {
         let mut node = self;

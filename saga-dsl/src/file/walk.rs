@@ -2,7 +2,7 @@
 //!
 //! A reader that reports answers `None` or a stand-in, and the walk goes on, so that all faults come at once.
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
 
 use serde_json::Value;
 
@@ -49,6 +49,8 @@ pub(super) const UNSUPPORTED: &[&str] = &[
 #[derive(Default)]
 pub(super) struct Walk {
     pub findings: Vec<Finding>,
+    /// Steps of which something could not be read: that nothing undoes them would be a second fault.
+    pub doubtful: BTreeSet<Place>,
     /// Whether parts of the definition were left out of the model, so that rules about the whole cannot be told.
     pub incomplete: bool,
 }

@@ -147,6 +147,15 @@ pub async fn a_start_conflicts_with_one_of_the_same_batch(store: impl Store) {
     let seen: Vec<_> = conflicts.iter().map(|conflict| (conflict.index, conflict.existing)).collect();
     assert_eq!(seen, [(1, id(1)), (2, id(1))]);
     assert_eq!(store.saga(id(1)).await.expect("read"), None);
+
+    begin(&store, &claim, 1..2).await;
+    let mut refused_first = batch(&claim, 2);
+    refused_first.starts = vec![start_with_key(1, "z"), start_with_key(5, "z")];
+    let Err(CommitError::StartsExist(conflicts)) = store.commit(refused_first).await else {
+        panic!("expected conflicts");
+    };
+    let seen: Vec<_> = conflicts.iter().map(|conflict| (conflict.index, conflict.existing)).collect();
+    assert_eq!(seen, [(0, id(1))], "a refused start claims no key");
 }
 
 pub async fn a_key_is_shared_by_versions_and_not_by_names(store: impl Store) {

@@ -39,6 +39,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages (of 4 KiB) in the log before a commit also moves them into the file. More make fewer, longer stalls.
 const CHECKPOINT_PAGES: u32 = 2_000;
 
+/// Bytes that the log keeps on disk when it starts over.
+const LOG_BYTES: u32 = 64 << 20;
+
 /// A store in one SQLite file.
 ///
 /// Writes are queued when a method is called, not when its future is first polled, as long as the queue has room;
@@ -97,7 +100,9 @@ impl SqliteStore {
 
 /// Takes the lock on the side file, which stays there: removing it would race with the next one who opens it.
 fn lock(path: &Path) -> Result<File, Error> {
-    let mut name = path.as_os_str().to_owned();
+    // A link to the file must meet the same lock; a file that does not exist yet has no other name.
+    let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut name = file.into_os_string();
     name.push(".lock");
     let side = PathBuf::from(name);
     let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", side.display()));
@@ -114,19 +119,27 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(fault::open_error)?;
-    configure(&conn).map_err(fault::open_error)?;
+    conn.busy_timeout(BUSY_TIMEOUT).map_err(fault::open_error)?;
+    schema::check(&conn)?;
+    let log = configure(&conn).map_err(fault::open_error)?;
+    if log != "wal" {
+        return Err(Error::Unavailable(format!("the file system allows no WAL, only {log}")));
+    }
     schema::migrate(&mut conn, PARTITIONS)?;
     Ok(conn)
 }
 
-fn configure(conn: &Connection) -> rusqlite::Result<()> {
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+/// Sets the connection up; returns the kind of log that SQLite settled on.
+fn configure(conn: &Connection) -> rusqlite::Result<String> {
     conn.set_prepared_statement_cache_capacity(64);
-    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    let log = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // A long read keeps the log growing; once it is over, the file shrinks back to this.
+    conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
     // 16 MiB: the pages that open sagas touch; the file's cold part is the system's to cache.
-    conn.pragma_update(None, "cache_size", -16_384)
+    conn.pragma_update(None, "cache_size", -16_384)?;
+    Ok(log)
 }
 
 fn writer_died() -> Error {

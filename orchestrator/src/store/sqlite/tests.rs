@@ -128,6 +128,23 @@ fn a_full_file_is_unavailable_loses_nothing_and_takes_the_batch_later() {
     assert_eq!(sagas(&conn), (written * 10, written * 10, written * 10));
 }
 
+#[test]
+fn files_that_are_not_ours_are_refused_and_left_alone() {
+    let dir = TempDir::new().expect("directory");
+    let database = dir.path().join("invoices.db");
+    Connection::open(&database).expect("open").execute_batch("CREATE TABLE invoices (id)").expect("create");
+    let letter = dir.path().join("letter.txt");
+    std::fs::write(&letter, "Dear reader, ".repeat(1_000)).expect("write");
+    for path in [database, letter] {
+        let before = std::fs::read(&path).expect("read");
+        let answer = SqliteStore::open(&path);
+        assert!(matches!(answer, Err(Error::Corrupt(_))), "{answer:?}");
+        assert!(std::fs::read(&path).expect("read") == before, "{} was changed", path.display());
+    }
+    let nowhere = SqliteStore::open(&dir.path().join("no/such/folder/saga.db"));
+    assert!(matches!(nowhere, Err(Error::Unavailable(_))), "{nowhere:?}");
+}
+
 #[tokio::test]
 async fn one_store_at_a_time() {
     let dir = TempDir::new().expect("directory");
@@ -141,6 +158,18 @@ async fn one_store_at_a_time() {
     let second = SqliteStore::open(&path).expect("the lock is free after close");
     drop(second);
     SqliteStore::open(&path).expect("the lock is free after a drop");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_the_file_is_the_same_store() {
+    let dir = TempDir::new().expect("directory");
+    let path = dir.path().join("saga.db");
+    let _first = SqliteStore::open(&path).expect("open");
+    let link = dir.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).expect("link");
+    let answer = SqliteStore::open(&link);
+    assert!(matches!(answer, Err(Error::Held { .. })), "{answer:?}");
 }
 
 #[tokio::test]
