@@ -8,14 +8,13 @@
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
 use saga_dsl::plan::Plan;
 use saga_proto::v1::{
     definition_service_server::DefinitionServiceServer,
     participant_directory_server::ParticipantDirectoryServer,
     participant_service_server::ParticipantServiceServer, saga_service_server::SagaServiceServer,
 };
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -24,11 +23,8 @@ use crate::{
     api::{Api, Parts},
     config::Config,
     definitions::Definitions,
-    lane::{self, intake::Intake},
-    store::{
-        self, Store,
-        sqlite::{PARTITIONS, SqliteStore},
-    },
+    lane,
+    store::{self, Store, sqlite::SqliteStore},
     transport::{directory::Directory, grpc::Participants},
 };
 
@@ -44,15 +40,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long clients may take to let go of their streams.
 const STREAMS_END_WITHIN: Duration = Duration::from_secs(5);
-
-/// Starts the lane over the store.
-pub type StartLane = Box<
-    dyn FnOnce(
-            Arc<dyn Store>,
-            Arc<Definitions>,
-        ) -> BoxFuture<'static, Result<(lane::Handle, JoinHandle<()>), store::Error>>
-        + Send,
->;
 
 /// Why the server does not start, or went down.
 #[derive(Debug, thiserror::Error)]
@@ -133,9 +120,9 @@ impl Server {
     ///
     /// # Errors
     /// See [`Error`]; nothing is left running then.
-    pub async fn start_with(config: Config, start_lane: StartLane) -> Result<Running, Error> {
+    pub async fn start(config: Config) -> Result<Running, Error> {
         let store = open_store(&config.store).await?;
-        match Self::serve(&config, Arc::clone(&store), start_lane).await {
+        match Self::serve(&config, Arc::clone(&store)).await {
             Ok(running) => Ok(running),
             Err(error) => {
                 // The first error is the one to tell.
@@ -145,7 +132,7 @@ impl Server {
         }
     }
 
-    async fn serve(config: &Config, store: Arc<dyn Store>, start_lane: StartLane) -> Result<Running, Error> {
+    async fn serve(config: &Config, store: Arc<dyn Store>) -> Result<Running, Error> {
         let wrap = |source| Error::Store { path: config.store.display().to_string(), source };
         // Before the lane: an address in use is the commonest mistake, and must not cost a claim.
         let listener = bind(config.listen).await?;
@@ -154,7 +141,9 @@ impl Server {
         let definitions = Arc::new(load_definitions(&*store).await.map_err(wrap)?);
         let directory = Arc::new(Directory::load(Arc::clone(&store)).await.map_err(wrap)?);
         let (lane, lane_done) =
-            start_lane(Arc::clone(&store), Arc::clone(&definitions)).await.map_err(wrap)?;
+            lane::spawn(Arc::clone(&store), Arc::clone(&definitions), lane::Settings::default())
+                .await
+                .map_err(wrap)?;
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let participants =
@@ -164,7 +153,6 @@ impl Server {
             lane: lane.clone(),
             definitions,
             directory,
-            partitions: PARTITIONS,
             closing: closing.clone(),
             tasks: tasks.clone(),
         });
@@ -302,7 +290,7 @@ impl Up {
         set_all(&self.health, ServingStatus::NotServing).await;
         self.api.drain();
         no_more.cancel();
-        self.stop_lane().await;
+        self.lane.stop().await;
         self.closing.cancel();
         self.tasks.close();
         let streams_end = async {
@@ -322,17 +310,5 @@ impl Up {
         }
         tracing::info!("down");
         cause
-    }
-
-    /// Lets the lane commit what is in flight.
-    async fn stop_lane(&mut self) {
-        if self.lane_done.is_finished() {
-            return;
-        }
-        let (stopped, answer) = oneshot::channel();
-        if self.lane.send(Intake::Stop(stopped)).await.is_ok() {
-            // An error means that it stopped without answering, which is as good.
-            let _ = answer.await;
-        }
     }
 }

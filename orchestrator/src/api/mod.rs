@@ -60,8 +60,6 @@ pub struct Parts {
     pub definitions: Arc<Definitions>,
     /// Who takes part.
     pub directory: Arc<Directory>,
-    /// Number of partitions of the store.
-    pub partitions: u16,
     /// Cancelled when the server closes its streams.
     pub closing: CancellationToken,
     /// Counts the tasks of open streams.

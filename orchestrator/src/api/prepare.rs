@@ -37,12 +37,12 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
     let (id, input_hash) = match &key {
         Some(key) => {
             let partition =
-                partition_of([request.name.as_bytes(), b"\0", key.as_bytes()], api.parts().partitions);
+                partition_of([request.name.as_bytes(), b"\0", key.as_bytes()], api.parts().lane.partitions());
             (fresh_id(partition), canonical_hash(input.tree()))
         }
         None => {
             let request = request_id.unwrap_or_else(|| Uuid::now_v7().as_u128());
-            let partition = partition_of([&request.to_be_bytes()], api.parts().partitions);
+            let partition = partition_of([&request.to_be_bytes()], api.parts().lane.partitions());
             (SagaId::for_request(request, partition), raw_hash(input.text().as_bytes()))
         }
     };

@@ -259,6 +259,10 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
             format!("{step}: the participant contradicts what it said before"),
             format!("Compare both answers: `saga history {id}`."),
         ),
+        IncidentKind::Internal => (
+            "the orchestrator itself stumbled over it".to_owned(),
+            "The server's log tells more; please report it. Other sagas are not affected.".to_owned(),
+        ),
     };
     format!("Incident since {since}: {what} ({error}). {help}")
 }
@@ -276,6 +280,7 @@ pub fn incident_code(kind: IncidentKind) -> &'static str {
         IncidentKind::Deadline => "deadline",
         IncidentKind::PivotUnknown => "pivot_unknown",
         IncidentKind::Contradiction => "contradiction",
+        IncidentKind::Internal => "internal",
     }
 }
 

@@ -158,14 +158,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.directory.disconnect(self.link);
         tracing::info!(participant = &*self.participant, link = self.link, "disconnected");
-        let (lane, link) = (self.lane.clone(), self.link);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // A drop cannot wait for room in the lane.
-            runtime.spawn(async move {
-                // Fails only when the lane has stopped, which makes all links void.
-                let _ = lane.send(Intake::Disconnected { link }).await;
-            });
-        }
+        self.lane.send_soon(Intake::Disconnected { link: self.link });
     }
 }
 
