@@ -3,6 +3,8 @@
 //! Written `string`, `optional int`, `[T]`, `{field: T}`; the serde form is exactly the written form.
 
 mod schema;
+#[cfg(test)]
+mod tests;
 mod value;
 mod written;
 

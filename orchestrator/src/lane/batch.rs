@@ -58,7 +58,7 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.jobs.is_empty() && !self.has_rows()
     }
 
     pub(super) fn bytes(&self) -> usize {

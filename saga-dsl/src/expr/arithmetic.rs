@@ -108,7 +108,7 @@ fn moved<'a>(from: Timestamp, by: Option<SignedDuration>) -> Result<Val<'a>, Eva
 }
 
 fn duration<'a>(result: Option<SignedDuration>) -> Result<Val<'a>, EvalError> {
-    result.map(Val::Duration).ok_or_else(overflow)
+    result.map(Val::Duration).ok_or_else(|| EvalError::Range("the duration is out of range".to_owned()))
 }
 
 fn overflow() -> EvalError {

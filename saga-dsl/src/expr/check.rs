@@ -83,7 +83,12 @@ impl<'a> Checker<'a> {
             Kind::Double(_) => Type::Double,
             Kind::Text(_) => Type::String,
             Kind::Bytes(_) => Type::Bytes,
-            Kind::Root(_) | Kind::Variable(_) | Kind::Field(..) => self.path(node, Some(node)),
+            Kind::Root(_) | Kind::Variable(_) | Kind::Field(..) => {
+                let before = self.faults.len();
+                let ty = self.path(node, Some(node));
+                self.finish_absences(before, node, &ty);
+                ty
+            }
             Kind::List(items) => {
                 let item = items.iter().map(|item| self.ty(item)).reduce(|a, b| a.join(&b));
                 Type::List(Box::new(item.unwrap_or(Type::Any)))
@@ -186,7 +191,7 @@ impl<'a> Checker<'a> {
                     maybe_absent.or(matches!(ty, Type::Optional(_)).then(|| "it is optional".to_owned()));
                 let ty = ty.present();
                 if let Some(why) = why {
-                    self.absent(node, whole, &ty, &why);
+                    self.absent(node, whole, &why);
                 }
                 ty
             }
@@ -226,7 +231,7 @@ impl<'a> Checker<'a> {
         };
         match fields.get(name) {
             Some(Type::Optional(inner)) => {
-                self.absent(node, whole, inner, "it is optional");
+                self.absent(node, whole, "it is optional");
                 inner.as_ref().clone()
             }
             Some(ty) => ty.clone(),
@@ -249,7 +254,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Reports that `node` may be absent, unless a guard asked for it.
-    fn absent(&mut self, node: &Node, whole: Option<&Node>, ty: &Type, why: &str) {
+    fn absent(&mut self, node: &Node, whole: Option<&Node>, why: &str) {
         let Some(whole) = whole else { return };
         let path = path_of(node, self.roots);
         let guarded = path.is_some_and(|path| {
@@ -260,18 +265,36 @@ impl<'a> Checker<'a> {
         if guarded {
             return;
         }
-        let instead = match (node.id == whole.id).then_some(ty) {
-            Some(Type::Int) => "0",
-            Some(Type::Double) => "0.0",
-            Some(Type::Bool) => "false",
-            Some(Type::List(_)) => "[]",
-            Some(Type::String) => "''",
+        let path = self.text(node);
+        let message = format!("`{path}` may be absent: {why}");
+        // The rest of the help follows when the type of the whole path is known.
+        self.fault(FaultKind::MaybeAbsent, whole, message, Some(format!("has({path})")));
+    }
+
+    /// Completes what [`Self::absent`] reported since there were `before` faults: one fault for the path `whole`,
+    /// with the guard that covers its longest part.
+    fn finish_absences(&mut self, before: usize, whole: &Node, ty: &Type) {
+        let is_absence = |fault: &Fault| fault.kind == FaultKind::MaybeAbsent;
+        let guard = self.faults.iter().skip(before).rev().find(|fault| is_absence(fault));
+        let Some(guard) = guard.and_then(|fault| fault.help.clone()) else { return };
+        let mut position = 0;
+        let mut first = true;
+        self.faults.retain(|fault| {
+            position += 1;
+            position <= before || !is_absence(fault) || std::mem::take(&mut first)
+        });
+        let instead = match ty {
+            Type::Int => "0",
+            Type::Double => "0.0",
+            Type::Bool => "false",
+            Type::String => "''",
+            Type::List(_) => "[]",
             _ => "null",
         };
-        let (path, read) = (self.text(node), self.text(whole));
-        let help = format!("has({path}) ? {read} : {instead}");
-        let message = format!("`{path}` may be absent: {why}");
-        self.fault(FaultKind::MaybeAbsent, whole, message, Some(help));
+        let help = format!("{guard} ? {} : {instead}", self.text(whole));
+        if let Some(fault) = self.faults.iter_mut().skip(before).find(|fault| is_absence(fault)) {
+            fault.help = Some(help);
+        }
     }
 
     fn index(&mut self, node: &Node, target: &Node, index: &Node) -> Type {
@@ -281,7 +304,12 @@ impl<'a> Checker<'a> {
             (Type::Any, _) => Type::Any,
             (Type::List(item), Type::Int | Type::Any) => item.as_ref().clone(),
             (Type::Object(_), Type::String) => match &index.kind {
-                Kind::Text(name) => self.field(&of, target, name, node, Some(node)),
+                Kind::Text(name) => {
+                    let before = self.faults.len();
+                    let ty = self.field(&of, target, name, node, Some(node));
+                    self.finish_absences(before, node, &ty);
+                    ty
+                }
                 _ => Type::Any,
             },
             (Type::Object(_), Type::Any) => Type::Any,

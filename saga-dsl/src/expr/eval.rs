@@ -79,8 +79,8 @@ impl<'a> Evaluator<'a, '_> {
             },
             Kind::Matches(text, regex) => match self.value(text)? {
                 Val::Text(text) => {
-                    // Matching costs more a byte than copying does.
-                    self.budget.scan(text.as_str().len().saturating_mul(4))?;
+                    // Matching a byte costs up to the size of the pattern, copying one next to nothing.
+                    self.budget.scan(text.as_str().len().saturating_mul(16))?;
                     Ok(Val::Bool(regex.is_match(text.as_str())))
                 }
                 other => Err(EvalError::Type(format!("`matches` takes a string, got {}", other.kind()))),

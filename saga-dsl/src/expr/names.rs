@@ -16,7 +16,7 @@ use crate::near_miss::near_miss;
 /// How deep loops may stand in loops.
 const LOOPS_MAX: usize = 2;
 /// Size of a compiled pattern in bytes.
-const PATTERN_MAX: usize = 256 * 1024;
+const PATTERN_MAX: usize = 128 * 1024;
 /// Names that CEL keeps for itself.
 const RESERVED: [&str; 17] = [
     "as",

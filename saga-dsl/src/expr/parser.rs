@@ -1,6 +1,6 @@
 //! Tokens to a tree, with every name resolved.
 //!
-//! Plain recursive descent. Depth is counted on the way down and heights on the way up,
+//! Recursive descent, with binding strengths for operators. Depth is counted on the way down and heights on the way up,
 //! so no input can exhaust the stack here or in any walk over the tree later.
 
 use std::ops::Range;
@@ -65,6 +65,36 @@ pub(super) struct Parser<'s> {
     roots: Vec<Root>,
 }
 
+/// What joins two operands.
+#[derive(Debug, Clone, Copy)]
+enum Joint {
+    Or,
+    And,
+    Operator(Operator),
+}
+
+/// How strongly an operator binds, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Strength {
+    Or,
+    And,
+    Relation,
+    Sum,
+    Product,
+}
+
+impl Strength {
+    fn stronger(self) -> Option<Self> {
+        match self {
+            Self::Or => Some(Self::And),
+            Self::And => Some(Self::Relation),
+            Self::Relation => Some(Self::Sum),
+            Self::Sum => Some(Self::Product),
+            Self::Product => None,
+        }
+    }
+}
+
 impl Parser<'_> {
     pub(super) fn expression(&mut self) -> Result<Node, Fault> {
         self.depth += 1;
@@ -77,86 +107,83 @@ impl Parser<'_> {
     }
 
     fn ternary(&mut self) -> Result<Node, Fault> {
-        let condition = self.or()?;
+        let condition = self.joined(Strength::Or)?;
         if !self.take("?") {
             return Ok(condition);
         }
-        let then = self.or()?;
+        let then = self.joined(Strength::Or)?;
         self.expect(":", "the other value of `? :` after a `:`")?;
         let otherwise = self.expression()?;
         let span = condition.span.start..otherwise.span.end;
         self.node(span, Kind::If(Box::new([condition, then, otherwise])))
     }
 
-    fn or(&mut self) -> Result<Node, Fault> {
-        self.chain("||", "or", Self::and, Kind::Or)
-    }
-
-    fn and(&mut self) -> Result<Node, Fault> {
-        self.chain("&&", "and", Self::relation, Kind::And)
-    }
-
-    fn chain(
-        &mut self,
-        symbol: &str,
-        word: &str,
-        operand: fn(&mut Self) -> Result<Node, Fault>,
-        kind: fn(Vec<Node>) -> Kind,
-    ) -> Result<Node, Fault> {
-        let first = operand(self)?;
-        if matches!(&self.peek().kind, TokenKind::Name(name) if name == word) {
-            return Err(self.unexpected("an operator").with_help(format!("`{symbol}` means {word}")));
-        }
-        let mut operands = vec![first];
-        while self.take(symbol) {
-            operands.push(operand(self)?);
-        }
-        match operands.pop() {
-            Some(only) if operands.is_empty() => Ok(only),
-            Some(last) => {
-                let span = operands[0].span.start..last.span.end;
-                operands.push(last);
-                self.node(span, kind(operands))
+    /// Operands joined by operators that bind at least so strongly, from the left.
+    fn joined(&mut self, weakest: Strength) -> Result<Node, Fault> {
+        let mut left = self.unary()?;
+        while let Some((joint, strength)) = self.joint()? {
+            if strength < weakest {
+                break;
             }
-            None => Err(self.unexpected("a value")),
-        }
-    }
-
-    fn relation(&mut self) -> Result<Node, Fault> {
-        use Operator::{Equal, Greater, GreaterOrEqual, In, Less, LessOrEqual, NotEqual};
-        let operators = &[Equal, NotEqual, LessOrEqual, GreaterOrEqual, Less, Greater, In];
-        self.binary(operators, Self::sum)
-    }
-
-    fn sum(&mut self) -> Result<Node, Fault> {
-        self.binary(&[Operator::Add, Operator::Subtract], Self::product)
-    }
-
-    fn product(&mut self) -> Result<Node, Fault> {
-        self.binary(&[Operator::Multiply, Operator::Divide, Operator::Remainder], Self::unary)
-    }
-
-    fn binary(
-        &mut self,
-        operators: &[Operator],
-        operand: fn(&mut Self) -> Result<Node, Fault>,
-    ) -> Result<Node, Fault> {
-        let mut left = operand(self)?;
-        while let Some(operator) = self.take_operator(operators) {
-            let right = operand(self)?;
-            let span = left.span.start..right.span.end;
-            left = self.node(span, Kind::Binary(operator, Box::new([left, right])))?;
+            self.at += 1;
+            let right = match strength.stronger() {
+                Some(stronger) => self.joined(stronger)?,
+                None => self.unary()?,
+            };
+            left = self.join(joint, left, right)?;
         }
         Ok(left)
     }
 
-    fn take_operator(&mut self, operators: &[Operator]) -> Option<Operator> {
-        let operator = match &self.peek().kind {
-            TokenKind::Symbol(symbol) => operators.iter().find(|operator| operator.symbol() == *symbol),
-            TokenKind::Name(name) => operators.iter().find(|operator| operator.symbol() == name),
-            _ => None,
+    /// The operator that stands next, not taken yet.
+    fn joint(&self) -> Result<Option<(Joint, Strength)>, Fault> {
+        use Operator as O;
+        let symbol = match &self.peek().kind {
+            TokenKind::Symbol(symbol) => symbol,
+            TokenKind::Name(name) if name == "in" => "in",
+            TokenKind::Name(name) if name == "and" || name == "or" => {
+                let symbol = if name == "and" { "&&" } else { "||" };
+                return Err(self.unexpected("an operator").with_help(format!("`{symbol}` means {name}")));
+            }
+            _ => return Ok(None),
         };
-        operator.copied().inspect(|_| self.at += 1)
+        let relation = |operator| (Joint::Operator(operator), Strength::Relation);
+        Ok(Some(match symbol {
+            "||" => (Joint::Or, Strength::Or),
+            "&&" => (Joint::And, Strength::And),
+            "==" => relation(O::Equal),
+            "!=" => relation(O::NotEqual),
+            "<" => relation(O::Less),
+            "<=" => relation(O::LessOrEqual),
+            ">" => relation(O::Greater),
+            ">=" => relation(O::GreaterOrEqual),
+            "in" => relation(O::In),
+            "+" => (Joint::Operator(O::Add), Strength::Sum),
+            "-" => (Joint::Operator(O::Subtract), Strength::Sum),
+            "*" => (Joint::Operator(O::Multiply), Strength::Product),
+            "/" => (Joint::Operator(O::Divide), Strength::Product),
+            "%" => (Joint::Operator(O::Remainder), Strength::Product),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn join(&mut self, joint: Joint, left: Node, right: Node) -> Result<Node, Fault> {
+        let span = left.span.start..right.span.end;
+        let kind = match (joint, left) {
+            // A chain stays one node.
+            (Joint::Or, Node { kind: Kind::Or(mut operands), .. }) => {
+                operands.push(right);
+                Kind::Or(operands)
+            }
+            (Joint::And, Node { kind: Kind::And(mut operands), .. }) => {
+                operands.push(right);
+                Kind::And(operands)
+            }
+            (Joint::Or, left) => Kind::Or(vec![left, right]),
+            (Joint::And, left) => Kind::And(vec![left, right]),
+            (Joint::Operator(operator), left) => Kind::Binary(operator, Box::new([left, right])),
+        };
+        self.node(span, kind)
     }
 
     fn unary(&mut self) -> Result<Node, Fault> {

@@ -45,8 +45,8 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
 
 /// Whether the year is from 1 to 9999.
 pub(super) fn is_in_range(time: Timestamp) -> bool {
-    const YEAR_1: i64 = -62_135_596_800;
-    time.as_second() >= YEAR_1
+    const YEAR_1: i128 = -62_135_596_800_000_000_000;
+    time.as_nanosecond() >= YEAR_1
 }
 
 /// Reads a span of time: `1h30m`, `200ms`, `-1.5h`, `3600s`, `0`.

@@ -123,3 +123,55 @@ async fn a_cancel_is_answered_after_its_commit() {
     assert_eq!(answered.await, Ok(Ok(Cancelled::Compensating)));
     assert_eq!(status(&soon("the end", ended.recv()).await), Status::Compensated);
 }
+
+#[tokio::test]
+async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let plan = plan();
+    {
+        let (lane, task) = lane(&path, &plan).await;
+        let (bad, bad_started, _e1) = start(&plan, id(1), None);
+        let (good, good_started, _e2) = start(&plan, id(2), None);
+        lane.send(Intake::Starts(vec![bad, good])).await.unwrap();
+        assert_eq!((bad_started.await, good_started.await), (Ok(Started::Created), Ok(Started::Created)));
+        lane.stop().await;
+        task.await.unwrap();
+    }
+    let damage = rusqlite::Connection::open(&path).unwrap();
+    let damaged =
+        damage.execute("UPDATE saga_event SET body = x'7b' WHERE saga_id = ?1", [id(1).to_bytes()]).unwrap();
+    assert_eq!(damaged, 1);
+    drop(damage);
+
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
+    let (lane, _task) =
+        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default()).await.unwrap();
+    let mut commands = connect(&lane, 1, "p").await;
+    let command = soon("the good saga goes on", commands.recv()).await;
+    assert_eq!(command.command.saga_id, id(2));
+    let (answer, census) = oneshot::channel();
+    lane.send(Intake::Census(answer)).await.unwrap();
+    let broken = census.await.unwrap().broken;
+    assert_eq!(
+        broken.iter().map(|(id, error)| (*id, error.code.as_str())).collect::<Vec<_>>(),
+        [(id(1), "journal_unreadable")]
+    );
+    lane.stop().await;
+    assert!(store.saga(id(1)).await.unwrap().unwrap().face.incident);
+}
+
+#[tokio::test]
+async fn a_draining_instance_gets_no_new_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let (lane, _task) = lane(&dir.path().join("s.db"), &plan).await;
+    let mut old = connect(&lane, 1, "p").await;
+    lane.send(Intake::Draining { link: 1 }).await.unwrap();
+    let (job, started, _ended) = start(&plan, id(1), None);
+    lane.send(Intake::Starts(vec![job])).await.unwrap();
+    assert_eq!(started.await, Ok(Started::Created));
+    let mut new = connect(&lane, 2, "p").await;
+    soon("a command for the new instance", new.recv()).await;
+    assert!(old.try_recv().is_err());
+}
