@@ -14,7 +14,9 @@ use tokio::{
 
 use crate::{
     command::{Ask, StepKey},
+    execute::Core,
     inbox::{Memory, Sqlite, Store},
+    participant::Handle,
     reply::Answer,
     serve::Sink,
 };
@@ -25,6 +27,7 @@ const TX_WAIT: Duration = Duration::from_secs(5);
 /// The command's context. `S` names what the inbox is kept in: [`Sqlite`] lends its transaction,
 /// [`Memory`] has none.
 pub struct Ctx<S: Store = Memory> {
+    pub(crate) core: Arc<Core<S>>,
     pub(crate) ask: Arc<Ask>,
     pub(crate) unit: S::Unit,
     pub(crate) sink: Sink,
@@ -70,6 +73,12 @@ impl<S: Store> Ctx<S> {
     /// Tells the orchestrator that the work goes on; it restarts the step's heartbeat timer.
     pub fn heartbeat(&self) {
         self.sink.send(&self.ask, self.ask.attempt, Answer::Running);
+    }
+
+    /// For an action that answers [`Outcome::Accepted`](crate::Outcome::Accepted): what the work that
+    /// goes on takes along, to tell its end. Completing waits until the acceptance is stored.
+    pub fn handle(&self) -> Handle<S> {
+        Handle::new(self.core.inbox.clone(), self.core.links.clone())
     }
 }
 

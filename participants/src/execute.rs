@@ -11,7 +11,7 @@ use crate::{
     handler::{BoxFuture, Registered},
     inbox::{self, End, Entry, Inbox, Store},
     reply::{Answer, Failure, HandlerError, Outcome, Stop, with_causes},
-    serve::Sink,
+    serve::{Links, Sink},
 };
 
 /// Called after a local commit, before the reply is handed to the writer.
@@ -26,6 +26,7 @@ pub(crate) struct Core<S: Store> {
     /// For a compensation: the action it undoes, where the participant says so.
     pub(crate) undoes: HashMap<String, String>,
     pub(crate) after_commit: Option<AfterCommit>,
+    pub(crate) links: Links,
 }
 
 /// An answer and the attempt it is for.
@@ -33,7 +34,7 @@ pub(crate) type Answered = (u32, Answer);
 
 impl<S: Store> Core<S> {
     /// Answers one command; `None` where nobody waits for an answer.
-    pub(crate) async fn execute(&self, ask: &Arc<Ask>, sink: &Sink) -> Option<Answered> {
+    pub(crate) async fn execute(self: &Arc<Self>, ask: &Arc<Ask>, sink: &Sink) -> Option<Answered> {
         match self.inbox.enter(ask).await {
             Ok(Entry::Answered { answer, wrote }) => {
                 if wrote {
@@ -47,8 +48,14 @@ impl<S: Store> Core<S> {
         }
     }
 
-    async fn run(&self, ask: &Arc<Ask>, sink: &Sink, unit: S::Unit, output: Option<Bytes>) -> Answered {
-        let ctx = Ctx { ask: ask.clone(), unit: unit.clone(), sink: sink.clone() };
+    async fn run(
+        self: &Arc<Self>,
+        ask: &Arc<Ask>,
+        sink: &Sink,
+        unit: S::Unit,
+        output: Option<Bytes>,
+    ) -> Answered {
+        let ctx = Ctx { core: self.clone(), ask: ask.clone(), unit: unit.clone(), sink: sink.clone() };
         let (end, answer) = match (ask.op, self.call(ctx, output).await) {
             (Op::Compensation, Ok(_)) => (End::Compensated, Answer::Compensated),
             (_, Ok(Outcome::Done(output))) => (End::Done(output.clone()), Answer::Succeeded(output)),

@@ -132,13 +132,14 @@ impl<S: Store> Participant<S> {
         self
     }
 
-    /// A handle that tells the end of accepted work; take it after `inbox` and before `serve`.
+    /// A handle that tells the end of accepted work, also of work that an earlier process accepted;
+    /// take it after `inbox` and before `serve`. Handlers have it from [`Ctx::handle`].
     ///
     /// # Errors
     /// [`Error::Mistake`] when no inbox was set.
     pub fn handle(&self) -> std::result::Result<Handle<S>, Error> {
         let inbox = self.inbox.clone().ok_or_else(|| self.without_inbox())?;
-        Ok(Handle { inbox, links: self.links.clone() })
+        Ok(Handle::new(inbox, self.links.clone()))
     }
 
     /// Serves the orchestrator that `SAGA_ENDPOINT` names (`grpc://127.0.0.1:7420` by default) until
@@ -163,9 +164,8 @@ impl<S: Store> Participant<S> {
         endpoint: &str,
         shutdown: impl Future<Output = ()> + Send,
     ) -> std::result::Result<(), Error> {
-        let (budgets, links) = (std::mem::take(&mut self.budgets), self.links.clone());
-        let core = Arc::new(self.build()?);
-        serve::serve(core, endpoint, budgets, links, shutdown).await
+        let budgets = std::mem::take(&mut self.budgets);
+        serve::serve(Arc::new(self.build()?), endpoint, budgets, shutdown).await
     }
 
     /// A harness that calls the handlers without a server.
@@ -174,7 +174,7 @@ impl<S: Store> Participant<S> {
     /// When the participant is not whole (no inbox, an action registered twice).
     pub fn test(self) -> Harness<S> {
         match self.build() {
-            Ok(core) => Harness::new(core),
+            Ok(core) => Harness::new(Arc::new(core)),
             Err(error) => panic!("{error}"),
         }
     }
@@ -193,6 +193,7 @@ impl<S: Store> Participant<S> {
             compensations: self.compensations,
             undoes: self.undoes,
             after_commit: self.after_commit,
+            links: self.links,
         })
     }
 
@@ -228,6 +229,10 @@ impl<S: Store> Clone for Handle<S> {
 }
 
 impl<S: Store> Handle<S> {
+    pub(crate) fn new(inbox: S::Inbox, links: Links) -> Self {
+        Self { inbox, links }
+    }
+
     /// Stores the end of accepted work and tells the orchestrator. A reply that gets lost is no loss:
     /// the orchestrator asks again, and the inbox answers.
     ///

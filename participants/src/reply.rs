@@ -8,6 +8,10 @@ use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
 
+/// Longer codes and messages are cut: an error that quotes a whole response must not burst a reply.
+const CODE_BYTES_MAX: usize = 128;
+const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+
 /// What a handler returns.
 pub type Result<T> = std::result::Result<T, HandlerError>;
 
@@ -31,7 +35,12 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into() }
+        let (mut code, mut message) = (code.into(), message.into());
+        if code.len() > CODE_BYTES_MAX {
+            code = code[..code.floor_char_boundary(CODE_BYTES_MAX)].to_owned().into();
+        }
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        Self { code, message }
     }
 }
 
@@ -206,6 +215,14 @@ mod tests {
         let Stop::Failed(failure) = error.0 else { panic!("not retryable: {error:?}") };
         assert_eq!(failure.fault.message, "seat map unreadable: disk gone");
         assert_eq!(failure.retry_after, None);
+    }
+
+    #[test]
+    fn endless_words_are_cut_between_characters() {
+        let fault = Fault::new("é".repeat(100), "é".repeat(5_000));
+        assert_eq!((fault.code.len(), fault.message.len()), (128, 4_096));
+        let odd = Fault::new("c", format!("x{}", "é".repeat(5_000)));
+        assert_eq!(odd.message.len(), 4_095);
     }
 
     #[test]

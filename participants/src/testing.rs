@@ -37,7 +37,7 @@ use crate::{
 
 /// Stands where the orchestrator would: it keeps one step, and sends it what the test says.
 pub struct Harness<S: Store> {
-    core: Core<S>,
+    core: Arc<Core<S>>,
     step: Mutex<Step>,
 }
 
@@ -58,7 +58,7 @@ impl Step {
 }
 
 impl<S: Store> Harness<S> {
-    pub(crate) fn new(core: Core<S>) -> Self {
+    pub(crate) fn new(core: Arc<Core<S>>) -> Self {
         Self { core, step: Mutex::new(Step::fresh(1)) }
     }
 

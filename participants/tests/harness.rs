@@ -105,6 +105,7 @@ on_both_inboxes! {
     expired_and_conflicting_commands_change_nothing => expired_and_conflict;
     accepted_work_is_completed_later => accepted;
     a_forgotten_key_is_new => forgotten;
+    work_that_ends_before_its_acceptance_waits_for_it => completed;
 }
 
 fn code(answer: &Answer) -> &str {
@@ -266,6 +267,31 @@ async fn forgotten<S: Store>(seats: Participant<S>) {
     seats.call("reserve", json!({"seat": "1A"})).await;
     seats.forget().await;
     assert_eq!(seats.query().await, Answer::Absent);
+}
+
+async fn in_background<S: Store>(ctx: Ctx<S>, (): ()) -> Result<Outcome<u32>> {
+    let (handle, key) = (ctx.handle(), ctx.idempotency_key().clone());
+    // It may well be done before its acceptance is stored, and must still find it.
+    let work = tokio::spawn(async move { handle.complete(&key, Ok(11_u32)).await });
+    tokio::task::yield_now().await;
+    assert!(!work.is_finished(), "there is nothing to complete yet");
+    Ok(Outcome::Accepted)
+}
+
+async fn completed<S: Store>(seats: Participant<S>) {
+    let seats = seats.action("in_background", in_background::<S>).test();
+    assert_eq!(seats.call("in_background", ()).await, Answer::Accepted);
+    let settled = async {
+        loop {
+            let answer = seats.query().await;
+            if answer != Answer::Running {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), settled).await.expect("it ends");
+    assert_eq!(answer, Answer::Done("11".into()));
 }
 
 #[tokio::test]

@@ -8,10 +8,12 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry as Slot},
     hash::{BuildHasher, RandomState},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
@@ -45,6 +47,8 @@ pub struct MemoryInbox {
     id: Arc<str>,
     shards: Arc<[Mutex<Shard>]>,
     hasher: RandomState,
+    /// Rings when a handler's run ended.
+    run_ended: Arc<Notify>,
     settled_max: usize,
 }
 
@@ -85,6 +89,7 @@ impl MemoryInbox {
             id: Uuid::now_v7().to_string().into(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
+            run_ended: Arc::default(),
             settled_max: SETTLED_ROWS_DEFAULT,
         }
     }
@@ -111,6 +116,10 @@ impl MemoryInbox {
         // The low bits of the hash pick buckets inside the map, so take others here.
         let index = (self.hasher.hash_one(key) >> 32) as usize % SHARDS;
         lock(&self.shards[index])
+    }
+
+    fn state(&self, key: &StepKey) -> Option<RowState> {
+        self.shard(key).rows.get(key).map(|row| row.state)
     }
 
     fn settled_per_shard(&self) -> usize {
@@ -214,11 +223,21 @@ impl Inbox for MemoryInbox {
 
     async fn settle(&self, ask: &Ask, (): (), end: End) -> Result<u32, Error> {
         let expected = if ask.op == Op::Compensation { RowState::Undoing } else { RowState::Acting };
-        Ok(self.finish(&ask.key, expected, end).unwrap_or(ask.attempt))
+        let attempt = self.finish(&ask.key, expected, end).unwrap_or(ask.attempt);
+        self.run_ended.notify_waiters();
+        Ok(attempt)
     }
 
     async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
-        Ok(self.finish(key, RowState::Running, end))
+        loop {
+            let mut run_ended = pin!(self.run_ended.notified());
+            // Listens before it looks, so that no ring is missed.
+            run_ended.as_mut().enable();
+            if self.state(key) != Some(RowState::Acting) {
+                return Ok(self.finish(key, RowState::Running, end));
+            }
+            run_ended.await;
+        }
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

@@ -101,7 +101,7 @@ where
 }
 
 /// How often a key has acted and been undone, if the inbox tells the truth.
-async fn expected<S: Store>(core: &Core<S>, key: &StepKey) -> (u32, u32) {
+async fn expected<S: Store>(core: &Arc<Core<S>>, key: &StepKey) -> (u32, u32) {
     let query = Ask { key: key.clone(), ..ask("race", Op::Query) };
     match core.execute(&Arc::new(query), &Sink::nowhere()).await {
         Some((_, Answer::Done(_))) => (1, 0),

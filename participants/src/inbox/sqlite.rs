@@ -340,3 +340,6 @@ fn busy(error: sqlx::Error) -> Error {
         Some(_) | None => Error::Database(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

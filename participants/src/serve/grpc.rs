@@ -38,7 +38,6 @@ pub(super) struct Shared<S: Store> {
     pub(super) instance: String,
     pub(super) workers: Workers,
     pub(super) budgets: Budgets,
-    pub(super) links: Links,
     pub(super) stop: CancellationToken,
     /// Addresses of orchestrators, as welcomes name them.
     pub(super) addresses: UnboundedSender<Vec<String>>,
@@ -78,7 +77,7 @@ pub(super) fn endpoint(authority: &str) -> Result<Endpoint, tonic::transport::Er
 /// Dials, registers and serves one stream until it ends.
 pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint) -> Ended {
     let hello = convert::hello(&shared.core, &shared.instance);
-    let handshake = timeout(HANDSHAKE_LIMIT, shake_hands(endpoint, hello, &shared.links));
+    let handshake = timeout(HANDSHAKE_LIMIT, shake_hands(endpoint, hello, &shared.core.links));
     let (sink, inbound, welcome) = tokio::select! {
         () = shared.stop.cancelled() => return Ended::Drained,
         result = handshake => match result {
@@ -87,7 +86,7 @@ pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint) -> En
             Err(_) => return Ended::lost("no welcome in time"),
         },
     };
-    let Some(_link) = shared.links.add(&welcome.orchestrator, &sink) else {
+    let Some(_link) = shared.core.links.add(&welcome.orchestrator, &sink) else {
         sink.end();
         return Ended::Duplicate;
     };

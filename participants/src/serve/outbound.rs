@@ -26,7 +26,7 @@ use crate::{
 /// Replies in one batch at most.
 const BATCH_REPLIES_MAX: usize = 512;
 
-/// Output bytes after which a batch is closed; one output may still exceed it.
+/// Bytes of outputs and messages after which a batch is closed; the last one may exceed it.
 const BATCH_BYTES: usize = 1024 * 1024;
 
 /// What is to be written.
@@ -157,7 +157,7 @@ impl Outbound {
         while replies.len() < BATCH_REPLIES_MAX && bytes < BATCH_BYTES {
             match self.queue.pop_front() {
                 Some(Item::Reply(reply)) => {
-                    bytes += reply.output.len();
+                    bytes += reply.output.len() + reply.error.as_ref().map_or(0, |error| error.message.len());
                     replies.push(reply);
                 }
                 Some(other @ (Item::Draining | Item::End)) => {

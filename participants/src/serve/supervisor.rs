@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Budgets, Error, Links, authority,
+    Budgets, Error, authority,
     dispatch::Workers,
     grpc::{self, Ended, Shared},
 };
@@ -36,7 +36,6 @@ pub(crate) async fn serve<S: Store>(
     core: Arc<Core<S>>,
     endpoint: &str,
     budgets: Budgets,
-    links: Links,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let authority = authority(endpoint)?;
@@ -46,7 +45,6 @@ pub(crate) async fn serve<S: Store>(
         instance: Uuid::now_v7().to_string(),
         core,
         budgets,
-        links,
         stop: CancellationToken::new(),
         addresses,
     });

@@ -15,12 +15,12 @@ use saga_dsl::{
 
 use crate::{
     apply::apply_in_place,
-    effect::Effect,
+    effect::{Command, Effect},
     error::ErrorBody,
-    event::{AtStep, Cause, Event, Failure, Incident, IncidentKind, PivotClosing},
+    event::{AtAttempt, AtStep, Cause, Event, Failure, Incident, IncidentKind, PivotClosing},
     gate::Gate,
     ids::Timestamp,
-    input::{Input, Rejected},
+    input::{Input, Op, Rejected},
     state::{ActionState, SagaState, Status, StepState},
 };
 
@@ -58,15 +58,28 @@ pub fn decide(
         Input::Due => due::due(&mut draft),
         Input::Wake => {}
         Input::Cancel(cancel) => cancel::cancel(&mut draft, cancel)?,
-        Input::Trouble(error) => {
-            if !draft.state.status.is_end() {
-                draft.raise(None, IncidentKind::Internal, error.clone());
-            }
-            return Ok(draft.finish());
-        }
+        Input::Trouble(error) => trouble(&mut draft, error)?,
     }
-    advance::advance(&mut draft);
-    Ok(draft.finish())
+    // What made the trouble may be the very thing that would follow now.
+    if !matches!(input, Input::Trouble(_)) {
+        advance::advance(&mut draft);
+    }
+    let Draft { mut state, events, effects, .. } = draft;
+    if !events.is_empty() {
+        state.seq += 1;
+    }
+    Ok(Decision { events, effects, state })
+}
+
+fn trouble(draft: &mut Draft<'_>, error: &ErrorBody) -> Result<(), Rejected> {
+    if draft.state.birth.is_none() {
+        return Err(Rejected::NotBegun);
+    }
+    if let (true, Some(at)) = (draft.state.status.is_end(), draft.state.ended_at) {
+        return Err(Rejected::Ended { at });
+    }
+    draft.raise(None, IncidentKind::Internal, error.clone());
+    Ok(())
 }
 
 /// A decision in the making: the state moves along as events are recorded.
@@ -80,14 +93,6 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn finish(self) -> Decision {
-        let Draft { mut state, events, effects, .. } = self;
-        if !events.is_empty() {
-            state.seq += 1;
-        }
-        Decision { events, effects, state }
-    }
-
     fn record(&mut self, event: Event) {
         apply_in_place(&mut self.state, &event, self.now);
         self.events.push(event);
@@ -139,8 +144,24 @@ impl<'a> Draft<'a> {
                 self.raise(Some(pivot), IncidentKind::PivotUnknown, failure.error);
             }
             Some(pivot) => self.record(Event::PivotClosing(PivotClosing { step: pivot, failure })),
-            None => self.record(Event::Failing(failure)),
+            None => self.go_back(failure),
         }
+    }
+
+    /// From here on the saga compensates. An attempt that this very decision began has not left the house, and
+    /// now it never will.
+    fn go_back(&mut self, failure: Failure) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Send(Command { op: Op::Action, step, attempt, .. }) => {
+                    self.record(Event::StepUnsent(AtAttempt { step, attempt }));
+                }
+                Effect::Send(_) | Effect::Await { .. } | Effect::Extend { .. } | Effect::Announce => {
+                    self.effects.push(effect);
+                }
+            }
+        }
+        self.record(Event::Failing(failure));
     }
 
     /// A pivot that was sent at least once and is not settled.
@@ -164,25 +185,42 @@ impl<'a> Draft<'a> {
     }
 
     /// The pivot was settled while the saga wanted to go back: now the direction is known.
-    fn settle_closing(&mut self, pivot: StepIx) {
+    fn settle_closing(&mut self, settled: StepIx) {
         let Some(failure) = self.state.closing.clone() else { return };
-        match self.step(pivot).action {
-            ActionState::Succeeded(_) => {
-                self.record(Event::ClosingOvertaken(AtStep { step: pivot }));
-                if failure.cause == Cause::Deadline {
-                    self.raise(None, IncidentKind::Deadline, failure.error.clone());
-                }
-            }
-            ActionState::Refused(_) | ActionState::Sealed => {
-                self.record(Event::Failing((*failure).clone()));
-            }
-            ActionState::Pending
-            | ActionState::Skipped
-            | ActionState::Waiting { .. }
-            | ActionState::Sent { .. }
-            | ActionState::BackingOff { .. }
-            | ActionState::Asking { .. }
-            | ActionState::Failed { .. } => {}
+        if self.planned(settled).kind != Kind::Pivot {
+            return;
+        }
+        if self.state.pivot_done(self.plan).is_some() {
+            self.overtake(settled);
+        } else if let Some(other) = self.pivot_in_flight() {
+            self.record(Event::PivotClosing(PivotClosing { step: other, failure: (*failure).clone() }));
+        } else {
+            self.go_back((*failure).clone());
+        }
+    }
+
+    /// The saga goes forward after all; what does not go forward with it is for an operator.
+    fn overtake(&mut self, pivot: StepIx) {
+        self.record(Event::ClosingOvertaken(AtStep { step: pivot }));
+        if self.state.deadline.is_none() && self.plan.deadline_ms.is_some() {
+            let error = ErrorBody::new("deadline", "the saga's deadline passed");
+            self.raise(None, IncidentKind::Deadline, error);
+        }
+        for ix in self.indices() {
+            let (cause, error) = match &self.step(ix).action {
+                ActionState::Refused(error) => (Cause::Refused, error),
+                ActionState::Failed { error } => (Cause::Exhausted, error),
+                ActionState::Pending
+                | ActionState::Skipped
+                | ActionState::Waiting { .. }
+                | ActionState::Sent { .. }
+                | ActionState::BackingOff { .. }
+                | ActionState::Asking { .. }
+                | ActionState::Succeeded(_)
+                | ActionState::Sealed => continue,
+            };
+            let error = (**error).clone();
+            self.fail(Failure { cause, step: Some(ix), error });
         }
     }
 }
