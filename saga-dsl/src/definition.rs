@@ -114,7 +114,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
 use crate::codes::Code;
 
@@ -69,7 +69,7 @@ impl Diagnostic {
         };
         let excerpt = self.span.as_ref().map(|span| Excerpt::of(source, span));
         let mut group = level.primary_title(self.message.as_str()).id(self.code.as_str()).elements(
-            excerpt.as_ref().filter(|excerpt| excerpt.whole_line).map(|excerpt| {
+            excerpt.as_ref().filter(|excerpt| excerpt.of_use).map(|excerpt| {
                 let mark = AnnotationKind::Primary.span(excerpt.span.clone());
                 let mark = if self.label.is_empty() { mark } else { mark.label(self.label.as_str()) };
                 Snippet::source(excerpt.text)
@@ -78,11 +78,13 @@ impl Diagnostic {
                     .annotation(mark)
             }),
         );
-        if excerpt.is_none_or(|excerpt| !excerpt.whole_line) {
-            let place = if self.line == 0 { self.path.clone() } else { self.place() };
-            group = group.element(Level::NOTE.no_name().message(format!("in {place}")));
+        if excerpt.is_none_or(|excerpt| !excerpt.of_use) {
+            let origin = Origin::path(self.path.as_str());
+            let placed = self.line > 0;
+            group =
+                group.element(if placed { origin.line(self.line).char_column(self.column) } else { origin });
         }
-        for help in &self.help {
+        if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
         for note in &self.notes {
@@ -112,24 +114,38 @@ pub fn sort(diagnostics: &mut [Diagnostic]) {
     });
 }
 
-/// Line and column (both from 1, the column in characters) of a byte offset. Offsets outside of the text or
-/// inside of a character count as the nearest place before.
-#[must_use]
-pub fn line_and_column(source: &str, offset: usize) -> (usize, usize) {
-    let offset = floor(source, offset);
-    let before = &source[..offset];
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-    let column = before[start..].trim_start_matches('\u{feff}').chars().count() + 1;
-    (line, column)
+/// Where each line of a text begins, so that many offsets can be told as line and column.
+#[derive(Debug, Clone)]
+pub struct LineIndex {
+    starts: Vec<usize>,
+}
+
+impl LineIndex {
+    /// The lines of a text.
+    #[must_use]
+    pub fn of(source: &str) -> Self {
+        let breaks = source.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// Line and column (both from 1, the column in characters) of a byte offset in the same text. An offset
+    /// outside of it or inside of a character counts as the nearest place before.
+    #[must_use]
+    pub fn line_and_column(&self, source: &str, offset: usize) -> (usize, usize) {
+        let offset = floor(source, offset);
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
+        let before = source.get(start..offset).unwrap_or_default();
+        (line, before.trim_start_matches('\u{feff}').chars().count() + 1)
+    }
 }
 
 /// The line of the source in which a span begins, and the span's part of it.
 struct Excerpt<'a> {
     text: &'a str,
     span: Range<usize>,
-    /// False where the line is too long to be of use to anybody.
-    whole_line: bool,
+    /// False where there is nothing to see, or the line is too long to be of use to anybody.
+    of_use: bool,
 }
 
 impl<'a> Excerpt<'a> {
@@ -144,7 +160,7 @@ impl<'a> Excerpt<'a> {
         let start = start + bom;
         let from = from.saturating_sub(start).min(text.len());
         let to = to.saturating_sub(start).clamp(from, text.len());
-        Self { text, span: from..to, whole_line: text.len() <= 4 * SHOWN_BYTES_MAX }
+        Self { text, span: from..to, of_use: !text.is_empty() && text.len() <= 4 * SHOWN_BYTES_MAX }
     }
 }
 
@@ -162,7 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn diagnostic(source: &str, span: Range<usize>) -> Diagnostic {
-        let (line, column) = line_and_column(source, span.start);
+        let (line, column) = LineIndex::of(source).line_and_column(source, span.start);
         Diagnostic {
             severity: Severity::Error,
             code: Code::S0103,
@@ -199,9 +215,10 @@ mod tests {
     #[test]
     fn columns_count_characters_and_ignore_carriage_returns() {
         let source = "\u{feff}a: ü\r\nbü: x\r\n";
-        assert_eq!(line_and_column(source, 3), (1, 1));
-        assert_eq!(line_and_column(source, source.find('x').expect("there")), (2, 5));
-        assert_eq!(line_and_column(source, 1_000), (3, 1));
+        let lines = LineIndex::of(source);
+        assert_eq!(lines.line_and_column(source, 3), (1, 1));
+        assert_eq!(lines.line_and_column(source, source.find('x').expect("there")), (2, 5));
+        assert_eq!(lines.line_and_column(source, 1_000), (3, 1));
         let shown = diagnostic(source, 10..13).render(source, false);
         assert!(!shown.contains('\r'), "{shown:?}");
     }
@@ -213,10 +230,9 @@ mod tests {
         (fault.line, fault.column) = (0, 0);
         insta::assert_snapshot!(fault.render("", false), @r"
         error[S0103]: not a version
-          |
-          = in trip.saga.yaml
-          = help: write a number
-          = note: versions count from 1
+        --> trip.saga.yaml
+         = help: write a number
+         = note: versions count from 1
         ");
         assert_eq!(fault.to_string(), "trip.saga.yaml: error[S0103]: not a version");
     }

@@ -1,11 +1,22 @@
 //! The language of sagas: from a file to a checked plan, without any I/O.
+//!
+//! [`file::load`] reads a YAML file and [`builder`] is the typed front; both give a [`definition::Definition`].
+//! [`check`] finds what is wrong with it, as [`diagnostic::Diagnostic`]s with stable [`codes`].
+//! [`plan::Plan`] is a definition made ready to run.
 
 pub mod builder;
 pub mod canonical;
+pub mod check;
+pub mod codes;
 pub mod definition;
+pub mod diagnostic;
 pub mod duration;
 pub mod expr;
+pub mod file;
+mod finding;
 pub mod names;
 pub mod near_miss;
+mod outline;
+mod place;
 pub mod plan;
 pub mod types;

@@ -3,6 +3,8 @@
 //! Written `string`, `optional int`, `[T]`, `{field: T}`; the serde form is exactly the written form.
 
 mod schema;
+#[cfg(test)]
+mod tests;
 mod value;
 mod written;
 
@@ -38,4 +40,55 @@ pub enum Type {
     Object(BTreeMap<String, Type>),
     /// May be absent. Files write it before scalars only.
     Optional(Box<Type>),
+}
+
+impl Type {
+    /// The type without `optional`: of a value that is there.
+    #[must_use]
+    pub fn present(&self) -> Self {
+        match self {
+            Self::Optional(inner) => inner.present(),
+            other => other.clone(),
+        }
+    }
+
+    /// With an article, for sentences: `an int`.
+    #[must_use]
+    pub fn phrase(&self) -> String {
+        match self {
+            Self::Int => "an int".to_owned(),
+            Self::String | Self::Double | Self::Bool | Self::Timestamp | Self::Duration => {
+                format!("a {self}")
+            }
+            Self::Bytes => "bytes".to_owned(),
+            Self::Any => "anything".to_owned(),
+            Self::Null => "null".to_owned(),
+            Self::List(item) => format!("a list [{item}]"),
+            Self::Object(_) => "an object".to_owned(),
+            Self::Optional(inner) => format!("{} that may be absent", inner.phrase()),
+        }
+    }
+
+    /// The type of a value that is of the one or of the other type.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        match (self, other) {
+            (a, b) if a == b => a.clone(),
+            (Self::Null, ty) | (ty, Self::Null) => match ty {
+                Self::Optional(_) | Self::Any => ty.clone(),
+                ty => Self::Optional(Box::new(ty.clone())),
+            },
+            (Self::Optional(a), b) | (b, Self::Optional(a)) => match a.join(&b.present()) {
+                Self::Any => Self::Any,
+                joined => Self::Optional(Box::new(joined)),
+            },
+            (Self::List(a), Self::List(b)) => Self::List(Box::new(a.join(b))),
+            _ => Self::Any,
+        }
+    }
+}
+
+/// A name as a segment of a JSON pointer.
+pub(crate) fn pointer_segment(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }

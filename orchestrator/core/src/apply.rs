@@ -8,7 +8,7 @@ use std::sync::Arc;
 use saga_dsl::plan::StepIx;
 
 use crate::{
-    event::{AttemptEnded, Event, Record, Started},
+    event::{AttemptEnded, Event, IncidentKind, Record, Started},
     ids::Timestamp,
     state::{ActionState, Ask, Birth, OpenIncident, SagaState, Status, StepState, UndoState},
 };
@@ -38,6 +38,8 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             state.status = Status::Compensating;
             state.failure = Some(Arc::new(failure.clone()));
             state.closing = None;
+            // The way back has alarms of its own.
+            state.incidents.retain(|open| open.incident.kind != IncidentKind::Slow);
             for step in &mut state.steps {
                 step.escalate_at = None;
             }
@@ -46,8 +48,8 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         Event::CancelRequested { reason, .. } => state.cancel = Some(reason.as_str().into()),
         Event::IncidentRaised(incident) => {
             state.incidents.push(OpenIncident { incident: Arc::new(incident.clone()), since: at });
-            if let Some(step) = incident.step.and_then(|ix| state.steps.get_mut(ix.at())) {
-                step.escalate_at = None;
+            if let (Some(step), true) = (incident.step, ends_alarm(incident.kind)) {
+                with(state, step, |s| s.escalate_at = None);
             }
         }
         Event::ClosingOvertaken(_) => state.closing = None,
@@ -84,7 +86,15 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         Event::StepSucceeded(e) => {
             settle(state, e.step, at, ActionState::Succeeded(e.output.clone()));
         }
-        Event::StepRefused(e) => settle(state, e.step, at, ActionState::Refused(Arc::new(e.error.clone()))),
+        Event::StepRefused(e) => {
+            settle(state, e.step, at, ActionState::Refused(Arc::new(e.error.clone())));
+            // An undo that was never sent has nothing to undo any more.
+            with(state, e.step, |s| {
+                if matches!(s.undo, UndoState::Waiting { .. }) && s.undo_attempts == 0 {
+                    s.undo = UndoState::None;
+                }
+            });
+        }
         Event::PivotSealed(e) => settle(state, e.step, at, ActionState::Sealed),
         Event::StepFailed(e) => with(state, e.step, |s| s.action = after_attempt(e)),
         Event::StepUnknown(e) => with(state, e.step, |s| {
@@ -189,6 +199,20 @@ fn settle(state: &mut SagaState, step: StepIx, at: Timestamp, action: ActionStat
         s.escalate_at = None;
     });
     clear_incidents(state, step);
+}
+
+/// Does the incident tell what the step's alarm would tell?
+fn ends_alarm(kind: IncidentKind) -> bool {
+    match kind {
+        IncidentKind::Slow
+        | IncidentKind::UndoSlow
+        | IncidentKind::UndoStuck
+        | IncidentKind::RetriableRefused
+        | IncidentKind::RetriableExhausted
+        | IncidentKind::Expression
+        | IncidentKind::PivotUnknown => true,
+        IncidentKind::Deadline | IncidentKind::Contradiction | IncidentKind::Internal => false,
+    }
 }
 
 fn clear_incidents(state: &mut SagaState, step: StepIx) {

@@ -34,7 +34,7 @@ pub fn outstanding(plan: &Plan, state: &SagaState) -> Vec<Command> {
     let mut commands: Vec<Command> = (0..state.steps.len())
         .filter_map(|i| outstanding_at(plan, state, StepIx(u16::try_from(i).ok()?)))
         .collect();
-    commands.sort_by_key(|command| command.op != Op::Compensation);
+    commands.sort_by_key(|command| command.op == Op::Action);
     commands
 }
 
@@ -56,6 +56,18 @@ pub fn outstanding_op(step: &StepState) -> Option<Op> {
         | ActionState::Refused(_)
         | ActionState::Failed { .. }
         | ActionState::Sealed => None,
+    }
+}
+
+/// May an outstanding command go out again after a restart?
+///
+/// Not an action that accepts to happen more than once: no inbox would catch the second sending. It is given its
+/// limit as if it had been sent, and counts as unknown when that passes.
+#[must_use]
+pub fn may_repeat(plan: &Plan, step: StepIx, op: Op) -> bool {
+    match op {
+        Op::Action => plan.step(step).is_none_or(|step| !step.at_least_once),
+        Op::Compensation | Op::Query | Op::Seal => true,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Which undo comes next: reverse dependency order, parallel branches in parallel.
 
-use saga_dsl::plan::{Plan, StepIx};
+use saga_dsl::{
+    definition::Kind,
+    plan::{Plan, StepIx},
+};
 
 use crate::state::{ActionState, Ask, SagaState, StepState, UndoState};
 
@@ -35,7 +38,11 @@ fn way(plan: &Plan, step: &StepState, ix: usize) -> Way {
         | ActionState::Refused(_)
         | ActionState::Failed { .. }
         | ActionState::Sealed => {
-            let undoable = plan.steps.get(ix).is_some_and(|planned| planned.compensation.is_some());
+            // Whatever its file says: a pivot and what follows it are never undone.
+            let undoable = plan
+                .steps
+                .get(ix)
+                .is_some_and(|planned| planned.kind == Kind::Compensatable && planned.compensation.is_some());
             if undoable && step.may_have_happened() { Way::Undo } else { Way::Clear }
         }
     }

@@ -18,7 +18,8 @@ pub enum Effect {
         /// Name of the participant.
         participant: String,
     },
-    /// A sign of life arrived: the attempt's limit runs anew. Held in memory only, for a restart begins it anew too.
+    /// A sign of life arrived: the limit of what is outstanding at the step runs anew. Held in memory only, for
+    /// a restart begins it anew too: [`SagaState::set_limit`](crate::SagaState::set_limit).
     Extend {
         /// The step.
         step: StepIx,

@@ -8,7 +8,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use saga_dsl::plan::StepIx;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ErrorBody, gate::Wait, ids::Timestamp, payload::Payload};
+use crate::{
+    error::ErrorBody,
+    gate::Wait,
+    ids::Timestamp,
+    payload::{self, Payload},
+};
 
 /// One decision as it stands in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +93,7 @@ pub enum Event {
     /// Ended: every selected step took effect.
     Completed {
         /// The result, absent when its expressions failed.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
         output: Option<Payload>,
         /// Why the result is absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +161,7 @@ pub struct StepDispatched {
     /// The attempt, from 1.
     pub attempt: u32,
     /// The payload, evaluated once; with the first attempt only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
     pub input: Option<Payload>,
     /// Limit of this attempt.
     pub due: Timestamp,
@@ -287,7 +293,7 @@ pub struct UndoDispatched {
     /// The attempt, from 1.
     pub attempt: u32,
     /// The payload, evaluated once; with the first attempt only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
     pub input: Option<Payload>,
     /// True when the action is known to have taken effect, as it was when the undo was first sent.
     pub known_done: bool,
@@ -343,6 +349,8 @@ pub enum IncidentKind {
     PivotUnknown,
     /// A participant contradicts what it said before.
     Contradiction,
+    /// The orchestrator itself stumbled over this saga: a panic, or a row that the store refuses.
+    Internal,
 }
 
 /// See [`Event::LateReply`].

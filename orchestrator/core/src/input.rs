@@ -20,6 +20,8 @@ pub enum Input {
     Wake,
     /// Somebody wants the saga undone.
     Cancel(Cancel),
+    /// The orchestrator itself stumbled over this saga: a decision panicked, or the store refuses its row.
+    Trouble(ErrorBody),
 }
 
 /// The facts of a start.
@@ -107,7 +109,8 @@ pub struct Lost {
     pub op: Op,
     /// Which sending.
     pub attempt: u32,
-    /// True when the command certainly never reached the wire: then no attempt was spent.
+    /// True when the command certainly never reached the wire, in no sending of this attempt: then none was spent.
+    /// After a restart nobody knows what was sent before it, so what was sent again is never unsent.
     pub unsent: bool,
     /// Why.
     pub error: ErrorBody,
@@ -125,6 +128,9 @@ pub struct Cancel {
 /// Why an input was not taken. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
+    /// The saga has not begun.
+    #[error("the saga has not begun")]
+    NotBegun,
     /// The saga began before.
     #[error("the saga has begun already")]
     Begun,
@@ -137,7 +143,7 @@ pub enum Rejected {
     /// There is no way back any more.
     #[error("the pivot `{pivot}` has taken effect, there is no way back")]
     AfterPivot {
-        /// Id of the pivot step.
+        /// Id of the pivot step, or of the retriable step that was begun where the pivot was skipped.
         pivot: String,
     },
     /// The reply does not answer an outstanding command.

@@ -89,6 +89,11 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
+/// A field that is there holds a document, also where that document is `null`; serde would take it for absent.
+pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+    Payload::deserialize(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

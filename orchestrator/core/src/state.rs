@@ -17,8 +17,12 @@
 //!           backing_off  -> sent | waiting | asking | succeeded | refused
 //!           asking       -> sent             a query found no trace: next attempt
 //!           asking       -> succeeded | refused | sealed
-//!           failed       -> asking           a pivot must be settled
+//!           asking       -> asking           again, or with seal now
+//!           asking       -> waiting          the next attempt or query is due, gate closed
+//!           sent | waiting | backing_off | failed -> asking   with seal: a pivot in flight must be settled
 //!           failed       -> succeeded | refused   a late answer
+//!           waiting      -> succeeded | refused   a late answer to an earlier attempt
+//!           waiting      -> failed           its lifetime or `max_elapsed` ran out meanwhile
 //!           sealed                                                                           [settled]
 //!
 //! undo      none         -> waiting | sent
@@ -27,6 +31,10 @@
 //!           sent         -> waiting          the command never reached the wire
 //!           sent         -> backing_off | stuck
 //!           backing_off  -> sent | waiting | done
+//!           none         -> stuck            its payload cannot be evaluated
+//!           waiting      -> done             a late answer to an earlier attempt
+//!           waiting      -> none             never sent, and the action turned out to be without effect
+//!           stuck        -> done             a late answer after all
 //!           stuck                                                                 [waits for an operator]
 //! ```
 //! Of the actions, `pending`, `waiting` and `backing_off` count as at rest once the saga compensates: nothing
@@ -34,13 +42,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use saga_dsl::{definition::Kind, plan::Plan};
+use saga_dsl::{
+    definition::Kind,
+    plan::{Plan, StepIx},
+};
 
 use crate::{
+    command::outstanding_op,
     error::ErrorBody,
     event::{Failure, Incident},
     gate::Wait,
     ids::{SagaId, Timestamp},
+    input::Op,
     payload::Payload,
 };
 
@@ -366,12 +379,17 @@ impl SagaState {
         next
     }
 
-    /// The pivot that took effect, if one did: there is no way back any more.
+    /// The step that there is no way back from, if one was passed: the pivot that took effect or, where a
+    /// condition left the pivot out, a retriable step that may have.
     #[must_use]
     pub fn pivot_done<'p>(&self, plan: &'p Plan) -> Option<&'p str> {
         plan.steps.iter().zip(&self.steps).find_map(|(step, state)| {
-            (step.kind == Kind::Pivot && matches!(state.action, ActionState::Succeeded(_)))
-                .then_some(&*step.id)
+            let passed = match step.kind {
+                Kind::Compensatable => false,
+                Kind::Pivot => matches!(state.action, ActionState::Succeeded(_)),
+                Kind::Retriable => state.may_have_happened(),
+            };
+            passed.then_some(&*step.id)
         })
     }
 
@@ -405,9 +423,11 @@ impl SagaState {
     }
 
     /// Sets the limit of what is outstanding at a step: after it was sent again, or showed a sign of life.
-    pub fn set_limit(&mut self, step: saga_dsl::plan::StepIx, op: crate::input::Op, limit: Timestamp) {
-        use crate::input::Op;
+    pub fn set_limit(&mut self, step: StepIx, op: Op, limit: Timestamp) {
         let Some(step) = self.steps.get_mut(step.at()) else { return };
+        if outstanding_op(step) != Some(op) {
+            return;
+        }
         match (op, &mut step.action, &mut step.undo) {
             (Op::Action, ActionState::Sent { due, .. }, _)
             | (Op::Query | Op::Seal, ActionState::Asking { ask: Ask::Sent { due }, .. }, _)

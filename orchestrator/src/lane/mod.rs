@@ -1,15 +1,60 @@
-//! Lanes: they take inputs, decide, commit and only then act.
+//! Lanes: they take inputs, decide, commit, and only then act.
+//!
+//! A lane is one task that owns partitions. It takes whatever inputs are there, decides each on the state in memory,
+//! and writes all decisions in one transaction. While a batch is being written, the next one is decided and grows; so
+//! batches are small when little happens and large under load, without any timer. What a decision asks for (commands,
+//! answers, announcements) is done after its commit and never before.
+//!
+//! Until a commit is known, a batch keeps its inputs and the states from before it. When a commit fails, everything goes
+//! back to where it was and the inputs are decided again.
+//!
+//! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
+//! `decider.rs` (from input to rows), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
+//! (after a restart), `links.rs` (who is connected), `timers.rs`, `clock.rs`.
 
+mod batch;
+mod clock;
+mod decider;
+mod failure;
 pub mod intake;
+mod links;
+mod recovery;
+mod release;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod worker;
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{definitions::Definitions, store, store::Store};
 use intake::Intake;
+
+/// Limits of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Inputs in one batch, at most.
+    pub batch_inputs_max: usize,
+    /// Bytes of journal rows after which a batch takes no more.
+    pub batch_bytes_max: usize,
+    /// Messages that wait before senders do.
+    pub intake_messages_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { batch_inputs_max: 1_000, batch_bytes_max: 8 * 1024 * 1024, intake_messages_max: 256 }
+    }
+}
 
 /// The way to a lane. Clones share it.
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) intake: mpsc::Sender<Intake>,
+    intake: mpsc::Sender<Intake>,
+    partitions: u16,
 }
 
 /// The lane has stopped.
@@ -18,6 +63,12 @@ pub struct Handle {
 pub struct Stopped;
 
 impl Handle {
+    /// A handle around a channel, for tests that play the lane.
+    #[must_use]
+    pub fn new(intake: mpsc::Sender<Intake>, partitions: u16) -> Self {
+        Self { intake, partitions }
+    }
+
     /// Hands a message over; waits while the lane has more than it can take.
     ///
     /// # Errors
@@ -25,4 +76,43 @@ impl Handle {
     pub async fn send(&self, message: Intake) -> Result<(), Stopped> {
         self.intake.send(message).await.map_err(|_| Stopped)
     }
+
+    /// Hands a message over without waiting, where there is no room to wait: on the way out of a scope.
+    pub fn send_soon(&self, message: Intake) {
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.intake.try_send(message) {
+            let intake = self.intake.clone();
+            // A closed lane needs no message any more.
+            tokio::spawn(async move { intake.send(message).await.ok() });
+        }
+    }
+
+    /// Number of partitions that sagas are spread over.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// Asks the lane to finish and waits until everything it had taken is committed.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.send(Intake::Stop(done)).await.is_ok() {
+            // An error means that the lane has gone already.
+            stopped.await.ok();
+        }
+    }
+}
+
+/// Claims the store's partitions, resumes their open sagas and starts the lane.
+///
+/// # Errors
+/// When the store cannot be claimed or read.
+pub async fn spawn(
+    store: Arc<dyn Store>,
+    definitions: Arc<Definitions>,
+    settings: Settings,
+) -> Result<(Handle, tokio::task::JoinHandle<()>), store::Error> {
+    let (sender, intake) = mpsc::channel(settings.intake_messages_max);
+    let worker = worker::Worker::begin(store, definitions, settings).await?;
+    let handle = Handle { intake: sender, partitions: worker.partitions() };
+    Ok((handle, tokio::spawn(worker.run(intake))))
 }

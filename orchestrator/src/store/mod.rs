@@ -3,6 +3,7 @@
 //! Lanes write whole batches through [`Store::commit`] and nothing else; reads show committed state only.
 
 pub mod record;
+pub mod sqlite;
 
 use futures_util::future::BoxFuture;
 use saga_core::{Partition, SagaId, Timestamp};
@@ -45,8 +46,9 @@ pub trait Store: Send + Sync + 'static {
     /// The whole journals of several sagas in one read, in the order of `ids`.
     fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>>;
 
-    /// Ids that end in the given letters (case does not matter), open sagas first, then the newest finished
-    /// ones; at most `limit`. The search may stop after the newest 100,000 finished sagas.
+    /// Ids that end in the given letters (case does not matter), open sagas first, then the finished ones, each
+    /// newest first; at most `limit`. The search may stop after the newest 100,000 finished sagas. Letters that no
+    /// id has find nothing.
     fn find_by_suffix(&self, suffix: String, limit: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>>;
 
     /// The saga that was started with this key, over all versions of the definition.
@@ -60,11 +62,11 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, Error>>;
 
-    /// Number of sagas in each status.
+    /// Number of sagas in each status: every status, zero too, in the order of [`RowStatus`].
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>>;
 
     /// Number of open sagas per definition name and version.
-    fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<(String, u32, u64)>, Error>>;
+    fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>>;
 
     /// Registers definitions, all or none. A row whose name and version exist with the same hash is left alone.
     /// Returns for each whether it is new.
@@ -85,6 +87,9 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until everything written is on disk and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
+
+/// A definition's name and version with a number of sagas.
+pub type DefinitionCount = (String, u32, u64);
 
 /// What a process owns after [`Store::claim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,10 +144,13 @@ pub enum CommitError {
     /// Nothing was written: these partitions belong to somebody else now.
     #[error("{} partitions are owned by another process", .0.len())]
     Fenced(Vec<Partition>),
-    /// Nothing was written: these starts were asked for before. All of the batch's conflicts are listed.
+    /// Nothing was written: these starts were asked for before. All of the batch's conflicts are listed, by index.
+    /// Starts count in the order of the batch, so that one may conflict with an earlier one of the same batch; one
+    /// that is refused itself stands in nobody's way. A key that is taken goes before an id that is taken.
     #[error("{} starts were asked for before", .0.len())]
     StartsExist(Vec<StartConflict>),
-    /// Nothing was written: the store refuses the content of some row; a retry would fail again.
+    /// Nothing was written: the store refuses the content of some row; a retry would fail again. Also for a journal
+    /// with a gap or a repeat, a change of an unknown saga, and a row whose partition the batch does not fence.
     #[error("the store refuses a row: {0}")]
     Data(String),
     /// Nothing was written, but the same batch may succeed later (disk full, busy).

@@ -1,12 +1,40 @@
 //! Expressions: the subset of CEL that saga files use. Parser, static checker, and an evaluator with a budget.
+//!
+//! In reading order: [`Expr`] is one expression, [`Template`] a text with `${…}` in it, [`ValueTemplate`] a JSON value
+//! of such texts. Parsing (`lexer`, `literal`, `parser`, `names`) resolves every name to a [`Root`] or a loop's variable.
+//! Checking (`check`, `operands`) needs a [`TypeEnv`], evaluating (`eval` and its helpers) a [`Scope`] and a [`Budget`].
+//!
+//! What differs from CEL, on purpose:
+//! - JSON documents are the data. A whole number of a document is an int that becomes a double where it meets one;
+//!   ints and doubles of the expression itself do not mix without `double(…)`. There is no uint.
+//! - Keys of maps are strings. The pattern of `matches` is a literal.
+//! - `has(a.b.c)` is false when any segment is absent or null, roots included.
+//! - Spans of time read and write `1h30m`, beside CEL's `5400s`.
+//! - The same expression over the same data always gives the same value: no clock, no chance, no host functions.
 
+mod arithmetic;
+mod ast;
 mod budget;
 mod check;
+mod compare;
+mod decode;
+mod eval;
 mod fault;
+mod functions;
+mod lexer;
+mod literal;
+mod names;
+mod operands;
+mod parser;
 mod template;
+pub(crate) mod time;
+pub(crate) mod value;
 mod value_template;
 
-use std::{borrow::Cow, ops::Range};
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde_json::Value;
 
@@ -17,6 +45,7 @@ pub use self::{
     template::Template,
     value_template::ValueTemplate,
 };
+use self::{check::Checker, decode::Decoding, eval::Evaluator, parser::Parsed, value::Val};
 
 /// What an expression may speak of; resolved when it is parsed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +72,27 @@ pub trait Scope {
     fn value(&self, root: &Root) -> Option<Cow<'_, Value>>;
 }
 
-/// A parsed expression, ready to be evaluated many times.
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input => f.write_str("input"),
+            Self::StepOutput(id) => write!(f, "steps.{id}.output"),
+            Self::StepStatus(id) => write!(f, "steps.{id}.status"),
+            Self::StepError(id) => write!(f, "steps.{id}.error"),
+            Self::Saga(name) => write!(f, "saga.{name}"),
+            Self::Own(name) => write!(f, "self.{name}"),
+            Self::Local(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A parsed expression, ready to be evaluated many times; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Expr {
-    source: String,
-    roots: Vec<Root>,
+    source: Arc<str>,
+    parsed: Arc<Parsed>,
+    /// How operands are read, by node id; empty until [`Expr::with_types`].
+    decodings: Arc<[Option<Decoding>]>,
 }
 
 impl Expr {
@@ -56,8 +101,8 @@ impl Expr {
     /// # Errors
     /// The first fault of the text.
     pub fn parse(source: &str) -> Result<Self, Fault> {
-        let span: Range<usize> = 0..source.len();
-        Err(Fault::new(FaultKind::Syntax, span, "the parser is not there yet"))
+        let parsed = Arc::new(parser::parse(source)?);
+        Ok(Self { source: source.into(), parsed, decodings: Arc::new([]) })
     }
 
     /// The text it was parsed from.
@@ -68,15 +113,19 @@ impl Expr {
 
     /// Every root it may read, each once.
     pub fn roots(&self) -> impl Iterator<Item = &Root> {
-        self.roots.iter()
+        self.parsed.roots.iter()
     }
 
-    /// Lets the evaluator take texts for times where `env` types them so, e.g. `input.at < timestamp(…)`.
+    /// Lets operators read JSON forms as what `env` types them: texts as times, spans of time or bytes,
+    /// whole numbers as doubles. Without it `input.at < timestamp(…)` is an error at run time.
     ///
     /// Only types that are pinned with the definition may stand in `env`, or a replay could differ.
     #[must_use]
-    pub fn with_types(self, env: &dyn TypeEnv) -> Self {
-        let _ = env;
+    pub fn with_types(mut self, env: &dyn TypeEnv) -> Self {
+        let (_, decodings) = Checker::run(&self, env);
+        if decodings.iter().any(Option::is_some) {
+            self.decodings = decodings.into();
+        }
         self
     }
 
@@ -85,9 +134,7 @@ impl Expr {
     /// # Errors
     /// Absent data, values of the wrong type, arithmetic out of range, or a spent budget.
     pub fn eval(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, EvalError> {
-        let _ = scope;
-        budget.step()?;
-        Ok(Value::Null)
+        self.evaluate(scope, budget, |value, budget| value.into_json(budget))
     }
 
     /// The value over `scope`, which must be true or false.
@@ -95,16 +142,49 @@ impl Expr {
     /// # Errors
     /// As [`Expr::eval`]; [`EvalError::Type`] for any other value.
     pub fn eval_bool(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<bool, EvalError> {
-        match self.eval(scope, budget)? {
-            Value::Bool(value) => Ok(value),
-            other => Err(EvalError::Type(format!("expected true or false, got {other}"))),
-        }
+        self.evaluate(scope, budget, |value, _| match value {
+            Val::Bool(value) => Ok(value),
+            other => Err(EvalError::Type(format!("expected true or false, got {}", other.kind()))),
+        })
     }
 
     /// Its type and every static fault.
     #[must_use]
     pub fn check(&self, env: &dyn TypeEnv) -> Checked {
-        let _ = env;
-        Checked::default()
+        Checker::run(self, env).0
+    }
+
+    /// Evaluates, and takes the value while what it borrows is there.
+    fn evaluate<T>(
+        &self,
+        scope: &dyn Scope,
+        budget: &mut Budget,
+        take: impl FnOnce(Val<'_>, &mut Budget) -> Result<T, EvalError>,
+    ) -> Result<T, EvalError> {
+        let roots: Vec<_> = self.parsed.roots.iter().map(|root| scope.value(root)).collect();
+        let mut evaluator = Evaluator {
+            source: &self.source,
+            roots: &roots,
+            decodings: &self.decodings,
+            variables: Vec::new(),
+            budget,
+        };
+        let value = evaluator.value(&self.parsed.tree)?;
+        take(value, budget)
+    }
+}
+
+/// Names in a sentence: `a`, `b` and `c`; long lists are cut.
+fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    const SHOWN: usize = 8;
+    let mut names: Vec<String> = names.take(SHOWN + 1).map(|name| format!("`{name}`")).collect();
+    if names.len() > SHOWN {
+        names.truncate(SHOWN);
+        return format!("{}, …", names.join(", "));
+    }
+    match names.pop() {
+        Some(last) if names.is_empty() => last,
+        Some(last) => format!("{} and {last}", names.join(", ")),
+        None => String::new(),
     }
 }

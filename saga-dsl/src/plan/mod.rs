@@ -18,6 +18,7 @@ use crate::{
     canonical::CanonicalError,
     definition::{Backoff, Definition, Jitter, Kind},
     expr::{Expr, Template, ValueTemplate},
+    place::Place,
 };
 
 /// Position of a step in [`Plan::steps`].
@@ -176,7 +177,7 @@ impl Plan {
         let idempotency_key = match &definition.idempotency_key {
             Some(text) => Some(
                 Template::parse(text)
-                    .map_err(|fault| flatten::error("idempotency_key", &fault))?
+                    .map_err(|fault| flatten::error(&Place::default().key("idempotency_key"), &fault))?
                     .with_types(&types),
             ),
             None => None,
@@ -184,7 +185,7 @@ impl Plan {
         let output = match &definition.output {
             Some(value) => Some(
                 ValueTemplate::from_value(value)
-                    .map_err(|fault| flatten::error("output", &fault))?
+                    .map_err(|fault| flatten::error(&Place::default().key("output"), &fault))?
                     .with_types(&types),
             ),
             None => None,

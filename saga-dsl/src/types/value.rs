@@ -1,12 +1,18 @@
-//! Values against types.
+//! Values against types, and types against types.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
 
 use super::Type;
+use crate::{
+    expr::{time, value::parse_bytes},
+    near_miss::near_miss,
+};
 
 /// A place where a value does not fit its type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
+#[error("{}{message}", if .path.is_empty() { String::new() } else { format!("{}: ", .path) })]
 pub struct Mismatch {
     /// Where: `items[2].qty`; empty for the whole value.
     pub path: String,
@@ -14,24 +20,201 @@ pub struct Mismatch {
     pub message: String,
 }
 
+/// More mismatches than these are not collected.
+const MISMATCHES_MAX: usize = 100;
+
 impl Type {
-    /// Every place where `value` does not fit; empty: it fits.
+    /// Every place where `value` does not fit, up to a hundred; empty: it fits.
+    ///
+    /// An optional value may be absent or null, a list too (it is then empty); fields that the type does not name
+    /// are mismatches.
     #[must_use]
     pub fn check_value(&self, value: &Value) -> Vec<Mismatch> {
-        let _ = value;
-        Vec::new()
+        let mut found = Vec::new();
+        check(self, value, &mut String::new(), &mut found);
+        found
     }
 
     /// The value with the absent lists of this type filled in as empty ones.
     #[must_use]
     pub fn with_absent_lists(&self, value: Value) -> Value {
-        value
+        match (self, value) {
+            (Self::List(_), Value::Null) => Value::Array(Vec::new()),
+            (Self::List(item), Value::Array(items)) => {
+                Value::Array(items.into_iter().map(|value| item.with_absent_lists(value)).collect())
+            }
+            (Self::Object(types), Value::Object(mut fields)) => {
+                for (name, ty) in types {
+                    match fields.remove(name) {
+                        Some(value) => {
+                            fields.insert(name.clone(), ty.with_absent_lists(value));
+                        }
+                        None if matches!(ty, Self::List(_)) => {
+                            fields.insert(name.clone(), Value::Array(Vec::new()));
+                        }
+                        None => {}
+                    }
+                }
+                Value::Object(fields)
+            }
+            (Self::Optional(inner), value) if !value.is_null() => inner.with_absent_lists(value),
+            (_, value) => value,
+        }
     }
 
-    /// Whether every value of type `other` may stand where this type is asked for, as far as can be told.
+    /// Whether a value of type `other` may stand where this type is asked for, as far as can be told.
     #[must_use]
     pub fn accepts(&self, other: &Self) -> bool {
-        let _ = other;
-        true
+        self.mismatches(other).is_empty()
+    }
+
+    /// Every place where a value of type `other` would not fit, as far as can be told.
+    ///
+    /// Times and bytes are texts in JSON and fit where a string is asked for. A field that this type does not name
+    /// is a mismatch only if it looks like the misspelled name of one that is not given.
+    #[must_use]
+    pub fn mismatches(&self, other: &Self) -> Vec<Mismatch> {
+        let mut found = Vec::new();
+        compare(self, other, &mut String::new(), &mut found);
+        found
+    }
+}
+
+fn check(ty: &Type, value: &Value, path: &mut String, found: &mut Vec<Mismatch>) {
+    if found.len() >= MISMATCHES_MAX {
+        return;
+    }
+    let fits = match (ty, value) {
+        (Type::Any, _)
+        | (Type::Null, Value::Null)
+        | (Type::Optional(_) | Type::List(_), Value::Null)
+        | (Type::String, Value::String(_))
+        | (Type::Bool, Value::Bool(_))
+        | (Type::Double, Value::Number(_)) => true,
+        (Type::Optional(inner), value) => return check(inner, value, path, found),
+        (Type::Int, Value::Number(number)) => number.is_i64(),
+        (Type::Timestamp, Value::String(text)) => time::parse_timestamp(text).is_some(),
+        (Type::Duration, Value::String(text)) => time::parse_duration(text).is_some(),
+        (Type::Bytes, Value::String(text)) => parse_bytes(text).is_some(),
+        (Type::List(item), Value::Array(items)) => {
+            for (index, value) in items.iter().enumerate() {
+                within(path, &format!("[{index}]"), |path| check(item, value, path, found));
+            }
+            return;
+        }
+        (Type::Object(types), Value::Object(fields)) => return check_fields(types, fields, path, found),
+        _ => false,
+    };
+    if !fits {
+        let message = format!("expected {}, got {}", expectation(ty), shown(value));
+        report(path, message, found);
+    }
+}
+
+fn check_fields(
+    types: &BTreeMap<String, Type>,
+    fields: &Map<String, Value>,
+    path: &mut String,
+    found: &mut Vec<Mismatch>,
+) {
+    for (name, ty) in types {
+        within(path, &dotted(path, name), |path| match fields.get(name) {
+            Some(value) => check(ty, value, path, found),
+            None if may_be_left_out(ty) => {}
+            None => report(path, format!("is missing, expected {}", expectation(ty)), found),
+        });
+    }
+    for name in fields.keys().filter(|name| !types.contains_key(*name)) {
+        let missing = types.keys().filter(|known| !fields.contains_key(*known)).map(String::as_str);
+        let help =
+            near_miss(name, missing).map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
+        within(path, &dotted(path, name), |path| report(path, format!("no such field{help}"), found));
+    }
+}
+
+fn compare(wanted: &Type, given: &Type, path: &mut String, found: &mut Vec<Mismatch>) {
+    let fits = match (wanted, given) {
+        (Type::Any, _)
+        | (_, Type::Any)
+        | (Type::Double, Type::Int)
+        | (Type::String, Type::Timestamp | Type::Duration | Type::Bytes)
+        | (Type::Optional(_) | Type::List(_), Type::Null) => true,
+        (Type::Optional(inner), _) => return compare(inner, &given.present(), path, found),
+        (Type::List(_), Type::Optional(inner)) => return compare(wanted, inner, path, found),
+        (Type::List(wanted), Type::List(given)) => {
+            return within(path, "[]", |path| compare(wanted, given, path, found));
+        }
+        (Type::Object(wanted), Type::Object(given)) => return compare_fields(wanted, given, path, found),
+        _ => wanted == given,
+    };
+    if !fits {
+        report(path, format!("expected {}, got {}", wanted.phrase(), given.phrase()), found);
+    }
+}
+
+fn compare_fields(
+    wanted: &BTreeMap<String, Type>,
+    given: &BTreeMap<String, Type>,
+    path: &mut String,
+    found: &mut Vec<Mismatch>,
+) {
+    for (name, ty) in wanted {
+        within(path, &dotted(path, name), |path| match given.get(name) {
+            Some(given) => compare(ty, given, path, found),
+            None if may_be_left_out(ty) => {}
+            None => report(path, format!("is missing, expected {}", expectation(ty)), found),
+        });
+    }
+    for name in given.keys().filter(|name| !wanted.contains_key(*name)) {
+        let missing = wanted.keys().filter(|known| !given.contains_key(*known)).map(String::as_str);
+        if let Some(meant) = near_miss(name, missing) {
+            let message = format!("no such field, did you mean `{meant}`?");
+            within(path, &dotted(path, name), |path| report(path, message, found));
+        }
+    }
+}
+
+fn may_be_left_out(ty: &Type) -> bool {
+    matches!(ty, Type::Optional(_) | Type::List(_))
+}
+
+fn within(path: &mut String, segment: &str, run: impl FnOnce(&mut String)) {
+    let length = path.len();
+    path.push_str(segment);
+    run(path);
+    path.truncate(length);
+}
+
+fn dotted(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!(".{name}") }
+}
+
+fn report(path: &str, message: String, found: &mut Vec<Mismatch>) {
+    if found.len() < MISMATCHES_MAX {
+        found.push(Mismatch { path: path.to_owned(), message });
+    }
+}
+
+fn expectation(ty: &Type) -> String {
+    match ty {
+        Type::Int => "an int of 64 bits".to_owned(),
+        Type::Timestamp => "a timestamp such as 2026-01-31T09:00:00Z".to_owned(),
+        Type::Duration => "a duration such as 1h30m".to_owned(),
+        Type::Bytes => "bytes as base64".to_owned(),
+        Type::Optional(inner) => expectation(inner),
+        other => other.phrase(),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    const SHOWN: usize = 40;
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) if text.chars().count() > SHOWN => "a longer text".to_owned(),
+        Value::String(text) => format!("'{}'", text.escape_debug()),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
     }
 }

@@ -1,16 +1,16 @@
 //! What follows from where the saga stands, whatever the input was: the next steps, the next undos, the end.
 
-use saga_dsl::{definition::Kind, expr::Budget, plan::StepIx};
+use saga_dsl::{expr::Budget, plan::StepIx};
 use serde_json::{Map, Value};
 
 use crate::{
     compensation,
     effect::Effect,
     error::ErrorBody,
-    event::{AtStep, Cause, Event, Failure},
+    event::{AtStep, Cause, Event, Failure, IncidentKind},
     payload::Payload,
     scope::SagaScope,
-    state::{ActionState, Ask, SagaState, Status, UndoState},
+    state::{ActionState, Ask, OpenIncident, SagaState, Status, UndoState},
 };
 
 use super::{Draft, forward, undo};
@@ -34,11 +34,9 @@ fn run(draft: &mut Draft<'_>) {
             return;
         }
         match draft.step(ix).action {
-            // While the pivot is being settled nothing new is dispatched.
-            ActionState::Pending if draft.state.closing.is_none() && is_ready(draft, ix) => begin(draft, ix),
-            ActionState::Waiting { .. } if draft.state.closing.is_none() => forward::begin_attempt(draft, ix),
+            ActionState::Pending if may_begin(draft, ix) && is_ready(draft, ix) => begin(draft, ix),
+            ActionState::Waiting { .. } if may_begin(draft, ix) => forward::begin_attempt(draft, ix),
             ActionState::Asking { seal, ask: Ask::Waiting } => forward::ask(draft, ix, seal),
-            ActionState::Failed { .. } if seals_failed_pivot(draft, ix) => forward::ask(draft, ix, true),
             ActionState::Pending
             | ActionState::Skipped
             | ActionState::Waiting { .. }
@@ -58,8 +56,12 @@ fn run(draft: &mut Draft<'_>) {
     }
 }
 
-fn seals_failed_pivot(draft: &Draft<'_>, ix: StepIx) -> bool {
-    draft.state.closing.is_some() && draft.planned(ix).kind == Kind::Pivot
+/// Not while the pivot is being settled, and not while an operator has to mend the data of its expressions.
+fn may_begin(draft: &Draft<'_>, ix: StepIx) -> bool {
+    let unmended = |open: &OpenIncident| {
+        open.incident.step == Some(ix) && open.incident.kind == IncidentKind::Expression
+    };
+    draft.state.closing.is_none() && !draft.state.incidents.iter().any(unmended)
 }
 
 fn is_ready(draft: &Draft<'_>, ix: StepIx) -> bool {

@@ -10,6 +10,9 @@ use crate::{
 use super::Draft;
 
 pub(super) fn cancel(draft: &mut Draft<'_>, cancel: &Cancel) -> Result<(), Rejected> {
+    if draft.state.birth.is_none() {
+        return Err(Rejected::NotBegun);
+    }
     match draft.state.status {
         Status::Completed | Status::Compensated => {
             return Err(Rejected::Ended { at: draft.state.ended_at.unwrap_or(draft.now) });
@@ -21,7 +24,8 @@ pub(super) fn cancel(draft: &mut Draft<'_>, cancel: &Cancel) -> Result<(), Rejec
     if let Some(pivot) = draft.state.pivot_done(draft.plan) {
         return Err(Rejected::AfterPivot { pivot: pivot.to_owned() });
     }
-    if draft.state.closing.is_some() {
+    // The pivot is being settled, or cannot be and an operator was called: a second cancel changes nothing.
+    if draft.state.closing.is_some() || draft.state.cancel.is_some() {
         return Ok(());
     }
     draft.record(Event::CancelRequested { reason: cancel.reason.clone(), by: cancel.by.clone() });

@@ -17,12 +17,13 @@ pub(super) fn due(draft: &mut Draft<'_>) {
     if draft.state.status.is_end() {
         return;
     }
+    // First of all, so that nothing is sent that would have to be undone at once.
+    deadline(draft);
     for ix in draft.indices() {
         action(draft, ix);
         undoing(draft, ix);
         escalate(draft, ix);
     }
-    deadline(draft);
 }
 
 fn passed(draft: &Draft<'_>, due: Option<Timestamp>) -> bool {
@@ -37,7 +38,7 @@ fn action(draft: &mut Draft<'_>, ix: StepIx) {
         }
         ActionState::Asking { ask: Ask::Sent { due }, .. } if passed(draft, *due) => {
             let error = ErrorBody::new("timeout", "no answer to the question what became of it");
-            forward::ask_unclear(draft, ix, error);
+            forward::ask_unclear(draft, ix, error, 0);
         }
         ActionState::Asking { seal, ask: Ask::Again { due, .. } } if passed(draft, Some(*due)) => {
             let seal = *seal;
@@ -94,7 +95,21 @@ fn escalate(draft: &mut Draft<'_>, ix: StepIx) {
         };
         (IncidentKind::UndoSlow, last.map(|e| (**e).clone()))
     } else {
-        (IncidentKind::Slow, crate::scope::error(step).cloned())
+        let kind = match step.action {
+            // The saga shall go back and nobody answers: the outcome of the pivot is what the operator must find out.
+            ActionState::Asking { seal: true, .. } => IncidentKind::PivotUnknown,
+            ActionState::Asking { seal: false, .. }
+            | ActionState::Pending
+            | ActionState::Skipped
+            | ActionState::Waiting { .. }
+            | ActionState::Sent { .. }
+            | ActionState::BackingOff { .. }
+            | ActionState::Succeeded(_)
+            | ActionState::Refused(_)
+            | ActionState::Failed { .. }
+            | ActionState::Sealed => IncidentKind::Slow,
+        };
+        (kind, crate::scope::error(step).cloned())
     };
     let error = error.unwrap_or_else(|| ErrorBody::new("slow", "not settled within `escalate_after`"));
     // Recorded even if such an incident stands: the event is what stops this alarm.

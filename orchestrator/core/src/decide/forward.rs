@@ -25,7 +25,7 @@ use crate::{
 
 use super::Draft;
 
-/// How long a participant that says "in progress" is left alone.
+/// How long a participant that says "in progress" is left alone at least, in milliseconds.
 pub(super) const ASK_AGAIN_MS: u64 = 1_000;
 
 /// The step's turn has come, for the first time or again: ask, send, or wait.
@@ -47,8 +47,7 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
         wait(draft, ix, reason);
         return;
     }
-    if draft.step(ix).not_after.is_some_and(|limit| limit <= draft.now) {
-        let error = ErrorBody::new("expired", "the lifetime of the step's key has passed");
+    if let Some(error) = too_late(draft, ix) {
         give_up(draft, ix, Event::StepFailed, error, Cause::Exhausted);
         return;
     }
@@ -66,10 +65,38 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
         input,
         due: draft.now.plus_ms(planned.action.timeout_ms),
         not_after: if first { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
-        escalate_at: escalate_at(draft, ix, planned.escalate_after_ms),
+        escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::StepDispatched(event));
     emit(draft, ix);
+}
+
+/// Time that passes while a step waits for its participant counts, too.
+fn too_late(draft: &Draft<'_>, ix: StepIx) -> Option<ErrorBody> {
+    let step = draft.step(ix);
+    let elapsed = draft.planned(ix).action.retry.max_elapsed_ms;
+    let last = step.first_sent.zip(elapsed).map(|(first, elapsed_ms)| first.plus_ms(elapsed_ms));
+    if step.not_after.is_some_and(|limit| limit <= draft.now) {
+        Some(ErrorBody::new("expired", "the lifetime of the step's key has passed"))
+    } else if step.attempts > 0 && last.is_some_and(|last| last < draft.now) {
+        Some(ErrorBody::new("elapsed", "the time for attempts (`max_elapsed`) has passed"))
+    } else {
+        None
+    }
+}
+
+/// The query found no trace, so the next attempt is due; where the participant is there but may not be sent
+/// the action, it is asked again later.
+pub(super) fn absent(draft: &mut Draft<'_>, ix: StepIx) {
+    let planned = draft.planned(ix);
+    let (participant, action) = (&planned.action.participant, &planned.action.action);
+    let admit = |op| draft.gate.admit(participant, action, op, planned.at_least_once);
+    match (admit(Op::Action), admit(Op::Query)) {
+        (Err(reason), Ok(())) => {
+            ask_unclear(draft, ix, ErrorBody::new("waiting", reason.to_string()), ASK_AGAIN_MS);
+        }
+        (Ok(()) | Err(_), _) => send_attempt(draft, ix),
+    }
 }
 
 fn evaluate_input(draft: &Draft<'_>, planned: &PlanStep) -> Result<Payload, ErrorBody> {
@@ -89,17 +116,18 @@ pub(super) fn emit(draft: &mut Draft<'_>, ix: StepIx) {
     }
 }
 
-/// When the alarm rings, said once: by the first event of a step, unless it rang before.
-pub(super) fn escalate_at(draft: &Draft<'_>, ix: StepIx, after_ms: u64) -> Option<Timestamp> {
-    let rang = draft.state.incidents.iter().any(|open| open.incident.step == Some(ix));
-    (draft.step(ix).escalate_at.is_none() && !rang).then(|| draft.now.plus_ms(after_ms))
+/// When the alarm rings, said once: by the first event of a step, unless an operator was called already.
+fn escalate_at(draft: &Draft<'_>, ix: StepIx) -> Option<Timestamp> {
+    let told = draft.state.incidents.iter().any(|open| open.incident.step == Some(ix));
+    let armed = draft.step(ix).escalate_at.is_some() || told;
+    (!armed).then(|| draft.now.plus_ms(draft.planned(ix).escalate_after_ms))
 }
 
 fn wait(draft: &mut Draft<'_>, ix: StepIx, reason: Wait) {
     let planned = draft.planned(ix);
     let stands = matches!(&draft.step(ix).action, ActionState::Waiting { reason: r, .. } if *r == reason);
     if !stands {
-        let escalate_at = escalate_at(draft, ix, planned.escalate_after_ms);
+        let escalate_at = escalate_at(draft, ix);
         draft.record(Event::StepWaiting(StepWaiting { step: ix, reason, escalate_at }));
     }
     draft.effects.push(Effect::Await { participant: planned.action.participant.clone() });
@@ -131,20 +159,14 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
 }
 
 /// A question brought nothing: ask again later.
-pub(super) fn ask_unclear(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody) {
-    let planned = draft.planned(ix);
+pub(super) fn ask_unclear(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody, delay_ms_min: u64) {
+    let policy = &draft.planned(ix).action.retry;
     let asks = draft.step(ix).asks;
-    let delay = if error.code == RUNNING {
-        ASK_AGAIN_MS
-    } else {
-        retry::delay_ms(&planned.action.retry, asks, retry::seed(draft.state.id, ix, false))
-    };
-    let retry_at = Some(draft.now.plus_ms(delay.max(error.retry_after_ms.unwrap_or(0))));
+    let delay_ms = retry::delay_ms(policy, asks, retry::seed(draft.state.id, ix, false));
+    let wanted_ms = error.retry_after_ms.unwrap_or(0).max(delay_ms_min);
+    let retry_at = Some(draft.now.plus_ms(delay_ms.max(wanted_ms)));
     draft.record(Event::PivotUnclear(AttemptEnded { step: ix, attempt: asks, error, retry_at }));
 }
-
-/// Code of "the action is in progress, ask again".
-pub(super) const RUNNING: &str = "running";
 
 /// An attempt was rolled back.
 pub(super) fn attempt_failed(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody) {

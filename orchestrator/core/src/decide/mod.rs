@@ -58,13 +58,28 @@ pub fn decide(
         Input::Due => due::due(&mut draft),
         Input::Wake => {}
         Input::Cancel(cancel) => cancel::cancel(&mut draft, cancel)?,
+        Input::Trouble(error) => trouble(&mut draft, error)?,
     }
-    advance::advance(&mut draft);
+    // What made the trouble may be the very thing that would follow now.
+    if !matches!(input, Input::Trouble(_)) {
+        advance::advance(&mut draft);
+    }
     let Draft { mut state, events, effects, .. } = draft;
     if !events.is_empty() {
         state.seq += 1;
     }
     Ok(Decision { events, effects, state })
+}
+
+fn trouble(draft: &mut Draft<'_>, error: &ErrorBody) -> Result<(), Rejected> {
+    if draft.state.birth.is_none() {
+        return Err(Rejected::NotBegun);
+    }
+    if let (true, Some(at)) = (draft.state.status.is_end(), draft.state.ended_at) {
+        return Err(Rejected::Ended { at });
+    }
+    draft.raise(None, IncidentKind::Internal, error.clone());
+    Ok(())
 }
 
 /// A decision in the making: the state moves along as events are recorded.
@@ -154,25 +169,42 @@ impl<'a> Draft<'a> {
     }
 
     /// The pivot was settled while the saga wanted to go back: now the direction is known.
-    fn settle_closing(&mut self, pivot: StepIx) {
+    fn settle_closing(&mut self, settled: StepIx) {
         let Some(failure) = self.state.closing.clone() else { return };
-        match self.step(pivot).action {
-            ActionState::Succeeded(_) => {
-                self.record(Event::ClosingOvertaken(AtStep { step: pivot }));
-                if failure.cause == Cause::Deadline {
-                    self.raise(None, IncidentKind::Deadline, failure.error.clone());
-                }
-            }
-            ActionState::Refused(_) | ActionState::Sealed => {
-                self.record(Event::Failing((*failure).clone()));
-            }
-            ActionState::Pending
-            | ActionState::Skipped
-            | ActionState::Waiting { .. }
-            | ActionState::Sent { .. }
-            | ActionState::BackingOff { .. }
-            | ActionState::Asking { .. }
-            | ActionState::Failed { .. } => {}
+        if self.planned(settled).kind != Kind::Pivot {
+            return;
+        }
+        if self.state.pivot_done(self.plan).is_some() {
+            self.overtake(settled);
+        } else if let Some(other) = self.pivot_in_flight() {
+            self.record(Event::PivotClosing(PivotClosing { step: other, failure: (*failure).clone() }));
+        } else {
+            self.record(Event::Failing((*failure).clone()));
+        }
+    }
+
+    /// The saga goes forward after all; what does not go forward with it is for an operator.
+    fn overtake(&mut self, pivot: StepIx) {
+        self.record(Event::ClosingOvertaken(AtStep { step: pivot }));
+        if self.state.deadline.is_none() && self.plan.deadline_ms.is_some() {
+            let error = ErrorBody::new("deadline", "the saga's deadline passed");
+            self.raise(None, IncidentKind::Deadline, error);
+        }
+        for ix in self.indices() {
+            let (cause, error) = match &self.step(ix).action {
+                ActionState::Refused(error) => (Cause::Refused, error),
+                ActionState::Failed { error } => (Cause::Exhausted, error),
+                ActionState::Pending
+                | ActionState::Skipped
+                | ActionState::Waiting { .. }
+                | ActionState::Sent { .. }
+                | ActionState::BackingOff { .. }
+                | ActionState::Asking { .. }
+                | ActionState::Succeeded(_)
+                | ActionState::Sealed => continue,
+            };
+            let error = (**error).clone();
+            self.fail(Failure { cause, step: Some(ix), error });
         }
     }
 }

@@ -12,11 +12,7 @@ use crate::{
     state::{ActionState, Status, UndoState},
 };
 
-use super::{
-    Draft,
-    forward::{self, RUNNING},
-    undo,
-};
+use super::{Draft, forward, undo};
 
 pub(super) fn reply(draft: &mut Draft<'_>, reply: &Reply) -> Result<(), Rejected> {
     let ix = known_step(draft, reply.step, reply.round)?;
@@ -113,6 +109,12 @@ fn definite(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Pa
     if step.undo != UndoState::None && !matches!(step.undo, UndoState::Waiting { .. }) {
         // The undo was sent as of an unknown outcome and settles it either way.
         late(draft, ix, attempt, outcome);
+        let hangs = matches!(draft.step(ix).undo, UndoState::Done { nothing_to_do: true }) && outcome.is_ok();
+        if hangs {
+            let error =
+                ErrorBody::new("contradiction", "it took effect, and the undo had found nothing to undo");
+            draft.raise(Some(ix), IncidentKind::Contradiction, error);
+        }
         return;
     }
     if !forward::is_open(step) {
@@ -121,14 +123,14 @@ fn definite(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Pa
     }
     match outcome {
         Ok(output) => forward::succeeded(draft, ix, attempt, output.clone()),
-        Err(error) => {
-            // Where the inbox shares no transaction with the effect, a no says nothing about an earlier attempt.
-            if draft.planned(ix).at_least_once && draft.step(ix).unclear {
+        // Where the inbox shares no transaction with the effect, a no says nothing about an earlier attempt: it
+        // counts, as unknown, for the attempt it carries.
+        Err(error) if draft.planned(ix).at_least_once && draft.step(ix).unclear => {
+            if is_current(draft, ix, Op::Action, attempt) {
                 forward::give_up(draft, ix, Event::StepUnknown, error.clone(), Cause::Refused);
-            } else {
-                forward::refused(draft, ix, attempt, error.clone());
             }
         }
+        Err(error) => forward::refused(draft, ix, attempt, error.clone()),
     }
 }
 
@@ -178,9 +180,7 @@ fn compensation(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), 
         Outcome::Compensated if open => undo::done(draft, ix, reply.attempt, false),
         Outcome::NothingToDo if open => undo::done(draft, ix, reply.attempt, true),
         Outcome::Failed(error) if current => undo::attempt_ended(draft, ix, error.clone()),
-        Outcome::Running if current => {
-            undo::attempt_ended(draft, ix, ErrorBody::new(RUNNING, "the action is still in progress"));
-        }
+        Outcome::Running if current => undo::in_progress(draft, ix),
         Outcome::Accepted if current => {
             let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, Op::Compensation));
             draft.effects.push(Effect::Extend { step: ix, due });
@@ -224,12 +224,13 @@ fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reje
         }
         Outcome::Sealed | Outcome::Compensated if open => forward::sealed(draft, ix),
         // No trace of it: the next attempt. Never the conclusion that it was not done.
-        Outcome::Absent if current && reply.op == Op::Query => forward::send_attempt(draft, ix),
+        Outcome::Absent if current && reply.op == Op::Query => forward::absent(draft, ix),
         Outcome::Running if current => {
-            forward::ask_unclear(draft, ix, ErrorBody::new(RUNNING, "the action is still in progress"));
+            let error = ErrorBody::new("running", "the action is still in progress");
+            forward::ask_unclear(draft, ix, error, forward::ASK_AGAIN_MS);
         }
         Outcome::Failed(error) | Outcome::NeedsOperator(error) | Outcome::Conflict(error) if current => {
-            forward::ask_unclear(draft, ix, error.clone());
+            forward::ask_unclear(draft, ix, error.clone(), 0);
         }
         Outcome::Done(_)
         | Outcome::Refused(_)
@@ -263,7 +264,7 @@ pub(super) fn lost(draft: &mut Draft<'_>, lost: &Lost) -> Result<(), Rejected> {
         (Op::Action, false) => forward::attempt_unknown(draft, ix, lost.error.clone()),
         (Op::Compensation, true) => draft.record(Event::UndoUnsent(attempt)),
         (Op::Compensation, false) => undo::attempt_ended(draft, ix, lost.error.clone()),
-        (Op::Query | Op::Seal, _) => forward::ask_unclear(draft, ix, lost.error.clone()),
+        (Op::Query | Op::Seal, _) => forward::ask_unclear(draft, ix, lost.error.clone(), 0),
     }
     Ok(())
 }

@@ -14,12 +14,12 @@ use crate::{
     payload::Payload,
     retry::{self, Ended},
     scope::SagaScope,
-    state::{ActionState, UndoState},
+    state::{ActionState, OpenIncident, UndoState},
 };
 
 use super::{
     Draft,
-    forward::{ASK_AGAIN_MS, RUNNING, emit, escalate_at},
+    forward::{ASK_AGAIN_MS, emit},
 };
 
 /// Sends the undo of a step if the gate lets it.
@@ -28,8 +28,9 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
     let Some(compensation) = &planned.compensation else { return };
     let step = draft.step(ix);
     let known_done = matches!(step.action, ActionState::Succeeded(_));
+    // No inbox would catch an earlier attempt that arrives after the undo.
     let may_arrive =
-        step.not_after.filter(|limit| planned.at_least_once && !known_done && *limit > draft.now);
+        step.not_after.filter(|limit| planned.at_least_once && step.unclear && *limit > draft.now);
     if may_arrive.is_some() {
         wait(draft, ix, Wait::ActionMayArrive, may_arrive);
         return;
@@ -55,7 +56,7 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
         // Fixed with the first sending, so that every sending is the same command.
         known_done: if first { known_done } else { draft.step(ix).undo_known },
         due: draft.now.plus_ms(compensation.timeout_ms),
-        escalate_at: escalate_at(draft, ix, compensation.escalate_after_ms),
+        escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::UndoDispatched(event));
     emit(draft, ix);
@@ -105,10 +106,20 @@ fn wait(draft: &mut Draft<'_>, ix: StepIx, reason: Wait, until: Option<Timestamp
     if stands {
         return;
     }
-    let after = draft.planned(ix).compensation.as_ref().map_or(0, |c| c.escalate_after_ms);
     // A planned wait is no cause for alarm; the alarm is set when it is over.
-    let escalate_at = if until.is_some() { None } else { escalate_at(draft, ix, after) };
+    let escalate_at = if until.is_some() { None } else { escalate_at(draft, ix) };
     draft.record(Event::UndoWaiting(UndoWaiting { step: ix, reason, until, escalate_at }));
+}
+
+/// When the alarm of the undo rings, said once: by its first event, unless it rang before.
+fn escalate_at(draft: &Draft<'_>, ix: StepIx) -> Option<Timestamp> {
+    let after_ms = draft.planned(ix).compensation.as_ref()?.escalate_after_ms;
+    let told = |open: &OpenIncident| {
+        open.incident.step == Some(ix)
+            && matches!(open.incident.kind, IncidentKind::UndoSlow | IncidentKind::UndoStuck)
+    };
+    let armed = draft.step(ix).escalate_at.is_some() || draft.state.incidents.iter().any(told);
+    (!armed).then(|| draft.now.plus_ms(after_ms))
 }
 
 /// An attempt to undo ended without undoing, or nobody can say.
@@ -123,15 +134,23 @@ pub(super) fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody)
         error: &error,
         not_after: None,
     };
-    let retry_at = if error.code == RUNNING {
-        Some(draft.now.plus_ms(ASK_AGAIN_MS))
-    } else {
-        retry::next_attempt(&compensation.retry, &ended, retry::seed(draft.state.id, ix, true))
-    };
-    match retry_at {
-        Some(_) => draft.record(Event::UndoFailed(AttemptEnded { step: ix, attempt, error, retry_at })),
+    match retry::next_attempt(&compensation.retry, &ended, retry::seed(draft.state.id, ix, true)) {
+        Some(due) => {
+            let ended = AttemptEnded { step: ix, attempt, error, retry_at: Some(due) };
+            draft.record(Event::UndoFailed(ended));
+        }
         None => stuck(draft, ix, attempt, error),
     }
+}
+
+/// The action is still in progress, so it cannot be undone yet. That is not the undo's failure: no budget ends it.
+pub(super) fn in_progress(draft: &mut Draft<'_>, ix: StepIx) {
+    let Some(compensation) = &draft.planned(ix).compensation else { return };
+    let attempt = draft.step(ix).undo_attempts;
+    let delay = retry::delay_ms(&compensation.retry, attempt, retry::seed(draft.state.id, ix, true));
+    let retry_at = Some(draft.now.plus_ms(delay.max(ASK_AGAIN_MS)));
+    let error = ErrorBody::new("running", "the action is still in progress");
+    draft.record(Event::UndoFailed(AttemptEnded { step: ix, attempt, error, retry_at }));
 }
 
 /// No machine can undo it.

@@ -1,0 +1,231 @@
+//! From queued inputs to the rows of a batch.
+
+use std::{
+    collections::hash_map::Entry,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use saga_core::{
+    Decision, ErrorBody, Gate, Input, Rejected, SagaId, SagaState, Status, Timestamp, decide, input::Outcome,
+};
+use saga_dsl::plan::Plan;
+use tokio::sync::oneshot;
+
+use super::{
+    batch::{Job, Release},
+    intake::{CancelError, Cancelled, End, Ended, StartJob, Started},
+    slot::{Slot, face},
+    worker::Worker,
+};
+
+/// The answer of a cancel.
+pub(super) type CancelAnswer = oneshot::Sender<Result<Cancelled, CancelError>>;
+
+impl Worker {
+    /// Decides what waits, as far as the batch has room.
+    pub(super) fn decide_queue(&mut self) {
+        while self.pending.jobs.len() < self.batch_inputs
+            && self.pending.bytes() < self.settings.batch_bytes_max
+        {
+            match self.queue.pop_front() {
+                Some(Job::Start(job)) => self.decide_start(job),
+                Some(Job::Input { id, input, answer }) => self.decide_input(id, input, answer),
+                None => return,
+            }
+        }
+    }
+
+    fn decide_start(&mut self, job: Box<StartJob>) {
+        if self.is_being_started(&job) {
+            self.deferred.push(Job::Start(job));
+            return;
+        }
+        if let Some(slot) = self.sagas.get(&job.id) {
+            // The id comes of the request, so this is the same request again.
+            let existing = Started::Existing { id: job.id, status: face(&slot.state).status };
+            answer_start(*job, existing);
+            return;
+        }
+        let now = self.clock.now();
+        let state = SagaState::unborn(job.id);
+        let input = Input::Start(job.start.clone());
+        match decide_safely(&job.plan, &state, &input, self.links.gate(), now) {
+            Ok(decision) => {
+                let slot = Slot::new(job.plan.clone(), decision.state, 0);
+                self.pending.keep(job.id, None);
+                self.pending.keys.extend(key_of(&job));
+                self.pending.add(&slot, None, decision.events, now, Some(job.input_hash));
+                let release = Release {
+                    id: job.id,
+                    seq: slot.state.seq,
+                    effects: decision.effects,
+                    job: self.pending.jobs.len(),
+                };
+                self.pending.releases.push(release);
+                let id = job.id;
+                self.sagas.insert(id, slot);
+                self.rearm(id);
+                self.pending.jobs.push(Job::Start(job));
+            }
+            Err(refusal) => {
+                tracing::error!(saga_id = %job.id, ?refusal, "a start could not be decided");
+                answer_start(*job, Started::Unavailable);
+            }
+        }
+    }
+
+    /// Is the same key or id being started by a batch whose fate is open?
+    fn is_being_started(&self, job: &StartJob) -> bool {
+        let key = key_of(job);
+        let batches = [Some(&self.pending), self.writing.as_ref().map(|writing| &writing.batch)];
+        batches.into_iter().flatten().any(|batch| {
+            matches!(batch.before.get(&job.id), Some(None))
+                || key.as_ref().is_some_and(|key| batch.keys.contains(key))
+        })
+    }
+
+    fn decide_input(&mut self, id: SagaId, input: Input, answer: Option<CancelAnswer>) {
+        let Some(slot) = self.sagas.get_mut(&id) else {
+            refuse(answer, CancelError::NotOpen);
+            return;
+        };
+        if let Input::Reply(reply) = &input
+            && !matches!(reply.outcome, Outcome::Running)
+        {
+            slot.unroute(reply.step, reply.op, reply.attempt);
+        }
+        let now = self.clock.now();
+        let decided = decide_safely(&slot.plan, &slot.state, &input, self.links.gate(), now);
+        let decision = match decided {
+            Ok(decision) => decision,
+            Err(Refusal::Rejected(rejected)) => {
+                note_rejected(id, &input, &rejected);
+                refuse(answer, cancel_error(&rejected));
+                return;
+            }
+            Err(Refusal::Panicked) => {
+                self.trouble(id, ErrorBody::new("internal", "deciding panicked; the input was dropped"));
+                refuse(answer, CancelError::Unavailable);
+                return;
+            }
+        };
+        let release =
+            Release { id, seq: decision.state.seq, effects: decision.effects, job: self.pending.jobs.len() };
+        if decision.events.is_empty() && answer.is_none() {
+            self.carry_out_now(release);
+            return;
+        }
+        if !decision.events.is_empty() {
+            let before = std::mem::replace(&mut slot.state, decision.state);
+            self.pending.add(slot, Some(&before), decision.events, now, None);
+            self.pending.keep(id, Some(before));
+        }
+        self.rearm(id);
+        self.pending.releases.push(release);
+        self.pending.jobs.push(Job::Input { id, input, answer });
+    }
+
+    /// Something is wrong with this saga and only with this one: it becomes an incident.
+    pub(super) fn trouble(&mut self, id: SagaId, error: ErrorBody) {
+        tracing::error!(saga_id = %id, %error, "a saga is in trouble, the others go on");
+        self.queue.push_front(Job::Input { id, input: Input::Trouble(error), answer: None });
+    }
+
+    pub(super) fn rearm(&mut self, id: SagaId) {
+        if let Entry::Occupied(mut slot) = self.sagas.entry(id) {
+            let slot = slot.get_mut();
+            let due = slot.state.next_due();
+            self.timers.arm(id, &mut slot.armed, due);
+        }
+    }
+}
+
+fn key_of(job: &StartJob) -> Option<(String, Arc<str>)> {
+    job.start.key.as_ref().map(|key| (job.plan.definition.saga.clone(), Arc::clone(key)))
+}
+
+enum Refusal {
+    Rejected(Rejected),
+    Panicked,
+}
+
+impl std::fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rejected(rejected) => write!(f, "{rejected}"),
+            Self::Panicked => f.write_str("deciding panicked"),
+        }
+    }
+}
+
+/// One bad saga never stops the others: a panic is that saga's trouble.
+fn decide_safely(
+    plan: &Plan,
+    state: &SagaState,
+    input: &Input,
+    gate: &Gate,
+    now: Timestamp,
+) -> Result<Decision, Refusal> {
+    match catch_unwind(AssertUnwindSafe(|| decide(plan, state, input, gate, now))) {
+        Ok(decided) => decided.map_err(Refusal::Rejected),
+        Err(_) => Err(Refusal::Panicked),
+    }
+}
+
+fn note_rejected(id: SagaId, input: &Input, rejected: &Rejected) {
+    match rejected {
+        Rejected::WrongParticipant { .. } | Rejected::Nonsense | Rejected::NoSuchStep(_) => {
+            tracing::warn!(saga_id = %id, %rejected, "input rejected");
+        }
+        Rejected::Begun
+        | Rejected::NotBegun
+        | Rejected::Ended { .. }
+        | Rejected::AfterPivot { .. }
+        | Rejected::Stale => {
+            tracing::debug!(saga_id = %id, %rejected, ?input, "input rejected");
+        }
+    }
+}
+
+fn cancel_error(rejected: &Rejected) -> CancelError {
+    match rejected {
+        Rejected::AfterPivot { pivot } => CancelError::AfterPivot { pivot: pivot.clone() },
+        Rejected::Ended { .. } => CancelError::Ended,
+        // Not said of a cancel.
+        Rejected::Begun
+        | Rejected::NotBegun
+        | Rejected::Stale
+        | Rejected::WrongParticipant { .. }
+        | Rejected::Nonsense
+        | Rejected::NoSuchStep(_) => CancelError::NotOpen,
+    }
+}
+
+pub(super) fn refuse(answer: Option<CancelAnswer>, error: CancelError) {
+    if let Some(answer) = answer {
+        // Whoever asked may have gone.
+        answer.send(Err(error)).ok();
+    }
+}
+
+/// Tells whoever started a saga that it did not begin, and why.
+pub(super) fn answer_start(job: StartJob, started: Started) {
+    if let Some(listener) = job.ended {
+        let ended = Ended { tag: listener.tag, id: job.id, end: End::NotNew(started.clone()) };
+        // Whoever asked may have gone.
+        listener.sink.send(ended).ok();
+    }
+    if let Some(answer) = job.started {
+        answer.send(started).ok();
+    }
+}
+
+/// What a cancel led to, given where the saga stands after it.
+pub(super) fn cancelled(state: &SagaState, changed: bool) -> Cancelled {
+    match (state.status, changed) {
+        (Status::Running, _) => Cancelled::Settling,
+        (_, true) => Cancelled::Compensating,
+        (_, false) => Cancelled::Already,
+    }
+}

@@ -1,0 +1,138 @@
+//! What happens when a batch is not committed: everything goes back to where it was, and is decided again.
+
+use std::time::Duration;
+
+use saga_core::ErrorBody;
+
+use super::{
+    batch::{Job, Pending},
+    decider::answer_start,
+    intake::{CancelError, Started},
+    worker::Worker,
+};
+use crate::store::{CommitError, record::StartConflict};
+
+/// Waits after a store that is not available double up to this many milliseconds.
+const PAUSE_MS_MAX: u64 = 2_000;
+
+impl Worker {
+    pub(super) async fn not_written(&mut self, batch: Pending, error: CommitError) {
+        match error {
+            CommitError::StartsExist(conflicts) => self.starts_exist(batch, conflicts),
+            CommitError::Unavailable(reason) => {
+                self.take_back(batch);
+                self.pause(&reason);
+            }
+            CommitError::Data(reason) => self.bisect(batch, &reason),
+            CommitError::Unknown(reason) => {
+                tracing::error!(
+                    reason,
+                    "it is unknown whether a commit was written; reading back what is there"
+                );
+                self.take_back(batch);
+                self.reload().await;
+            }
+            CommitError::Fenced(partitions) => {
+                tracing::error!(?partitions, "partitions are owned by another process; claiming them again");
+                self.take_back(batch);
+                self.reload().await;
+            }
+        }
+    }
+
+    /// Puts states and inputs back as they were before `batch` and before the batch that was decided on top of it.
+    pub(super) fn take_back(&mut self, batch: Pending) {
+        let later = std::mem::take(&mut self.pending);
+        // The later batch first: what it kept is the state after the earlier one.
+        let (later, earlier) = (self.restore(later), self.restore(batch));
+        for job in later.into_iter().rev().chain(earlier.into_iter().rev()) {
+            self.queue.push_front(job);
+        }
+    }
+
+    fn restore(&mut self, batch: Pending) -> Vec<Job> {
+        for (id, before) in batch.before {
+            match before {
+                Some(state) => {
+                    if let Some(slot) = self.sagas.get_mut(&id) {
+                        slot.state = state;
+                    }
+                    self.rearm(id);
+                }
+                None => {
+                    if let Some(mut slot) = self.sagas.remove(&id) {
+                        self.timers.disarm(id, &mut slot.armed);
+                    }
+                }
+            }
+        }
+        batch.jobs
+    }
+
+    fn starts_exist(&mut self, mut batch: Pending, conflicts: Vec<StartConflict>) {
+        let mut refused: Vec<(usize, StartConflict)> = conflicts
+            .into_iter()
+            .filter_map(|conflict| Some((*batch.start_jobs.get(conflict.index)?, conflict)))
+            .collect();
+        // From the back, so that the positions before stay what they are.
+        refused.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        for (at, conflict) in refused {
+            if let Job::Start(job) = batch.jobs.remove(at) {
+                let started = if conflict.input_hash == job.input_hash {
+                    Started::Existing { id: conflict.existing, status: conflict.status }
+                } else {
+                    Started::KeyConflict { id: conflict.existing }
+                };
+                answer_start(*job, started);
+            }
+        }
+        self.take_back(batch);
+    }
+
+    /// Finds the row that the store refuses by trying ever smaller batches; its saga alone is in trouble.
+    fn bisect(&mut self, mut batch: Pending, reason: &str) {
+        let count = batch.jobs.len();
+        if count > 1 {
+            self.batch_inputs = (count / 2).max(1);
+            self.take_back(batch);
+            return;
+        }
+        let culprit = batch.jobs.pop();
+        self.take_back(batch);
+        match culprit {
+            Some(Job::Start(job)) => {
+                tracing::error!(saga_id = %job.id, reason, "the store refuses a start");
+                answer_start(*job, Started::Unavailable);
+            }
+            Some(Job::Input { id, input, answer }) => {
+                super::decider::refuse(answer, CancelError::Unavailable);
+                if matches!(input, saga_core::Input::Trouble(_)) {
+                    tracing::error!(saga_id = %id, reason, "the store refuses even the incident; the saga is set aside");
+                    self.set_aside(id, ErrorBody::new("unstorable", reason));
+                } else {
+                    self.trouble(
+                        id,
+                        ErrorBody::new("unstorable", format!("the store refuses a row: {reason}")),
+                    );
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Leaves a saga alone until the next start of the process.
+    pub(super) fn set_aside(&mut self, id: saga_core::SagaId, error: ErrorBody) {
+        if let Some(mut slot) = self.sagas.remove(&id) {
+            self.timers.disarm(id, &mut slot.armed);
+        }
+        self.broken.insert(id, error);
+    }
+
+    fn pause(&mut self, reason: &str) {
+        if self.pause_ms == 0 {
+            tracing::error!(reason, "the store takes no commits; nothing is lost, trying again");
+        }
+        self.pause_ms = (self.pause_ms * 2).clamp(50, PAUSE_MS_MAX);
+        self.pause = Some(tokio::time::Instant::now() + Duration::from_millis(self.pause_ms));
+    }
+}

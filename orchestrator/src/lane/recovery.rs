@@ -1,0 +1,253 @@
+//! After a restart, or when the lane must doubt its memory: open sagas are folded from their journals by the same
+//! function that live runs use, and what was outstanding is sent again.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use saga_core::{
+    ErrorBody, Input, Record, SagaId, SagaState, apply_record,
+    command::{addressee, outstanding},
+    input::{Lost, Op},
+};
+
+use super::{
+    batch::Job,
+    clock::Clock,
+    intake::Listener,
+    links::Outbox,
+    slot::{Slot, face},
+    worker::Worker,
+};
+use crate::{
+    definitions::Definitions,
+    store::{
+        self,
+        record::{ChangeRow, Face, JournalRow, SagaRow},
+    },
+    transport::Link,
+};
+
+/// Sagas read at a time.
+const PAGE: usize = 500;
+
+impl Worker {
+    /// Loads every open saga.
+    pub(super) async fn recover(&mut self) -> Result<(), store::Error> {
+        let mut after = None;
+        loop {
+            let rows = self.store.open_sagas(after, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id);
+            let ids = rows.iter().map(|row| row.id).collect();
+            let journals = self.store.journals(ids).await?;
+            for (row, journal) in rows.iter().zip(journals) {
+                match fold(row, &journal, &self.definitions) {
+                    Ok(slot) => self.resume(slot),
+                    Err(error) => self.cannot_load(row, error),
+                }
+            }
+        }
+        if !self.sagas.is_empty() || !self.broken.is_empty() {
+            tracing::info!(open = self.sagas.len(), broken = self.broken.len(), "open sagas loaded");
+        }
+        Ok(())
+    }
+
+    /// Nothing is on the wire after a restart: limits rest until a command is sent again, which is when its
+    /// participant connects.
+    fn resume(&mut self, mut slot: Slot) {
+        let id = slot.state.id;
+        slot.state.suspend_limits();
+        for command in outstanding(&slot.plan, &slot.state) {
+            if let Some((participant, _)) = addressee(&slot.plan, command.step, command.op) {
+                self.links.await_resend(participant, id);
+            }
+        }
+        self.sagas.insert(id, slot);
+        self.rearm(id);
+        // What waits for the gate says so again.
+        self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+    }
+
+    /// One saga that cannot be loaded is an incident of its own and does not stop the others.
+    fn cannot_load(&mut self, row: &SagaRow, error: ErrorBody) {
+        tracing::error!(saga_id = %row.id, %error, "a saga cannot be loaded");
+        if !row.face.incident {
+            self.pending.mark(ChangeRow { id: row.id, face: Face { incident: true, ..row.face } });
+        }
+        self.broken.insert(row.id, error);
+    }
+
+    /// A participant can be reached: what waits for it may go, and what was sent by a process that is gone is sent again.
+    pub(super) fn connected(&mut self, link: Arc<dyn Link>) {
+        let participant = link.participant().to_owned();
+        self.links.connect(link);
+        let mut outbox = Outbox::default();
+        for id in self.links.take_unsent(&participant) {
+            self.send_again(id, &participant, &mut outbox);
+        }
+        outbox.send();
+        for id in self.links.take_waiting(&participant) {
+            self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+        }
+    }
+
+    /// Sends what is outstanding at a participant and on no wire. A limit runs from the sending, so it begins anew.
+    fn send_again(&mut self, id: SagaId, participant: &str, outbox: &mut Outbox) {
+        let now = self.clock.now();
+        let Some(slot) = self.sagas.get_mut(&id) else { return };
+        let mut commands = Vec::new();
+        for command in outstanding(&slot.plan, &slot.state) {
+            let (step, op) = (command.step, command.op);
+            if addressee(&slot.plan, step, op).is_none_or(|(to, _)| to != participant) {
+                continue;
+            }
+            slot.state.set_limit(step, op, now.plus_ms(command.timeout_ms));
+            let routed = slot.routes.iter().any(|route| route.step == step && route.op == op);
+            // Without a transactional inbox a second sending may be a second effect: the limit must pass first.
+            let held = op == Op::Action && slot.plan.step(step).is_some_and(|planned| planned.at_least_once);
+            if !routed && !held {
+                commands.push(command);
+            }
+        }
+        self.rearm(id);
+        for command in commands {
+            self.send(command, outbox);
+        }
+    }
+
+    /// What was sent over the link and not answered is lost: nobody can say what became of it.
+    pub(super) fn disconnected(&mut self, link: u64) {
+        self.links.disconnect(link);
+        for (&id, slot) in &mut self.sagas {
+            let mut at = 0;
+            while at < slot.routes.len() {
+                if slot.routes[at].link != link {
+                    at += 1;
+                    continue;
+                }
+                let route = slot.routes.swap_remove(at);
+                let round = slot.state.steps.get(route.step.at()).map_or(1, |step| step.round);
+                let lost = Lost {
+                    step: route.step,
+                    round,
+                    op: route.op,
+                    attempt: route.attempt,
+                    unsent: false,
+                    error: ErrorBody::new(
+                        "connection_lost",
+                        "the participant's connection ended before it answered",
+                    ),
+                };
+                self.queue.push_back(Job::Input { id, input: Input::Lost(lost), answer: None });
+            }
+        }
+    }
+
+    /// Claims anew and reads everything back: the store, not the memory, says what was committed.
+    pub(super) async fn reload(&mut self) {
+        let old = std::mem::take(&mut self.sagas);
+        self.timers = super::timers::Timers::default();
+        self.links.forget_sagas();
+        while let Err(error) = self.claim_again().await {
+            tracing::error!(%error, "the store cannot be read back; trying again");
+            self.sagas.clear();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        self.keep_contacts(old).await;
+    }
+
+    async fn claim_again(&mut self) -> Result<(), store::Error> {
+        self.claim = self.store.claim(uuid::Uuid::now_v7().as_u128()).await?;
+        self.commit_no = self.commit_no.max(self.claim.last_commit_no);
+        self.clock = Clock::new(self.claim.last_commit_at.max(self.clock.now()));
+        self.recover().await
+    }
+
+    /// Moves over what the memory knew and the store does not: who listens, and what is on which wire.
+    async fn keep_contacts(&mut self, old: HashMap<SagaId, Slot>) {
+        for (id, old) in old {
+            match (self.sagas.get_mut(&id), old.listener) {
+                (Some(slot), listener) => {
+                    slot.listener = listener;
+                    slot.watch = old.watch;
+                    slot.routes = old.routes;
+                }
+                (None, Some(listener)) => self.announce_from_store(id, old.plan, listener).await,
+                (None, None) => {}
+            }
+        }
+        let participants: Vec<String> = self.links.gate().participants.keys().cloned().collect();
+        let mut outbox = Outbox::default();
+        for participant in participants {
+            for id in self.links.take_unsent(&participant) {
+                self.send_again(id, &participant, &mut outbox);
+            }
+        }
+        outbox.send();
+    }
+
+    /// The commit whose fate was unknown had ended the saga.
+    async fn announce_from_store(&mut self, id: SagaId, plan: Arc<saga_dsl::plan::Plan>, listener: Listener) {
+        let journal = match self.store.journal(id, 0, usize::MAX).await {
+            Ok(journal) => journal,
+            Err(error) => {
+                tracing::error!(saga_id = %id, %error, "the end of a saga cannot be read back");
+                return;
+            }
+        };
+        match replay(id, &journal) {
+            Ok(state) => {
+                let mut slot = Slot::new(plan, state, 0);
+                slot.listener = Some(listener);
+                self.sagas.insert(id, slot);
+                self.announce(id);
+            }
+            Err(error) => tracing::error!(saga_id = %id, %error, "the end of a saga cannot be read back"),
+        }
+    }
+}
+
+/// A saga from its row and journal.
+fn fold(row: &SagaRow, journal: &[JournalRow], definitions: &Definitions) -> Result<Slot, ErrorBody> {
+    let plan = definitions.get(&row.name, row.version).ok_or_else(|| {
+        ErrorBody::new("no_definition", format!("definition {}@{} cannot be loaded", row.name, row.version))
+    })?;
+    if plan.hash != row.hash {
+        let what =
+            format!("{}@{} is not the definition that the saga was started with", row.name, row.version);
+        return Err(ErrorBody::new("other_definition", what));
+    }
+    let state = replay(row.id, journal)?;
+    if state.steps.len() != plan.steps.len() {
+        return Err(ErrorBody::new(
+            "other_definition",
+            "the journal has another number of steps than the plan",
+        ));
+    }
+    if face(&state) != row.face {
+        tracing::warn!(saga_id = %row.id, "the listed face of a saga differs from its journal, which counts");
+    }
+    let committed = state.seq;
+    Ok(Slot::new(plan, state, committed))
+}
+
+/// The state that a journal tells of.
+fn replay(id: SagaId, journal: &[JournalRow]) -> Result<SagaState, ErrorBody> {
+    let mut state = SagaState::unborn(id);
+    for row in journal {
+        if row.seq != state.seq + 1 {
+            return Err(ErrorBody::new("journal_gap", format!("row {} follows row {}", row.seq, state.seq)));
+        }
+        let record: Record = serde_json::from_slice(&row.body)
+            .map_err(|error| ErrorBody::new("journal_unreadable", format!("row {}: {error}", row.seq)))?;
+        if record.v > Record::VERSION {
+            let what = format!("row {} was written by a newer release (version {})", row.seq, record.v);
+            return Err(ErrorBody::new("journal_too_new", what));
+        }
+        state = apply_record(state, &record, row.at);
+    }
+    if state.birth.is_none() {
+        return Err(ErrorBody::new("journal_empty", "the journal does not begin with a start"));
+    }
+    Ok(state)
+}

@@ -1,0 +1,130 @@
+//! What happens once a batch is committed: commands go out, callers are answered, ends are announced.
+
+use saga_core::{
+    Effect, ErrorBody, SagaId,
+    command::addressee,
+    effect::Command,
+    input::{Input, Lost},
+};
+
+use super::{
+    batch::{Job, Pending, Release},
+    decider::cancelled,
+    intake::{End, Ended, Started},
+    links::Outbox,
+    slot::Route,
+    worker::Worker,
+};
+use crate::transport::Outgoing;
+
+impl Worker {
+    /// Carries out a committed batch, in the order of its decisions.
+    pub(super) fn release(&mut self, batch: Pending) {
+        let Pending { mut jobs, releases, .. } = batch;
+        let mut outbox = Outbox::default();
+        for release in releases {
+            let changed = self.note_committed(&release);
+            if let Some(job) = jobs.get_mut(release.job) {
+                self.answer(release.id, job, changed);
+            }
+            self.carry_out(release, &mut outbox);
+        }
+        outbox.send();
+    }
+
+    /// Carries out effects that need no commit, since nothing was decided that must be remembered.
+    pub(super) fn carry_out_now(&mut self, release: Release) {
+        let mut outbox = Outbox::default();
+        self.carry_out(release, &mut outbox);
+        outbox.send();
+    }
+
+    /// True when the decision changed the saga.
+    fn note_committed(&mut self, release: &Release) -> bool {
+        let Some(slot) = self.sagas.get_mut(&release.id) else { return false };
+        if release.seq <= slot.committed {
+            return false;
+        }
+        slot.committed = release.seq;
+        if let Some(watch) = &slot.watch {
+            watch.send_replace(release.seq);
+        }
+        true
+    }
+
+    fn answer(&mut self, id: SagaId, job: &mut Job, changed: bool) {
+        match job {
+            Job::Start(job) => {
+                if let Some(slot) = self.sagas.get_mut(&id) {
+                    slot.listener = job.ended.take();
+                }
+                if let Some(answer) = job.started.take() {
+                    // Whoever asked may have gone.
+                    answer.send(Started::Created).ok();
+                }
+            }
+            Job::Input { answer, .. } => {
+                if let (Some(answer), Some(slot)) = (answer.take(), self.sagas.get(&id)) {
+                    answer.send(Ok(cancelled(&slot.state, changed))).ok();
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, release: Release, outbox: &mut Outbox) {
+        for effect in release.effects {
+            match effect {
+                Effect::Send(command) => self.send(command, outbox),
+                Effect::Await { participant } => self.links.await_participant(participant, release.id),
+                Effect::Extend { step, due } => {
+                    if let Some(slot) = self.sagas.get_mut(&release.id) {
+                        slot.state.set_limit(step, saga_core::input::Op::Action, due);
+                    }
+                }
+                Effect::Announce => self.announce(release.id),
+            }
+        }
+    }
+
+    /// Puts a command on a link to its participant; one that has none by now was not sent.
+    pub(super) fn send(&mut self, command: Command, outbox: &mut Outbox) {
+        let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
+        let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else { return };
+        match self.links.pick(participant, action, command.op) {
+            Some(link) => {
+                let (step, op, attempt) = (command.step, command.op, command.attempt);
+                slot.route(Route { link: link.number(), step, op, attempt });
+                outbox.push(&link, Outgoing { plan: slot.plan.clone(), command });
+            }
+            None => {
+                let error = ErrorBody::new("no_participant", format!("no live instance of `{participant}`"));
+                let lost = Lost {
+                    step: command.step,
+                    round: command.round,
+                    op: command.op,
+                    attempt: command.attempt,
+                    unsent: true,
+                    error,
+                };
+                self.queue.push_back(Job::Input {
+                    id: command.saga_id,
+                    input: Input::Lost(lost),
+                    answer: None,
+                });
+            }
+        }
+    }
+
+    /// The saga has ended: it leaves memory, and whoever waits for it is told.
+    pub(super) fn announce(&mut self, id: SagaId) {
+        let Some(mut slot) = self.sagas.remove(&id) else { return };
+        self.timers.disarm(id, &mut slot.armed);
+        let Some(listener) = slot.listener else { return };
+        let failure = slot.state.failure.clone();
+        let failed_step =
+            failure.as_ref().and_then(|f| f.step).and_then(|ix| slot.plan.step(ix)).map(|s| s.id.clone());
+        let end = End::Over { status: slot.state.status, output: slot.state.output, failure, failed_step };
+        // Whoever asked may have gone.
+        listener.sink.send(Ended { tag: listener.tag, id, end }).ok();
+    }
+}

@@ -1,0 +1,279 @@
+//! The lane's loop.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use saga_core::{ErrorBody, Input, SagaId, input::Reply};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    Settings,
+    batch::{Job, Pending},
+    clock::Clock,
+    intake::{Census, Intake, LinkCensus, WatchJob},
+    links::Links,
+    slot::Slot,
+    timers::Timers,
+};
+use crate::{
+    definitions::Definitions,
+    store::{self, Claim, CommitError, Store},
+};
+
+/// Inputs that may wait to be decided before the lane takes no more messages.
+const QUEUE_MAX: usize = 4_096;
+
+pub(super) struct Worker {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) definitions: Arc<Definitions>,
+    pub(super) settings: Settings,
+    pub(super) claim: Claim,
+    pub(super) clock: Clock,
+    pub(super) sagas: HashMap<SagaId, Slot>,
+    /// Sagas that could not be loaded; they do not stop the others.
+    pub(super) broken: HashMap<SagaId, ErrorBody>,
+    pub(super) timers: Timers,
+    pub(super) links: Links,
+    /// Inputs that are not decided yet.
+    pub(super) queue: VecDeque<Job>,
+    /// Starts whose key or id is being started by a batch that is not committed.
+    pub(super) deferred: Vec<Job>,
+    /// Decided, not handed to the store yet.
+    pub(super) pending: Pending,
+    /// Being written.
+    pub(super) writing: Option<Writing>,
+    pub(super) commit_no: u64,
+    /// Inputs in one batch; shrinks to find a row that the store refuses.
+    pub(super) batch_inputs: usize,
+    /// After a failed commit: when to try again, and how long to wait the next time.
+    pub(super) pause: Option<tokio::time::Instant>,
+    pub(super) pause_ms: u64,
+    stopping: Vec<oneshot::Sender<()>>,
+    stop: bool,
+}
+
+pub(super) struct Writing {
+    pub(super) batch: Pending,
+    pub(super) outcome: BoxFuture<'static, Result<(), CommitError>>,
+}
+
+impl Worker {
+    pub(super) async fn begin(
+        store: Arc<dyn Store>,
+        definitions: Arc<Definitions>,
+        settings: Settings,
+    ) -> Result<Self, store::Error> {
+        let claim = store.claim(uuid::Uuid::now_v7().as_u128()).await?;
+        let mut worker = Self {
+            clock: Clock::new(claim.last_commit_at),
+            commit_no: claim.last_commit_no,
+            claim,
+            store,
+            definitions,
+            settings,
+            sagas: HashMap::new(),
+            broken: HashMap::new(),
+            timers: Timers::default(),
+            links: Links::default(),
+            queue: VecDeque::new(),
+            deferred: Vec::new(),
+            pending: Pending::default(),
+            writing: None,
+            batch_inputs: settings.batch_inputs_max,
+            pause: None,
+            pause_ms: 0,
+            stopping: Vec::new(),
+            stop: false,
+        };
+        worker.recover().await?;
+        Ok(worker)
+    }
+
+    pub(super) fn partitions(&self) -> u16 {
+        u16::try_from(self.claim.fences.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(super) async fn run(mut self, mut intake: mpsc::Receiver<Intake>) {
+        let mut messages = Vec::new();
+        loop {
+            self.fire_timers();
+            self.decide_queue();
+            self.submit();
+            if self.is_finished() {
+                break;
+            }
+            let wake = self.next_wake();
+            tokio::select! {
+                // What is committed is released before anything new is taken.
+                biased;
+                outcome = written(&mut self.writing) => self.written(outcome).await,
+                () = sleep_until(self.pause) => self.pause = None,
+                () = sleep_until(wake) => {}
+                count = intake.recv_many(&mut messages, 64), if self.takes_messages() => {
+                    if count == 0 {
+                        self.stop = true;
+                    }
+                    for message in messages.drain(..) {
+                        self.take(message);
+                    }
+                }
+            }
+        }
+        for done in self.stopping {
+            // Whoever asked may have gone.
+            done.send(()).ok();
+        }
+    }
+
+    fn takes_messages(&self) -> bool {
+        !self.stop && self.queue.len() < QUEUE_MAX
+    }
+
+    fn is_finished(&self) -> bool {
+        self.stop && self.writing.is_none() && self.pending.is_empty() && self.queue.is_empty()
+    }
+
+    fn next_wake(&self) -> Option<tokio::time::Instant> {
+        if self.stop { None } else { self.timers.next().map(|at| self.clock.instant(at)) }
+    }
+
+    fn take(&mut self, message: Intake) {
+        match message {
+            Intake::Starts(jobs) => self.queue.extend(jobs.into_iter().map(|job| Job::Start(Box::new(job)))),
+            Intake::Replies(replies) => replies.into_iter().for_each(|reply| self.take_reply(reply)),
+            Intake::Cancel(job) => {
+                let (id, answer) = (job.id, Some(job.answer));
+                self.queue.push_back(Job::Input { id, input: Input::Cancel(job.cancel), answer });
+            }
+            Intake::Watch(job) => self.watch(job),
+            Intake::Connected(link) => self.connected(link),
+            Intake::Draining { link } => self.links.drain(link),
+            Intake::Disconnected { link } => self.disconnected(link),
+            // Whoever asked may have gone.
+            Intake::Census(answer) => drop(answer.send(self.census())),
+            Intake::Stop(done) => {
+                self.stopping.push(done);
+                self.stop = true;
+            }
+        }
+    }
+
+    fn take_reply(&mut self, reply: super::intake::Incoming) {
+        let Some(slot) = self.sagas.get_mut(&reply.saga_id) else {
+            // Ended, or never here: a late copy of an answer that was taken before.
+            tracing::debug!(saga_id = %reply.saga_id, step = reply.step, "reply for a saga that is not open");
+            return;
+        };
+        let Some(step) = slot.plan.step_ix(&reply.step) else {
+            tracing::warn!(saga_id = %reply.saga_id, step = reply.step, "reply for a step that the plan does not have");
+            return;
+        };
+        let input = Input::Reply(Reply {
+            participant: reply.participant,
+            step,
+            round: reply.round,
+            op: reply.op,
+            attempt: reply.attempt,
+            outcome: reply.outcome,
+        });
+        self.queue.push_back(Job::Input { id: reply.saga_id, input, answer: None });
+    }
+
+    fn watch(&mut self, job: WatchJob) {
+        let receiver = self.sagas.get_mut(&job.id).map(|slot| {
+            let committed = slot.committed;
+            slot.watch.get_or_insert_with(|| watch::channel(committed).0).subscribe()
+        });
+        // Whoever asked may have gone.
+        job.answer.send(receiver).ok();
+    }
+
+    fn census(&self) -> Census {
+        let mut links: Vec<LinkCensus> = self
+            .links
+            .entries()
+            .iter()
+            .map(|e| LinkCensus { link: e.link.number(), outstanding: 0, draining: e.draining })
+            .collect();
+        for route in self.sagas.values().flat_map(|slot| &slot.routes) {
+            if let Some(link) = links.iter_mut().find(|link| link.link == route.link) {
+                link.outstanding += 1;
+            }
+        }
+        Census {
+            open: self.sagas.len(),
+            links,
+            waiting: self.links.waiting().map(|(name, ids)| (name.clone(), ids.len())).collect(),
+            broken: self.broken.iter().map(|(id, error)| (*id, error.clone())).collect(),
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        if self.stop {
+            return;
+        }
+        let now = self.clock.now();
+        while self.queue.len() < QUEUE_MAX {
+            let Some(id) = self.timers.pop(now) else { return };
+            let Some(slot) = self.sagas.get_mut(&id) else { continue };
+            slot.armed = None;
+            let due = slot.state.next_due();
+            if due.is_some_and(|due| due <= now) {
+                self.queue.push_back(Job::Input { id, input: Input::Due, answer: None });
+            } else {
+                self.timers.arm(id, &mut slot.armed, due);
+            }
+        }
+    }
+
+    /// Hands the decided batch to the store, if the store has none of ours.
+    fn submit(&mut self) {
+        if self.writing.is_some() || self.pending.is_empty() || self.pause.is_some() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.pending);
+        if !batch.has_rows() {
+            // Every input was refused or repeated: there is nothing to wait for.
+            self.release(batch);
+            return;
+        }
+        self.commit_no += 1;
+        let rows = batch.take_rows(self.commit_no, &self.claim.fences);
+        let store = Arc::clone(&self.store);
+        let outcome = Box::pin(async move { store.commit(rows).await });
+        self.writing = Some(Writing { batch, outcome });
+    }
+
+    async fn written(&mut self, outcome: Result<(), CommitError>) {
+        let Some(Writing { batch, .. }) = self.writing.take() else { return };
+        match outcome {
+            Ok(()) => {
+                self.pause_ms = 0;
+                self.batch_inputs = (self.batch_inputs * 2).min(self.settings.batch_inputs_max);
+                // The store is idle: the next batch goes out before this one's effects are carried out.
+                self.submit();
+                self.release(batch);
+            }
+            Err(error) => self.not_written(batch, error).await,
+        }
+        let deferred = std::mem::take(&mut self.deferred);
+        self.queue.extend(deferred);
+    }
+}
+
+async fn written(writing: &mut Option<Writing>) -> Result<(), CommitError> {
+    match writing {
+        Some(writing) => (&mut writing.outcome).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,213 @@
+//! Reads, on a few read-only connections, off the runtime's threads.
+//!
+//! A read sees what was committed when it began; it never waits for the writer.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use saga_core::SagaId;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::convert::{
+    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, clamped, definition_row, journal_row, participant_row,
+    row_limit, saga_row, unsigned,
+};
+use super::fault::read_error;
+use crate::store::record::{DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow};
+use crate::store::{DefinitionCount, Error};
+
+/// Connections at most; they are opened when first needed.
+const CONNECTIONS: u32 = 4;
+
+/// How many finished sagas a search by suffix looks at.
+pub(super) const SUFFIX_DEPTH: usize = 100_000;
+
+/// A pool of read-only connections.
+#[derive(Debug)]
+pub(super) struct Pool {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub(super) fn new(path: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            path: path.to_owned(),
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(CONNECTIONS as usize)),
+        })
+    }
+
+    /// Runs one query in one snapshot.
+    pub(super) async fn read<T: Send + 'static>(
+        self: Arc<Self>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let work = move || {
+            // Held until the connection is back, also when nobody waits for the answer any more.
+            let _permit = permit;
+            let conn = self.take().map_err(read_error)?;
+            let tx = conn.unchecked_transaction().map_err(read_error)?;
+            let answer = query(&tx);
+            let ended = tx.finish();
+            if answer.is_ok() && ended.is_ok() {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+            }
+            answer.map_err(read_error)
+        };
+        spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
+    }
+
+    fn take(&self) -> rusqlite::Result<Connection> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(conn) = idle {
+            return Ok(conn);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&self.path, flags)?;
+        conn.busy_timeout(super::BUSY_TIMEOUT)?;
+        conn.pragma_update(None, "cache_size", -1_024)?;
+        Ok(conn)
+    }
+
+    /// Waits for the reads under way and closes the connections. A second close is refused.
+    pub(super) async fn close(&self) -> Result<(), Error> {
+        let all = self.permits.acquire_many(CONNECTIONS).await.map_err(|_| Error::Closed)?;
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        drop(all);
+        Ok(())
+    }
+}
+
+/// Open sagas after `after`, from the partial index.
+pub(super) fn open_sagas(
+    conn: &Connection,
+    after: Option<SagaId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<SagaRow>> {
+    conn.prepare_cached(&open_sagas_sql())?
+        .query_map(params![lower_bound(after), row_limit(limit)], saga_row)?
+        .collect()
+}
+
+pub(super) fn open_sagas_sql() -> String {
+    format!(
+        "SELECT {SAGA_COLUMNS} FROM saga INDEXED BY saga_open
+         WHERE status < {FIRST_ENDED} AND id > ?1 ORDER BY id LIMIT ?2"
+    )
+}
+
+/// Ids come after this blob; the empty one comes before all.
+fn lower_bound(after: Option<SagaId>) -> Vec<u8> {
+    after.map(|id| id.to_bytes().to_vec()).unwrap_or_default()
+}
+
+pub(super) fn saga(conn: &Connection, id: SagaId) -> rusqlite::Result<Option<SagaRow>> {
+    conn.prepare_cached(&format!("SELECT {SAGA_COLUMNS} FROM saga WHERE id = ?1"))?
+        .query_row(params![Id(id)], saga_row)
+        .optional()
+}
+
+pub(super) fn journal(
+    conn: &Connection,
+    id: SagaId,
+    after_seq: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<JournalRow>> {
+    conn.prepare_cached(
+        "SELECT seq, at, body FROM saga_event WHERE saga_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+    )?
+    .query_map(params![Id(id), clamped(after_seq), row_limit(limit)], |row| journal_row(id, row))?
+    .collect()
+}
+
+pub(super) fn journals(conn: &Connection, ids: &[SagaId]) -> rusqlite::Result<Vec<Vec<JournalRow>>> {
+    ids.iter().map(|&id| journal(conn, id, 0, usize::MAX)).collect()
+}
+
+pub(super) fn find_by_suffix(conn: &Connection, suffix: &str, limit: usize) -> rusqlite::Result<Vec<SagaId>> {
+    let Some((value, bits)) = SagaId::parse_suffix(suffix) else { return Ok(Vec::new()) };
+    if bits >= u128::BITS {
+        let whole = SagaId::from_u128(value);
+        let exists = conn.prepare_cached("SELECT 1 FROM saga WHERE id = ?1")?.exists(params![Id(whole)])?;
+        return Ok(if exists && limit > 0 { vec![whole] } else { Vec::new() });
+    }
+    let mask = (1_u128 << bits) - 1;
+    let mut found = Vec::new();
+    for (sql, depth) in [
+        (
+            format!(
+                "SELECT id FROM saga INDEXED BY saga_open WHERE status < {FIRST_ENDED} ORDER BY id DESC LIMIT ?1"
+            ),
+            usize::MAX,
+        ),
+        (
+            format!("SELECT id FROM saga WHERE status >= {FIRST_ENDED} ORDER BY id DESC LIMIT ?1"),
+            SUFFIX_DEPTH,
+        ),
+    ] {
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![row_limit(depth)])?;
+        while found.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let Id(id) = row.get(0)?;
+            if id.as_u128() & mask == value {
+                found.push(id);
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn find_by_key(conn: &Connection, name: &str, key: &str) -> rusqlite::Result<Option<SagaId>> {
+    conn.prepare_cached("SELECT saga_id FROM start_key WHERE name = ?1 AND key = ?2")?
+        .query_row(params![name, key], |row| row.get::<_, Id>(0).map(|Id(id)| id))
+        .optional()
+}
+
+/// Every status with its number of sagas, zero too.
+pub(super) fn counts(conn: &Connection) -> rusqlite::Result<Vec<(RowStatus, u64)>> {
+    let mut counts: Vec<(RowStatus, u64)> = STATUSES.into_iter().map(|status| (status, 0)).collect();
+    let mut statement = conn.prepare_cached("SELECT status, sum(n) FROM counter GROUP BY status")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let Status(status) = row.get(0)?;
+        let n = unsigned(row, 1)?;
+        for count in counts.iter_mut().filter(|count| count.0 == status) {
+            count.1 = n;
+        }
+    }
+    Ok(counts)
+}
+
+pub(super) fn open_per_definition(conn: &Connection) -> rusqlite::Result<Vec<DefinitionCount>> {
+    conn.prepare_cached(&format!(
+        "SELECT name, version, sum(n) FROM counter WHERE status < {FIRST_ENDED}
+         GROUP BY name, version HAVING sum(n) > 0 ORDER BY name, version"
+    ))?
+    .query_map([], |row| Ok((row.get(0)?, row.get(1)?, unsigned(row, 2)?)))?
+    .collect()
+}
+
+pub(super) fn definitions(conn: &Connection) -> rusqlite::Result<Vec<DefinitionRow>> {
+    conn.prepare_cached(
+        "SELECT name, version, hash, canonical, deployed_at FROM definition ORDER BY name, version",
+    )?
+    .query_map([], definition_row)?
+    .collect()
+}
+
+pub(super) fn participants(conn: &Connection) -> rusqlite::Result<Vec<ParticipantRow>> {
+    conn.prepare_cached(
+        "SELECT name, inbox_id, inbox_kind, actions, last_seen FROM participant ORDER BY name",
+    )?
+    .query_map([], participant_row)?
+    .collect()
+}

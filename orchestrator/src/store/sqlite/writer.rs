@@ -1,0 +1,231 @@
+//! The one thread that writes.
+//!
+//! It takes whole operations from a bounded channel, in order, and answers each when it is durable. It owns the
+//! connection and the lock on the side file; both end with it.
+
+use std::{
+    fs::File,
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use saga_core::{Partition, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use super::commit::{self, Owner};
+use super::convert::unsigned;
+use super::fault::{open_error, read_error};
+use crate::store::record::{Batch, DefinitionRow, Fence, ParticipantRow};
+use crate::store::{Claim, CommitError, Error};
+
+/// Operations that may wait for the writer. A lane has at most two batches under way; the rest is small writes.
+const QUEUE: usize = 64;
+
+type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
+
+/// What the writer is asked to do.
+pub(super) enum Op {
+    Claim { token: u128, answer: Answer<Claim> },
+    Commit { batch: Batch, answer: Answer<(), CommitError> },
+    PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
+    PutParticipant { row: ParticipantRow, answer: Answer<()> },
+    Close { answer: Answer<()> },
+}
+
+/// The way to the writer thread. Dropping it waits until the thread has done what was queued and has released the
+/// lock, so that the file can be opened again at once.
+#[derive(Debug)]
+pub(super) struct Writer {
+    ops: Option<mpsc::Sender<Op>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread with an opened, migrated connection.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the thread cannot be started; [`Error::Corrupt`] when the partitions make no sense.
+    pub(super) fn start(conn: Connection, lock: File) -> Result<Self, Error> {
+        let owners = commit::load_owners(&conn).map_err(open_error)?;
+        let (ops, queue) = mpsc::channel(QUEUE);
+        let mut desk = Desk { conn, owners };
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                let closing = desk.serve(queue);
+                desk.close();
+                // Explicitly after the connection: whoever gets the lock finds the file at rest.
+                drop(lock);
+                if let Some(answer) = closing {
+                    answer.send(Ok(())).ok();
+                }
+            })
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        Ok(Self { ops: Some(ops), thread: Some(thread) })
+    }
+
+    /// Queues the operation now if there is room.
+    pub(super) fn try_send(&self, op: Op) -> Queued {
+        let Some(ops) = &self.ops else { return Queued::Closed };
+        match ops.try_send(op) {
+            Ok(()) => Queued::Taken,
+            Err(mpsc::error::TrySendError::Full(op)) => Queued::Full(op),
+            Err(mpsc::error::TrySendError::Closed(_)) => Queued::Closed,
+        }
+    }
+
+    /// Queues the operation when there is room; false when the store is closed.
+    pub(super) async fn send(&self, op: Op) -> bool {
+        match &self.ops {
+            Some(ops) => ops.send(op).await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+/// What became of an operation.
+pub(super) enum Queued {
+    /// It will be done.
+    Taken,
+    /// No room; here it is back, for [`Writer::send`].
+    Full(Op),
+    /// Nobody will take it.
+    Closed,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.ops.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+/// What the thread works with.
+struct Desk {
+    conn: Connection,
+    owners: Vec<Owner>,
+}
+
+impl Desk {
+    /// Serves until everybody has hung up, or until [`Op::Close`], whose answer is returned.
+    ///
+    /// A send to somebody who stopped waiting fails, which is their business: the operation was done.
+    fn serve(&mut self, mut queue: mpsc::Receiver<Op>) -> Option<Answer<()>> {
+        while let Some(op) = queue.blocking_recv() {
+            match op {
+                Op::Commit { batch, answer } => {
+                    answer.send(commit::commit(&self.conn, &self.owners, &batch)).ok();
+                }
+                Op::Claim { token, answer } => {
+                    answer.send(self.claim(token).map_err(read_error)).ok();
+                }
+                Op::PutDefinitions { rows, answer } => {
+                    answer.send(self.put_definitions(&rows)).ok();
+                }
+                Op::PutParticipant { row, answer } => {
+                    answer.send(self.put_participant(&row).map_err(read_error)).ok();
+                }
+                Op::Close { answer } => {
+                    queue.close();
+                    while let Some(late) = queue.blocking_recv() {
+                        refuse(late);
+                    }
+                    return Some(answer);
+                }
+            }
+        }
+        None
+    }
+
+    fn claim(&mut self, token: u128) -> rusqlite::Result<Claim> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute("UPDATE partition SET epoch = epoch + 1, owner_token = ?1", params![token.to_be_bytes()])?;
+        let owners = commit::load_owners(&tx)?;
+        let (last_commit_no, last_commit_at) =
+            tx.query_row("SELECT commit_no, at FROM progress", [], |row| {
+                Ok((unsigned(row, 0)?, Timestamp(row.get(1)?)))
+            })?;
+        tx.commit()?;
+        self.owners = owners;
+        let fences = (0..)
+            .zip(&self.owners)
+            .map(|(number, owner)| Fence { partition: Partition(number), epoch: owner.epoch, token })
+            .collect();
+        Ok(Claim { fences, last_commit_no, last_commit_at })
+    }
+
+    fn put_definitions(&mut self, rows: &[DefinitionRow]) -> Result<Vec<bool>, Error> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(read_error)?;
+        let mut new = Vec::with_capacity(rows.len());
+        for row in rows {
+            let known = tx
+                .prepare_cached("SELECT hash FROM definition WHERE name = ?1 AND version = ?2")
+                .and_then(|mut statement| {
+                    statement.query_row(params![row.name, row.version], |found| found.get(0)).optional()
+                })
+                .map_err(read_error)?;
+            if let Some::<[u8; 32]>(hash) = known {
+                if hash != row.hash {
+                    return Err(Error::DefinitionConflict { name: row.name.clone(), version: row.version });
+                }
+            } else {
+                insert_definition(&tx, row).map_err(read_error)?;
+            }
+            new.push(known.is_none());
+        }
+        tx.commit().map_err(read_error)?;
+        Ok(new)
+    }
+
+    fn put_participant(&self, row: &ParticipantRow) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO participant (name, inbox_id, inbox_kind, actions, last_seen)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (name) DO UPDATE SET inbox_id = excluded.inbox_id,
+                     inbox_kind = excluded.inbox_kind, actions = excluded.actions,
+                     last_seen = excluded.last_seen",
+            )?
+            .execute(params![row.name, row.inbox_id, row.inbox_kind, row.actions, row.last_seen.0])
+            .map(drop)
+    }
+
+    /// Moves the log into the database file. A failure loses nothing: the log is as durable as the file, and the
+    /// next open reads it.
+    fn close(self) {
+        commit::roll_back(&self.conn);
+        let moved = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(%error, "the store's log was left beside the file");
+        }
+    }
+}
+
+fn insert_definition(conn: &Connection, row: &DefinitionRow) -> rusqlite::Result<usize> {
+    conn.prepare_cached(
+        "INSERT INTO definition (name, version, hash, canonical, deployed_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![row.name, row.version, row.hash, row.canonical, row.deployed_at.0])
+}
+
+/// Answers an operation that came after the close.
+fn refuse(op: Op) {
+    match op {
+        Op::Commit { answer, .. } => {
+            answer.send(Err(CommitError::Unavailable(Error::Closed.to_string()))).ok();
+        }
+        Op::Claim { answer, .. } => {
+            answer.send(Err(Error::Closed)).ok();
+        }
+        Op::PutDefinitions { answer, .. } => {
+            answer.send(Err(Error::Closed)).ok();
+        }
+        Op::PutParticipant { answer, .. } | Op::Close { answer } => {
+            answer.send(Err(Error::Closed)).ok();
+        }
+    }
+}

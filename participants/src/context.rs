@@ -1,0 +1,124 @@
+//! What a handler knows of its command, and the transaction it writes through.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::SqliteConnection;
+use tokio::{
+    sync::{MappedMutexGuard, MutexGuard},
+    time::timeout,
+};
+
+use crate::{
+    command::{Ask, StepKey},
+    execute::Core,
+    inbox::{Memory, Sqlite, Store},
+    participant::Handle,
+    reply::Answer,
+    serve::Sink,
+};
+
+/// How long [`Ctx::tx`] waits for its own guard.
+const TX_WAIT: Duration = Duration::from_secs(5);
+
+/// The command's context. `S` names what the inbox is kept in: [`Sqlite`] lends its transaction,
+/// [`Memory`] has none.
+pub struct Ctx<S: Store = Memory> {
+    pub(crate) core: Arc<Core<S>>,
+    pub(crate) ask: Arc<Ask>,
+    pub(crate) unit: S::Unit,
+    pub(crate) sink: Sink,
+}
+
+impl<S: Store> Ctx<S> {
+    /// The key of this step: `saga/step/round` when printed, the same for every attempt. Pass it on to
+    /// remote services that deduplicate. A compensation has the key of its action.
+    pub fn idempotency_key(&self) -> &StepKey {
+        &self.ask.key
+    }
+
+    /// The saga.
+    pub fn saga_id(&self) -> uuid::Uuid {
+        self.ask.key.saga_id
+    }
+
+    /// Path of the step in the saga.
+    pub fn step(&self) -> &str {
+        &self.ask.key.step
+    }
+
+    /// Which sending this is, counted from one. Never part of a decision about effects.
+    pub fn attempt(&self) -> u32 {
+        self.ask.attempt
+    }
+
+    /// Name of the saga's definition.
+    pub fn definition(&self) -> &str {
+        &self.ask.definition
+    }
+
+    /// One attempt's limit, as the saga file sets it; `None` when it sets none.
+    pub fn timeout(&self) -> Option<Duration> {
+        (!self.ask.timeout.is_zero()).then_some(self.ask.timeout)
+    }
+
+    /// W3C trace context of the saga, empty when there is none.
+    pub fn traceparent(&self) -> &str {
+        &self.ask.traceparent
+    }
+
+    /// Tells the orchestrator that the work goes on; it restarts the step's heartbeat timer.
+    pub fn heartbeat(&self) {
+        self.sink.send(&self.ask, self.ask.attempt, Answer::Running);
+    }
+
+    /// For an action that answers [`Outcome::Accepted`](crate::Outcome::Accepted): what the work that
+    /// goes on takes along, to tell its end. Completing waits until the acceptance is stored.
+    pub fn handle(&self) -> Handle<S> {
+        Handle::new(self.core.inbox.clone(), self.core.links.clone())
+    }
+}
+
+impl Ctx<Sqlite> {
+    /// The transaction that commits together with the inbox row and the reply. Do not commit or roll
+    /// it back: the inbox does. The guard is exclusive; drop it before asking again.
+    ///
+    /// # Errors
+    /// When the handler has returned already (a task that it left behind cannot write any more), or when
+    /// the guard is held for longer than five seconds, most likely by the very caller.
+    pub async fn tx(&self) -> Result<Tx<'_>, TxError> {
+        let slot = timeout(TX_WAIT, self.unit.0.lock()).await.map_err(|_| TxError::Held)?;
+        MutexGuard::try_map(slot, Option::as_mut).map(Tx).map_err(|_| TxError::Over)
+    }
+}
+
+/// The inbox's open transaction, as the connection it lives on.
+pub struct Tx<'a>(MappedMutexGuard<'a, crate::inbox::Lent>);
+
+impl Deref for Tx<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        self.0.connection()
+    }
+}
+
+impl DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        self.0.connection_mut()
+    }
+}
+
+/// Why a handler does not get its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TxError {
+    /// The handler has returned, its transaction with it.
+    #[error("the handler has returned, its transaction is over")]
+    Over,
+    /// Waiting on would hold the only writer for ever.
+    #[error("the transaction is in use; was its guard kept while it was asked for again?")]
+    Held,
+}

@@ -1,0 +1,136 @@
+//! One command from arrival to answer: barrier, handler, local commit, reply. No transport here.
+
+use std::{any::Any, collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use crate::{
+    command::{Ask, Op, StepKey},
+    context::Ctx,
+    handler::{BoxFuture, Registered},
+    inbox::{self, End, Entry, Inbox, Store},
+    reply::{Answer, Failure, HandlerError, Outcome, Stop, with_causes},
+    serve::{Links, Sink},
+};
+
+/// Called after a local commit, before the reply is handed to the writer.
+pub(crate) type AfterCommit = Arc<dyn Fn(StepKey, Op) -> BoxFuture<()> + Send + Sync>;
+
+/// A participant made ready: what every connection and harness shares.
+pub(crate) struct Core<S: Store> {
+    pub(crate) name: String,
+    pub(crate) inbox: S::Inbox,
+    pub(crate) actions: HashMap<String, Registered<S>>,
+    pub(crate) compensations: HashMap<String, Registered<S>>,
+    /// For a compensation: the action it undoes, where the participant says so.
+    pub(crate) undoes: HashMap<String, String>,
+    pub(crate) after_commit: Option<AfterCommit>,
+    pub(crate) links: Links,
+}
+
+/// An answer and the attempt it is for.
+pub(crate) type Answered = (u32, Answer);
+
+impl<S: Store> Core<S> {
+    /// Answers one command; `None` where nobody waits for an answer.
+    pub(crate) async fn execute(self: &Arc<Self>, ask: &Arc<Ask>, sink: &Sink) -> Option<Answered> {
+        match self.inbox.enter(ask).await {
+            Ok(Entry::Answered { answer, wrote }) => {
+                if wrote {
+                    self.committed(ask).await;
+                }
+                Some((ask.attempt, answer))
+            }
+            Ok(Entry::Silent) => None,
+            Ok(Entry::Run { unit, output }) => Some(self.run(ask, sink, unit, output).await),
+            Err(error) => answer_inbox_error(ask, error),
+        }
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        ask: &Arc<Ask>,
+        sink: &Sink,
+        unit: S::Unit,
+        output: Option<Bytes>,
+    ) -> Answered {
+        let ctx = Ctx { core: self.clone(), ask: ask.clone(), unit: unit.clone(), sink: sink.clone() };
+        let (end, answer) = match (ask.op, self.call(ctx, output).await) {
+            (Op::Compensation, Ok(_)) => (End::Compensated, Answer::Compensated),
+            (_, Ok(Outcome::Done(output))) => (End::Done(output.clone()), Answer::Succeeded(output)),
+            (_, Ok(Outcome::Accepted)) => (End::Accepted, Answer::Accepted),
+            (op, Err(HandlerError(stop))) => stopped(op, stop),
+        };
+        log_failure(ask, &answer);
+        let commits = end != End::RolledBack;
+        match self.inbox.settle(ask, unit, end).await {
+            Ok(attempt) => {
+                if commits {
+                    self.committed(ask).await;
+                }
+                (attempt, answer)
+            }
+            Err(error) => (ask.attempt, inbox_failure(ask, error)),
+        }
+    }
+
+    async fn call(&self, ctx: Ctx<S>, output: Option<Bytes>) -> Result<Outcome<Bytes>, HandlerError> {
+        let handlers = if ctx.ask.op == Op::Compensation { &self.compensations } else { &self.actions };
+        let Some(handler) = handlers.get(&ctx.ask.action) else {
+            let message = format!("participant {} serves no `{}`", self.name, ctx.ask.action);
+            return Err(HandlerError(Stop::Failed(Failure::new("unknown_action", message))));
+        };
+        match AssertUnwindSafe((handler.run)(ctx, output)).catch_unwind().await {
+            Ok(result) => result,
+            Err(panic) => Err(HandlerError(Stop::Failed(Failure::new("panic", panic_text(&*panic))))),
+        }
+    }
+
+    async fn committed(&self, ask: &Ask) {
+        if let Some(hook) = &self.after_commit {
+            hook(ask.key.clone(), ask.op).await;
+        }
+    }
+}
+
+fn stopped(op: Op, stop: Stop) -> (End, Answer) {
+    match (stop, op) {
+        (Stop::Failed(failure), _) => (End::RolledBack, Answer::Failed(failure)),
+        (Stop::Refused(fault) | Stop::NeedsOperator(fault), Op::Compensation) => {
+            // A compensation may not refuse: what was done would stay done. A person decides.
+            (End::RolledBack, Answer::NeedsOperator(fault))
+        }
+        (Stop::Refused(fault), _) => (End::Refused(fault.clone()), Answer::Refused(fault)),
+        (Stop::NeedsOperator(fault), _) => {
+            (End::RolledBack, Answer::Failed(Failure { fault, retry_after: None }))
+        }
+    }
+}
+
+/// The orchestrator hears of it anyway; this line is for those who run the service.
+fn log_failure(ask: &Ask, answer: &Answer) {
+    if let Answer::Failed(Failure { fault, .. }) | Answer::NeedsOperator(fault) = answer {
+        tracing::warn!(key = %ask.key, op = ?ask.op, action = ask.action, attempt = ask.attempt,
+            %fault, "handler failed, rolled back");
+    }
+}
+
+fn answer_inbox_error(ask: &Ask, error: inbox::Error) -> Option<Answered> {
+    let failure = inbox_failure(ask, error);
+    (ask.op != Op::Forget).then_some((ask.attempt, failure))
+}
+
+fn inbox_failure(ask: &Ask, error: inbox::Error) -> Answer {
+    let message = with_causes(&error);
+    tracing::error!(key = %ask.key, op = ?ask.op, error = message, "inbox failed, the command will come again");
+    Answer::Failed(Failure::new("inbox_unavailable", message))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the handler panicked".to_owned())
+}

@@ -1,0 +1,284 @@
+//! What a service writes: its name, its handlers, its inbox; and the handle for long work.
+
+use std::{
+    collections::{HashMap, hash_map::Entry as Slot},
+    future::Future,
+    sync::Arc,
+};
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    command::{Op, StepKey},
+    context::Ctx,
+    execute::{AfterCommit, Core},
+    handler::{ActionHandler, CompensationHandler, Registered, compensation_with, encode},
+    inbox::{self, End, Inbox, Store},
+    reply::{Answer, Failure, Fault, HandlerError, Result, Stop},
+    serve::{self, Budgets, Error, Links, signals},
+    testing::Harness,
+};
+
+/// Environment variable that names the orchestrator.
+const ENDPOINT_VARIABLE: &str = "SAGA_ENDPOINT";
+const ENDPOINT_DEFAULT: &str = "grpc://127.0.0.1:7420";
+
+/// A participant being put together; see the crate's first page for a whole one.
+pub struct Participant<S: Store> {
+    name: String,
+    actions: HashMap<String, Registered<S>>,
+    compensations: HashMap<String, Registered<S>>,
+    undoes: HashMap<String, String>,
+    last_compensation: Option<String>,
+    inbox: Option<S::Inbox>,
+    after_commit: Option<AfterCommit>,
+    budgets: Budgets,
+    links: Links,
+    /// Mistakes of the builder's caller, told when it is put to use.
+    mistakes: Vec<String>,
+}
+
+impl<S: Store> Participant<S> {
+    /// A participant under the name that saga files write before the slash.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            actions: HashMap::new(),
+            compensations: HashMap::new(),
+            undoes: HashMap::new(),
+            last_compensation: None,
+            inbox: None,
+            after_commit: None,
+            budgets: Budgets::default(),
+            links: Links::default(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Serves the action `name` with `handler`.
+    #[must_use]
+    pub fn action<M>(mut self, name: impl Into<String>, handler: impl ActionHandler<S, M>) -> Self {
+        let name = name.into();
+        match self.actions.entry(name) {
+            Slot::Occupied(slot) => self.mistakes.push(format!("action `{}` is there twice", slot.key())),
+            Slot::Vacant(slot) => drop(slot.insert(handler.register())),
+        }
+        self
+    }
+
+    /// Serves the compensation `name` with a handler that is typed by the action it undoes.
+    #[must_use]
+    pub fn compensation<M>(self, name: impl Into<String>, handler: impl CompensationHandler<S, M>) -> Self {
+        self.register_compensation(name.into(), handler.register())
+    }
+
+    /// Serves the compensation `name` with a handler whose input the saga file gives.
+    #[must_use]
+    pub fn compensation_with<I, F, Fut>(self, name: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Ctx<S>, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+        I: DeserializeOwned + JsonSchema + Send + 'static,
+    {
+        self.register_compensation(name.into(), compensation_with(handler))
+    }
+
+    /// Says which action the compensation before it undoes, so that saga files can be checked for it.
+    #[must_use]
+    pub fn undoes(mut self, action: impl Into<String>) -> Self {
+        match self.last_compensation.clone() {
+            Some(compensation) => drop(self.undoes.insert(compensation, action.into())),
+            None => self.mistakes.push("`undoes` stands before any compensation".to_owned()),
+        }
+        self
+    }
+
+    /// Keeps the inbox there; required.
+    #[must_use]
+    pub fn inbox<I>(mut self, inbox: I) -> Self
+    where
+        I: Inbox<Store = S>,
+        S: Store<Inbox = I>,
+    {
+        self.inbox = Some(inbox);
+        self
+    }
+
+    /// How many actions run at once (256 by default), and how many of undo, query and seal beside them
+    /// (64 by default). Zero counts as one.
+    #[must_use]
+    pub fn concurrency(mut self, forward: usize, undo: usize) -> Self {
+        self.budgets = Budgets { forward: forward.max(1), undo: undo.max(1), ..self.budgets };
+        self
+    }
+
+    /// How long running handlers may take to finish after the shutdown began; 25 s by default.
+    #[must_use]
+    pub fn drain_within(mut self, limit: std::time::Duration) -> Self {
+        self.budgets.drain = limit;
+        self
+    }
+
+    /// For tests and demonstrations: `hook` runs after each local commit and before the reply is handed
+    /// to the writer. A process that dies in it has acted and never said so.
+    #[must_use]
+    pub fn after_commit<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(StepKey, Op) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.after_commit = Some(Arc::new(move |key, op| Box::pin(hook(key, op))));
+        self
+    }
+
+    /// A handle that tells the end of accepted work, also of work that an earlier process accepted;
+    /// take it after `inbox` and before `serve`. Handlers have it from [`Ctx::handle`].
+    ///
+    /// # Errors
+    /// [`Error::Mistake`] when no inbox was set.
+    pub fn handle(&self) -> std::result::Result<Handle<S>, Error> {
+        let inbox = self.inbox.clone().ok_or_else(|| self.without_inbox())?;
+        Ok(Handle::new(inbox, self.links.clone()))
+    }
+
+    /// Serves the orchestrator that `SAGA_ENDPOINT` names (`grpc://127.0.0.1:7420` by default) until
+    /// SIGTERM or SIGINT, then drains.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_from_env(self) -> std::result::Result<(), Error> {
+        let endpoint = std::env::var(ENDPOINT_VARIABLE).unwrap_or_else(|_| ENDPOINT_DEFAULT.to_owned());
+        let shutdown = signals()?;
+        self.serve(&endpoint, shutdown).await
+    }
+
+    /// Serves the orchestrator at `endpoint` until `shutdown` completes: connects, connects again
+    /// for as long as it takes, and drains in the end.
+    ///
+    /// # Errors
+    /// [`Error::Mistake`] for a participant that is not whole, [`Error::Endpoint`] for an unreadable
+    /// endpoint, [`Error::Refused`] when the orchestrator refuses the registration.
+    pub async fn serve(
+        mut self,
+        endpoint: &str,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> std::result::Result<(), Error> {
+        let budgets = std::mem::take(&mut self.budgets);
+        serve::serve(Arc::new(self.build()?), endpoint, budgets, shutdown).await
+    }
+
+    /// A harness that calls the handlers without a server.
+    ///
+    /// # Panics
+    /// When the participant is not whole (no inbox, an action registered twice).
+    pub fn test(self) -> Harness<S> {
+        match self.build() {
+            Ok(core) => Harness::new(Arc::new(core)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn build(self) -> std::result::Result<Core<S>, Error> {
+        if let Some(mistake) = self.mistakes.into_iter().next() {
+            return Err(Error::Mistake { participant: self.name, mistake });
+        }
+        let Some(inbox) = self.inbox else {
+            return Err(without_inbox(self.name));
+        };
+        Ok(Core {
+            name: self.name,
+            inbox,
+            actions: self.actions,
+            compensations: self.compensations,
+            undoes: self.undoes,
+            after_commit: self.after_commit,
+            links: self.links,
+        })
+    }
+
+    fn register_compensation(mut self, name: String, handler: Registered<S>) -> Self {
+        match self.compensations.entry(name.clone()) {
+            Slot::Occupied(_) => self.mistakes.push(format!("compensation `{name}` is there twice")),
+            Slot::Vacant(slot) => drop(slot.insert(handler)),
+        }
+        self.last_compensation = Some(name);
+        self
+    }
+
+    fn without_inbox(&self) -> Error {
+        without_inbox(self.name.clone())
+    }
+}
+
+fn without_inbox(participant: String) -> Error {
+    let mistake = "it has no inbox; `.inbox(SqliteInbox::open(path).await?)` gives it one".to_owned();
+    Error::Mistake { participant, mistake }
+}
+
+/// Tells how accepted work goes on and ends. Cheap to clone.
+pub struct Handle<S: Store> {
+    inbox: S::Inbox,
+    links: Links,
+}
+
+impl<S: Store> Clone for Handle<S> {
+    fn clone(&self) -> Self {
+        Self { inbox: self.inbox.clone(), links: self.links.clone() }
+    }
+}
+
+impl<S: Store> Handle<S> {
+    pub(crate) fn new(inbox: S::Inbox, links: Links) -> Self {
+        Self { inbox, links }
+    }
+
+    /// Stores the end of accepted work and tells the orchestrator. A reply that gets lost is no loss:
+    /// the orchestrator asks again, and the inbox answers.
+    ///
+    /// An error that is no [`Reject`](crate::Reject) frees the key, so that the action may be tried again.
+    ///
+    /// # Errors
+    /// When the key has no accepted work, the inbox fails, or the output is too large (nothing is
+    /// stored then).
+    pub async fn complete<O: Serialize>(
+        &self,
+        key: &StepKey,
+        result: Result<O>,
+    ) -> std::result::Result<(), CompleteError> {
+        let (end, answer) = match result {
+            Ok(output) => {
+                let output = encode(&output).map_err(|failure| CompleteError::Output(failure.fault))?;
+                (End::Done(output.clone()), Answer::Succeeded(output))
+            }
+            Err(HandlerError(Stop::Refused(fault))) => (End::Refused(fault.clone()), Answer::Refused(fault)),
+            Err(HandlerError(Stop::Failed(failure))) => (End::RolledBack, Answer::Failed(failure)),
+            Err(HandlerError(Stop::NeedsOperator(fault))) => {
+                (End::RolledBack, Answer::Failed(Failure { fault, retry_after: None }))
+            }
+        };
+        let attempt = self.inbox.complete(key, end).await?;
+        let attempt = attempt.ok_or_else(|| CompleteError::NotRunning(key.clone()))?;
+        self.links.tell(key, attempt, answer);
+        Ok(())
+    }
+
+    /// Tells the orchestrator that the accepted work for `attempt` goes on.
+    pub fn heartbeat(&self, key: &StepKey, attempt: u32) {
+        self.links.tell(key, attempt, Answer::Running);
+    }
+}
+
+/// Why the end of accepted work was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum CompleteError {
+    /// The key was never accepted, or has been completed before.
+    #[error("{0} has no accepted work to complete")]
+    NotRunning(StepKey),
+    /// The output is too large or no JSON.
+    #[error("{0}")]
+    Output(Fault),
+    /// The inbox failed; try again.
+    #[error(transparent)]
+    Inbox(#[from] inbox::Error),
+}

@@ -1,0 +1,106 @@
+//! The participant's road to the orchestrators: one stream to each, kept up for as long as it takes.
+
+mod convert;
+mod dispatch;
+mod grpc;
+mod outbound;
+mod supervisor;
+
+use std::{future::Future, time::Duration};
+
+pub(crate) use outbound::{Links, Sink};
+pub(crate) use supervisor::serve;
+
+/// Why a participant does not serve, or no longer does.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The participant is not put together rightly.
+    #[error("participant {participant}: {mistake}")]
+    Mistake {
+        /// Its name.
+        participant: String,
+        /// What is wrong with it.
+        mistake: String,
+    },
+    /// The endpoint cannot be read, or its transport is not there.
+    #[error("endpoint `{endpoint}`: {reason}")]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The orchestrator refused the registration; trying again would not help.
+    #[error("the orchestrator refuses participant {participant}: {reason}")]
+    Refused {
+        /// Its name.
+        participant: String,
+        /// The orchestrator's words.
+        reason: String,
+    },
+    /// The signals of the process cannot be watched.
+    #[error("watching for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// How much runs at once, and how long the end may take.
+#[derive(Debug, Clone)]
+pub(crate) struct Budgets {
+    pub(crate) forward: usize,
+    pub(crate) undo: usize,
+    pub(crate) drain: Duration,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { forward: 256, undo: 64, drain: Duration::from_secs(25) }
+    }
+}
+
+/// Completes at SIGTERM or SIGINT, which are watched from now on.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub fn signals() -> Result<impl Future<Output = ()> + Send, Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// `host:port` of an endpoint; without a scheme it is taken for gRPC.
+fn authority(endpoint: &str) -> Result<String, Error> {
+    let error =
+        |reason: &str| Err(Error::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() });
+    let authority = match endpoint.split_once("://") {
+        Some(("grpc", authority)) => authority.trim_end_matches('/'),
+        Some((scheme, _)) => {
+            return error(&format!("scheme `{scheme}` is not served here, `grpc://host:port` is"));
+        }
+        None => endpoint,
+    };
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(authority.to_owned()),
+        Some(_) | None => error("expected `grpc://host:port`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_or_say_what_they_should_be() {
+        assert_eq!(authority("grpc://127.0.0.1:7420").expect("plain"), "127.0.0.1:7420");
+        assert_eq!(authority("grpc://[::1]:7420/").expect("v6"), "[::1]:7420");
+        assert_eq!(authority("saga.local:7420").expect("as a welcome names it"), "saga.local:7420");
+        let message = authority("amqp://broker:5672").expect_err("no broker here").to_string();
+        assert!(message.contains("`amqp` is not served here"), "{message}");
+        assert!(authority("grpc://nowhere").is_err());
+    }
+}

@@ -1,0 +1,42 @@
+//! Ids: their form, their uniqueness, their number.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::{codes::Code, finding::Finding, names, place::Place};
+
+/// Most steps of a definition.
+pub(super) const STEPS_MAX: usize = 200;
+
+/// Files were read with this rule already; it holds for definitions that a program built.
+pub(super) fn ids_are_names(check: &Check<'_>, findings: &mut Vec<Finding>) {
+    let file = (check.definition.saga.as_str(), Place::default().key("saga"));
+    let steps = check.outline.steps.iter().map(|step| (step.step.step.as_str(), step.place.key("step")));
+    for (id, place) in std::iter::once(file).chain(steps).filter(|(id, _)| !id.is_empty()) {
+        if let Err(error) = names::check_id(id) {
+            findings.push(Finding::new(Code::S0103, &place, error.to_string()));
+        }
+    }
+}
+
+pub(super) fn ids_are_unique(check: &Check<'_>, findings: &mut Vec<Finding>) {
+    let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
+    for step in check.outline.steps.iter().filter(|step| !step.step.step.is_empty()) {
+        let id = step.step.step.as_str();
+        if let Some(other) = first.insert(id, &step.place) {
+            first.insert(id, other);
+            let other = (check.knowledge.place_name)(&other.key("step"));
+            let fault =
+                Finding::new(Code::S0102, &step.place.key("step"), format!("the id `{id}` stands twice"));
+            findings.push(fault.label(format!("first on {other}")));
+        }
+    }
+}
+
+pub(super) fn steps_are_few(check: &Check<'_>, findings: &mut Vec<Finding>) {
+    if let Some(step) = check.outline.steps.get(STEPS_MAX) {
+        let number = check.outline.steps.len();
+        let message = format!("a definition has at most {STEPS_MAX} steps, and this one {number}");
+        findings.push(Finding::new(Code::S0110, &step.place.key("step"), message).label("one too many"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Actions against what participants registered.
+
+use std::collections::BTreeSet;
+
+use super::{ActionSchema, Check, expressions};
+use crate::{
+    codes::Code,
+    definition::{ActionName, Compensation, CompensationAction, Input, Verb},
+    finding::Finding,
+    near_miss::near_miss,
+    outline::OutlineStep,
+    place::Place,
+    types::Type,
+};
+
+impl<'a> Check<'a> {
+    /// Every action that a step names, with where it is named; stand-ins of what could not be read have no name.
+    fn actions_of(&self, outlined: &OutlineStep<'a>) -> Vec<(&'a ActionName, Place)> {
+        let place = &outlined.place;
+        let Verb::Action { action, .. } = &outlined.step.verb;
+        let mut all = vec![(action, place.key("action"))];
+        match &outlined.step.compensation {
+            Some(Compensation::Action(action)) => all.push((action, place.key("compensation"))),
+            Some(Compensation::Block(block)) => match &block.action {
+                CompensationAction::Action(action) => {
+                    all.push((action, place.key("compensation").key("action")));
+                }
+                CompensationAction::None(_) => {}
+            },
+            Some(Compensation::None(_)) | None => {}
+        }
+        all.retain(|(action, _)| !action.participant.is_empty());
+        all
+    }
+
+    /// Whether the step asks anything of anybody.
+    pub(super) fn asks(&self, outlined: &OutlineStep<'a>) -> bool {
+        let Verb::Action { action, .. } = &outlined.step.verb;
+        !action.participant.is_empty()
+    }
+
+    pub(super) fn schema(&self, action: &ActionName) -> Option<ActionSchema> {
+        self.knowledge.catalog?.action(&action.participant, &action.action)
+    }
+}
+
+pub(super) fn actions_are_registered(check: &Check<'_>, findings: &mut Vec<Finding>) {
+    let all: Vec<_> = check.outline.steps.iter().flat_map(|step| check.actions_of(step)).collect();
+    let Some(catalog) = check.knowledge.catalog else {
+        if let Some((_, place)) = all.first() {
+            let participants: BTreeSet<_> = all.iter().map(|(name, _)| name.participant.as_str()).collect();
+            let participants = participants.into_iter().collect::<Vec<_>>().join(", ");
+            let message = format!("actions were not checked: nothing is known here of {participants}");
+            findings.push(Finding::new(Code::N0701, place, message));
+        }
+        return;
+    };
+    let known = catalog.actions();
+    for (name, place) in all {
+        if catalog.action(&name.participant, &name.action).is_some() {
+            continue;
+        }
+        let mut fault = Finding::new(Code::S0401, &place, format!("nobody serves `{name}`"));
+        let written = name.to_string();
+        let prefix = format!("{}/", name.participant);
+        let of_the_participant: Vec<_> =
+            known.iter().filter_map(|action| action.strip_prefix(&prefix)).collect();
+        fault.help = match near_miss(&written, known.iter().map(String::as_str)) {
+            Some(meant) => Some(format!("did you mean `{meant}`?")),
+            None if of_the_participant.is_empty() => {
+                Some(format!("no participant `{}` has registered", name.participant))
+            }
+            None => Some(format!("`{}` serves {}", name.participant, of_the_participant.join(", "))),
+        };
+        findings.push(fault);
+    }
+}
+
+pub(super) fn payloads_fit(check: &Check<'_>, findings: &mut Vec<Finding>) {
+    for (at, outlined) in check.outline.steps.iter().enumerate() {
+        let place = &outlined.place;
+        let Verb::Action { action, input } = &outlined.step.verb;
+        if let Some(schema) = check.schema(action) {
+            let scope = check.forward_scope(at);
+            let found = expressions::payload_type(input.as_ref(), &scope);
+            let written = input.as_ref().map(|_| place.key("input"));
+            let pick = matches!(input, Some(Input::Pick(_)));
+            fields_fit(action, &schema.input, &found, written, pick, &place.key("action"), findings);
+        }
+        if let Some(Compensation::Block(block)) = &outlined.step.compensation
+            && let (CompensationAction::Action(action), Some(input)) = (&block.action, &block.input)
+            && let Some(schema) = check.schema(action)
+        {
+            let scope = check.compensation_scope(at);
+            let found = expressions::payload_type(Some(input), &scope);
+            let place = place.key("compensation");
+            let pick = matches!(input, Input::Pick(_));
+            let written = Some(place.key("input"));
+            fields_fit(action, &schema.input, &found, written, pick, &place.key("action"), findings);
+        }
+    }
+}
+
+/// Each field on its own, so that all misfits are told, each where it stands.
+fn fields_fit(
+    action: &ActionName,
+    asked: &Type,
+    found: &Type,
+    written: Option<Place>,
+    pick: bool,
+    action_place: &Place,
+    findings: &mut Vec<Finding>,
+) {
+    let place = written.as_ref().unwrap_or(action_place);
+    let (Type::Object(asked), Type::Object(found)) = (asked, found) else {
+        if !asked.accepts(found) {
+            let message = format!("`{action}` takes {asked}, and this is {found}");
+            findings.push(Finding::new(Code::S0403, place, message));
+        }
+        return;
+    };
+    for (name, ty) in asked {
+        match found.get(name) {
+            // An absent list is empty.
+            None if matches!(ty, Type::Optional(_) | Type::List(_)) => {}
+            None => {
+                let fault =
+                    Finding::new(Code::S0403, place, format!("`{action}` needs the field `{name}`: {ty}"));
+                findings.push(if written.is_some() { fault.on_key() } else { fault });
+            }
+            Some(found) if !ty.accepts(found) => {
+                let place = if pick { place.clone() } else { place.key(name) };
+                let message = format!("`{action}` takes {ty} for `{name}`, and this is {found}");
+                findings.push(Finding::new(Code::S0403, &place, message));
+            }
+            Some(_) => {}
+        }
+    }
+    for name in found.keys().filter(|name| !asked.contains_key(*name)) {
+        let place = if pick { place.clone() } else { place.key(name) };
+        let mut fault = Finding::new(Code::S0403, &place, format!("`{action}` takes no field `{name}`"));
+        if !pick {
+            fault = fault.on_key();
+        }
+        fault.help =
+            near_miss(name, asked.keys().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
+        findings.push(fault);
+    }
+}
