@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Check,
+    Check, FINDINGS_MAX,
     scope::{Reach, Scope, ScopeKind},
 };
 use crate::{
@@ -119,6 +119,9 @@ fn payload(input: &Input, place: &Place, scope: &Scope<'_, '_>, findings: &mut V
 fn pick(names: &[String], place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec<Finding>) {
     let mut sound = true;
     for (at, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+        if findings.len() > FINDINGS_MAX {
+            return;
+        }
         let place = place.at(at);
         match ValueTemplate::from_pick(std::slice::from_ref(name)) {
             Ok(one) => {
@@ -157,6 +160,9 @@ fn value(value: &Value, place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec
 }
 
 fn template(text: &str, place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec<Finding>) {
+    if findings.len() > FINDINGS_MAX {
+        return;
+    }
     match Template::parse(text) {
         Ok(parsed) => {
             for (expr, span) in parsed.expressions() {

@@ -23,10 +23,10 @@ use std::collections::BTreeSet;
 pub use self::text::FILE_BYTES_MAX;
 use self::{
     tree::{Content, Node},
-    walk::{FINDINGS_MAX, Walk},
+    walk::Walk,
 };
 use crate::{
-    check::{self, Catalog, Knowledge},
+    check::{self, Catalog, FINDINGS_MAX, Knowledge},
     codes::Code,
     definition::Definition,
     diagnostic::{self, Diagnostic, LineIndex, Severity},
@@ -105,9 +105,10 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
                 incomplete: walk.incomplete,
                 place_name: &place_name,
             };
-            findings.extend(check::check(model, &knowledge));
+            let mut of_rules = check::check(model, &knowledge);
+            of_rules.truncate(FINDINGS_MAX);
+            findings.extend(of_rules);
         }
-        findings.truncate(FINDINGS_MAX);
         diagnostics.extend(findings.into_iter().map(|finding| report.of_place(tree, finding)));
         definition = model.filter(|_| shape_is_right);
     }
