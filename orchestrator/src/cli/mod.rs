@@ -51,8 +51,9 @@ A first minute:
   saga list                                what is going on
   saga describe ID                         why a saga is where it is
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 no server, 4 not allowed, 5 not found, 6 refused in this state;
-after waiting: 10 compensated, 11 an operator is needed, 12 gave up waiting.";
+Exit codes:
+  0 ok, 1 error, 2 usage, 3 no server, 4 not allowed, 5 not found, 6 refused in this state
+  after waiting: 10 compensated, 11 an operator is needed, 12 gave up waiting";
 
 /// Runs business transactions that span services, and undoes them when they cannot be finished.
 #[derive(Debug, Parser)]
@@ -67,8 +68,15 @@ struct Cli {
 /// Options of every verb that asks a server.
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// The server
-    #[arg(long, global = true, env = "SAGA_ENDPOINT", default_value = "grpc://127.0.0.1:7420", value_name = "URL")]
+    /// Server to ask, as grpc://host:port
+    #[arg(
+        long,
+        global = true,
+        env = "SAGA_ENDPOINT",
+        hide_env_values = true,
+        default_value = "grpc://127.0.0.1:7420",
+        value_name = "URL"
+    )]
     endpoint: Endpoint,
 }
 

@@ -156,7 +156,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, and those that turn the direction of the text around them.
-const fn is_odd(c: char) -> bool {
+fn is_odd(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
