@@ -1,5 +1,6 @@
 //! `saga explain CODE`: what a code means and what to do, without a server.
 
+use saga_orchestrator::api::error::CODES;
 use serde::Serialize;
 
 use super::{
@@ -31,11 +32,13 @@ struct Article {
 
 /// Every code there is: faults of saga files, then refusals of the server.
 fn articles() -> impl Iterator<Item = Article> {
-    saga_dsl::codes::Code::ALL.iter().map(|code| Article {
+    let faults = saga_dsl::codes::Code::ALL.iter().map(|code| Article {
         code: code.as_str(),
         title: code.title(),
         text: code.explanation(),
-    })
+    });
+    let refusals = CODES.iter().map(|row| Article { code: row.text, title: row.title, text: row.help });
+    faults.chain(refusals)
 }
 
 /// Runs `saga explain`.

@@ -10,6 +10,7 @@ mod client;
 mod definitions;
 mod deploy;
 mod describe;
+mod dev;
 mod exit;
 mod explain;
 mod fields;
@@ -20,10 +21,12 @@ mod ids;
 mod json;
 mod lint;
 mod list;
+mod log;
 mod output;
 mod participants;
 #[cfg(test)]
 mod sample;
+mod serve;
 mod start;
 mod table;
 #[cfg(test)]
@@ -82,6 +85,10 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server
+    Serve(serve::Args),
+    /// Run a server with the saga files of a folder
+    Dev(dev::Args),
     /// Start a saga and print its id
     Start(start::Args),
     /// List sagas, open ones first
@@ -145,6 +152,8 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
+        Command::Serve(args) => server(serve::run(args)),
+        Command::Dev(args) => server(dev::run(args)),
         Command::Start(args) => client(start::run(args, context)),
         Command::List(args) => client(list::run(args, context)),
         Command::Describe(args) => client(describe::run(args, context)),
@@ -163,6 +172,11 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
 /// Runs a verb that asks a server: one thread is enough.
 fn client(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     run_on(tokio::runtime::Builder::new_current_thread(), verb)
+}
+
+/// Runs a verb that is or holds a server: as many threads as there are processors.
+fn server(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    run_on(tokio::runtime::Builder::new_multi_thread(), verb)
 }
 
 fn run_on(

@@ -181,6 +181,11 @@ pub fn for_stderr(text: &str) -> String {
     }
 }
 
+/// Whether stderr shows colours.
+pub fn stderr_has_colour() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never
+}
+
 /// Whether stdout shows colours.
 pub fn stdout_has_colour() -> bool {
     anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never

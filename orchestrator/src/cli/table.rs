@@ -136,7 +136,7 @@ mod tests {
         insta::assert_snapshot!(shown, @r"
         ONE  STEP            NEXT
         a    reserve_flight  short
-        bbb  x               retry in 8s:…
+        bbb  x               retry in 8s: ho…
         ");
         assert!(shown.lines().all(|line| line.chars().count() < 40), "{shown}");
     }
