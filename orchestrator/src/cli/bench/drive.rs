@@ -113,8 +113,8 @@ pub async fn drive(server: &Server, load: Load<'_>, progress: &ProgressBar) -> R
     let mut tally = Tally::default();
     tally.latencies_us.reserve(usize::try_from(load.sagas).unwrap_or(0));
     let mut clock = Clock::new(load.sagas);
-    let answer = server.sagas().run_sagas(UnboundedReceiverStream::new(requests));
-    let mut outcomes = answer.await.map_err(|status| server.failure(status))?.into_inner();
+    let answer = server.sagas().run_sagas(UnboundedReceiverStream::new(requests)).await;
+    let mut outcomes = answer.map_err(|status| server.failure(status))?.into_inner();
     clock.begun = Instant::now();
     let mut room = load.concurrency;
     while tally.answered() < load.sagas {
