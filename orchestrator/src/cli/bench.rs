@@ -12,11 +12,9 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use saga_proto::v1::SagaFile;
 use tempfile::TempDir;
 
 use self::{
-    definition::Definition,
     drive::{Load, Tally, drive},
     journal::{Progress, memory_mib},
     participants::Effects,
@@ -24,9 +22,8 @@ use self::{
 };
 use super::{
     Context,
-    child::{OwnServer, Process, registered},
+    child::{OwnServer, Process, deployed, registered},
     client::{Endpoint, Server},
-    deploy,
     exit::{Exit, Failure},
     output::{self, Format},
 };
@@ -150,10 +147,10 @@ impl Bench<'_> {
         inside: Option<Inside<'_>>,
     ) -> Result<(Report, Option<String>), Failure> {
         let definition = definition::generate(self.args.steps, self.args.compensate);
-        register(server, &definition).await?;
         let verb = ["bench-participants", "--endpoint", &endpoint.to_string()];
         let mut participants = Process::start("participants", &verb, self.dir)?;
         registered(server, &["bench"], &mut [&mut participants]).await?;
+        deployed(server, &definition.name, &definition.yaml).await?;
 
         let shape = self.args.shape();
         let idle = inside.and_then(|inside| inside.memory("VmRSS"));
@@ -177,17 +174,6 @@ impl Bench<'_> {
 
 fn first_refusal(warm_up: Tally, tally: Tally) -> Option<String> {
     warm_up.refusal.or(tally.refusal)
-}
-
-async fn register(server: &Server, definition: &Definition) -> Result<(), Failure> {
-    let content = definition.yaml.clone().into_bytes().into();
-    let file = SagaFile { path: format!("{}.saga.yaml", definition.name), content };
-    let answer = deploy::deploy(server, vec![file], false).await?;
-    if answer.accepted {
-        return Ok(());
-    }
-    let faults: Vec<String> = answer.diagnostics.iter().map(deploy::shown).collect();
-    Err(Failure::error(format!("the server refused the generated definition:\n{}", faults.join("\n"))))
 }
 
 /// What the participants did, told by them as they end.

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use saga_proto::v1::{ListParticipantsRequest, SagaFile};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -22,7 +23,9 @@ use tokio::{
 
 use super::{
     client::{Endpoint, Server},
+    deploy,
     exit::Failure,
+    output,
 };
 
 /// Set for children that do not read their stdin themselves.
@@ -242,7 +245,7 @@ pub async fn registered(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        let request = saga_proto::v1::ListParticipantsRequest {};
+        let request = ListParticipantsRequest {};
         let known = server.participants().list_participants(request).await;
         let known = known.map_err(|status| server.failure(status))?.into_inner().participants;
         let live =
@@ -262,4 +265,20 @@ pub async fn registered(
         }
         sleep(READY_POLL).await;
     }
+}
+
+/// Deploys a saga file that is known to be good, once its participants have registered.
+///
+/// # Errors
+/// When the server does not answer or finds fault with it; the faults stand on stderr then.
+pub async fn deployed(server: &Server, name: &str, yaml: &str) -> Result<(), Failure> {
+    let file = SagaFile { path: format!("{name}.saga.yaml"), content: yaml.as_bytes().to_vec().into() };
+    let answer = deploy::deploy(server, vec![file], false).await?;
+    if answer.accepted {
+        return Ok(());
+    }
+    for diagnostic in &answer.diagnostics {
+        output::note(&deploy::shown(diagnostic));
+    }
+    Err(Failure::error(format!("the server refused the definition {name}")))
 }

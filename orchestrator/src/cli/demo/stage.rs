@@ -7,16 +7,14 @@ use std::{
 };
 
 use saga_examples::book_trip::{BOOK_TRIP, PARTICIPANTS};
-use saga_proto::v1::SagaFile;
 
 use super::{
     participant::{COMMITTED, HANG, WILL_HANG},
     within,
 };
 use crate::cli::{
-    child::{OwnServer, Process, registered},
+    child::{OwnServer, Process, deployed, registered},
     client::{Endpoint, Server},
-    deploy,
     exit::Failure,
 };
 
@@ -45,12 +43,7 @@ impl Stage {
         let mut others = others.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut all: Vec<&mut Process> = others.iter_mut().chain([&mut flights]).collect();
         registered(&own.server, &PARTICIPANTS, &mut all).await?;
-        let file = SagaFile { path: "book_trip.saga.yaml".to_owned(), content: BOOK_TRIP.as_bytes().into() };
-        let answer = deploy::deploy(&own.server, vec![file], false).await?;
-        if !answer.accepted {
-            let faults: Vec<String> = answer.diagnostics.iter().map(deploy::shown).collect();
-            return Err(Failure::error(format!("the server refused the saga:\n{}", faults.join("\n"))));
-        }
+        deployed(&own.server, "book_trip", BOOK_TRIP).await?;
         Ok(Self { dir: dir.to_owned(), own, flights, _others: others })
     }
 
