@@ -26,7 +26,9 @@ pub(super) async fn cancel_saga(
     let (answer, answered) = oneshot::channel();
     let cancel = Cancel { reason: clean_text(request.reason, REASON_BYTES_MAX), by };
     api.parts().lane.send(Intake::Cancel(CancelJob { id, cancel, answer })).await?;
-    let ended = |status: &str| Refusal::new(Code::Ended, format!("saga {id} has ended ({status}); nothing is left to cancel"));
+    let ended = |status: &str| {
+        Refusal::new(Code::Ended, format!("saga {id} has ended ({status}); nothing is left to cancel"))
+    };
     let disposition = match answered.await.unwrap_or(Err(CancelError::Unavailable)) {
         Ok(Cancelled::Compensating) => "compensating",
         Ok(Cancelled::Settling) => "settling",
@@ -35,13 +37,16 @@ pub(super) async fn cancel_saga(
             let row = api.parts().store.saga(id).await?;
             let row = row.ok_or_else(|| Refusal::new(Code::NoSuchSaga, format!("no saga {id}")))?;
             if row.face.status.is_open() {
-                let message = format!("saga {id} is open, but nothing runs it; the server's log names the reason");
+                let message =
+                    format!("saga {id} is open, but nothing runs it; the server's log names the reason");
                 return Err(Refusal::new(Code::NotRunning, message));
             }
             return Err(ended(convert::status_word(row.face.status)));
         }
         Err(CancelError::AfterPivot { pivot }) => {
-            let message = format!("the pivot `{pivot}` of saga {id} has taken effect, there is no way back; it goes on until it completes");
+            let message = format!(
+                "the pivot `{pivot}` of saga {id} has taken effect, there is no way back; it goes on until it completes"
+            );
             return Err(Refusal::new(Code::AfterPivot, message));
         }
         Err(CancelError::Unavailable) => return Err(Refusal::shutting_down()),

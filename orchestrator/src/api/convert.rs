@@ -15,6 +15,9 @@ use crate::{
     store::record::{RowStatus, SagaRow},
 };
 
+/// About the most bytes of documents in one picture; messages have at most 4 MiB.
+const DOCUMENTS_BYTES_MAX: usize = 3 * 1024 * 1024;
+
 /// The status column as a word.
 pub(super) fn status_word(status: RowStatus) -> &'static str {
     match status {
@@ -49,14 +52,20 @@ pub(super) fn status_of(status: Status) -> &'static str {
 }
 
 /// A saga's line in a list. `folded` is absent for sagas that have ended: nothing of it would be shown.
-pub(super) fn summary(row: &SagaRow, folded: Option<&Result<Picture, String>>, now: Timestamp) -> wire::SagaSummary {
+pub(super) fn summary(
+    row: &SagaRow,
+    folded: Option<&Result<Picture, String>>,
+    now: Timestamp,
+) -> wire::SagaSummary {
     let (shown, step) = match folded {
         Some(Ok(picture)) => {
             let shown = story::summary(picture, now);
             let step = shown.step.map(|ix| words::step(&picture.plan, ix).to_owned());
             (shown, step)
         }
-        Some(Err(why)) => (story::Summary { mark: "incident", next: why.clone(), ..Default::default() }, None),
+        Some(Err(why)) => {
+            (story::Summary { mark: "incident", next: why.clone(), ..Default::default() }, None)
+        }
         None => (story::Summary::default(), None),
     };
     let mark = if row.face.incident { "incident" } else { shown.mark };
@@ -99,9 +108,28 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
     detail.output = state.output.as_ref().map(json).unwrap_or_default();
     detail.failure = failure(picture);
     detail.deadline_us = birth.and_then(|birth| birth.deadline).map_or(0, |at| at.0);
-    detail.steps = detail::steps(picture).iter().filter_map(|view| step(picture, view)).collect();
+    let mut room = DOCUMENTS_BYTES_MAX.saturating_sub(detail.input.len() + detail.output.len());
+    let mut left_out = false;
+    for view in detail::steps(picture) {
+        let Some(mut step) = step(picture, &view) else { continue };
+        for document in [&mut step.input, &mut step.output] {
+            match room.checked_sub(document.len()) {
+                Some(rest) => room = rest,
+                None => {
+                    *document = Bytes::new();
+                    left_out = true;
+                }
+            }
+        }
+        detail.steps.push(step);
+    }
     detail.incidents = state.incidents.iter().map(|open| incident(picture, open)).collect();
     detail.story = story::story(picture, now);
+    if left_out {
+        detail
+            .story
+            .push("Some inputs and outputs are too large to be shown here; the history has them.".to_owned());
+    }
     detail.seq = state.seq;
     detail.cancel_reason = state.cancel.as_deref().unwrap_or_default().to_owned();
     // Row and journal are two reads; the journal's word is the one that the rest of the picture tells.

@@ -260,7 +260,9 @@ impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
         let code = match &error {
             store::Error::Closed => return Self::shutting_down(),
-            store::Error::Unavailable(_) | store::Error::Held { .. } | store::Error::TooNew { .. } => Code::Store,
+            store::Error::Unavailable(_) | store::Error::Held { .. } | store::Error::TooNew { .. } => {
+                Code::Store
+            }
             store::Error::Corrupt(_) => Code::Internal,
             store::Error::DefinitionConflict { .. } => Code::Malformed,
         };

@@ -90,9 +90,9 @@ fn has_lists(ty: &Type) -> bool {
 /// The key that the definition computes for an input, if it has one.
 pub(super) fn evaluate_key(plan: &Plan, input: &Payload) -> Result<Option<String>, Refusal> {
     let Some(template) = &plan.idempotency_key else { return Ok(None) };
-    let key = template
-        .eval_text(&InputScope(input.tree()), &mut Budget::default())
-        .map_err(|error| Refusal::new(Code::Key, format!("idempotency_key of {}: {error}", plan.definition.saga)))?;
+    let key = template.eval_text(&InputScope(input.tree()), &mut Budget::default()).map_err(|error| {
+        Refusal::new(Code::Key, format!("idempotency_key of {}: {error}", plan.definition.saga))
+    })?;
     check_key(&key, Code::Key)?;
     Ok(Some(key))
 }
@@ -182,8 +182,18 @@ mod tests {
     fn the_order_of_keys_and_spaces_do_not_count_but_everything_else_does() {
         assert_eq!(hash(r#"{"a":1,"b":[true,null]}"#), hash(r#"{ "b": [true, null], "a": 1 }"#));
         let different = [
-            r#"{"a":"1"}"#, r#"{"a":1}"#, r#"{"a":[1]}"#, r#"{"a":[[1]]}"#, r#"{"a":[1,1]}"#, r#"{"a":["1,1"]}"#,
-            r#"{"a":{"b":1}}"#, r#"{"a":{},"b":1}"#, r#"{"a":null}"#, r#"{"a":"null"}"#, "{}", "[]",
+            r#"{"a":"1"}"#,
+            r#"{"a":1}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":[[1]]}"#,
+            r#"{"a":[1,1]}"#,
+            r#"{"a":["1,1"]}"#,
+            r#"{"a":{"b":1}}"#,
+            r#"{"a":{},"b":1}"#,
+            r#"{"a":null}"#,
+            r#"{"a":"null"}"#,
+            "{}",
+            "[]",
         ];
         let hashes: std::collections::BTreeSet<_> = different.iter().map(|json| hash(json)).collect();
         assert_eq!(hashes.len(), different.len());

@@ -8,8 +8,12 @@ use super::{Api, convert, error::Refusal};
 
 pub(super) async fn list_definitions(api: &Api) -> Result<wire::ListDefinitionsResponse, Refusal> {
     let store = &api.parts().store;
-    let open: BTreeMap<(String, u32), u64> =
-        store.open_per_definition().await?.into_iter().map(|(name, version, count)| ((name, version), count)).collect();
+    let open: BTreeMap<(String, u32), u64> = store
+        .open_per_definition()
+        .await?
+        .into_iter()
+        .map(|(name, version, count)| ((name, version), count))
+        .collect();
     let rows = store.definitions().await?;
     let definitions = rows
         .into_iter()

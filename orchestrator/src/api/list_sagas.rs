@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
 use saga_core::{SagaId, Timestamp};
 use saga_proto::v1 as wire;
 
@@ -17,6 +18,8 @@ use crate::{
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
+/// About the most bytes of one page; messages have at most 4 MiB.
+const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 pub(super) async fn list_sagas(
     api: &Api,
@@ -29,25 +32,31 @@ pub(super) async fn list_sagas(
         size => size.min(PAGE_MAX),
     };
     let page = store.list(filter(request)?, before, limit).await?;
-    let open: Vec<SagaId> = page.rows.iter().filter(|row| row.face.status.is_open()).map(|row| row.id).collect();
+    let open: Vec<SagaId> =
+        page.rows.iter().filter(|row| row.face.status.is_open()).map(|row| row.id).collect();
     let journals = if open.is_empty() { Vec::new() } else { store.journals(open.clone()).await? };
     let journals: BTreeMap<_, _> = open.into_iter().zip(journals).collect();
     let now = clock::now();
-    let sagas = page
-        .rows
-        .iter()
-        .map(|row| {
-            let folded = journals.get(&row.id).map(|journal| picture::fold(api, row, journal));
-            convert::summary(row, folded.as_ref(), now)
-        })
-        .collect();
+    let mut next = page.next;
+    let (mut sagas, mut bytes) = (Vec::with_capacity(page.rows.len()), 0);
+    for (at, row) in page.rows.iter().enumerate() {
+        let folded = journals.get(&row.id).map(|journal| picture::fold(api, row, journal));
+        let line = convert::summary(row, folded.as_ref(), now);
+        bytes += line.encoded_len();
+        if bytes > PAGE_BYTES_MAX && at > 0 {
+            // Long labels: the page ends early, after the row before.
+            next = page.rows.get(at - 1).map(|row| row.id);
+            break;
+        }
+        sagas.push(line);
+    }
     let (mut open_total, mut finished_total) = (0, 0);
     for (status, count) in store.counts().await? {
         *(if status.is_open() { &mut open_total } else { &mut finished_total }) += count;
     }
     Ok(wire::ListSagasResponse {
         sagas,
-        next_page_token: page.next.map(|id| id.to_string()).unwrap_or_default(),
+        next_page_token: next.map(|id| id.to_string()).unwrap_or_default(),
         open_total,
         finished_total,
     })

@@ -37,9 +37,7 @@ use saga_proto::v1::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{
-    definitions::Definitions, lane, store::Store, transport::directory::Directory,
-};
+use crate::{definitions::Definitions, lane, store::Store, transport::directory::Directory};
 use error::Refusal;
 use input::InputTypes;
 
@@ -62,8 +60,6 @@ pub struct Parts {
     pub definitions: Arc<Definitions>,
     /// Who takes part.
     pub directory: Arc<Directory>,
-    /// Number of partitions of the store.
-    pub partitions: u16,
     /// Cancelled when the server closes its streams.
     pub closing: CancellationToken,
     /// Counts the tasks of open streams.

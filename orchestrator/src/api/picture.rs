@@ -37,7 +37,9 @@ pub(super) fn fold(api: &Api, row: &SagaRow, journal: &[JournalRow]) -> Result<P
     let (name, version) = (&row.name, row.version);
     let plan = api.parts().definitions.get(name, version).filter(|plan| plan.hash == row.hash);
     let plan = plan.ok_or_else(|| {
-        format!("The definition {name}@{version} that it pinned is not loaded; the server's log names the reason.")
+        format!(
+            "The definition {name}@{version} that it pinned is not loaded; the server's log names the reason."
+        )
     })?;
     Picture::fold(Arc::clone(&plan), row.id, journal)
         .map_err(|unreadable| format!("Its journal cannot be read: {unreadable}."))

@@ -36,12 +36,13 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
     let request_id = request_id(&request.request_id)?;
     let (id, input_hash) = match &key {
         Some(key) => {
-            let partition = partition_of([request.name.as_bytes(), b"\0", key.as_bytes()], api.parts().partitions);
+            let partition =
+                partition_of([request.name.as_bytes(), b"\0", key.as_bytes()], api.parts().lane.partitions());
             (fresh_id(partition), canonical_hash(input.tree()))
         }
         None => {
             let request = request_id.unwrap_or_else(|| Uuid::now_v7().as_u128());
-            let partition = partition_of([&request.to_be_bytes()], api.parts().partitions);
+            let partition = partition_of([&request.to_be_bytes()], api.parts().lane.partitions());
             (SagaId::for_request(request, partition), raw_hash(input.text().as_bytes()))
         }
     };
@@ -111,7 +112,9 @@ fn labels(
     let mut labels = plan.definition.labels.clone();
     for (key, value) in request {
         let fault = match () {
-            () if key.is_empty() || key.chars().count() > LABEL_KEY_MAX => "a label's key has 1 to 63 characters",
+            () if key.is_empty() || key.chars().count() > LABEL_KEY_MAX => {
+                "a label's key has 1 to 63 characters"
+            }
             () if value.chars().count() > LABEL_VALUE_MAX => "a label's value has at most 256 characters",
             () if key.contains('\0') || value.contains('\0') => "a label holds a NUL character",
             () => {

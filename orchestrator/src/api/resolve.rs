@@ -27,7 +27,9 @@ pub(super) async fn resolve(api: &Api, text: &str) -> Result<SagaId, Refusal> {
     if text.len() < SUFFIX_LETTERS_MIN || SagaId::parse_suffix(text).is_none() {
         return Err(Refusal::new(
             Code::Malformed,
-            format!("`{shown}` names no saga; write its id, at least four letters from the id's end, or definition/key"),
+            format!(
+                "`{shown}` names no saga; write its id, at least four letters from the id's end, or definition/key"
+            ),
         ));
     }
     let found = store.find_by_suffix(text.to_owned(), CANDIDATES + 1).await?;
@@ -36,7 +38,8 @@ pub(super) async fn resolve(api: &Api, text: &str) -> Result<SagaId, Refusal> {
         [id] => Ok(*id),
         several => {
             let more = if several.len() > CANDIDATES { ", ..." } else { "" };
-            let list = several.iter().take(CANDIDATES).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let list =
+                several.iter().take(CANDIDATES).map(ToString::to_string).collect::<Vec<_>>().join(", ");
             let message = format!("several ids end in `{shown}`: {list}{more}; write more letters");
             Err(Refusal::new(Code::Ambiguous, message))
         }

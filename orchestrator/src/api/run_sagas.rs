@@ -8,9 +8,10 @@
 //! The number of open starts is bounded: when it is reached, the stream is not read until some have ended.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ const OPEN_MAX: usize = 16_384;
 const CHUNK: usize = 1_024;
 /// Most outcomes in one message.
 const BATCH: usize = 512;
+/// About the most bytes in one message; a single larger outcome travels alone.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Opens the stream.
 pub(super) fn run_sagas(api: &Api, inbound: Streaming<wire::RunSagasRequest>) -> Outcomes {
@@ -42,7 +45,8 @@ pub(super) fn run_sagas(api: &Api, inbound: Streaming<wire::RunSagasRequest>) ->
     let (settled_in, settled) = mpsc::unbounded_channel();
     let (end_in, end) = oneshot::channel();
     let room = Arc::new(Semaphore::new(OPEN_MAX));
-    let reader = Reader { api: api.clone(), ended: ended_in, settled: settled_in.clone(), room: Arc::clone(&room) };
+    let reader =
+        Reader { api: api.clone(), ended: ended_in, settled: settled_in.clone(), room: Arc::clone(&room) };
     api.parts().tasks.spawn(async move {
         if let Err(status) = reader.read(inbound).await {
             // Fails only when the client is gone.
@@ -57,7 +61,7 @@ pub(super) fn run_sagas(api: &Api, inbound: Streaming<wire::RunSagasRequest>) ->
         end: Some(end),
         room,
         from_lane: Vec::with_capacity(BATCH),
-        ready: Vec::new(),
+        ready: VecDeque::new(),
     }
 }
 
@@ -90,7 +94,10 @@ impl Reader {
     async fn take(&self, message: wire::RunSagasRequest) -> Result<(), Refusal> {
         if message.starts.len() != message.tags.len() {
             let (starts, tags) = (message.starts.len(), message.tags.len());
-            return Err(Refusal::new(Code::Malformed, format!("tags: {tags} for {starts} starts; one for each")));
+            return Err(Refusal::new(
+                Code::Malformed,
+                format!("tags: {tags} for {starts} starts; one for each"),
+            ));
         }
         self.api.open()?;
         let mut starts = message.tags.into_iter().zip(message.starts);
@@ -128,7 +135,7 @@ impl Reader {
 }
 
 /// The outgoing half: outcomes in the order they come, as many to a message as are ready.
-pub(super) struct Outcomes {
+pub struct Outcomes {
     api: Api,
     ended: mpsc::UnboundedReceiver<Ended>,
     settled: mpsc::UnboundedReceiver<wire::RunOutcome>,
@@ -138,7 +145,7 @@ pub(super) struct Outcomes {
     end: Option<oneshot::Receiver<Status>>,
     room: Arc<Semaphore>,
     from_lane: Vec<Ended>,
-    ready: Vec<wire::RunOutcome>,
+    ready: VecDeque<wire::RunOutcome>,
 }
 
 impl Stream for Outcomes {
@@ -154,35 +161,44 @@ impl Stream for Outcomes {
         }
         this.poll_lane(cx);
         // What followers and refused starts brought rides along.
-        while this.ready.len() < BATCH {
+        let mut over = false;
+        while this.ready.len() < BATCH && !over {
             match this.settled.poll_recv(cx) {
-                Poll::Ready(Some(outcome)) => this.ready.push(outcome),
-                Poll::Ready(None) | Poll::Pending => break,
+                Poll::Ready(Some(outcome)) => this.ready.push_back(outcome),
+                Poll::Ready(None) => over = true,
+                Poll::Pending => break,
             }
         }
         if !this.ready.is_empty() {
-            let outcomes = std::mem::take(&mut this.ready);
+            let outcomes = this.take_batch();
             this.room.add_permits(outcomes.len());
             return Poll::Ready(Some(Ok(wire::RunSagasResponse { outcomes })));
         }
-        if this.settled_in.is_some() {
+        if !over {
             return Poll::Pending;
         }
         // Every sender is gone: the reader is through, the lane has reported, the followers are done.
-        let none = ready!(this.settled.poll_recv(cx)).is_none();
         let unreported = OPEN_MAX - this.room.available_permits().min(OPEN_MAX);
-        match (none, unreported) {
-            (true, 0) => Poll::Ready(None),
-            (true, _) => {
-                this.room.add_permits(unreported);
-                Poll::Ready(Some(Err(Refusal::shutting_down().into())))
-            }
-            (false, _) => Poll::Pending,
+        if unreported == 0 {
+            return Poll::Ready(None);
         }
+        this.room.add_permits(unreported);
+        Poll::Ready(Some(Err(Refusal::shutting_down().into())))
     }
 }
 
 impl Outcomes {
+    /// As many outcomes as one message may hold.
+    fn take_batch(&mut self) -> Vec<wire::RunOutcome> {
+        let mut bytes = 0;
+        let fits = self.ready.iter().take_while(|outcome| {
+            bytes += outcome.output.len();
+            bytes <= BATCH_BYTES
+        });
+        let count = fits.count().max(1).min(self.ready.len());
+        self.ready.drain(..count).collect()
+    }
+
     /// Takes what the lane reported.
     fn poll_lane(&mut self, cx: &mut Context<'_>) {
         while self.settled_in.is_some() && self.ready.len() < BATCH {
@@ -192,7 +208,10 @@ impl Outcomes {
                 Poll::Ready(0) => self.settled_in = None,
                 Poll::Ready(_) => {
                     let mut reported = std::mem::take(&mut self.from_lane);
-                    self.ready.extend(reported.drain(..).filter_map(|ended| self.report(ended)));
+                    for ended in reported.drain(..) {
+                        let outcome = self.report(ended);
+                        self.ready.extend(outcome);
+                    }
                     self.from_lane = reported;
                 }
             }
@@ -227,7 +246,9 @@ impl Outcomes {
                 });
                 None
             }
-            End::NotNew(Started::KeyConflict { id: first }) => Some(refused(tag, Some(first), key_conflict(first))),
+            End::NotNew(Started::KeyConflict { id: first }) => {
+                Some(refused(tag, Some(first), key_conflict(first)))
+            }
             // `Created` is no end; a lane that says so has lost track of the saga.
             End::NotNew(Started::Unavailable | Started::Created) => {
                 Some(refused(tag, None, Refusal::shutting_down()))

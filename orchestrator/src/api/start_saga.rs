@@ -39,6 +39,8 @@ pub(super) async fn start_saga(
 pub(super) fn key_conflict(first: SagaId) -> Refusal {
     Refusal::new(
         Code::KeyConflict,
-        format!("saga {first} was started with this key or request id and other input; repeat its input, or choose another key"),
+        format!(
+            "saga {first} was started with this key or request id and other input; repeat its input, or choose another key"
+        ),
     )
 }

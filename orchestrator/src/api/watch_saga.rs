@@ -17,7 +17,10 @@ use crate::{
     observe::clock,
 };
 
-pub(super) async fn watch_saga(api: &Api, request: &wire::GetSagaRequest) -> Result<Answers<wire::SagaDetail>, Refusal> {
+pub(super) async fn watch_saga(
+    api: &Api,
+    request: &wire::GetSagaRequest,
+) -> Result<Answers<wire::SagaDetail>, Refusal> {
     let id = resolve(api, &request.saga).await?;
     // Asked before the first picture is read: a change between the two is then seen, not missed.
     let (answer, watched) = oneshot::channel();
@@ -75,7 +78,8 @@ impl Watch {
     async fn wait(&mut self) -> Result<(), Refusal> {
         let closing = self.api.parts().closing.clone();
         let Some(changes) = &mut self.changes else {
-            let message = format!("saga {} is open, but nothing runs it; the server's log names the reason", self.id);
+            let message =
+                format!("saga {} is open, but nothing runs it; the server's log names the reason", self.id);
             return Err(Refusal::new(Code::NotRunning, message));
         };
         let changed = tokio::select! {

@@ -49,7 +49,11 @@ struct Cancelled<'a> {
 /// Runs `saga cancel`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    if !args.yes && args.output == Format::Text && output::can_ask() && !confirmed(&server, &args.saga).await? {
+    if !args.yes
+        && args.output == Format::Text
+        && output::can_ask()
+        && !confirmed(&server, &args.saga).await?
+    {
         output::note("nothing was cancelled");
         return Ok(Exit::Error);
     }
@@ -71,13 +75,19 @@ async fn confirmed(server: &Server, saga: &str) -> Result<bool, Failure> {
     let detail = server.sagas().get_saga(GetSagaRequest { saga: saga.to_owned() }).await;
     let summary = detail.map_err(|status| server.failure(status))?.into_inner().summary.unwrap_or_default();
     let answer = output::ask(&question(&summary));
-    let answer = answer.map_err(|error| Failure::error(format!("cannot read the answer: {error}")).help("--yes"))?;
+    let answer =
+        answer.map_err(|error| Failure::error(format!("cannot read the answer: {error}")).help("--yes"))?;
     Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn question(summary: &SagaSummary) -> String {
-    let text =
-        format!("{}@{} {} {}", summary.name, summary.version, short(&id_text(summary)), words::saga(summary).text());
+    let text = format!(
+        "{}@{} {} {}",
+        summary.name,
+        summary.version,
+        short(&id_text(summary)),
+        words::saga(summary).text()
+    );
     format!("cancel {}, and undo what it did? [y/N] ", output::printable(&text))
 }
 
@@ -109,7 +119,12 @@ mod tests {
             })
         };
         let all = ["compensating", "settling", "already", "later"].map(say).join("\n");
-        insta::assert_snapshot!(all, @"");
+        insta::assert_snapshot!(all, @r"
+        00000000 goes back: what it did is being undone (saga watch 00000000)
+        00000000 has its pivot in flight, which is settled first: done, and it goes forward; not done, and it goes back (saga watch 00000000)
+        00000000 was on its way back before
+        00000000: later, now running
+        ");
     }
 
     #[test]

@@ -50,7 +50,12 @@ mod tests {
 
     #[test]
     fn the_first_picture_tells_what_has_begun() {
-        insta::assert_snapshot!(lines(None, &sample::compensating()).join("\n"), @"");
+        insta::assert_snapshot!(lines(None, &sample::compensating()).join("\n"), @r"
+        2026-05-28T20:26:40.000Z  reserve_flight  ↩ compensated  tries 1 + 1
+        2026-05-28T20:26:40.000Z  reserve_hotel  ↺ undo in 8s  tries 1 + 4  hotels/cancel: 503 service unavailable
+        2026-05-28T20:26:40.000Z  charge_card  ✗ refused  tries 1  card_declined: insufficient funds
+        2026-05-28T20:26:40.000Z  book_trip@1  ↺ compensating
+        ");
     }
 
     #[test]
@@ -65,7 +70,10 @@ mod tests {
         if let Some(summary) = &mut now.summary {
             summary.status = "compensated".into();
         }
-        insta::assert_snapshot!(lines(Some(&before), &now).join("\n"), @"");
+        insta::assert_snapshot!(lines(Some(&before), &now).join("\n"), @r"
+        2026-05-28T20:26:41.000Z  reserve_hotel  ↩ compensated  tries 1 + 5
+        2026-05-28T20:26:41.000Z  book_trip@1  ↩ compensated
+        ");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use saga_proto::v1::{
-    definition_service_client::DefinitionServiceClient, participant_directory_client::ParticipantDirectoryClient,
-    saga_service_client::SagaServiceClient,
+    definition_service_client::DefinitionServiceClient,
+    participant_directory_client::ParticipantDirectoryClient, saga_service_client::SagaServiceClient,
 };
 use tonic::{
     Status,
@@ -85,9 +85,8 @@ impl Server {
     /// # Errors
     /// When nobody answers at the endpoint.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, Failure> {
-        let unreachable = |error: &tonic::transport::Error| {
-            Failure::unreachable(&endpoint.to_string(), &innermost(error))
-        };
+        let unreachable =
+            |error: &tonic::transport::Error| Failure::unreachable(&endpoint.to_string(), &innermost(error));
         let channel = Channel::from_shared(format!("http://{}", endpoint.authority()))
             .map_err(|_| Failure::error(format!("{endpoint} is not an address")))?
             .connect_timeout(CONNECT_TIMEOUT)

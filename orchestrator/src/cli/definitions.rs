@@ -16,7 +16,9 @@ const HASH_SHOWN: usize = 12;
 
 /// Arguments of `saga definitions`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  saga definitions\n  saga definitions -o json | jq '.[] | select(.open_sagas > 0)'")]
+#[command(
+    after_help = "Examples:\n  saga definitions\n  saga definitions -o json | jq '.[] | select(.open_sagas > 0)'"
+)]
 pub struct Args {
     /// Format
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -77,7 +79,12 @@ mod tests {
                 steps: 4,
                 description: "Book a flight and a hotel, charge the card, confirm.".into(),
             },
-            DefinitionInfo { name: "lab_report".into(), version: 1, deployed_at_us: NOW_US, ..DefinitionInfo::default() },
+            DefinitionInfo {
+                name: "lab_report".into(),
+                version: 1,
+                deployed_at_us: NOW_US,
+                ..DefinitionInfo::default()
+            },
         ];
         let narrow = screen(&list, false, Frame { width: Some(80), now_us: NOW_US });
         let wide = screen(&list, true, Frame { width: Some(80), now_us: NOW_US });

@@ -159,7 +159,12 @@ pub struct Fault<'a> {
 impl<'a> Answer<'a> {
     fn of(answer: &'a DeployResponse, dry_run: bool) -> Self {
         let deployed = answer.deployed.iter();
-        let deployed = deployed.map(|d| Deployed { name: &d.name, version: d.version, hash: &d.hash, created: d.created });
+        let deployed = deployed.map(|d| Deployed {
+            name: &d.name,
+            version: d.version,
+            hash: &d.hash,
+            created: d.created,
+        });
         let faults = answer.diagnostics.iter().map(|d| Fault {
             severity: &d.severity,
             code: &d.code,
@@ -169,7 +174,12 @@ impl<'a> Answer<'a> {
             message: &d.message,
             help: &d.help,
         });
-        Self { accepted: answer.accepted, dry_run, deployed: deployed.collect(), diagnostics: faults.collect() }
+        Self {
+            accepted: answer.accepted,
+            dry_run,
+            deployed: deployed.collect(),
+            diagnostics: faults.collect(),
+        }
     }
 }
 
@@ -186,7 +196,11 @@ mod tests {
             created,
         };
         DeployResponse {
-            deployed: if accepted { vec![deployed("book_trip", true), deployed("lab_report", false)] } else { vec![] },
+            deployed: if accepted {
+                vec![deployed("book_trip", true), deployed("lab_report", false)]
+            } else {
+                vec![]
+            },
             diagnostics: vec![Diagnostic {
                 severity: if accepted { "warning" } else { "error" }.into(),
                 code: "S0303".into(),
@@ -203,8 +217,17 @@ mod tests {
 
     #[test]
     fn the_screens() {
-        let screens = [screen(&answer(true), false), screen(&answer(true), true), screen(&answer(false), false)];
-        insta::assert_snapshot!(bare(&screens.join("\n")), @"");
+        let screens =
+            [screen(&answer(true), false), screen(&answer(true), true), screen(&answer(false), false)];
+        insta::assert_snapshot!(bare(&screens.join("\n")), @r"
+        ✔ book_trip@1 registered
+        = lab_report@1 unchanged
+
+        + book_trip@1 would be registered
+        = lab_report@1 unchanged
+
+        ✗ nothing registered: 1 fault
+        ");
         assert_eq!(
             shown(&answer(false).diagnostics[0]),
             "error[S0303]: no compensation (trip.saga.yaml:3:5)"
@@ -214,14 +237,19 @@ mod tests {
     #[test]
     fn the_json_form() {
         let text = serde_json::to_string(&Answer::of(&answer(true), true)).expect("JSON");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"{"accepted":true,"dry_run":true,"deployed":[{"name":"book_trip","version":1,"hash":"6f1d","created":true},{"name":"lab_report","version":1,"hash":"6f1d","created":false}],"diagnostics":[{"severity":"warning","code":"S0303","path":"trip.saga.yaml","line":3,"column":5,"message":"no compensation","help":"add `compensation:`"}]}"#);
     }
 
     #[test]
     fn folders_give_their_saga_files() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = dir.path().display().to_string();
-        assert!(expand(&[folder.clone()]).expect_err("empty").to_string().ends_with("no saga files in this folder"));
+        assert!(
+            expand(std::slice::from_ref(&folder))
+                .expect_err("empty")
+                .to_string()
+                .ends_with("no saga files in this folder")
+        );
         std::fs::write(dir.path().join("a.saga.yaml"), "").expect("written");
         let files = expand(&["x.yaml".into(), folder, "-".into()]).expect("expanded");
         assert_eq!(files.len(), 3);

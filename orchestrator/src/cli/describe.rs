@@ -37,7 +37,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let detail = detail.map_err(|status| server.failure(status))?.into_inner();
     match args.output {
         Format::Json => output::json(&json::Detail::from(&detail))?,
-        Format::Text => output::data(&screen(&detail, Frame { now_us: detail.now_us, ..Frame::of_stdout() }))?,
+        Format::Text => {
+            output::data(&screen(&detail, Frame { now_us: detail.now_us, ..Frame::of_stdout() }))?
+        }
     }
     Ok(Exit::Ok)
 }
@@ -54,7 +56,11 @@ pub fn screen(detail: &SagaDetail, frame: Frame) -> String {
     for incident in &detail.incidents {
         let since = time::span(frame.now_us.saturating_sub(incident.since_us));
         let place = if incident.step.is_empty() { String::new() } else { format!("{}: ", incident.step) };
-        text += &line("incident", &format!("{} {place}{} (for {since})", incident.code, incident.message), Tone::Bad);
+        text += &line(
+            "incident",
+            &format!("{} {place}{} (for {since})", incident.code, incident.message),
+            Tone::Bad,
+        );
     }
     text += &tree::draw(detail, frame);
     let next = detail.summary.as_ref().map(|summary| summary.next.as_str()).unwrap_or_default();

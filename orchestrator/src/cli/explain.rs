@@ -11,7 +11,9 @@ use super::{
 
 /// Arguments of `saga explain`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  saga explain S0303      a fault of a saga file\n  saga explain A0409      a refusal of the server\n  saga explain            every code")]
+#[command(
+    after_help = "Examples:\n  saga explain S0303      a fault of a saga file\n  saga explain A0409      a refusal of the server\n  saga explain            every code"
+)]
 pub struct Args {
     /// Code, as it stands in brackets after `error`; without it all are listed
     code: Option<String>,
@@ -124,13 +126,25 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for article in articles() {
             assert!(seen.insert(article.code), "{} stands twice", article.code);
-            assert!(!article.title.is_empty() && article.text.ends_with('.') | article.text.ends_with('`') | article.text.ends_with("…"), "{article:?}");
+            assert!(
+                !article.title.is_empty()
+                    && article.text.ends_with('.')
+                        | article.text.ends_with('`')
+                        | article.text.ends_with("…"),
+                "{article:?}"
+            );
             assert!(screen(article).lines().skip(1).all(|line| line.chars().count() <= PROSE_WIDTH));
         }
     }
 
     #[test]
     fn the_screen() {
-        insta::assert_snapshot!(screen(find("S0303").expect("found")), @"");
+        insta::assert_snapshot!(screen(find("S0303").expect("found")), @r"
+        S0303: no compensation before the pivot
+
+        Everything before the pivot must be undone when the saga fails, so every step
+        there says what undoes it. Where nothing needs undoing, say so: `compensation:
+        none`.
+        ");
     }
 }

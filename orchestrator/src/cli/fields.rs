@@ -110,8 +110,10 @@ fn object(name: &str) -> Result<Map<String, Value>, Failure> {
     let shown = files::shown(name);
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(Failure::error(format!("{shown}: the input is {}, not a JSON object", kind(&other)))
-            .help("write {\"field\": value, …}")),
+        Ok(other) => {
+            Err(Failure::error(format!("{shown}: the input is {}, not a JSON object", kind(&other)))
+                .help("write {\"field\": value, …}"))
+        }
         Err(error) => Err(Failure::error(format!("{shown}: not JSON: {error}"))),
     }
 }
@@ -125,7 +127,8 @@ fn set(root: &mut Map<String, Value>, field: &Field) -> Result<(), Failure> {
             Value::Object(object) => object,
             other => {
                 let path = field.path[..=depth].join(".");
-                let message = format!("-f {}: `{path}` is {}, it has no fields", field.path.join("."), kind(other));
+                let message =
+                    format!("-f {}: `{path}` is {}, it has no fields", field.path.join("."), kind(other));
                 return Err(Failure::new(Exit::Usage, message)
                     .help(format!("give the whole of it as JSON: -f '{path}={{…}}'")));
             }

@@ -46,7 +46,9 @@ fn bounded(from: impl Read, max: u64) -> io::Result<Vec<u8>> {
 pub fn unreadable(name: &str, error: &io::Error) -> Failure {
     let (why, help) = match error.kind() {
         ErrorKind::NotFound => ("there is no such file".to_owned(), "check the path; `-` reads stdin"),
-        ErrorKind::PermissionDenied => ("no permission to read it".to_owned(), "check the file's mode and owner"),
+        ErrorKind::PermissionDenied => {
+            ("no permission to read it".to_owned(), "check the file's mode and owner")
+        }
         ErrorKind::IsADirectory => ("it is a folder".to_owned(), "name the files in it"),
         _ => (error.to_string(), "check that the file can be read by this user"),
     };
@@ -93,7 +95,11 @@ mod tests {
             std::fs::write(dir.path().join(name), "").expect("written");
         }
         std::fs::create_dir(dir.path().join("d.saga.yaml")).expect("a folder");
-        let names: Vec<_> = saga_files(dir.path()).expect("read").iter().map(|p| p.file_name().map(ToOwned::to_owned)).collect();
+        let names: Vec<_> = saga_files(dir.path())
+            .expect("read")
+            .iter()
+            .map(|p| p.file_name().map(ToOwned::to_owned))
+            .collect();
         assert_eq!(names, [Some("a.saga.yaml".into()), Some("b.saga.yaml".into())]);
     }
 }

@@ -170,7 +170,10 @@ enum View {
     Plain,
     Json,
     /// The moving picture lives on stderr and leaves no trace; the last picture is data and goes to stdout.
-    Live { bar: ProgressBar, came: Instant },
+    Live {
+        bar: ProgressBar,
+        came: Instant,
+    },
 }
 
 impl View {
@@ -180,9 +183,10 @@ impl View {
             Show::Json => Self::Json,
             Show::Text if output::is_live() => {
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-                bar.set_style(indicatif::ProgressStyle::with_template("{msg}").unwrap_or_else(|_| {
-                    indicatif::ProgressStyle::default_spinner()
-                }));
+                bar.set_style(
+                    indicatif::ProgressStyle::with_template("{msg}")
+                        .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()),
+                );
                 Self::Live { bar, came: Instant::now() }
             }
             Show::Text => Self::Plain,
@@ -261,7 +265,8 @@ mod tests {
     fn only_breaks_of_the_connection_are_bridged() {
         assert!(is_break(&Status::unavailable("gone")));
         assert!(is_break(&Status::unknown("h2 protocol error")));
-        for refusal in [Status::not_found("x"), Status::permission_denied("x"), Status::invalid_argument("x")] {
+        for refusal in [Status::not_found("x"), Status::permission_denied("x"), Status::invalid_argument("x")]
+        {
             assert!(!is_break(&refusal), "{refusal}");
         }
     }

@@ -246,7 +246,8 @@ fn raw(bytes: &[u8]) -> Option<Box<RawValue>> {
     if bytes.is_empty() {
         return None;
     }
-    let text = String::from_utf8_lossy(bytes).into_owned();
+    // A line break inside of JSON is blank space, and would tear a line of JSON Lines apart.
+    let text = String::from_utf8_lossy(bytes).replace(['\n', '\r'], " ");
     let as_text = serde_json::value::to_raw_value(&text);
     RawValue::from_string(text).or(as_text).ok()
 }

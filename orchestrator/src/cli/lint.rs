@@ -4,7 +4,6 @@ use saga_dsl::{
     diagnostic::{Diagnostic, Severity},
     file,
 };
-use serde::Serialize;
 
 use super::{
     deploy::Fault,
@@ -79,7 +78,11 @@ impl Tally {
             .filter(|(count, _)| *count > 0)
             .map(|(count, noun)| number(count, noun))
             .collect();
-        if found.is_empty() { format!("{files}, no faults") } else { format!("{files}: {}", found.join(", ")) }
+        if found.is_empty() {
+            format!("{files}, no faults")
+        } else {
+            format!("{files}: {}", found.join(", "))
+        }
     }
 }
 

@@ -60,7 +60,8 @@ pub struct Args {
 impl Args {
     fn request(&self, now_us: i64) -> ListSagasRequest {
         let ended = self.status.iter().any(|status| words::is_end(status));
-        let since_us = self.since.map_or(0, |since| i64::try_from(since.ms).unwrap_or(i64::MAX / 1_000) * 1_000);
+        let since_us =
+            self.since.map_or(0, |since| i64::try_from(since.ms).unwrap_or(i64::MAX / 1_000) * 1_000);
         ListSagasRequest {
             statuses: self.status.clone(),
             name: self.saga.clone().unwrap_or_default(),
@@ -200,7 +201,8 @@ mod tests {
                 step: "reserve_hotel".into(),
                 tries: 4,
                 next: "retry in 8s: hotels/cancel 503, breaker closed".into(),
-                labels: [("team".to_owned(), "trips".to_owned()), ("env".to_owned(), "prod".to_owned())].into(),
+                labels: [("team".to_owned(), "trips".to_owned()), ("env".to_owned(), "prod".to_owned())]
+                    .into(),
                 ..base("0X2QAC4MB", "book_trip", 1, "compensating", "")
             },
             SagaSummary {
@@ -263,7 +265,9 @@ mod tests {
 
     fn request(line: &[&str]) -> ListSagasRequest {
         let line = std::iter::once("list").chain(line.iter().copied());
-        Line::try_parse_from(line).map(|line| line.args.request(NOW)).unwrap_or_else(|error| panic!("{error}"))
+        Line::try_parse_from(line)
+            .map(|line| line.args.request(NOW))
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
@@ -276,7 +280,8 @@ mod tests {
 
     #[test]
     fn filters_reach_the_server() {
-        let request = request(&["--since", "2h", "--label", "team=trips", "--incident", "--saga", "book_trip"]);
+        let request =
+            request(&["--since", "2h", "--label", "team=trips", "--incident", "--saga", "book_trip"]);
         assert_eq!(request.started_after_us, NOW - 2 * HOUR);
         assert_eq!(request.labels.get("team").map(String::as_str), Some("trips"));
         assert_eq!((request.mark.as_str(), request.name.as_str()), ("incident", "book_trip"));

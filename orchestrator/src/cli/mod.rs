@@ -13,6 +13,7 @@ mod definitions;
 mod demo;
 mod deploy;
 mod describe;
+mod dev;
 mod exit;
 mod explain;
 mod fields;
@@ -23,10 +24,12 @@ mod ids;
 mod json;
 mod lint;
 mod list;
+mod log;
 mod output;
 mod participants;
 #[cfg(test)]
 mod sample;
+mod serve;
 mod start;
 mod table;
 #[cfg(test)]
@@ -54,8 +57,9 @@ A first minute:
   saga list                                what is going on
   saga describe ID                         why a saga is where it is
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 no server, 4 not allowed, 5 not found, 6 refused in this state;
-after waiting: 10 compensated, 11 an operator is needed, 12 gave up waiting.";
+Exit codes:
+  0 ok, 1 error, 2 usage, 3 no server, 4 not allowed, 5 not found, 6 refused in this state
+  after waiting: 10 compensated, 11 an operator is needed, 12 gave up waiting";
 
 /// Runs business transactions that span services, and undoes them when they cannot be finished.
 #[derive(Debug, Parser)]
@@ -70,11 +74,12 @@ struct Cli {
 /// Options of every verb that asks a server.
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// The server
+    /// Server to ask, as grpc://host:port
     #[arg(
         long,
         global = true,
         env = "SAGA_ENDPOINT",
+        hide_env_values = true,
         default_value = "grpc://127.0.0.1:7420",
         value_name = "URL"
     )]
@@ -83,6 +88,10 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server
+    Serve(serve::Args),
+    /// Run a server with the saga files of a folder
+    Dev(dev::Args),
     /// Start a saga and print its id
     Start(start::Args),
     /// List sagas, open ones first
@@ -167,6 +176,8 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
     match command {
+        Command::Serve(args) => server(serve::run(args)),
+        Command::Dev(args) => server(dev::run(args)),
         Command::Start(args) => client(start::run(args, context)),
         Command::List(args) => client(list::run(args, context)),
         Command::Describe(args) => client(describe::run(args, context)),
@@ -189,6 +200,11 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
 /// Runs a verb that asks a server: one thread is enough.
 fn client(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     run_on(tokio::runtime::Builder::new_current_thread(), verb)
+}
+
+/// Runs a verb that is or holds a server: as many threads as there are processors.
+fn server(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    run_on(tokio::runtime::Builder::new_multi_thread(), verb)
 }
 
 fn run_on(

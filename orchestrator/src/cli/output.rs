@@ -156,7 +156,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, and those that turn the direction of the text around them.
-const fn is_odd(c: char) -> bool {
+fn is_odd(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
@@ -179,6 +179,11 @@ pub fn for_stderr(text: &str) -> String {
         ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
         ColorChoice::Auto | ColorChoice::AlwaysAnsi | ColorChoice::Always => text.to_owned(),
     }
+}
+
+/// Whether stderr shows colours.
+pub fn stderr_has_colour() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never
 }
 
 /// Whether stdout shows colours.

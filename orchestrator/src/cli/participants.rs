@@ -14,7 +14,9 @@ use super::{
 
 /// Arguments of `saga participants`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  saga participants\n  saga participants -o wide      with every instance")]
+#[command(
+    after_help = "Examples:\n  saga participants\n  saga participants -o wide      with every instance"
+)]
 pub struct Args {
     /// Format
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -31,7 +33,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let id = |row: &json::Participant| row.name.clone();
     output::list(args.output, &rows, id, |wide| screen(&list, wide, Frame::of_stdout()))?;
     if list.is_empty() && matches!(args.output, ListFormat::Table | ListFormat::Wide) {
-        output::note("no participants yet: they register when they connect, with SAGA_ENDPOINT set to this server");
+        output::note(
+            "no participants yet: they register when they connect, with SAGA_ENDPOINT set to this server",
+        );
     }
     Ok(Exit::Ok)
 }
@@ -45,7 +49,8 @@ fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
     let header = ["STATUS", "PARTICIPANT", "INSTANCES", "INBOX", "IN FLIGHT", "WAITING", "SEEN", "ACTIONS"];
     let mut text = table::draw(&header, rows, frame);
     if wide {
-        let rows: Vec<_> = list.iter().flat_map(|p| p.instances.iter().map(|i| instance(p, i, frame.now_us))).collect();
+        let rows: Vec<_> =
+            list.iter().flat_map(|p| p.instances.iter().map(|i| instance(p, i, frame.now_us))).collect();
         if !rows.is_empty() {
             let header = ["STATUS", "PARTICIPANT", "INSTANCE", "CONNECTED", "IN FLIGHT", "SDK", "PEER"];
             text = format!("{text}\n{}", table::draw(&header, rows, frame));
@@ -77,7 +82,11 @@ fn row(participant: &ParticipantInfo, now_us: i64) -> Vec<Text> {
     ]
 }
 
-fn instance(participant: &ParticipantInfo, instance: &saga_proto::v1::InstanceInfo, now_us: i64) -> Vec<Text> {
+fn instance(
+    participant: &ParticipantInfo,
+    instance: &saga_proto::v1::InstanceInfo,
+    now_us: i64,
+) -> Vec<Text> {
     let status = if instance.draining { Word::draining() } else { Word::live() };
     vec![
         status.into(),
@@ -117,7 +126,11 @@ mod tests {
         };
         vec![
             participant("flights", vec![instance("flights-1", false), instance("flights-2", true)]),
-            ParticipantInfo { waiting: 37, last_seen_us: NOW_US - 900_000_000, ..participant("hotels", vec![]) },
+            ParticipantInfo {
+                waiting: 37,
+                last_seen_us: NOW_US - 900_000_000,
+                ..participant("hotels", vec![])
+            },
             participant("payments", vec![instance("payments-1", true)]),
             ParticipantInfo::default(),
         ]

@@ -68,7 +68,10 @@ pub fn compensating() -> SagaDetail {
                 undo_tries: 1,
                 undo_started_at_us: ago(30),
                 undo_settled_at_us: ago(29),
-                ..parallel(step("reserve_flight", "compensatable", "flights/reserve", "compensated"), "flights/cancel")
+                ..parallel(
+                    step("reserve_flight", "compensatable", "flights/reserve", "compensated"),
+                    "flights/cancel",
+                )
             },
             StepDetail {
                 undo_tries: 4,
@@ -76,7 +79,10 @@ pub fn compensating() -> SagaDetail {
                 next_due_us: NOW_US + 8 * SECOND,
                 note: "hotels/cancel: 503 service unavailable".into(),
                 output: br#"{"room":12}"#.as_slice().into(),
-                ..parallel(step("reserve_hotel", "compensatable", "hotels/reserve", "undo_backing_off"), "hotels/cancel")
+                ..parallel(
+                    step("reserve_hotel", "compensatable", "hotels/reserve", "undo_backing_off"),
+                    "hotels/cancel",
+                )
             },
             StepDetail {
                 tries: 1,

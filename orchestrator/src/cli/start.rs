@@ -16,8 +16,7 @@ use super::{
     fields::{self, Field, Label, Source},
     follow::{self, Follow, Show},
     ids::id_of,
-    json, output,
-    words,
+    json, output, words,
 };
 
 /// Sendings of one request, with pauses that add up to about six seconds.
@@ -122,7 +121,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         }
     }
     if args.output == StartFormat::Text && !started.created {
-        output::note(&format!("started before with this key, now {}", words::status(&started.status).painted()));
+        output::note(&format!(
+            "started before with this key, now {}",
+            words::status(&started.status).painted()
+        ));
     }
     if waits { wait(&server, &id, &args).await } else { Ok(Exit::Ok) }
 }
@@ -223,7 +225,9 @@ fn not_registered<'a>(
     let failure = Failure::new(Exit::NotFound, format!("no definition `{name}` is registered"));
     match saga_dsl::near_miss::near_miss(name, names) {
         Some(near) => failure.help(format!("did you mean `{near}`?")),
-        None => failure.help("`saga definitions` shows what is registered; `saga deploy FILE` registers a file"),
+        None => {
+            failure.help("`saga definitions` shows what is registered; `saga deploy FILE` registers a file")
+        }
     }
 }
 
@@ -237,7 +241,9 @@ mod tests {
         assert!(may_be_sent_again(&Status::cancelled("Timeout expired")));
         let mut fault = Status::internal("A0500 a fault of the server");
         fault.metadata_mut().insert("saga-code", "A0500".parse().expect("ascii"));
-        for status in [fault, Status::invalid_argument("x"), Status::already_exists("x"), Status::not_found("x")] {
+        for status in
+            [fault, Status::invalid_argument("x"), Status::already_exists("x"), Status::not_found("x")]
+        {
             assert!(!may_be_sent_again(&status), "{status}");
         }
     }
@@ -253,6 +259,9 @@ mod tests {
         assert_eq!((exit, message.as_str()), (Exit::NotFound, "no definition `book_tripp` is registered"));
         assert_eq!(help, "did you mean `book_trip`?");
         let (_, message, help) = told(not_registered("book_trip", Some(9), &[1, 2], names.into_iter()));
-        assert_eq!((message.as_str(), help.as_str()), ("no version 9 of book_trip is registered", "registered: 1, 2"));
+        assert_eq!(
+            (message.as_str(), help.as_str()),
+            ("no version 9 of book_trip is registered", "registered: 1, 2")
+        );
     }
 }

@@ -43,6 +43,8 @@ impl From<Word> for Text {
 pub fn draw(header: &[&str], rows: Vec<Vec<Text>>, frame: Frame) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_truncation_indicator("…").enforce_styling();
+    // Cuts happen at any letter: no cell holds the delimiter, since control characters are never shown.
+    table.set_delimiter('\0').style_text_only();
     table.set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Dim)));
     for texts in rows {
         let mut row = Row::from(texts.into_iter().map(cell).collect::<Vec<_>>());
@@ -55,7 +57,7 @@ pub fn draw(header: &[&str], rows: Vec<Vec<Text>>, frame: Frame) -> String {
     fit(&mut table, frame.width);
     let mut text = String::new();
     for line in table.lines() {
-        text.push_str(trim_end(&line));
+        text.push_str(line.trim_end_matches(' '));
         text.push('\n');
     }
     text
@@ -85,6 +87,10 @@ fn table_width_of(column: &mut comfy_table::Column, room: u16) {
 
 fn cell(text: Text) -> Cell {
     let cell = Cell::new(printable(&text.text));
+    // Colour around nothing would end in blanks that nobody can trim.
+    if text.text.is_empty() {
+        return cell;
+    }
     let style = text.tone.style();
     let cell = match style.get_fg_color() {
         Some(anstyle::Color::Ansi(AnsiColor::Red)) => cell.fg(Color::DarkRed),
@@ -96,11 +102,6 @@ fn cell(text: Text) -> Cell {
     if style.get_effects().contains(Effects::DIMMED) { cell.add_attribute(Attribute::Dim) } else { cell }
 }
 
-/// Blanks may stand before the escape sequence that ends a colour; only those after it are trimmed.
-fn trim_end(line: &str) -> &str {
-    line.trim_end_matches(' ')
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::output::bare;
@@ -109,7 +110,11 @@ mod tests {
     fn rows() -> Vec<Vec<Text>> {
         vec![
             vec![Text::plain("a"), Text::plain("reserve_flight"), Text::dim("short")],
-            vec![Text::plain("bbb"), Text::plain("x"), Text::plain("retry in 8s: hotels/cancel 503, breaker closed")],
+            vec![
+                Text::plain("bbb"),
+                Text::plain("x"),
+                Text::plain("retry in 8s: hotels/cancel 503, breaker closed"),
+            ],
         ]
     }
 
@@ -117,14 +122,22 @@ mod tests {
     fn without_a_terminal_nothing_is_cut() {
         insta::assert_snapshot!(
             bare(&draw(&["ONE", "STEP", "NEXT"], rows(), Frame { width: None, now_us: 0 })),
-            @""
+            @r"
+        ONE  STEP            NEXT
+        a    reserve_flight  short
+        bbb  x               retry in 8s: hotels/cancel 503, breaker closed
+        "
         );
     }
 
     #[test]
     fn a_narrow_terminal_cuts_the_last_column() {
         let shown = bare(&draw(&["ONE", "STEP", "NEXT"], rows(), Frame { width: Some(40), now_us: 0 }));
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r"
+        ONE  STEP            NEXT
+        a    reserve_flight  short
+        bbb  x               retry in 8s: ho…
+        ");
         assert!(shown.lines().all(|line| line.chars().count() < 40), "{shown}");
     }
 

@@ -48,7 +48,7 @@ impl Window {
     }
 
     fn cell(&self, at_us: i64) -> usize {
-        let life = i128::from(self.to_us) - i128::from(self.from_us);
+        let life = (i128::from(self.to_us) - i128::from(self.from_us)).max(1);
         let at = (i128::from(at_us) - i128::from(self.from_us)).clamp(0, life);
         usize::try_from(at * CELLS as i128 / life).unwrap_or(0).min(CELLS - 1)
     }
@@ -85,7 +85,8 @@ mod tests {
                 StepDetail { started_at_us: at, settled_at_us: at.wrapping_neg(), ..StepDetail::default() };
             window.bar(&step);
         }
-        let backwards = SagaSummary { started_at_us: i64::MIN, ended_at_us: i64::MAX, ..SagaSummary::default() };
+        let backwards =
+            SagaSummary { started_at_us: i64::MIN, ended_at_us: i64::MAX, ..SagaSummary::default() };
         Window::of(&backwards, 0).bar(&StepDetail { started_at_us: 5, ..StepDetail::default() });
     }
 }

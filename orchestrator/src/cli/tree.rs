@@ -74,7 +74,13 @@ fn branches(steps: &[StepDetail]) -> Vec<Branch<'_>> {
 
 /// Rows of the steps that share their first `depth` groups. `indent` is what stands before each of them; only the
 /// outermost list begins with a corner, since the others hang from their group's row.
-fn grow<'a>(steps: &'a [StepDetail], depth: usize, indent: &str, outermost: bool, rows: &mut Vec<Branch<'a>>) {
+fn grow<'a>(
+    steps: &'a [StepDetail],
+    depth: usize,
+    indent: &str,
+    outermost: bool,
+    rows: &mut Vec<Branch<'a>>,
+) {
     let mut rest = steps;
     let mut first = outermost;
     while let Some(head) = rest.first() {
@@ -147,7 +153,17 @@ mod tests {
             step("e", &["parallel:2"]),
             step("f", &["parallel:2"]),
         ];
-        insta::assert_snapshot!(lines(&steps), @"");
+        insta::assert_snapshot!(lines(&steps), @r"
+        ┌─ a
+        ├─ parallel
+        │  ├─ sequence
+        │  │  ├─ b
+        │  │  └─ c
+        │  └─ d
+        └─ parallel
+           ├─ e
+           └─ f
+        ");
     }
 
     #[test]

@@ -145,7 +145,9 @@ async fn counts(server: &Server, format: Format, timeout: Option<StdDuration>) -
             }
             (None, Format::Json) if news => output::json_line(&now)?,
             // The rate would make every line a change; a reader of lines can count for itself.
-            (None, Format::Text) if news => output::line(&format!("{}  {}", time::utc(time::now_us()), now.line(None)))?,
+            (None, Format::Text) if news => {
+                output::line(&format!("{}  {}", time::utc(time::now_us()), now.line(None)))?
+            }
             (None, _) => {}
         }
         before = Some(now);
@@ -197,6 +199,9 @@ mod tests {
         let mut list = list();
         list.open_total = 5_000;
         list.next_page_token = "x".into();
-        assert!(bare(&Counts::of(&list, 0).line(None)).starts_with("5 000 active (↺ compensating 2, ✗ incident 1 of the newest 1 000)"));
+        assert!(
+            bare(&Counts::of(&list, 0).line(None))
+                .starts_with("5 000 active (↺ compensating 2, ✗ incident 1 of the newest 1 000)")
+        );
     }
 }

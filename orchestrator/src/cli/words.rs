@@ -155,9 +155,24 @@ mod tests {
     #[test]
     fn every_status_of_the_contract_has_a_symbol_and_a_word() {
         for name in [
-            "pending", "skipped", "waiting", "running", "backing_off", "querying", "sealing", "succeeded",
-            "refused", "failed", "unknown", "undo_pending", "undo_waiting", "undoing", "undo_backing_off",
-            "compensated", "nothing_to_undo", "not_undone",
+            "pending",
+            "skipped",
+            "waiting",
+            "running",
+            "backing_off",
+            "querying",
+            "sealing",
+            "succeeded",
+            "refused",
+            "failed",
+            "unknown",
+            "undo_pending",
+            "undo_waiting",
+            "undoing",
+            "undo_backing_off",
+            "compensated",
+            "nothing_to_undo",
+            "not_undone",
         ] {
             let detail = StepDetail { status: name.into(), ..StepDetail::default() };
             let word = step(&detail, true, 0);
@@ -178,17 +193,15 @@ mod tests {
 
     #[test]
     fn the_mark_stands_before_the_status() {
-        let summary = SagaSummary { status: "running".into(), mark: "incident".into(), ..SagaSummary::default() };
+        let summary =
+            SagaSummary { status: "running".into(), mark: "incident".into(), ..SagaSummary::default() };
         assert_eq!(saga(&summary).text(), "✗ incident");
     }
 
     #[test]
     fn waiting_undo_says_when() {
-        let detail = StepDetail {
-            status: "undo_backing_off".into(),
-            next_due_us: 8_000_000,
-            ..StepDetail::default()
-        };
+        let detail =
+            StepDetail { status: "undo_backing_off".into(), next_due_us: 8_000_000, ..StepDetail::default() };
         assert_eq!(step(&detail, false, 0).text(), "↺ undo in 8s");
         assert_eq!(tries(1, 4), "1 + 4");
         assert_eq!(tries(0, 0), "–");

@@ -86,10 +86,8 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
         UndoState::Stuck { .. } => return "undo_stuck",
         UndoState::None => {}
     }
-    let in_flight = matches!(
-        step.action,
-        ActionState::Sent { .. } | ActionState::Asking { ask: Ask::Sent { .. }, .. }
-    );
+    let in_flight =
+        matches!(step.action, ActionState::Sent { .. } | ActionState::Asking { ask: Ask::Sent { .. }, .. });
     let has_undo = picture.plan.step(ix).is_some_and(|planned| planned.compensation.is_some());
     match picture.state.status {
         Status::Compensating if !in_flight && step.may_have_happened() => {
@@ -124,12 +122,14 @@ fn note(step: &StepState, trouble: &Trouble) -> String {
     }
     match &step.action {
         ActionState::Waiting { reason, .. } => reason.to_string(),
-        ActionState::Refused(error) | ActionState::Failed { error } | ActionState::BackingOff { error, .. } => {
-            words::error(error)
-        }
+        ActionState::Refused(error)
+        | ActionState::Failed { error }
+        | ActionState::BackingOff { error, .. } => words::error(error),
         ActionState::Sent { accepted: true, .. } => "the participant works on it".to_owned(),
         ActionState::Sent { accepted: false, .. } | ActionState::Asking { .. } => last(&trouble.action),
-        ActionState::Pending | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => String::new(),
+        ActionState::Pending | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
+            String::new()
+        }
     }
 }
 

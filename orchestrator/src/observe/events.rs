@@ -32,41 +32,59 @@ pub fn describe(plan: &Plan, event: &Event, at: Timestamp) -> Line {
             let text = format!("{}, attempt {}", words::action(plan, e.step), e.attempt);
             line("step_dispatched", e.step, text)
         }
-        Event::StepUnsent(e) => {
-            line("step_unsent", e.step, format!("attempt {} never reached the wire and does not count", e.attempt))
+        Event::StepUnsent(e) => line(
+            "step_unsent",
+            e.step,
+            format!("attempt {} never reached the wire and does not count", e.attempt),
+        ),
+        Event::StepAccepted(e) => line(
+            "step_accepted",
+            e.step,
+            format!("accepted by {}, which works on it", words::action(plan, e.step)),
+        ),
+        Event::StepSucceeded(e) => {
+            line("step_succeeded", e.step, format!("succeeded, attempt {}", e.attempt))
         }
-        Event::StepAccepted(e) => {
-            line("step_accepted", e.step, format!("accepted by {}, which works on it", words::action(plan, e.step)))
-        }
-        Event::StepSucceeded(e) => line("step_succeeded", e.step, format!("succeeded, attempt {}", e.attempt)),
-        Event::StepRefused(e) => {
-            line("step_refused", e.step, format!("refused: {}, attempt {}", words::error(&e.error), e.attempt))
-        }
+        Event::StepRefused(e) => line(
+            "step_refused",
+            e.step,
+            format!("refused: {}, attempt {}", words::error(&e.error), e.attempt),
+        ),
         Event::StepFailed(e) => ended("step_failed", "failed", e, at),
         Event::StepUnknown(e) => ended("step_unknown", "outcome unknown", e, at),
         Event::PivotAsked(e) => {
             let what = if e.seal { "settle for good: done, or never?" } else { "what became of it?" };
-            line("pivot_asked", e.step, format!("{} is asked: {what} (question {})", words::action(plan, e.step), e.ask))
+            line(
+                "pivot_asked",
+                e.step,
+                format!("{} is asked: {what} (question {})", words::action(plan, e.step), e.ask),
+            )
         }
         Event::PivotUnclear(e) => ended("pivot_unclear", "the question was not settled", e, at),
         Event::PivotSealed(e) => line("pivot_sealed", e.step, "sealed: it has not happened and never will"),
         Event::PivotClosing(e) => {
-            let text = format!("shall go back ({}), the pivot is settled first", words::error(&e.failure.error));
+            let text =
+                format!("shall go back ({}), the pivot is settled first", words::error(&e.failure.error));
             line("pivot_closing", e.step, text)
         }
         Event::ClosingOvertaken(e) => {
             line("closing_overtaken", e.step, "the pivot took effect: the saga goes forward")
         }
-        Event::Failing(e) => line("failing", e.step, format!("the saga compensates: {}", words::error(&e.error))),
+        Event::Failing(e) => {
+            line("failing", e.step, format!("the saga compensates: {}", words::error(&e.error)))
+        }
         Event::UndoWaiting(e) => line("undo_waiting", e.step, format!("undo waits: {}", e.reason)),
         Event::UndoDispatched(e) => {
             let known = if e.known_done { "" } else { ", whether it happened is unknown" };
-            let text = format!("undo with {}, attempt {}{known}", words::compensation(plan, e.step), e.attempt);
+            let text =
+                format!("undo with {}, attempt {}{known}", words::compensation(plan, e.step), e.attempt);
             line("undo_dispatched", e.step, text)
         }
-        Event::UndoUnsent(e) => {
-            line("undo_unsent", e.step, format!("undo {} never reached the wire and does not count", e.attempt))
-        }
+        Event::UndoUnsent(e) => line(
+            "undo_unsent",
+            e.step,
+            format!("undo {} never reached the wire and does not count", e.attempt),
+        ),
         Event::UndoDone(e) if e.nothing_to_do => line("undo_done", e.step, "there was nothing to undo"),
         Event::UndoDone(e) => line("undo_done", e.step, format!("undone, attempt {}", e.attempt)),
         Event::UndoFailed(e) => ended("undo_failed", "undo failed", e, at),

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use saga_core::{
-    ErrorBody, Event, Record, SagaId, SagaState, Timestamp, apply_record,
-    event::AttemptEnded,
-};
+use saga_core::{ErrorBody, Event, Record, SagaId, SagaState, Timestamp, apply_record, event::AttemptEnded};
 use saga_dsl::plan::{Plan, StepIx};
 
 use crate::store::record::JournalRow;

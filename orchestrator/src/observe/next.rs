@@ -31,7 +31,11 @@ pub(super) fn focus(state: &SagaState) -> Option<StepIx> {
         (weigh(state, ix, step), ix)
     });
     // `max_by_key` prefers the last of equals; going from the end makes that the first in the file.
-    weighed.filter(|(weight, _)| *weight > Weight::Settled).rev().max_by_key(|(weight, _)| *weight).map(|(_, ix)| ix)
+    weighed
+        .filter(|(weight, _)| *weight > Weight::Settled)
+        .rev()
+        .max_by_key(|(weight, _)| *weight)
+        .map(|(_, ix)| ix)
 }
 
 fn weigh(state: &SagaState, ix: StepIx, step: &StepState) -> Weight {
@@ -120,7 +124,9 @@ fn action_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> Str
             }
         }
         ActionState::Failed { error } | ActionState::Refused(error) => format!("{action} {}", error.code),
-        ActionState::Pending | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => String::new(),
+        ActionState::Pending | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
+            String::new()
+        }
     }
 }
 

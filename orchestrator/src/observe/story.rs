@@ -138,7 +138,8 @@ fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> O
             Some(format!("{id} is being undone: {undo}, attempt {attempt}{}.", left(*due, now)))
         }
         UndoState::BackingOff { due, error } => {
-            let since = picture.troubles.get(ix.at()).and_then(|t| t.undo.as_ref()).map_or(now, |last| last.since);
+            let since =
+                picture.troubles.get(ix.at()).and_then(|t| t.undo.as_ref()).map_or(now, |last| last.since);
             Some(format!(
                 "{undo} has answered {} for {}; attempt {} {}.",
                 words::error(error),
@@ -186,11 +187,7 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
 }
 
 fn asking(id: &str, action: &str, seal: bool, ask: &Ask, now: Timestamp) -> String {
-    let purpose = if seal {
-        "to settle it for good (done, or never)"
-    } else {
-        "before it is tried again"
-    };
+    let purpose = if seal { "to settle it for good (done, or never)" } else { "before it is tried again" };
     let when = match ask {
         Ask::Sent { due } => format!("the question is on its way{}", left(*due, now)),
         Ask::Again { due, error } => {
@@ -222,15 +219,21 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
     let (what, help) = match open.incident.kind {
         IncidentKind::Slow => (
             format!("{step} takes longer than its escalate_after"),
-            format!("Retries go on; once {action} answers, the saga moves on by itself. `saga participants` shows who is connected."),
+            format!(
+                "Retries go on; once {action} answers, the saga moves on by itself. `saga participants` shows who is connected."
+            ),
         ),
         IncidentKind::UndoSlow => (
             format!("the undo of {step} takes longer than its escalate_after"),
-            format!("Retries go on; once {undo} answers, the saga moves on by itself. `saga participants` shows who is connected."),
+            format!(
+                "Retries go on; once {undo} answers, the saga moves on by itself. `saga participants` shows who is connected."
+            ),
         ),
         IncidentKind::UndoStuck => (
             format!("{step} cannot be undone by machine"),
-            format!("Its undo is not tried again; the other steps are undone. `saga history {id}` shows every answer of {undo}."),
+            format!(
+                "Its undo is not tried again; the other steps are undone. `saga history {id}` shows every answer of {undo}."
+            ),
         ),
         IncidentKind::RetriableRefused => (
             format!("{step} was refused after the pivot"),
@@ -256,6 +259,10 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
             format!("{step}: the participant contradicts what it said before"),
             format!("Compare both answers: `saga history {id}`."),
         ),
+        IncidentKind::Internal => (
+            "the orchestrator itself stumbled over it".to_owned(),
+            "The server's log tells more; please report it. Other sagas are not affected.".to_owned(),
+        ),
     };
     format!("Incident since {since}: {what} ({error}). {help}")
 }
@@ -273,6 +280,7 @@ pub fn incident_code(kind: IncidentKind) -> &'static str {
         IncidentKind::Deadline => "deadline",
         IncidentKind::PivotUnknown => "pivot_unknown",
         IncidentKind::Contradiction => "contradiction",
+        IncidentKind::Internal => "internal",
     }
 }
 

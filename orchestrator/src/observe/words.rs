@@ -50,7 +50,11 @@ pub fn compensation(plan: &Plan, ix: StepIx) -> String {
 /// An error in a sentence: `card_declined "insufficient funds"`.
 #[must_use]
 pub fn error(error: &ErrorBody) -> String {
-    if error.message.is_empty() { error.code.clone() } else { format!("{} \"{}\"", error.code, error.message) }
+    if error.message.is_empty() {
+        error.code.clone()
+    } else {
+        format!("{} \"{}\"", error.code, error.message)
+    }
 }
 
 #[cfg(test)]

@@ -121,7 +121,9 @@ fn output(bytes: &Bytes, outcome: fn(Payload) -> Outcome) -> Outcome {
     let bytes = if bytes.is_empty() { b"null" } else { &bytes[..] };
     match document::read(bytes) {
         Ok(payload) => outcome(payload),
-        Err(fault) => Outcome::Failed(ErrorBody::new("bad_output", format!("the output is not taken: {fault}"))),
+        Err(fault) => {
+            Outcome::Failed(ErrorBody::new("bad_output", format!("the output is not taken: {fault}")))
+        }
     }
 }
 
@@ -174,7 +176,8 @@ mod tests {
     #[test]
     fn errors_are_cut_and_cleaned() {
         let body = wire::ErrorBody { code: String::new(), message: "x\0".repeat(5_000), retry_after_ms: 0 };
-        let message = wire::Reply { outcome: wire::Outcome::Refused.into(), error: Some(body), ..succeeded(b"") };
+        let message =
+            wire::Reply { outcome: wire::Outcome::Refused.into(), error: Some(body), ..succeeded(b"") };
         let Ok(Outcome::Refused(error)) = taken(message) else { panic!("must be refused") };
         assert_eq!((error.code.as_str(), error.message.len()), ("unspecified", MESSAGE_BYTES_MAX));
         assert!(!error.message.contains('\0') && error.retry_after_ms.is_none());

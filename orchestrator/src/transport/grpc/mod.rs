@@ -16,9 +16,7 @@ mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use saga_proto::v1::{
-    FromParticipant, ToParticipant, participant_service_server::ParticipantService,
-};
+use saga_proto::v1::{FromParticipant, ToParticipant, participant_service_server::ParticipantService};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -56,9 +54,7 @@ impl Participants {
     ) -> Self {
         let orchestrator = format!("{address}");
         let addresses = vec![format!("grpc://{address}")];
-        Self {
-            context: Arc::new(Context { lane, directory, orchestrator, addresses, closing, sessions }),
-        }
+        Self { context: Arc::new(Context { lane, directory, orchestrator, addresses, closing, sessions }) }
     }
 }
 

@@ -35,7 +35,10 @@ pub struct Outbound {
 
 enum Phase {
     Greeting(oneshot::Receiver<Admitted>),
-    Open { commands: mpsc::UnboundedReceiver<Vec<Outgoing>>, ready: std::vec::IntoIter<Outgoing> },
+    Open {
+        commands: mpsc::UnboundedReceiver<Vec<Outgoing>>,
+        ready: std::vec::IntoIter<Outgoing>,
+    },
     /// Nothing more to say but the status.
     Ending,
     Closed,

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use saga_core::Timestamp;
 use saga_proto::v1::{FromParticipant, Hello, ReplyBatch, Welcome, from_participant::Message};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -72,7 +71,8 @@ async fn run(
         commands,
     };
     context.lane.send(Intake::Connected(Arc::new(grpc_link))).await.map_err(|_| shutting_down())?;
-    let session = Session { link, participant, lane: context.lane.clone(), directory: Arc::clone(&context.directory) };
+    let session =
+        Session { link, participant, lane: context.lane.clone(), directory: Arc::clone(&context.directory) };
     context.directory.connect(Instance {
         link,
         participant: registration.participant,
@@ -158,14 +158,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.directory.disconnect(self.link);
         tracing::info!(participant = &*self.participant, link = self.link, "disconnected");
-        let (lane, link) = (self.lane.clone(), self.link);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // A drop cannot wait for room in the lane.
-            runtime.spawn(async move {
-                // Fails only when the lane has stopped, which makes all links void.
-                let _ = lane.send(Intake::Disconnected { link }).await;
-            });
-        }
+        self.lane.send_soon(Intake::Disconnected { link: self.link });
     }
 }
 
