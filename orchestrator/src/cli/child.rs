@@ -8,7 +8,6 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::Read,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -78,8 +77,7 @@ impl Process {
         Self::spawn(name, args, dir, false)
     }
 
-    /// Starts `saga <args>` for a verb that knows nothing of parents: it is killed in the end. Both its outputs go
-    /// to the log.
+    /// Starts `saga <args>` for a verb that knows nothing of parents: it is killed in the end.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -95,14 +93,13 @@ impl Process {
         command
             .args(args)
             .stdin(Stdio::piped())
-            .stderr(log.try_clone().map_err(failed)?)
+            .stdout(Stdio::piped())
+            .stderr(log)
             // Ctrl-C in the terminal is for the parent, who ends its children in order.
             .process_group(0)
             .kill_on_drop(true);
         if leashed {
-            command.stdout(log).env(LEASH, "1");
-        } else {
-            command.stdout(Stdio::piped());
+            command.env(LEASH, "1");
         }
         let mut child = command.spawn().map_err(failed)?;
         let stdin = child.stdin.take();
@@ -205,33 +202,24 @@ impl OwnServer {
     /// # Errors
     /// When it ends instead, or does not answer in time.
     pub async fn start(dir: &Path, store: &Path) -> Result<Self, Failure> {
-        let address = free_address().map_err(|error| Failure::error(format!("no free port: {error}")))?;
-        let endpoint: Endpoint = format!("grpc://{address}")
-            .parse()
-            .map_err(|error| Failure::error(format!("{address}: {error}")))?;
-        let args = [
-            OsStr::new("serve"),
-            OsStr::new("--listen"),
-            OsStr::new(&address),
-            OsStr::new("--store"),
-            store.as_os_str(),
-        ];
+        let args = ["serve", "--listen", "127.0.0.1:0", "--store"].map(OsStr::new);
+        let args: Vec<&OsStr> = args.into_iter().chain([store.as_os_str()]).collect();
         let mut process = Process::start_leashed("server", &args, dir)?;
-        let begun = Instant::now();
-        loop {
-            match Server::connect(&endpoint).await {
-                Ok(server) => return Ok(Self { process, endpoint, server }),
-                Err(failure) if begun.elapsed() > READY_LIMIT => return Err(failure),
-                Err(_) => process.check()?,
-            }
-            sleep(READY_POLL).await;
-        }
+        let late = |_| Failure::error(format!("the server did not come up within {} s", READY_LIMIT.as_secs()));
+        let endpoint = timeout(READY_LIMIT, listening(&mut process)).await.map_err(late)??;
+        let server = Server::connect(&endpoint).await?;
+        Ok(Self { process, endpoint, server })
     }
 }
 
-/// An address on the loopback that was free a moment ago.
-fn free_address() -> std::io::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+/// Waits until the server says where it listens.
+async fn listening(process: &mut Process) -> Result<Endpoint, Failure> {
+    loop {
+        let line = process.line().await?;
+        if let Some(endpoint) = line.strip_prefix("listening on ") {
+            return endpoint.parse().map_err(|error| Failure::error(format!("{endpoint}: {error}")));
+        }
+    }
 }
 
 /// Waits until the participants have registered with the server.

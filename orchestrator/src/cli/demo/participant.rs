@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::cli::{
     client::Endpoint,
     exit::{Exit, Failure},
-    output,
+    log, output,
 };
 
 /// Said by the parent: hang at the next commit of an action.
@@ -44,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// When the database cannot be opened, or the server refuses the participant.
 pub async fn run(args: Args, endpoint: &Endpoint) -> Result<Exit, Failure> {
-    log_to_stderr();
+    log::begin(log::Format::Text, "info")?;
     let hang = Arc::new(AtomicBool::new(false));
     let orders = obey(Arc::clone(&hang));
     book_trip::run(&[args.name], &args.dir, &endpoint.to_string(), Some(hook(hang)), orders)
@@ -75,13 +75,6 @@ async fn obey(hang: Arc<AtomicBool>) {
             let _ = output::line(WILL_HANG);
         }
     }
-}
-
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::new("info");
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
-    // Only tests have a subscriber already.
-    let _ = log.try_init();
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

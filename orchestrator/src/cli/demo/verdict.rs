@@ -84,7 +84,7 @@ pub fn checks(played: &[Played], ledger: &[LedgerRow]) -> Vec<Check> {
         ("compensated: what took effect was undone once, nothing else", |played, own| {
             played.status != "compensated" || each(own, |deeds| deeds.undone == deeds.effects)
         }),
-        ("undo came after everything that was done, newest steps first", |_, own| in_order(own)),
+        ("undo came after everything that was done", |_, own| in_order(own)),
         ("the trouble was real: the step in question took more than one attempt", |played, _| {
             match played.scene.plot {
                 Plot::Plain | Plot::Declined => true,
