@@ -1,6 +1,11 @@
 //! The saga orchestrator: carries out what `saga-core` decides.
 
+pub mod api;
+pub mod config;
 pub mod definitions;
+pub mod document;
 pub mod lane;
+pub mod observe;
+pub mod server;
 pub mod store;
 pub mod transport;

@@ -178,7 +178,11 @@ fn note_rejected(id: SagaId, input: &Input, rejected: &Rejected) {
         Rejected::WrongParticipant { .. } | Rejected::Nonsense | Rejected::NoSuchStep(_) => {
             tracing::warn!(saga_id = %id, %rejected, "input rejected");
         }
-        Rejected::Begun | Rejected::Ended { .. } | Rejected::AfterPivot { .. } | Rejected::Stale => {
+        Rejected::Begun
+        | Rejected::NotBegun
+        | Rejected::Ended { .. }
+        | Rejected::AfterPivot { .. }
+        | Rejected::Stale => {
             tracing::debug!(saga_id = %id, %rejected, ?input, "input rejected");
         }
     }
@@ -190,6 +194,7 @@ fn cancel_error(rejected: &Rejected) -> CancelError {
         Rejected::Ended { .. } => CancelError::Ended,
         // Not said of a cancel.
         Rejected::Begun
+        | Rejected::NotBegun
         | Rejected::Stale
         | Rejected::WrongParticipant { .. }
         | Rejected::Nonsense

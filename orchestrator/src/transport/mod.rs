@@ -1,5 +1,8 @@
 //! How commands reach participants: one trait, one adapter per wire.
 
+pub mod directory;
+pub mod grpc;
+
 use std::sync::Arc;
 
 use saga_core::effect::Command;

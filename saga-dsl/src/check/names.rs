@@ -3,7 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::{codes::Code, finding::Finding, names, place::Place};
+use crate::{
+    codes::Code,
+    definition::{Definition, Node},
+    finding::Finding,
+    names,
+    place::Place,
+};
+
+/// Deepest nesting of groups.
+pub(crate) const GROUPS_MAX: usize = 32;
 
 /// Most steps of a definition.
 pub(super) const STEPS_MAX: usize = 200;
@@ -16,6 +25,18 @@ pub(super) fn ids_are_names(check: &Check<'_>, findings: &mut Vec<Finding>) {
         if let Err(error) = names::check_id(id) {
             findings.push(Finding::new(Code::S0103, &place, error.to_string()));
         }
+    }
+}
+
+/// As [`ids_are_names`].
+pub(super) fn numbers_are_in_range(check: &Check<'_>, findings: &mut Vec<Finding>) {
+    if check.definition.version == 0 {
+        let message = "versions count from 1";
+        findings.push(Finding::new(Code::S0103, &Place::default().key("version"), message));
+    }
+    for step in check.outline.steps.iter().filter(|step| step.groups.len() > GROUPS_MAX) {
+        let message = format!("groups nest at most {GROUPS_MAX} deep");
+        findings.push(Finding::new(Code::S0008, &step.place, message));
     }
 }
 
@@ -33,10 +54,30 @@ pub(super) fn ids_are_unique(check: &Check<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn steps_are_few(check: &Check<'_>, findings: &mut Vec<Finding>) {
-    if let Some(step) = check.outline.steps.get(STEPS_MAX) {
-        let number = check.outline.steps.len();
-        let message = format!("a definition has at most {STEPS_MAX} steps, and this one {number}");
-        findings.push(Finding::new(Code::S0110, &step.place.key("step"), message).label("one too many"));
+pub(super) fn steps_are_few(definition: &Definition) -> Option<Finding> {
+    let mut number = 0;
+    let mut one_too_many = None;
+    count(&definition.steps, &Place::default().key("steps"), &mut number, &mut one_too_many);
+    let place = one_too_many?;
+    let message = format!("a definition has at most {STEPS_MAX} steps, and this one {number}");
+    Some(Finding::new(Code::S0110, &place.key("step"), message).label("one too many"))
+}
+
+fn count(items: &[Node], place: &Place, number: &mut usize, one_too_many: &mut Option<Place>) {
+    for (at, item) in items.iter().enumerate() {
+        match item {
+            Node::Step(_) => {
+                *number += 1;
+                if *number == STEPS_MAX + 1 {
+                    *one_too_many = Some(place.at(at));
+                }
+            }
+            Node::Parallel(group) => {
+                count(&group.parallel, &place.at(at).key("parallel"), number, one_too_many);
+            }
+            Node::Sequence(group) => {
+                count(&group.sequence, &place.at(at).key("sequence"), number, one_too_many);
+            }
+        }
     }
 }

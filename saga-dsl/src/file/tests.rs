@@ -19,7 +19,7 @@ fn codes(bytes: &[u8]) -> Vec<&'static str> {
         assert!(found.to_string().starts_with("x.saga.yaml:"), "{found}");
         assert!(found.line > 0 && found.column > 0, "{found}");
     }
-    assert!(loaded.diagnostics.len() <= 2 * FINDINGS_MAX);
+    assert!(loaded.diagnostics.len() <= 3 * FINDINGS_MAX + 3);
     assert_eq!(loaded.plan.is_none(), loaded.has_errors());
     loaded.diagnostics.iter().map(|found| found.code.as_str()).collect()
 }
@@ -65,6 +65,12 @@ fn oversized_and_endless() {
         .collect();
     let laughs = "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: [*c,*c]\n";
     let expressions = format!("saga: t\nversion: 1\nsteps: []\noutput: {{a: \"{}\"}}\n", "${".repeat(60_000));
+    let parallel = format!("  - parallel: [{}]\n", "{step: a},".repeat(5_000));
+    let wide = format!("saga: t\nversion: 1\nsteps:\n{}", parallel.repeat(4));
+    let fields: String = (0..6_000).map(|n| format!("field_{n}: any, ")).collect();
+    let reads: String = (0..6_000).map(|n| format!("'${{input.feld_{n}}}', ")).collect();
+    let unknown_names =
+        format!("saga: t\nversion: 1\ninput: {{{fields}}}\noutput: {{a: [{reads}]}}\nsteps: []\n");
     let cases: Vec<(String, &str)> = vec![
         ("[".repeat(100_000), "S0008"),
         ("{a: ".repeat(60_000), "S0008"),
@@ -80,7 +86,9 @@ fn oversized_and_endless() {
         (format!("saga: {}", "\u{1F600}".repeat(50_000)), "S0103"),
         (format!("saga: t{}", "\n".repeat(200_000)), "S0107"),
         (format!("\"{}", "\\x".repeat(100_000)), "S0003"),
-        ("!".repeat(100_000), "S0004"),
+        ("!".repeat(100_000), "S0003"),
+        (wide, "S0110"),
+        (unknown_names, "S0202"),
         ("%YAML 3.0\n---\nsaga: t\n".to_owned(), "S0003"),
     ];
     for (text, code) in cases {

@@ -12,6 +12,7 @@ use super::{
     tree::{Content, Entry, Node},
 };
 use crate::{
+    check::FINDINGS_MAX,
     codes::Code,
     definition::{ActionName, Duration},
     finding::Finding,
@@ -19,9 +20,6 @@ use crate::{
     near_miss::near_miss,
     place::Place,
 };
-
-/// Findings beyond this number help nobody, and collecting them would take time that grows with the file.
-pub(super) const FINDINGS_MAX: usize = 100;
 
 /// Constructs of the language that this release cannot run.
 pub(super) const UNSUPPORTED: &[&str] = &[

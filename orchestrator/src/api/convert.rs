@@ -1,0 +1,214 @@
+//! From the engine's types to the messages of the wire, for everything that is shown.
+
+use bytes::Bytes;
+use saga_core::{ErrorBody, Payload, SagaId, Status, Timestamp, state::StepState};
+use saga_dsl::plan::GroupKind;
+use saga_proto::v1 as wire;
+
+use super::picture::Seen;
+use crate::{
+    observe::{
+        detail::{self, StepView},
+        fold::Picture,
+        story, words,
+    },
+    store::record::{RowStatus, SagaRow},
+};
+
+/// About the most bytes of documents in one picture; messages have at most 4 MiB.
+const DOCUMENTS_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// The status column as a word.
+pub(super) fn status_word(status: RowStatus) -> &'static str {
+    match status {
+        RowStatus::Running => "running",
+        RowStatus::Compensating => "compensating",
+        RowStatus::Completed => "completed",
+        RowStatus::Compensated => "compensated",
+        RowStatus::Abandoned => "abandoned",
+    }
+}
+
+/// Reads [`status_word`].
+pub(super) fn read_status(word: &str) -> Option<RowStatus> {
+    let all = [
+        RowStatus::Running,
+        RowStatus::Compensating,
+        RowStatus::Completed,
+        RowStatus::Compensated,
+        RowStatus::Abandoned,
+    ];
+    all.into_iter().find(|status| status_word(*status) == word)
+}
+
+/// The core's status as a word.
+pub(super) fn status_of(status: Status) -> &'static str {
+    match status {
+        Status::Running => "running",
+        Status::Compensating => "compensating",
+        Status::Completed => "completed",
+        Status::Compensated => "compensated",
+    }
+}
+
+/// A saga's line in a list. `folded` is absent for sagas that have ended: nothing of it would be shown.
+pub(super) fn summary(
+    row: &SagaRow,
+    folded: Option<&Result<Picture, String>>,
+    now: Timestamp,
+) -> wire::SagaSummary {
+    let (shown, step) = match folded {
+        Some(Ok(picture)) => {
+            let shown = story::summary(picture, now);
+            let step = shown.step.map(|ix| words::step(&picture.plan, ix).to_owned());
+            (shown, step)
+        }
+        Some(Err(why)) => {
+            (story::Summary { mark: "incident", next: why.clone(), ..Default::default() }, None)
+        }
+        None => (story::Summary::default(), None),
+    };
+    let mark = if row.face.incident { "incident" } else { shown.mark };
+    wire::SagaSummary {
+        saga_id: id_bytes(row.id),
+        id: row.id.to_string(),
+        name: row.name.clone(),
+        version: row.version,
+        status: status_word(row.face.status).to_owned(),
+        mark: if row.face.status.is_open() { mark } else { "" }.to_owned(),
+        key: row.key.clone().unwrap_or_default(),
+        labels: row.labels.clone().into_iter().collect(),
+        started_at_us: row.started_at.0,
+        ended_at_us: row.face.ended_at.map_or(0, |at| at.0),
+        step: step.unwrap_or_default(),
+        tries: shown.tries,
+        next: shown.next,
+        next_due_us: shown.next_due.map_or(0, |at| at.0),
+    }
+}
+
+/// The whole picture of a saga.
+pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
+    let mut detail = wire::SagaDetail {
+        summary: Some(summary(&seen.row, Some(&seen.folded), now)),
+        now_us: now.0,
+        definition_hash: hash_text(&seen.row.hash),
+        ..wire::SagaDetail::default()
+    };
+    let picture = match &seen.folded {
+        Ok(picture) => picture,
+        Err(why) => {
+            detail.story = vec![why.clone()];
+            return detail;
+        }
+    };
+    let state = &picture.state;
+    let birth = state.birth.as_ref();
+    detail.input = birth.map(|birth| json(&birth.input)).unwrap_or_default();
+    detail.output = state.output.as_ref().map(json).unwrap_or_default();
+    detail.failure = failure(picture);
+    detail.deadline_us = birth.and_then(|birth| birth.deadline).map_or(0, |at| at.0);
+    let mut room = DOCUMENTS_BYTES_MAX.saturating_sub(detail.input.len() + detail.output.len());
+    let mut left_out = false;
+    for view in detail::steps(picture) {
+        let Some(mut step) = step(picture, &view) else { continue };
+        for document in [&mut step.input, &mut step.output] {
+            match room.checked_sub(document.len()) {
+                Some(rest) => room = rest,
+                None => {
+                    *document = Bytes::new();
+                    left_out = true;
+                }
+            }
+        }
+        detail.steps.push(step);
+    }
+    detail.incidents = state.incidents.iter().map(|open| incident(picture, open)).collect();
+    detail.story = story::story(picture, now);
+    if left_out {
+        detail
+            .story
+            .push("Some inputs and outputs are too large to be shown here; the history has them.".to_owned());
+    }
+    detail.seq = state.seq;
+    detail.cancel_reason = state.cancel.as_deref().unwrap_or_default().to_owned();
+    // Row and journal are two reads; the journal's word is the one that the rest of the picture tells.
+    if let Some(summary) = &mut detail.summary {
+        status_of(state.status).clone_into(&mut summary.status);
+        summary.ended_at_us = state.ended_at.map_or(0, |at| at.0);
+    }
+    detail
+}
+
+/// Why a saga goes or went back.
+pub(super) fn failure(picture: &Picture) -> Option<wire::Fault> {
+    let failure = picture.state.failure.as_ref()?;
+    let step = failure.step.map(|ix| words::step(&picture.plan, ix)).unwrap_or_default();
+    Some(fault(&failure.error, step))
+}
+
+fn incident(picture: &Picture, open: &saga_core::state::OpenIncident) -> wire::Incident {
+    wire::Incident {
+        code: story::incident_code(open.incident.kind).to_owned(),
+        step: open.incident.step.map(|ix| words::step(&picture.plan, ix)).unwrap_or_default().to_owned(),
+        message: words::error(&open.incident.error),
+        since_us: open.since.0,
+    }
+}
+
+fn step(picture: &Picture, view: &StepView) -> Option<wire::StepDetail> {
+    let planned = picture.plan.step(view.ix)?;
+    let state: &StepState = picture.state.steps.get(view.ix.at())?;
+    let at = |moment: Option<Timestamp>| moment.map_or(0, |at| at.0);
+    Some(wire::StepDetail {
+        id: planned.id.clone(),
+        depth: u32::try_from(planned.groups.len()).unwrap_or(u32::MAX),
+        kind: detail::kind_word(planned.kind).to_owned(),
+        action: words::action(&picture.plan, view.ix),
+        compensation: words::compensation(&picture.plan, view.ix),
+        status: view.status.to_owned(),
+        tries: state.attempts,
+        undo_tries: state.undo_attempts,
+        note: view.note.clone(),
+        next_due_us: at(view.next_due),
+        input: state.input.as_ref().map(json).unwrap_or_default(),
+        output: view.output.as_ref().map(json).unwrap_or_default(),
+        error: view.error.as_ref().map(|error| fault(error, &planned.id)),
+        started_at_us: at(state.first_sent),
+        settled_at_us: at(state.settled_at),
+        undo_started_at_us: at(state.undo_first_sent),
+        undo_settled_at_us: at(state.undo_settled_at),
+        groups: planned.groups.iter().map(|group| group_word(*group).to_owned()).collect(),
+        round: state.round,
+    })
+}
+
+fn group_word(group: GroupKind) -> &'static str {
+    match group {
+        GroupKind::Parallel => "parallel",
+        GroupKind::Sequence => "sequence",
+    }
+}
+
+fn fault(error: &ErrorBody, step: &str) -> wire::Fault {
+    wire::Fault { code: error.code.clone(), message: error.message.clone(), step: step.to_owned() }
+}
+
+fn json(payload: &Payload) -> Bytes {
+    Bytes::copy_from_slice(payload.text().as_bytes())
+}
+
+/// A saga id as it travels.
+pub(super) fn id_bytes(id: SagaId) -> Bytes {
+    Bytes::copy_from_slice(&id.to_bytes())
+}
+
+/// A content hash as people see it: 64 hexadecimal digits.
+pub(super) fn hash_text(hash: &[u8; 32]) -> String {
+    use std::fmt::Write;
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,307 @@
+//! Refusals: every error of the API has a stable code, and words that say what to do.
+//!
+//! The code is the first word of the status message and stands in the metadata under [`METADATA_KEY`].
+
+use std::fmt;
+
+use tonic::{Code as Grpc, Status, metadata::MetadataValue};
+
+use crate::{document, store};
+
+/// Metadata key of the code.
+pub const METADATA_KEY: &str = "saga-code";
+
+/// Stable codes. A code's meaning never changes; a new meaning gets a new code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// A field of the request breaks its rule.
+    Malformed,
+    /// No saga answers to that name.
+    NoSuchSaga,
+    /// No such definition, or not in that version.
+    NoSuchDefinition,
+    /// Several sagas answer to that name.
+    Ambiguous,
+    /// The key belongs to a saga with other input.
+    KeyConflict,
+    /// The saga has ended.
+    Ended,
+    /// The pivot took effect.
+    AfterPivot,
+    /// The document is too large or too deep.
+    TooLarge,
+    /// The input does not fit the definition.
+    Input,
+    /// The definition's idempotency key has no value for this input.
+    Key,
+    /// The participant's hello breaks a rule.
+    Hello,
+    /// The participant came with another inbox.
+    OtherInbox,
+    /// A fault of the server.
+    Internal,
+    /// The server is going down or not up yet.
+    Unavailable,
+    /// The store cannot be reached.
+    Store,
+    /// The saga is open but no lane runs it.
+    NotRunning,
+}
+
+/// What `saga explain` tells about a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explained {
+    /// The code.
+    pub code: Code,
+    /// As people see it.
+    pub text: &'static str,
+    /// The gRPC status that it comes with.
+    pub grpc: Grpc,
+    /// In one line.
+    pub title: &'static str,
+    /// What happened and what to do.
+    pub help: &'static str,
+}
+
+/// Every code, in the order of [`Code`].
+pub const CODES: [Explained; 16] = [
+    row(
+        Code::Malformed,
+        "A0400",
+        Grpc::InvalidArgument,
+        "a field of the request breaks its rule",
+        "The message names the field and the rule. Mend the request; repeating it as it is cannot succeed.",
+    ),
+    row(
+        Code::NoSuchSaga,
+        "A0404",
+        Grpc::NotFound,
+        "no saga answers to that name",
+        "A saga is named by its 26 letters, by at least four letters from their end, or by `definition/key`. \
+         `saga list --all` shows those that exist.",
+    ),
+    row(
+        Code::NoSuchDefinition,
+        "A0405",
+        Grpc::NotFound,
+        "the definition is not registered",
+        "`saga definitions list` shows what is registered; `saga deploy FILE` registers a file.",
+    ),
+    row(
+        Code::Ambiguous,
+        "A0406",
+        Grpc::InvalidArgument,
+        "several sagas answer to that name",
+        "The message lists them. Write more letters of the id.",
+    ),
+    row(
+        Code::KeyConflict,
+        "A0409",
+        Grpc::AlreadyExists,
+        "the key belongs to a saga with other input",
+        "A start with the same key and the same input returns the first saga; with other input it is refused, because \
+         one of the two is a mistake. Look at the first saga, then repeat its input or choose another key.",
+    ),
+    row(
+        Code::Ended,
+        "A0410",
+        Grpc::FailedPrecondition,
+        "the saga has ended",
+        "Nothing can be changed any more. `saga describe ID` tells how it ended.",
+    ),
+    row(
+        Code::AfterPivot,
+        "A0411",
+        Grpc::FailedPrecondition,
+        "the pivot has taken effect, there is no way back",
+        "After its pivot a saga goes forward until it completes; it cannot be cancelled. Business that must be undone now \
+         needs a saga of its own.",
+    ),
+    row(
+        Code::TooLarge,
+        "A0413",
+        Grpc::InvalidArgument,
+        "the document is too large or too deep",
+        "Documents have at most 1 MiB and 64 levels; above 256 KiB the server warns. Store large data elsewhere and \
+         send a reference.",
+    ),
+    row(
+        Code::Input,
+        "A0422",
+        Grpc::InvalidArgument,
+        "the input does not fit the definition",
+        "The message lists every place where the input differs from the types that the saga file declares.",
+    ),
+    row(
+        Code::Key,
+        "A0423",
+        Grpc::InvalidArgument,
+        "the idempotency key has no value for this input",
+        "The file's `idempotency_key` could not be evaluated, or gives an empty or over-long text. Mend the input, or pass \
+         a key with the start.",
+    ),
+    row(
+        Code::Hello,
+        "A0424",
+        Grpc::InvalidArgument,
+        "the participant's hello breaks a rule",
+        "The message names the field. Names are written with a-z, 0-9 and _, at most 63 characters; schemas are JSON of \
+         at most 256 KiB.",
+    ),
+    row(
+        Code::OtherInbox,
+        "A0425",
+        Grpc::FailedPrecondition,
+        "the participant came with another inbox",
+        "All instances of a participant share one inbox, because only then a repeated command is recognised. Point the \
+         instance at the database of the others, or give the service another participant name.",
+    ),
+    row(
+        Code::Internal,
+        "A0500",
+        Grpc::Internal,
+        "a fault of the server",
+        "This should not happen. The server's log tells more; please report it.",
+    ),
+    row(
+        Code::Unavailable,
+        "A0503",
+        Grpc::Unavailable,
+        "the server is shutting down or not ready yet",
+        "Try again in a moment. Starts with a key or a request id may be repeated safely.",
+    ),
+    row(
+        Code::Store,
+        "A0504",
+        Grpc::Unavailable,
+        "the store is not available",
+        "Look at the disk or the database of the server; then try again.",
+    ),
+    row(
+        Code::NotRunning,
+        "A0505",
+        Grpc::FailedPrecondition,
+        "the saga is open, but nothing runs it",
+        "Its journal or its definition could not be loaded at the start of the server; the server's log names the \
+         reason. Other sagas are not affected.",
+    ),
+];
+
+const fn row(
+    code: Code,
+    text: &'static str,
+    grpc: Grpc,
+    title: &'static str,
+    help: &'static str,
+) -> Explained {
+    Explained { code, text, grpc, title, help }
+}
+
+impl Code {
+    /// What is known about it.
+    #[must_use]
+    pub fn explained(self) -> &'static Explained {
+        &CODES[self as usize]
+    }
+
+    /// As people see it: `A0404`.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        self.explained().text
+    }
+}
+
+/// Why a call is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code.
+    pub code: Code,
+    /// What is wrong here and how to put it right, without the code.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal in words.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The server goes down, or its lane has stopped.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        Self::new(Code::Unavailable, "the server is shutting down; try again in a moment")
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code.text(), self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut status = Self::new(refusal.code.explained().grpc, refusal.to_string());
+        let value = MetadataValue::from_static(refusal.code.text());
+        status.metadata_mut().insert(METADATA_KEY, value);
+        status
+    }
+}
+
+impl From<crate::lane::Stopped> for Refusal {
+    fn from(_: crate::lane::Stopped) -> Self {
+        Self::shutting_down()
+    }
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        let code = match &error {
+            store::Error::Closed => return Self::shutting_down(),
+            store::Error::Unavailable(_) | store::Error::Held { .. } | store::Error::TooNew { .. } => {
+                Code::Store
+            }
+            store::Error::Corrupt(_) => Code::Internal,
+            store::Error::DefinitionConflict { .. } => Code::Malformed,
+        };
+        tracing::error!(%error, "the store failed a call");
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<document::Fault> for Refusal {
+    fn from(fault: document::Fault) -> Self {
+        let code = match fault {
+            document::Fault::TooLarge(_) | document::Fault::TooDeep => Code::TooLarge,
+            document::Fault::NotJson(_) => Code::Malformed,
+        };
+        Self::new(code, format!("input: {fault}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_stands_in_the_order_of_the_codes_and_each_is_unique() {
+        for (at, row) in CODES.iter().enumerate() {
+            assert_eq!(row.code as usize, at, "{}", row.text);
+            assert_eq!(row.code.text(), row.text);
+            assert!(row.text.len() == 5 && row.text.starts_with('A') && row.help.ends_with('.'));
+        }
+        assert_eq!(CODES.iter().map(|row| row.text).collect::<BTreeSet<_>>().len(), CODES.len());
+    }
+
+    #[test]
+    fn a_status_carries_the_code_twice() {
+        let status = Status::from(Refusal::new(Code::NoSuchSaga, "no saga `x`"));
+        assert_eq!(status.message(), "A0404 no saga `x`");
+        assert_eq!(status.metadata().get(METADATA_KEY).map(|v| v.as_bytes()), Some(&b"A0404"[..]));
+        assert_eq!(status.code(), Grpc::NotFound);
+    }
+}

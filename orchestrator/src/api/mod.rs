@@ -1,0 +1,181 @@
+//! The services that clients call: one file per call, wire types stop at `convert.rs`.
+//!
+//! Starts and cancels go to the lane; everything that is shown is read from the store, so it is committed.
+
+mod cancel_saga;
+mod convert;
+mod deploy;
+pub mod error;
+mod get_saga;
+mod history;
+mod input;
+mod list_definitions;
+mod list_participants;
+mod list_sagas;
+mod picture;
+mod prepare;
+mod resolve;
+mod run_sagas;
+mod start_saga;
+#[cfg(test)]
+mod tests;
+mod watch_saga;
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures_util::Stream;
+use saga_proto::v1::{
+    self as wire, definition_service_server::DefinitionService,
+    participant_directory_server::ParticipantDirectory, saga_service_server::SagaService,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{definitions::Definitions, lane, store::Store, transport::directory::Directory};
+use error::Refusal;
+use input::InputTypes;
+
+/// A stream of answers.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Every service for clients. Clones share it.
+#[derive(Clone)]
+pub struct Api {
+    shared: Arc<Shared>,
+}
+
+/// What the calls work with.
+pub struct Parts {
+    /// Committed state.
+    pub store: Arc<dyn Store>,
+    /// The way to the lane.
+    pub lane: lane::Handle,
+    /// Plans by name and version.
+    pub definitions: Arc<Definitions>,
+    /// Who takes part.
+    pub directory: Arc<Directory>,
+    /// Cancelled when the server closes its streams.
+    pub closing: CancellationToken,
+    /// Counts the tasks of open streams.
+    pub tasks: TaskTracker,
+}
+
+struct Shared {
+    parts: Parts,
+    input_types: InputTypes,
+    draining: AtomicBool,
+}
+
+impl Api {
+    /// The services over their parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let shared = Shared { parts, input_types: InputTypes::default(), draining: AtomicBool::new(false) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// From now on starts are refused; everything else goes on.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.shared.parts
+    }
+
+    /// Refuses while draining.
+    fn open(&self) -> Result<(), Refusal> {
+        if self.shared.draining.load(Ordering::Relaxed) { Err(Refusal::shutting_down()) } else { Ok(()) }
+    }
+}
+
+#[tonic::async_trait]
+impl SagaService for Api {
+    async fn start_saga(
+        &self,
+        request: Request<wire::StartSagaRequest>,
+    ) -> Result<Response<wire::StartSagaResponse>, Status> {
+        Ok(Response::new(start_saga::start_saga(self, request.into_inner()).await?))
+    }
+
+    type RunSagasStream = run_sagas::Outcomes;
+
+    async fn run_sagas(
+        &self,
+        request: Request<Streaming<wire::RunSagasRequest>>,
+    ) -> Result<Response<Self::RunSagasStream>, Status> {
+        self.open()?;
+        Ok(Response::new(run_sagas::run_sagas(self, request.into_inner())))
+    }
+
+    async fn get_saga(
+        &self,
+        request: Request<wire::GetSagaRequest>,
+    ) -> Result<Response<wire::SagaDetail>, Status> {
+        Ok(Response::new(get_saga::get_saga(self, &request.into_inner()).await?))
+    }
+
+    async fn list_sagas(
+        &self,
+        request: Request<wire::ListSagasRequest>,
+    ) -> Result<Response<wire::ListSagasResponse>, Status> {
+        Ok(Response::new(list_sagas::list_sagas(self, request.into_inner()).await?))
+    }
+
+    type WatchSagaStream = Answers<wire::SagaDetail>;
+
+    async fn watch_saga(
+        &self,
+        request: Request<wire::GetSagaRequest>,
+    ) -> Result<Response<Self::WatchSagaStream>, Status> {
+        Ok(Response::new(watch_saga::watch_saga(self, &request.into_inner()).await?))
+    }
+
+    async fn history(
+        &self,
+        request: Request<wire::HistoryRequest>,
+    ) -> Result<Response<wire::HistoryResponse>, Status> {
+        Ok(Response::new(history::history(self, &request.into_inner()).await?))
+    }
+
+    async fn cancel_saga(
+        &self,
+        request: Request<wire::CancelSagaRequest>,
+    ) -> Result<Response<wire::CancelSagaResponse>, Status> {
+        let by = request.remote_addr().map_or_else(|| "unknown".to_owned(), |addr| addr.ip().to_string());
+        Ok(Response::new(cancel_saga::cancel_saga(self, request.into_inner(), by).await?))
+    }
+}
+
+#[tonic::async_trait]
+impl DefinitionService for Api {
+    async fn deploy(
+        &self,
+        request: Request<wire::DeployRequest>,
+    ) -> Result<Response<wire::DeployResponse>, Status> {
+        Ok(Response::new(deploy::deploy(self, request.into_inner()).await?))
+    }
+
+    async fn list_definitions(
+        &self,
+        _request: Request<wire::ListDefinitionsRequest>,
+    ) -> Result<Response<wire::ListDefinitionsResponse>, Status> {
+        Ok(Response::new(list_definitions::list_definitions(self).await?))
+    }
+}
+
+#[tonic::async_trait]
+impl ParticipantDirectory for Api {
+    async fn list_participants(
+        &self,
+        _request: Request<wire::ListParticipantsRequest>,
+    ) -> Result<Response<wire::ListParticipantsResponse>, Status> {
+        Ok(Response::new(list_participants::list_participants(self).await?))
+    }
+}

@@ -1,0 +1,143 @@
+//! What was written, then what it means. Every option of the server stands here.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+};
+
+/// The server's options as they were written: flags, then environment, then defaults.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Written {
+    /// Address to listen on. Anything but a loopback address needs --insecure-listen, for there is no TLS yet.
+    #[arg(long, env = "SAGA_LISTEN", value_name = "HOST:PORT", default_value = DEFAULT_LISTEN)]
+    pub listen: String,
+
+    /// Where sagas are kept: the path of an SQLite file, which is made if it is not there.
+    #[arg(long, env = "SAGA_STORE", value_name = "PATH", default_value = DEFAULT_STORE)]
+    pub store: String,
+
+    /// Listen on addresses that others can reach, without encryption and without asking who they are.
+    #[arg(long, env = "SAGA_INSECURE_LISTEN")]
+    pub insecure_listen: bool,
+}
+
+/// Where the server listens when nothing is said.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
+/// Where sagas are kept when nothing is said.
+pub const DEFAULT_STORE: &str = "./saga.db";
+
+impl Default for Written {
+    fn default() -> Self {
+        Self { listen: DEFAULT_LISTEN.to_owned(), store: DEFAULT_STORE.to_owned(), insecure_listen: false }
+    }
+}
+
+/// What the options mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The SQLite file.
+    pub store: PathBuf,
+}
+
+/// An option that cannot be meant. The words say how to put it right.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not an address.
+    #[error("listen: `{written}` is no address; write HOST:PORT, such as {DEFAULT_LISTEN}")]
+    Listen {
+        /// As written.
+        written: String,
+    },
+    /// Others could reach it.
+    #[error(
+        "listen: {address} can be reached from other machines, and this release has neither TLS nor authentication; \
+         listen on 127.0.0.1, or set --insecure-listen (SAGA_INSECURE_LISTEN=true) where the network itself is trusted"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Not a store of this release.
+    #[error(
+        "store: `{written}` is not supported in this release; write the path of an SQLite file, such as {DEFAULT_STORE}"
+    )]
+    Store {
+        /// As written, without what may be a password.
+        written: String,
+    },
+}
+
+impl Written {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// The first option that cannot be meant.
+    pub fn read(&self) -> Result<Config, Error> {
+        let listen = self
+            .listen
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut addresses| addresses.next())
+            .ok_or_else(|| Error::Listen { written: self.listen.clone() })?;
+        if !listen.ip().is_loopback() && !self.insecure_listen {
+            return Err(Error::NotLoopback { address: listen });
+        }
+        Ok(Config { listen, store: store_path(&self.store)? })
+    }
+}
+
+fn store_path(written: &str) -> Result<PathBuf, Error> {
+    let path = match written.split_once("://") {
+        None => written,
+        Some(("sqlite", path)) => path,
+        Some((scheme, _)) => return Err(Error::Store { written: format!("{scheme}://...") }),
+    };
+    if path.is_empty() {
+        return Err(Error::Store { written: written.to_owned() });
+    }
+    Ok(PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(change: impl FnOnce(&mut Written)) -> Result<Config, Error> {
+        let mut written = Written::default();
+        change(&mut written);
+        written.read()
+    }
+
+    #[test]
+    fn nothing_written_means_the_embedded_default() {
+        let config = written(|_| {}).expect("the defaults are good");
+        assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
+        assert_eq!(config.store, PathBuf::from("./saga.db"));
+    }
+
+    #[test]
+    fn others_are_let_in_only_by_will() {
+        let error = written(|w| w.listen = "0.0.0.0:7420".to_owned()).expect_err("refused");
+        assert!(error.to_string().contains("--insecure-listen"), "{error}");
+        let open = |w: &mut Written| {
+            w.listen = "0.0.0.0:7420".to_owned();
+            w.insecure_listen = true;
+        };
+        assert!(written(open).is_ok());
+        assert!(written(|w| w.listen = "[::1]:0".to_owned()).is_ok());
+        assert!(written(|w| w.listen = "nowhere".to_owned()).is_err());
+    }
+
+    #[test]
+    fn stores_are_files_and_passwords_are_not_repeated() {
+        assert_eq!(
+            written(|w| w.store = "sqlite:///var/saga.db".to_owned()).map(|c| c.store),
+            Ok("/var/saga.db".into())
+        );
+        let error = written(|w| w.store = "postgres://u:secret@h/db".to_owned()).expect_err("refused");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(written(|w| w.store = String::new()).is_err());
+    }
+}

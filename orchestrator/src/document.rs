@@ -1,0 +1,114 @@
+//! JSON at the edge: what is let in, before anything else of the engine sees it.
+//!
+//! Size and depth are bounded here, so that nobody behind the edge has to fear a document.
+
+use saga_core::Payload;
+
+/// Largest document, in bytes.
+pub const BYTES_MAX: usize = 1024 * 1024;
+/// Documents above this many bytes are taken, with a warning.
+pub const BYTES_SOFT_MAX: usize = 256 * 1024;
+/// Deepest nesting of lists and objects.
+pub const DEPTH_MAX: u32 = 64;
+
+/// Why bytes are not let in as a document.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Larger than [`BYTES_MAX`].
+    #[error("{0} bytes are more than the limit of {BYTES_MAX}")]
+    TooLarge(usize),
+    /// Nested deeper than [`DEPTH_MAX`].
+    #[error("nested deeper than {DEPTH_MAX} levels")]
+    TooDeep,
+    /// Not one JSON document.
+    #[error(transparent)]
+    NotJson(#[from] saga_core::payload::NotJson),
+}
+
+/// Reads one JSON document.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn read(bytes: &[u8]) -> Result<Payload, Fault> {
+    if bytes.len() > BYTES_MAX {
+        return Err(Fault::TooLarge(bytes.len()));
+    }
+    // Short documents cannot be deep; the scan is for the others.
+    if bytes.len() > DEPTH_MAX as usize && is_too_deep(bytes) {
+        return Err(Fault::TooDeep);
+    }
+    Ok(Payload::from_bytes(bytes)?)
+}
+
+/// Counts brackets outside of strings. Right for valid JSON; anything else fails to parse afterwards.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    let mut depth: u32 = 0;
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => loop {
+                match rest.next() {
+                    Some(b'\\') => {
+                        rest.next();
+                    }
+                    Some(b'"') | None => break,
+                    Some(_) => {}
+                }
+            },
+            _ => {}
+        }
+    }
+    false
+}
+
+/// A text for people, cut to `bytes_max` at a character's edge, with NUL written `\0`: stores refuse the bare one.
+#[must_use]
+pub fn clean_text(mut text: String, bytes_max: usize) -> String {
+    if text.contains('\0') {
+        text = text.replace('\0', "\\0");
+    }
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(depth: usize) -> Vec<u8> {
+        [vec![b'['; depth], vec![b']'; depth]].concat()
+    }
+
+    #[test]
+    fn depth_is_bounded_and_brackets_in_texts_do_not_count() {
+        assert!(read(&nested(64)).is_ok());
+        assert!(matches!(read(&nested(65)), Err(Fault::TooDeep)));
+        let text = format!(r#"{{"a":"{}\"{}"}}"#, "[".repeat(200), "{".repeat(200));
+        assert!(read(text.as_bytes()).is_ok());
+        let long = format!("[{}]", vec!["[]"; 500].join(","));
+        assert!(read(long.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn size_is_bounded() {
+        let largest = format!("\"{}\"", "a".repeat(BYTES_MAX - 2));
+        assert!(read(largest.as_bytes()).is_ok());
+        let larger = format!("\"{}\"", "a".repeat(BYTES_MAX - 1));
+        assert!(matches!(read(larger.as_bytes()), Err(Fault::TooLarge(_))));
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters_and_lose_their_nul() {
+        assert_eq!(clean_text("a\0b".to_owned(), 10), "a\\0b");
+        assert_eq!(clean_text("aüb".to_owned(), 2), "a");
+    }
+}

@@ -1,0 +1,138 @@
+//! The step that matters most now, and what happens next, in one line.
+
+use saga_core::{
+    SagaState, Timestamp,
+    state::{ActionState, Ask, StepState, UndoState},
+};
+use saga_dsl::plan::{Plan, StepIx};
+
+use super::{fold::Picture, words};
+
+/// How much a step asks for attention; later variants more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    Settled,
+    OnItsWay,
+    BackingOff,
+    Waiting,
+    PivotUnsettled,
+    Undoing,
+    UndoHeld,
+    Incident,
+}
+
+/// The step that matters most now; `None` when the saga has ended or nothing has begun.
+pub(super) fn focus(state: &SagaState) -> Option<StepIx> {
+    if state.status.is_end() {
+        return None;
+    }
+    let weighed = state.steps.iter().enumerate().map(|(at, step)| {
+        let ix = StepIx(u16::try_from(at).unwrap_or(u16::MAX));
+        (weigh(state, ix, step), ix)
+    });
+    // `max_by_key` prefers the last of equals; going from the end makes that the first in the file.
+    weighed
+        .filter(|(weight, _)| *weight > Weight::Settled)
+        .rev()
+        .max_by_key(|(weight, _)| *weight)
+        .map(|(_, ix)| ix)
+}
+
+fn weigh(state: &SagaState, ix: StepIx, step: &StepState) -> Weight {
+    if state.incidents.iter().any(|open| open.incident.step == Some(ix)) {
+        return Weight::Incident;
+    }
+    match &step.undo {
+        UndoState::Stuck { .. } => return Weight::Incident,
+        UndoState::Waiting { .. } | UndoState::BackingOff { .. } => return Weight::UndoHeld,
+        UndoState::Sent { .. } => return Weight::Undoing,
+        UndoState::Done { .. } => return Weight::Settled,
+        UndoState::None => {}
+    }
+    match &step.action {
+        ActionState::Asking { .. } => Weight::PivotUnsettled,
+        ActionState::Waiting { .. } => Weight::Waiting,
+        ActionState::BackingOff { .. } => Weight::BackingOff,
+        ActionState::Sent { .. } => Weight::OnItsWay,
+        ActionState::Pending
+        | ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Refused(_)
+        | ActionState::Failed { .. }
+        | ActionState::Sealed => Weight::Settled,
+    }
+}
+
+/// Attempts of the side of a step that matters now.
+pub(super) fn tries(step: &StepState) -> u32 {
+    match step.undo {
+        UndoState::None => step.attempts,
+        UndoState::Waiting { .. }
+        | UndoState::Sent { .. }
+        | UndoState::BackingOff { .. }
+        | UndoState::Done { .. }
+        | UndoState::Stuck { .. } => step.undo_attempts,
+    }
+}
+
+/// What happens next at a step, in one line.
+pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
+    let plan = &*picture.plan;
+    let Some(step) = picture.state.steps.get(ix.at()) else { return String::new() };
+    let operator = picture.state.incidents.iter().find(|open| open.incident.step == Some(ix));
+    let line = undo_line(plan, ix, step, now).unwrap_or_else(|| action_line(plan, ix, step, now));
+    match operator {
+        Some(_) if line.starts_with("operator") => line,
+        Some(_) => format!("operator: {line}"),
+        None => line,
+    }
+}
+
+fn undo_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
+    let undo = words::compensation(plan, ix);
+    match &step.undo {
+        UndoState::Waiting { reason, until, .. } => Some(match until {
+            Some(until) => format!("undo {} with {undo}: {reason}", words::until(now, *until)),
+            None => format!("waits to undo with {undo}: {reason}"),
+        }),
+        UndoState::Sent { due } => Some(answer("undo", &undo, *due, now)),
+        UndoState::BackingOff { due, error } => {
+            Some(format!("retry {}: {undo} {}", words::until(now, *due), error.code))
+        }
+        UndoState::Stuck { error } => Some(format!("operator: {undo} {}", error.code)),
+        UndoState::None | UndoState::Done { .. } => None,
+    }
+}
+
+fn action_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> String {
+    let action = words::action(plan, ix);
+    match &step.action {
+        ActionState::Waiting { reason, .. } => format!("waits for {action}: {reason}"),
+        ActionState::Sent { due, accepted: false } => answer("answer", &action, *due, now),
+        ActionState::Sent { due, accepted: true } => answer("outcome", &action, *due, now),
+        ActionState::BackingOff { due, error } => {
+            format!("retry {}: {action} {}", words::until(now, *due), error.code)
+        }
+        ActionState::Asking { seal, ask } => {
+            let question = if *seal { "seal" } else { "query" };
+            match ask {
+                Ask::Sent { due } => answer(question, &action, *due, now),
+                Ask::Again { due, error } => {
+                    format!("{question} {}: {action} {}", words::until(now, *due), error.code)
+                }
+                Ask::Waiting => format!("{question} waits for participant of {action}"),
+            }
+        }
+        ActionState::Failed { error } | ActionState::Refused(error) => format!("{action} {}", error.code),
+        ActionState::Pending | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
+            String::new()
+        }
+    }
+}
+
+fn answer(what: &str, who: &str, due: Option<Timestamp>, now: Timestamp) -> String {
+    match due {
+        Some(due) if due > now => format!("{what} of {who}, {} left", words::span(now, due)),
+        Some(_) | None => format!("{what} of {who}"),
+    }
+}

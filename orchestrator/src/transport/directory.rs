@@ -1,0 +1,232 @@
+//! Who takes part: every participant ever registered, and the instances that are connected now.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use saga_core::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{self, Store, record::ParticipantRow};
+
+/// What survives a crash of a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InboxKind {
+    /// Inbox row and business write share one transaction.
+    Transactional,
+    /// Intent is journaled before the effect.
+    Journaled,
+    /// Nothing: a memory inbox, new at each start of the process.
+    None,
+}
+
+impl InboxKind {
+    /// The word that the store keeps.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Transactional => "transactional",
+            Self::Journaled => "journaled",
+            Self::None => "none",
+        }
+    }
+
+    /// Reads [`InboxKind::word`]; anything else is read as the kind that promises nothing.
+    #[must_use]
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "transactional" => Self::Transactional,
+            "journaled" => Self::Journaled,
+            _ => Self::None,
+        }
+    }
+}
+
+/// An action as a participant registered it; kept in the store as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// Name without the participant.
+    pub name: String,
+    /// True for a compensation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compensation: bool,
+    /// JSON Schema of its input, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<String>,
+    /// JSON Schema of its output, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<String>,
+    /// The action that it undoes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<String>,
+}
+
+/// The actions of a stored participant; what cannot be read counts as none.
+#[must_use]
+pub fn stored_actions(row: &ParticipantRow) -> Vec<Action> {
+    serde_json::from_str(&row.actions).unwrap_or_default()
+}
+
+/// A participant that asks to take part.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Its name.
+    pub participant: String,
+    /// The process.
+    pub instance: String,
+    /// Id of the inbox, shared by all instances.
+    pub inbox_id: String,
+    /// What the inbox promises.
+    pub inbox_kind: InboxKind,
+    /// What it serves.
+    pub actions: Vec<Action>,
+    /// Language and version of the SDK.
+    pub sdk: String,
+}
+
+/// A connected instance.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// [`Link::number`](super::Link::number).
+    pub link: u64,
+    /// Name of the participant.
+    pub participant: String,
+    /// The process.
+    pub instance: String,
+    /// Language and version of the SDK.
+    pub sdk: String,
+    /// Its address, as far as it is known.
+    pub peer: String,
+    /// When it was admitted.
+    pub connected_at: Timestamp,
+    /// What it serves.
+    pub actions: Vec<String>,
+    /// Ends its session.
+    pub close: CancellationToken,
+}
+
+/// Why a participant is not admitted.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAdmitted {
+    /// All instances of a participant share one inbox; this one has another.
+    #[error(
+        "participant `{participant}` is registered with inbox {known} ({kind}), this instance has inbox {offered}: all \
+         instances of a participant share one inbox, so point this one at the same database, or give the service \
+         another participant name"
+    )]
+    OtherInbox {
+        /// The participant.
+        participant: String,
+        /// Id that is registered.
+        known: String,
+        /// What the registered inbox promises.
+        kind: &'static str,
+        /// Id that this instance brought.
+        offered: String,
+    },
+    /// It could not be written down.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Every participant ever registered, and the instances that are connected now.
+pub struct Directory {
+    store: Arc<dyn Store>,
+    /// Held across the store's answer, so that of two instances with different inboxes one is first.
+    known: tokio::sync::Mutex<BTreeMap<String, ParticipantRow>>,
+    /// Never held across an await.
+    connected: Mutex<BTreeMap<u64, Instance>>,
+    links: AtomicU64,
+}
+
+impl Directory {
+    /// Reads the participants that the store knows.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn load(store: Arc<dyn Store>) -> Result<Self, store::Error> {
+        let known = store.participants().await?.into_iter().map(|row| (row.name.clone(), row)).collect();
+        Ok(Self {
+            store,
+            known: tokio::sync::Mutex::new(known),
+            connected: Mutex::default(),
+            links: AtomicU64::new(0),
+        })
+    }
+
+    /// Admits a participant's instance, or says why not, and writes down what is new about it.
+    ///
+    /// # Errors
+    /// See [`NotAdmitted`].
+    pub async fn admit(&self, registration: &Registration, now: Timestamp) -> Result<(), NotAdmitted> {
+        let mut known = self.known.lock().await;
+        if let Some(row) = known.get(&registration.participant) {
+            // A memory inbox gets a new id at each start of its process; nothing is lost with the old one that
+            // was not lost already.
+            let replaceable = InboxKind::from_word(&row.inbox_kind) == InboxKind::None;
+            if row.inbox_id != registration.inbox_id && !replaceable {
+                return Err(NotAdmitted::OtherInbox {
+                    participant: registration.participant.clone(),
+                    known: row.inbox_id.clone(),
+                    kind: InboxKind::from_word(&row.inbox_kind).word(),
+                    offered: registration.inbox_id.clone(),
+                });
+            }
+        }
+        let row = ParticipantRow {
+            name: registration.participant.clone(),
+            inbox_id: registration.inbox_id.clone(),
+            inbox_kind: registration.inbox_kind.word().to_owned(),
+            // A list of plain structs with text keys always serialises.
+            actions: serde_json::to_string(&registration.actions).unwrap_or_default(),
+            last_seen: now,
+        };
+        self.store.put_participant(row.clone()).await?;
+        known.insert(row.name.clone(), row);
+        Ok(())
+    }
+
+    /// A number for a new link.
+    #[must_use]
+    pub fn next_link(&self) -> u64 {
+        self.links.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Lists an instance as connected. An older session of the same process is ended: a process that connects
+    /// again has given that one up, even if its end was not seen here yet.
+    pub fn connect(&self, instance: Instance) {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        for older in connected.values() {
+            if older.participant == instance.participant && older.instance == instance.instance {
+                tracing::info!(
+                    participant = older.participant,
+                    instance = older.instance,
+                    "connected again, the older session ends"
+                );
+                older.close.cancel();
+            }
+        }
+        connected.insert(instance.link, instance);
+    }
+
+    /// Takes an instance off the list.
+    pub fn disconnect(&self, link: u64) {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&link);
+    }
+
+    /// The instances that are connected now, oldest first.
+    #[must_use]
+    pub fn connected(&self) -> Vec<Instance> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Every participant ever registered, by name.
+    pub async fn known(&self) -> Vec<ParticipantRow> {
+        self.known.lock().await.values().cloned().collect()
+    }
+}
