@@ -176,7 +176,10 @@ impl Conversation {
     #[track_caller]
     pub(super) fn passes(&mut self, ms: u64) -> &mut Self {
         let until = self.now.plus_ms(ms);
+        let mut timers = 0;
         while let Some(due) = self.state.next_due().filter(|due| *due <= until) {
+            timers += 1;
+            assert!(timers < 1_000, "timers without end");
             self.now = self.now.max(due);
             let events = self.tell(Input::Due).expect("a timer is never rejected");
             let waits = self.state.next_due().is_none_or(|due| due > self.now);
