@@ -1,6 +1,9 @@
 //! Whether documents hold together: links lead somewhere, every page can be found, decisions are numbered.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+};
 
 use crate::tree::{files, files_ending, root, text};
 
@@ -93,6 +96,61 @@ fn decisions_are_numbered_without_gaps_and_say_what_they_must() {
         }
     }
     assert!(decisions.len() > 1, "no decisions were found");
+}
+
+/// What stands between backquotes in the prose of a document.
+fn code_spans(document: &str) -> Vec<String> {
+    let mut in_block = false;
+    let mut spans = Vec::new();
+    for line in document.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+        } else if !in_block {
+            spans.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    spans
+}
+
+#[test]
+fn files_that_documents_name_are_there() {
+    let files = files();
+    let folders: BTreeSet<&str> =
+        files.iter().filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    for page in files_ending(".md") {
+        for span in code_spans(&text(&page).expect("UTF-8")) {
+            let is_path = span.split_once('/').is_some_and(|(top, _)| folders.contains(top));
+            if !is_path || span.contains([' ', '*', '<', '$']) {
+                continue;
+            }
+            checked += 1;
+            if !root().join(&span).exists() {
+                faults.push(format!("{page}: `{span}`"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "these are not there:\n{}", faults.join("\n"));
+    assert!(checked > 50, "only {checked} names of files were found");
+}
+
+#[test]
+fn limits_stand_where_the_reference_says() {
+    let page = "docs/reference/limits.md";
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    for line in text(page).expect("UTF-8").lines() {
+        let Some((before, path)) = line.split_once("` in `") else { continue };
+        let (Some(name), Some(path)) = (before.rsplit('`').next(), path.split('`').next()) else { continue };
+        checked += 1;
+        let there = root().join(path).is_file() && text(path).is_some_and(|source| source.contains(name));
+        if !there {
+            faults.push(format!("{name} is not in {path}"));
+        }
+    }
+    assert!(faults.is_empty(), "{page}:\n{}", faults.join("\n"));
+    assert!(checked > 20, "only {checked} limits were read");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The static checks: one rule a function, grouped by what they are about. All faults at once.
 //!
-//! Rules read the model and its [`Outline`], never a text; a construct that joins the language joins the outline,
+//! Rules read the model and its `Outline`, never a text; a construct that joins the language joins the outline,
 //! and the rules about order, reads and payloads hold for it as they stand.
 
 mod durations;
@@ -9,6 +9,10 @@ mod names;
 mod participants;
 mod pivot;
 mod scope;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::names::GROUPS_MAX;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,6 +105,7 @@ pub(crate) fn check(definition: &Definition, knowledge: &Knowledge<'_>) -> Vec<F
     let check = Check::of(definition, knowledge);
     let mut findings = Vec::new();
     names::ids_are_names(&check, &mut findings);
+    names::numbers_are_in_range(&check, &mut findings);
     names::ids_are_unique(&check, &mut findings);
     durations::are_not_zero(&check, &mut findings);
     durations::delays_agree(&check, &mut findings);

@@ -11,6 +11,9 @@ use crate::{
     place::Place,
 };
 
+/// Deepest nesting of groups.
+pub(crate) const GROUPS_MAX: usize = 32;
+
 /// Most steps of a definition.
 pub(super) const STEPS_MAX: usize = 200;
 
@@ -22,6 +25,18 @@ pub(super) fn ids_are_names(check: &Check<'_>, findings: &mut Vec<Finding>) {
         if let Err(error) = names::check_id(id) {
             findings.push(Finding::new(Code::S0103, &place, error.to_string()));
         }
+    }
+}
+
+/// As [`ids_are_names`].
+pub(super) fn numbers_are_in_range(check: &Check<'_>, findings: &mut Vec<Finding>) {
+    if check.definition.version == 0 {
+        let message = "versions count from 1";
+        findings.push(Finding::new(Code::S0103, &Place::default().key("version"), message));
+    }
+    for step in check.outline.steps.iter().filter(|step| step.groups.len() > GROUPS_MAX) {
+        let message = format!("groups nest at most {GROUPS_MAX} deep");
+        findings.push(Finding::new(Code::S0008, &step.place, message));
     }
 }
 

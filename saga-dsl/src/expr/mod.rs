@@ -1,16 +1,17 @@
-//! Expressions: the subset of CEL that saga files use. Parser, static checker, and an evaluator with a budget.
+//! Expressions: the subset of CEL that saga files use.
 //!
-//! In reading order: [`Expr`] is one expression, [`Template`] a text with `${…}` in it, [`ValueTemplate`] a JSON value
-//! of such texts. Parsing (`lexer`, `literal`, `parser`, `names`) resolves every name to a [`Root`] or a loop's variable.
-//! Checking (`check`, `operands`) needs a [`TypeEnv`], evaluating (`eval` and its helpers) a [`Scope`] and a [`Budget`].
+//! In reading order: [`Expr`] is one expression, [`Template`] a text with `${…}` in it, [`ValueTemplate`] a
+//! JSON value of such texts. Parsing (`lexer`, `literal`, `parser`, `names`) resolves every name to a [`Root`]
+//! or a loop's variable. Checking (`check`, `guards`, `operands`) needs a [`TypeEnv`], evaluating (`eval` and
+//! its helpers) a [`Scope`] and a [`Budget`].
 //!
+//! The same expression over the same data always gives the same value: no clock, no chance, no host functions.
 //! What differs from CEL, on purpose:
-//! - JSON documents are the data. A whole number of a document is an int that becomes a double where it meets one;
-//!   ints and doubles of the expression itself do not mix without `double(…)`. There is no uint.
-//! - Keys of maps are strings. The pattern of `matches` is a literal.
+//! - JSON documents are the data. A whole number of a document is an int that becomes a double where it meets
+//!   one; ints and doubles of the expression itself do not mix without `double(…)`. There is no uint.
+//! - Keys of maps are strings. The pattern of `matches` is a literal, its `\d` and `\w` know Unicode.
 //! - `has(a.b.c)` is false when any segment is absent or null, roots included.
-//! - Spans of time read and write `1h30m`, beside CEL's `5400s`.
-//! - The same expression over the same data always gives the same value: no clock, no chance, no host functions.
+//! - Spans of time are also read as `1h30m`, beside CEL's `5400s`, and written so.
 
 mod arithmetic;
 mod ast;

@@ -9,6 +9,7 @@ use super::{
     walk::{Fields, Walk},
 };
 use crate::{
+    check::GROUPS_MAX,
     codes::Code,
     definition::{
         ActionName, Compensation, CompensationAction, CompensationBlock, Input, Kind, NoCompensation, Node,
@@ -17,9 +18,6 @@ use crate::{
     finding::Finding,
     place::Place,
 };
-
-/// Deepest nesting of groups.
-pub(super) const GROUPS_MAX: usize = 32;
 
 /// Keys of which an item has exactly one.
 const VERBS: &[&str] = &["action", "parallel", "sequence", "choose", "for_each", "saga", "signal", "timer"];

@@ -12,8 +12,8 @@ const VISITS_MAX: usize = 2_000;
 impl Type {
     /// The type that a JSON Schema describes; [`Type::Any`] where it says what types cannot.
     ///
-    /// Formats are ignored: a `date-time` is a string here, since such a schema is not pinned with a definition and
-    /// must not change how expressions evaluate. What is not required becomes optional.
+    /// Formats are ignored: a `date-time` is a string here, since such a schema is not pinned with a definition
+    /// and must not change how expressions evaluate. What is not required becomes optional.
     #[must_use]
     pub fn from_json_schema(schema: &Value) -> Self {
         Reader { document: schema, visits_left: VISITS_MAX }.ty(schema, DEPTH_MAX)

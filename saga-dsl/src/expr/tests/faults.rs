@@ -110,6 +110,7 @@ fn of_the_checker() {
             "there is no",
             "`steps.reserve.output`",
         ),
+        ("id == 'x'", UnknownName, "id", "there is no `id`", "`input.id`"),
         ("input.count > 1 && id == 'x'", UnknownName, "id", "there is no `id`", "`input.id`"),
         ("saga.idd", UnknownName, "saga.idd", "", "`saga.id`"),
         ("input.items.all(i, i.quantity > 1)", UnknownName, "i.quantity", "no field", "`qty` and `sku`"),

@@ -1,0 +1,138 @@
+//! `saga cancel`: stop a saga and undo what it did.
+
+use saga_proto::v1::{CancelSagaRequest, CancelSagaResponse, GetSagaRequest, SagaSummary};
+use serde::Serialize;
+
+use super::{
+    Context,
+    client::Server,
+    exit::{Exit, Failure},
+    ids::{id_of, id_text, short},
+    output::{self, Format},
+    words,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  saga cancel 7QK3MV2A --reason 'customer called'
+  saga list --saga book_trip -o id | xargs -n1 saga cancel --yes --reason 'airline on strike'
+
+After its pivot a saga goes forward and cannot be cancelled: exit code 6.";
+
+/// Arguments of `saga cancel`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Id, unique end of an id, or DEFINITION/KEY
+    #[arg(value_name = "ID")]
+    saga: String,
+    /// Why; stands in the saga's history
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+/// What `-o json` prints.
+#[derive(Serialize)]
+struct Cancelled<'a> {
+    id: String,
+    /// `compensating`, `settling`, `already`.
+    disposition: &'a str,
+    status: &'a str,
+}
+
+/// Runs `saga cancel`.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let server = context.server().await?;
+    if !args.yes
+        && args.output == Format::Text
+        && output::can_ask()
+        && !confirmed(&server, &args.saga).await?
+    {
+        output::note("nothing was cancelled");
+        return Ok(Exit::Error);
+    }
+    let request = CancelSagaRequest { saga: args.saga, reason: args.reason };
+    let answer = server.sagas().cancel_saga(request).await.map_err(|status| server.failure(status))?;
+    let answer = answer.into_inner();
+    match args.output {
+        Format::Text => output::line(&sentence(&answer))?,
+        Format::Json => output::json(&Cancelled {
+            id: id_of(&answer.saga_id),
+            disposition: &answer.disposition,
+            status: &answer.status,
+        })?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn confirmed(server: &Server, saga: &str) -> Result<bool, Failure> {
+    let detail = server.sagas().get_saga(GetSagaRequest { saga: saga.to_owned() }).await;
+    let summary = detail.map_err(|status| server.failure(status))?.into_inner().summary.unwrap_or_default();
+    let answer = output::ask(&question(&summary));
+    let answer =
+        answer.map_err(|error| Failure::error(format!("cannot read the answer: {error}")).help("--yes"))?;
+    Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn question(summary: &SagaSummary) -> String {
+    let text = format!(
+        "{}@{} {} {}",
+        summary.name,
+        summary.version,
+        short(&id_text(summary)),
+        words::saga(summary).text()
+    );
+    format!("cancel {}, and undo what it did? [y/N] ", output::printable(&text))
+}
+
+fn sentence(answer: &CancelSagaResponse) -> String {
+    let id = short(&id_of(&answer.saga_id));
+    match answer.disposition.as_str() {
+        "compensating" => format!("{id} goes back: what it did is being undone (saga watch {id})"),
+        "settling" => format!(
+            "{id} has its pivot in flight, which is settled first: done, and it goes forward; not done, and it \
+             goes back (saga watch {id})"
+        ),
+        "already" => format!("{id} was on its way back before"),
+        other => format!("{id}: {}, now {}", output::printable(other), output::printable(&answer.status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn each_answer_has_its_sentence() {
+        let say = |disposition: &str| {
+            sentence(&CancelSagaResponse {
+                saga_id: vec![0; 16].into(),
+                disposition: disposition.into(),
+                status: "running".into(),
+            })
+        };
+        let all = ["compensating", "settling", "already", "later"].map(say).join("\n");
+        insta::assert_snapshot!(all, @r"
+        00000000 goes back: what it did is being undone (saga watch 00000000)
+        00000000 has its pivot in flight, which is settled first: done, and it goes forward; not done, and it goes back (saga watch 00000000)
+        00000000 was on its way back before
+        00000000: later, now running
+        ");
+    }
+
+    #[test]
+    fn the_question_names_the_saga() {
+        let summary = sample::compensating().summary.expect("there");
+        assert_eq!(
+            question(&summary),
+            "cancel book_trip@1 0X2QAC4M ↺ compensating, and undo what it did? [y/N] "
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! The `saga` command. One file a verb: its arguments, what it asks of the server, how it shows the answer.
+//!
+//! A verb's `run` takes its arguments and the [`Context`], prints its data through [`output`] and answers an [`Exit`];
+//! its screens are pure functions from messages of the contract to text. To add a verb: a file with `Args` and `run`,
+//! a line in [`Command`], a line in `dispatch`.
+
+mod cancel;
+mod changes;
+mod client;
+mod definitions;
+mod deploy;
+mod describe;
+mod dev;
+mod exit;
+mod explain;
+mod fields;
+mod files;
+mod follow;
+mod history;
+mod ids;
+mod json;
+mod lint;
+mod list;
+mod log;
+mod output;
+mod participants;
+#[cfg(test)]
+mod sample;
+mod serve;
+mod start;
+mod table;
+#[cfg(test)]
+mod tests;
+mod time;
+mod timeline;
+mod tree;
+mod version;
+mod watch;
+mod words;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use self::{
+    client::{Endpoint, Server},
+    exit::{Exit, Failure},
+};
+
+const AFTER_HELP: &str = "\
+A first minute:
+  saga dev examples/                       a server with the sagas of a folder
+  saga start book_trip -i trip.json --watch
+  saga list                                what is going on
+  saga describe ID                         why a saga is where it is
+
+Exit codes:
+  0 ok, 1 error, 2 usage, 3 no server, 4 not allowed, 5 not found, 6 refused in this state
+  after waiting: 10 compensated, 11 an operator is needed, 12 gave up waiting";
+
+/// Runs business transactions that span services, and undoes them when they cannot be finished.
+#[derive(Debug, Parser)]
+#[command(name = "saga", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every verb that asks a server.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Server to ask, as grpc://host:port
+    #[arg(
+        long,
+        global = true,
+        env = "SAGA_ENDPOINT",
+        hide_env_values = true,
+        default_value = "grpc://127.0.0.1:7420",
+        value_name = "URL"
+    )]
+    endpoint: Endpoint,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Args),
+    /// Run a server with the saga files of a folder
+    Dev(dev::Args),
+    /// Start a saga and print its id
+    Start(start::Args),
+    /// List sagas, open ones first
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    /// Show one saga and why it is where it is
+    Describe(describe::Args),
+    /// Watch one saga, or the counts of all
+    Watch(watch::Args),
+    /// Show every event of a saga
+    History(history::Args),
+    /// Stop a saga and undo what it did
+    Cancel(cancel::Args),
+    /// Check saga files, without a server
+    Lint(lint::Args),
+    /// Register saga files
+    Deploy(deploy::Args),
+    /// List registered definitions
+    Definitions(definitions::Args),
+    /// List participants
+    Participants(participants::Args),
+    /// Tell what a code means
+    Explain(explain::Args),
+    /// Print the version
+    Version(version::Args),
+}
+
+/// What verbs share.
+#[derive(Debug)]
+pub struct Context {
+    endpoint: Endpoint,
+}
+
+impl Context {
+    /// The server named on the command line.
+    async fn server(&self) -> Result<Server, Failure> {
+        Server::connect(&self.endpoint).await
+    }
+}
+
+/// Reads the command line, does what it says, and tells the shell how it ended.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads any more is no failure.
+            let _ = error.print();
+            let usage = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return usage.into();
+        }
+    };
+    let context = Context { endpoint: cli.global.endpoint };
+    match dispatch(cli.command, &context) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Serve(args) => server(serve::run(args)),
+        Command::Dev(args) => server(dev::run(args)),
+        Command::Start(args) => client(start::run(args, context)),
+        Command::List(args) => client(list::run(args, context)),
+        Command::Describe(args) => client(describe::run(args, context)),
+        Command::Watch(args) => client(watch::run(args, context)),
+        Command::History(args) => client(history::run(args, context)),
+        Command::Cancel(args) => client(cancel::run(args, context)),
+        Command::Lint(args) => lint::run(args),
+        Command::Deploy(args) => client(deploy::run(args, context)),
+        Command::Definitions(args) => client(definitions::run(args, context)),
+        Command::Participants(args) => client(participants::run(args, context)),
+        Command::Explain(args) => explain::run(args),
+        Command::Version(args) => version::run(args),
+    }
+}
+
+/// Runs a verb that asks a server: one thread is enough.
+fn client(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    run_on(tokio::runtime::Builder::new_current_thread(), verb)
+}
+
+/// Runs a verb that is or holds a server: as many threads as there are processors.
+fn server(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    run_on(tokio::runtime::Builder::new_multi_thread(), verb)
+}
+
+fn run_on(
+    mut builder: tokio::runtime::Builder,
+    verb: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|error| Failure::error(format!("cannot start: {error}")))?.block_on(verb)
+}

@@ -1,0 +1,226 @@
+//! The one place that writes to the terminal: data on stdout, notes and errors on stderr.
+//!
+//! Screens are drawn with colours; anstream takes them away when nobody could see them (`NO_COLOR`, a pipe) and
+//! leaves them where somebody insists (`CLICOLOR_FORCE`).
+
+use std::{
+    borrow::Cow,
+    io::{self, ErrorKind, IsTerminal, Write},
+};
+
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::exit::Failure;
+
+/// Formats of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ListFormat {
+    /// Columns, shortened to the terminal's width.
+    Table,
+    /// More columns, full ids, nothing shortened.
+    Wide,
+    /// One JSON array.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+    /// Names or ids only, one a line.
+    Id,
+}
+
+/// Formats of everything that is not a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs. What comes one after another (`watch`, `history`) is one JSON object a line.
+    #[value(alias = "jsonl")]
+    Json,
+}
+
+/// What a screen must know about the place where it is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    /// Columns; `None` where nothing needs to be shortened.
+    pub width: Option<u16>,
+    /// The moment against which ages are told, in microseconds.
+    pub now_us: i64,
+}
+
+impl Frame {
+    /// The frame of this process's stdout.
+    pub fn of_stdout() -> Self {
+        let width = if io::stdout().is_terminal() { comfy_table::Table::new().width() } else { None };
+        Self { width, now_us: super::time::now_us() }
+    }
+}
+
+/// Whether a picture may be drawn over the one before: both streams must be a terminal, because the moving
+/// picture goes to stderr and the last one to stdout.
+pub fn is_live() -> bool {
+    io::stdout().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Whether a person can be asked.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Writes to stdout and flushes, so that a reader sees each change when it happens.
+pub fn data(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::ReaderLeft,
+        _ => Failure::error(format!("cannot write the output: {error}")),
+    })
+}
+
+/// One line on stdout.
+pub fn line(text: &str) -> Result<(), Failure> {
+    data(&format!("{text}\n"))
+}
+
+/// One line on stderr. That nobody reads it changes nothing.
+pub fn note(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// A piece of a line on stderr: the question before an answer.
+pub fn ask(text: &str) -> io::Result<String> {
+    let mut stderr = anstream::stderr().lock();
+    stderr.write_all(text.as_bytes())?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim().to_owned())
+}
+
+/// A failure on stderr, in the shape that rustc made familiar.
+pub fn failure(failure: &Failure) {
+    match failure {
+        Failure::ReaderLeft => {}
+        Failure::Told { code, message, help, .. } => note(&told(code.as_deref(), message, help.as_deref())),
+    }
+}
+
+fn told(code: Option<&str>, message: &str, help: Option<&str>) -> String {
+    let red = AnsiColor::Red.on_default().bold();
+    let code = code.map(|code| format!("[{}]", printable(code))).unwrap_or_default();
+    let mut text = format!("{red}error{code}{red:#}: {}", printable(message));
+    if let Some(help) = help {
+        let bold = Style::new().bold();
+        text.push_str(&format!("\n  = {bold}help{bold:#}: {}", printable(help)));
+    }
+    text
+}
+
+/// An indented JSON document.
+pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    line(&serde_json::to_string_pretty(value).map_err(not_json)?)
+}
+
+/// A JSON document on one line.
+pub fn json_line<T: Serialize>(value: &T) -> Result<(), Failure> {
+    line(&serde_json::to_string(value).map_err(not_json)?)
+}
+
+fn not_json(error: serde_json::Error) -> Failure {
+    Failure::error(format!("the answer cannot be written as JSON: {error}"))
+}
+
+/// Prints the rows of a list as `format` asks; `table` draws the two forms for people.
+pub fn list<T: Serialize>(
+    format: ListFormat,
+    rows: &[T],
+    id: impl Fn(&T) -> String,
+    table: impl FnOnce(bool) -> String,
+) -> Result<(), Failure> {
+    match format {
+        ListFormat::Table => data(&table(false)),
+        ListFormat::Wide => data(&table(true)),
+        ListFormat::Json => json(&rows),
+        ListFormat::Jsonl => rows.iter().try_for_each(json_line),
+        ListFormat::Id => rows.iter().try_for_each(|row| line(&id(row))),
+    }
+}
+
+/// Text from outside, safe to show: a participant's error message must not move the cursor, recolour the
+/// screen or break a table's row.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_odd) {
+        Cow::Owned(text.chars().map(|c| if is_odd(c) { ' ' } else { c }).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Control characters, and those that turn the direction of the text around them.
+fn is_odd(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Thousands apart: `1 842`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The text as stderr may show it; the moving picture does not pass through anstream.
+pub fn for_stderr(text: &str) -> String {
+    match anstream::AutoStream::choice(&io::stderr()) {
+        ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
+        ColorChoice::Auto | ColorChoice::AlwaysAnsi | ColorChoice::Always => text.to_owned(),
+    }
+}
+
+/// Whether stderr shows colours.
+pub fn stderr_has_colour() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never
+}
+
+/// Whether stdout shows colours.
+pub fn stdout_has_colour() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never
+}
+
+/// The text without its colours, for tests.
+#[cfg(test)]
+pub fn bare(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc\u{202e}d"), "a [2Jb c d");
+        assert!(matches!(printable("card declined: ü"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!([0, 999, 1_842, 1_000_000].map(count), ["0", "999", "1 842", "1 000 000"]);
+    }
+
+    #[test]
+    fn errors_name_code_and_remedy() {
+        insta::assert_snapshot!(
+            bare(&told(Some("A0404"), "no saga ends in 7QK", Some("saga list --all"))),
+            @r"
+        error[A0404]: no saga ends in 7QK
+          = help: saga list --all
+        "
+        );
+        assert_eq!(bare(&told(None, "no", None)), "error: no");
+    }
+}

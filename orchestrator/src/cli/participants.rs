@@ -1,0 +1,146 @@
+//! `saga participants`: who takes part, and who is missed.
+
+use saga_proto::v1::{ListParticipantsRequest, ParticipantInfo};
+
+use super::{
+    Context,
+    exit::{Exit, Failure},
+    json,
+    output::{self, Frame, ListFormat, count},
+    table::{self, Text},
+    time,
+    words::Word,
+};
+
+/// Arguments of `saga participants`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  saga participants\n  saga participants -o wide      with every instance"
+)]
+pub struct Args {
+    /// Format
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: ListFormat,
+}
+
+/// Runs `saga participants`.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let server = context.server().await?;
+    let list = server.participants().list_participants(ListParticipantsRequest {}).await;
+    let mut list = list.map_err(|status| server.failure(status))?.into_inner().participants;
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    let rows: Vec<_> = list.iter().map(json::Participant::from).collect();
+    let id = |row: &json::Participant| row.name.clone();
+    output::list(args.output, &rows, id, |wide| screen(&list, wide, Frame::of_stdout()))?;
+    if list.is_empty() && matches!(args.output, ListFormat::Table | ListFormat::Wide) {
+        output::note(
+            "no participants yet: they register when they connect, with SAGA_ENDPOINT set to this server",
+        );
+    }
+    Ok(Exit::Ok)
+}
+
+fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
+    if list.is_empty() {
+        return String::new();
+    }
+    let frame = if wide { Frame { width: None, ..frame } } else { frame };
+    let rows = list.iter().map(|participant| row(participant, frame.now_us)).collect();
+    let header = ["STATUS", "PARTICIPANT", "INSTANCES", "INBOX", "IN FLIGHT", "WAITING", "SEEN", "ACTIONS"];
+    let mut text = table::draw(&header, rows, frame);
+    if wide {
+        let rows: Vec<_> =
+            list.iter().flat_map(|p| p.instances.iter().map(|i| instance(p, i, frame.now_us))).collect();
+        if !rows.is_empty() {
+            let header = ["STATUS", "PARTICIPANT", "INSTANCE", "CONNECTED", "IN FLIGHT", "SDK", "PEER"];
+            text = format!("{text}\n{}", table::draw(&header, rows, frame));
+        }
+    }
+    text
+}
+
+fn row(participant: &ParticipantInfo, now_us: i64) -> Vec<Text> {
+    let live = participant.instances.iter().filter(|instance| !instance.draining).count();
+    let status = match (live, participant.instances.is_empty()) {
+        (0, true) => Word::absent(),
+        (0, false) => Word::draining(),
+        (_, _) => Word::live(),
+    };
+    let seen = match participant.last_seen_us {
+        0 => "–".to_owned(),
+        at => time::span(now_us.saturating_sub(at)),
+    };
+    vec![
+        status.into(),
+        Text::plain(participant.name.as_str()),
+        Text::plain(participant.instances.len().to_string()),
+        Text::plain(json::inbox_kind(participant.inbox_kind())),
+        Text::plain(count(participant.outstanding)),
+        Text::plain(count(participant.waiting)),
+        Text::plain(seen),
+        Text::dim(participant.actions.join(", ")),
+    ]
+}
+
+fn instance(
+    participant: &ParticipantInfo,
+    instance: &saga_proto::v1::InstanceInfo,
+    now_us: i64,
+) -> Vec<Text> {
+    let status = if instance.draining { Word::draining() } else { Word::live() };
+    vec![
+        status.into(),
+        Text::plain(participant.name.as_str()),
+        Text::plain(instance.instance.as_str()),
+        Text::plain(time::span(now_us.saturating_sub(instance.connected_at_us))),
+        Text::plain(count(instance.outstanding)),
+        Text::plain(instance.sdk.as_str()),
+        Text::plain(instance.peer.as_str()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use saga_proto::v1::{InboxKind, InstanceInfo};
+
+    use super::super::{output::bare, sample::NOW_US};
+    use super::*;
+
+    fn list() -> Vec<ParticipantInfo> {
+        let instance = |name: &str, draining| InstanceInfo {
+            instance: name.into(),
+            connected_at_us: NOW_US - 60_000_000,
+            sdk: "rust/0.1.0".into(),
+            draining,
+            outstanding: 2,
+            peer: "127.0.0.1:50412".into(),
+        };
+        let participant = |name: &str, instances| ParticipantInfo {
+            name: name.into(),
+            inbox_kind: InboxKind::Transactional.into(),
+            actions: vec!["cancel".into(), "reserve".into()],
+            instances,
+            outstanding: 4,
+            last_seen_us: NOW_US - 1_000_000,
+            ..ParticipantInfo::default()
+        };
+        vec![
+            participant("flights", vec![instance("flights-1", false), instance("flights-2", true)]),
+            ParticipantInfo {
+                waiting: 37,
+                last_seen_us: NOW_US - 900_000_000,
+                ..participant("hotels", vec![])
+            },
+            participant("payments", vec![instance("payments-1", true)]),
+            ParticipantInfo::default(),
+        ]
+    }
+
+    #[test]
+    fn the_screen() {
+        let frame = Frame { width: Some(100), now_us: NOW_US };
+        let screens = format!("{}\n{}", screen(&list(), false, frame), screen(&list(), true, frame));
+        insta::assert_snapshot!(bare(&screens));
+        assert_eq!(screen(&[], true, frame), "");
+    }
+}

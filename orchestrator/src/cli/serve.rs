@@ -1,0 +1,122 @@
+//! `saga serve`: the server itself.
+
+use saga_orchestrator::{
+    config::{self, Config, Written},
+    server::{self, Running, Server},
+};
+
+use super::{
+    exit::{Exit, Failure},
+    log, output,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  saga serve
+  saga serve --store /var/lib/saga/saga.db --log json
+  saga serve --listen 127.0.0.1:0          a port that is free; the first line of stdout names it
+
+SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug. SIGTERM and Ctrl-C bring the server down in order;
+a second one ends it at once, which loses nothing that was promised.";
+
+/// Arguments of `saga serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    server: Written,
+    /// Format of the log, which goes to stderr
+    #[arg(
+        long,
+        env = "SAGA_LOG_FORMAT",
+        hide_env_values = true,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    log: log::Format,
+}
+
+/// Runs `saga serve`.
+pub async fn run(args: Args) -> Result<Exit, Failure> {
+    log::begin(args.log, "info")?;
+    let config = args.server.read().map_err(|error| misconfigured(&error))?;
+    let store = config.store.display().to_string();
+    let running = start(config).await?;
+    let address = running.address();
+    // For whoever started us with port 0. A server whose stdout is closed goes on.
+    let _ = output::line(&format!("listening on grpc://{address}"));
+    tracing::info!(%address, store, version = env!("CARGO_PKG_VERSION"), "serving");
+    until_told(running, || tracing::info!("told to stop; finishing what is in flight")).await
+}
+
+/// Starts a server.
+pub async fn start(config: Config) -> Result<Running, Failure> {
+    Server::start(config).await.map_err(|error| down(&error))
+}
+
+/// Serves until SIGTERM or Ctrl-C, or until the server goes down by itself.
+pub async fn until_told(running: Running, told: impl FnOnce()) -> Result<Exit, Failure> {
+    let shutdown = running.shutdown();
+    let mut serving = std::pin::pin!(running.join());
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        ended = &mut serving => return ended.map(|()| Exit::Ok).map_err(|error| down(&error)),
+        () = signals.next() => {}
+    }
+    told();
+    shutdown.cancel();
+    tokio::select! {
+        ended = serving => ended.map(|()| Exit::Ok).map_err(|error| down(&error)),
+        () = signals.next() => Err(Failure::error("stopped at once")
+            .help("nothing that was promised is lost; the next start goes on where this one stopped")),
+    }
+}
+
+/// An option that cannot be meant; its words name the remedy.
+pub fn misconfigured(error: &config::Error) -> Failure {
+    Failure::new(Exit::Usage, error.to_string())
+}
+
+fn down(error: &server::Error) -> Failure {
+    let failure = Failure::error(error.to_string());
+    match error {
+        server::Error::Store { .. } => failure.help(
+            "check that the folder exists and can be written, and that no other server has the file open",
+        ),
+        server::Error::Bind { .. } => failure.help("choose another address with --listen"),
+        server::Error::AddressInUse { .. }
+        | server::Error::Reflection(_)
+        | server::Error::LaneStopped
+        | server::Error::Transport(_) => failure,
+    }
+}
+
+/// What asks a server to go down.
+struct Signals {
+    #[cfg(unix)]
+    term: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let term = signal(SignalKind::terminate())
+                .map_err(|error| Failure::error(format!("cannot listen for SIGTERM: {error}")))?;
+            Ok(Self { term })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,267 @@
+//! `saga start`: starts a saga, once, however often the request has to be sent.
+
+use std::time::Duration as StdDuration;
+
+use backon::{ExponentialBuilder, Retryable};
+use saga_dsl::definition::Duration;
+use saga_proto::v1::{ListDefinitionsRequest, StartSagaRequest, StartSagaResponse};
+use serde::Serialize;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use super::{
+    Context,
+    client::Server,
+    exit::{Exit, Failure},
+    fields::{self, Field, Label, Source},
+    follow::{self, Follow, Show},
+    ids::id_of,
+    json, output, words,
+};
+
+/// Sendings of one request, with pauses that add up to about six seconds.
+const RETRIES: usize = 5;
+
+const EXAMPLES: &str = "\
+Examples:
+  saga start book_trip -i trip.json
+  saga start book_trip -f trip_id=t1 -f flight.from=FRA -f amount_cents=19900
+  echo '{\"trip_id\": \"t1\"}' | saga start book_trip -i - --wait --timeout 30s
+  id=$(saga start book_trip -i trip.json -o id)
+
+A field's value is JSON where it is JSON, else text: -f nights=3 is a number, -f 'nights=\"3\"' a text.
+With --wait or --watch the exit code tells the end: 0 completed, 10 compensated, 11 an operator is needed, 12 gave up.";
+
+/// Formats of `saga start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum StartFormat {
+    /// The id, and what became of it.
+    Text,
+    /// A JSON object; with `--wait` all about the saga.
+    Json,
+    /// The 26 letters of the id.
+    Id,
+}
+
+/// Arguments of `saga start`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Name of the definition
+    name: String,
+    /// Input as a JSON object; - reads stdin
+    #[arg(short, long, value_name = "FILE|-")]
+    input: Option<Source>,
+    /// A field of the input by its dotted path; may be given more than once, and wins over --input
+    #[arg(short, long, value_name = "PATH=VALUE")]
+    field: Vec<Field>,
+    /// Idempotency key, instead of the one that the definition computes
+    #[arg(long)]
+    key: Option<String>,
+    /// Label to find it by; may be given more than once
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<Label>,
+    /// Version of the definition; the newest by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    version: Option<u32>,
+    /// Wait until it has ended
+    #[arg(long, conflicts_with = "watch")]
+    wait: bool,
+    /// Watch it until it has ended
+    #[arg(long)]
+    watch: bool,
+    /// Stop waiting after this time; the saga goes on
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Duration>,
+    /// Show what would be started, and start nothing
+    #[arg(long, conflicts_with_all = ["wait", "watch", "timeout"])]
+    dry_run: bool,
+    /// Format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: StartFormat,
+}
+
+/// What `-o json` prints of a start.
+#[derive(Serialize)]
+struct Started {
+    id: String,
+    /// False: the key was used before, and this is the saga it belongs to.
+    created: bool,
+    status: String,
+}
+
+/// Runs `saga start`.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    if args.timeout.is_some() && !args.wait && !args.watch {
+        return Err(Failure::new(Exit::Usage, "--timeout limits a wait, and nothing is waited for")
+            .help("add --wait or --watch"));
+    }
+    let input = fields::input(args.input.as_ref(), &args.field)?;
+    let request = StartSagaRequest {
+        name: args.name.clone(),
+        version: args.version.unwrap_or(0),
+        input: input.to_string().into_bytes().into(),
+        key: args.key.clone().unwrap_or_default(),
+        labels: fields::label_map(&args.label),
+        request_id: Uuid::now_v7().as_bytes().to_vec().into(),
+    };
+    let server = context.server().await?;
+    if args.dry_run {
+        return dry_run(&server, &args, &request, &input).await;
+    }
+    let started = start(&server, request).await.map_err(|status| server.failure(status))?;
+    let id = id_of(&started.saga_id);
+    let waits = args.wait || args.watch;
+    match args.output {
+        StartFormat::Text | StartFormat::Id => output::line(&id)?,
+        StartFormat::Json if waits => {}
+        StartFormat::Json => {
+            let (created, status) = (started.created, started.status.clone());
+            output::json(&Started { id: id.clone(), created, status })?;
+        }
+    }
+    if args.output == StartFormat::Text && !started.created {
+        output::note(&format!(
+            "started before with this key, now {}",
+            words::status(&started.status).painted()
+        ));
+    }
+    if waits { wait(&server, &id, &args).await } else { Ok(Exit::Ok) }
+}
+
+/// Sends the request until it is answered. The request id makes the second sending find the first one's saga.
+async fn start(server: &Server, request: StartSagaRequest) -> Result<StartSagaResponse, Status> {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(StdDuration::from_millis(200))
+        .with_max_delay(StdDuration::from_secs(3))
+        .with_max_times(RETRIES)
+        .with_jitter();
+    let send = || async {
+        let mut client = server.sagas();
+        client.start_saga(request.clone()).await.map(tonic::Response::into_inner)
+    };
+    send.retry(pauses).when(may_be_sent_again).await
+}
+
+/// The server did not say no: it was not there, or its answer was lost.
+fn may_be_sent_again(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        // Without a code of the server it is the connection that broke, not the request that was refused.
+        Code::Unknown | Code::Cancelled | Code::Internal => status.metadata().get("saga-code").is_none(),
+        _ => false,
+    }
+}
+
+async fn wait(server: &Server, id: &str, args: &Args) -> Result<Exit, Failure> {
+    let show = match (args.watch, args.output) {
+        (true, StartFormat::Text) => Show::Text,
+        (true, StartFormat::Json) => Show::Json,
+        (true, StartFormat::Id) | (false, _) => Show::Nothing,
+    };
+    let timeout = args.timeout.map(|limit| StdDuration::from_millis(limit.ms));
+    let ending = follow::follow(server, id, Follow { show, timeout, through_incidents: false }).await?;
+    match (args.output, &ending.detail) {
+        (StartFormat::Json, Some(detail)) if !args.watch => output::json(&json::Detail::from(detail))?,
+        _ => {}
+    }
+    if args.output != StartFormat::Id {
+        output::note(&follow::verdict(&ending));
+    }
+    Ok(ending.exit)
+}
+
+/// What `--dry-run` prints with `-o json`.
+#[derive(Serialize)]
+struct Plan<'a> {
+    saga: &'a str,
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    input: &'a serde_json::Value,
+}
+
+/// Checks that the definition is registered, and shows the request. The server checks the input against the
+/// definition's types when it is started for real.
+async fn dry_run(
+    server: &Server,
+    args: &Args,
+    request: &StartSagaRequest,
+    input: &serde_json::Value,
+) -> Result<Exit, Failure> {
+    let list = server.definitions().list_definitions(ListDefinitionsRequest {}).await;
+    let list = list.map_err(|status| server.failure(status))?.into_inner().definitions;
+    let named: Vec<u32> = list.iter().filter(|d| d.name == args.name).map(|d| d.version).collect();
+    let wanted = named.iter().copied().filter(|version| [0, *version].contains(&request.version)).max();
+    let Some(version) = wanted else {
+        let names = list.iter().map(|definition| definition.name.as_str());
+        return Err(not_registered(&args.name, args.version, &named, names));
+    };
+    match args.output {
+        StartFormat::Id => {}
+        StartFormat::Json => {
+            output::json(&Plan { saga: &args.name, version, key: args.key.as_deref(), input })?;
+        }
+        StartFormat::Text => {
+            let pretty = serde_json::to_string_pretty(input).unwrap_or_else(|_| input.to_string());
+            output::line(&format!("{}@{version} would be started with\n{pretty}", args.name))?;
+        }
+    }
+    output::note("nothing was started; the input is checked against the definition when it is");
+    Ok(Exit::Ok)
+}
+
+fn not_registered<'a>(
+    name: &str,
+    version: Option<u32>,
+    versions: &[u32],
+    names: impl Iterator<Item = &'a str>,
+) -> Failure {
+    if let (Some(version), false) = (version, versions.is_empty()) {
+        let known: Vec<String> = versions.iter().map(u32::to_string).collect();
+        return Failure::new(Exit::NotFound, format!("no version {version} of {name} is registered"))
+            .help(format!("registered: {}", known.join(", ")));
+    }
+    let failure = Failure::new(Exit::NotFound, format!("no definition `{name}` is registered"));
+    match saga_dsl::near_miss::near_miss(name, names) {
+        Some(near) => failure.help(format!("did you mean `{near}`?")),
+        None => {
+            failure.help("`saga definitions` shows what is registered; `saga deploy FILE` registers a file")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_repeated_only_where_nobody_said_no() {
+        assert!(may_be_sent_again(&Status::unavailable("tcp connect error")));
+        assert!(may_be_sent_again(&Status::cancelled("Timeout expired")));
+        let mut fault = Status::internal("A0500 a fault of the server");
+        fault.metadata_mut().insert("saga-code", "A0500".parse().expect("ascii"));
+        for status in
+            [fault, Status::invalid_argument("x"), Status::already_exists("x"), Status::not_found("x")]
+        {
+            assert!(!may_be_sent_again(&status), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_slip_in_the_name_is_met_with_the_right_one() {
+        let told = |failure: Failure| match failure {
+            Failure::Told { exit, message, help, .. } => (exit, message, help.unwrap_or_default()),
+            Failure::ReaderLeft => panic!("not told"),
+        };
+        let names = ["book_trip", "fulfil_order"];
+        let (exit, message, help) = told(not_registered("book_tripp", None, &[], names.into_iter()));
+        assert_eq!((exit, message.as_str()), (Exit::NotFound, "no definition `book_tripp` is registered"));
+        assert_eq!(help, "did you mean `book_trip`?");
+        let (_, message, help) = told(not_registered("book_trip", Some(9), &[1, 2], names.into_iter()));
+        assert_eq!(
+            (message.as_str(), help.as_str()),
+            ("no version 9 of book_trip is registered", "registered: 1, 2")
+        );
+    }
+}

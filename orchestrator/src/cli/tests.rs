@@ -1,0 +1,98 @@
+//! The command line as a whole: what parses, what does not, and what the shell sees.
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+
+use super::{Cli, Command};
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("saga").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_declaration_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn verbs_parse() {
+    for line in [
+        "start book_trip -i - -f a.b=1 -f c=x --key k --label team=x --version 2 --wait --timeout 30s",
+        "start book_trip --dry-run -o json",
+        "list --status running,compensating --saga book_trip --label a=b --since 2h --incident --all --limit 5",
+        "ls -o id",
+        "describe 7QK -o json",
+        "watch",
+        "watch 7QK --through-incidents --timeout 5s",
+        "history 7QK --follow",
+        "cancel 7QK --reason why --yes",
+        "lint a.yaml b.yaml - --deny warnings -o json",
+        "deploy a.yaml dir --dry-run",
+        "definitions -o wide",
+        "participants -o jsonl",
+        "explain S0303",
+        "serve --listen 127.0.0.1:0 --store x.db --log json",
+        "dev",
+        "dev sagas --ephemeral",
+        "explain",
+        "version -o json",
+        "--endpoint grpc://h:1 list",
+        "list --endpoint h:1",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).map(|_| ()).expect_err("refused"));
+    }
+}
+
+#[test]
+fn slips_are_usage_errors() {
+    for line in [
+        "nonsense",
+        "lis",
+        "start",
+        "start x -f novalue",
+        "start x --wait --watch",
+        "start x --version 0",
+        "start x --timeout soon",
+        "list --status melting",
+        "list --limit 0",
+        "list --since yesterday",
+        "list --endpoint nowhere",
+        "list --endpoint grpcs://h:1",
+        "watch --through-incidents",
+        "lint",
+        "lint x --deny everything",
+        "deploy",
+        "describe",
+        "describe x -o yaml",
+    ] {
+        let error = parse(line).map(|_| ()).expect_err(line);
+        assert!(error.use_stderr() && error.exit_code() == 2, "{line}: {error}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for (line, kind) in [("--help", ErrorKind::DisplayHelp), ("--version", ErrorKind::DisplayVersion)] {
+        let error = parse(line).map(|_| ()).expect_err("shown instead");
+        assert_eq!((error.kind(), error.use_stderr()), (kind, false));
+    }
+}
+
+#[test]
+fn every_verb_has_a_summary_and_most_have_examples() {
+    let command = Cli::command();
+    for verb in command.get_subcommands() {
+        assert!(verb.get_about().is_some(), "{} says nothing", verb.get_name());
+        let plain = ["version", "help"].contains(&verb.get_name());
+        assert!(plain || verb.get_after_help().is_some(), "{} has no examples", verb.get_name());
+    }
+}
+
+#[test]
+fn long_help() {
+    insta::assert_snapshot!(Cli::command().render_long_help().to_string());
+}
+
+#[test]
+fn ls_is_list() {
+    assert!(matches!(parse("ls").map(|cli| cli.command), Ok(Command::List(_))));
+}
