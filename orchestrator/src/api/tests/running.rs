@@ -200,3 +200,44 @@ async fn a_stream_that_is_cut_by_a_shutdown_says_so() {
     }
     assert_eq!(status, "completed");
 }
+
+/// Answers with half a mebibyte.
+fn talkative(command: &wire::Command) -> Option<wire::Reply> {
+    let output = format!("{{\"room\":\"{}\"}}", "x".repeat(512 * 1024)).into();
+    willing(command).map(|reply| wire::Reply { output, ..reply })
+}
+
+#[tokio::test]
+async fn large_outputs_fit_into_messages() {
+    let rig = Rig::start().await;
+    rig.deploy(PING).await;
+    let steps =
+        (0..8).map(|n| format!("  - {{step: s{n}, action: hotels/reserve, compensation: hotels/cancel}}\n"));
+    let chain = format!("saga: chain\nversion: 1\nsteps:\n{}output: {{}}\n", steps.collect::<String>());
+    assert!(rig.deploy(&chain).await.accepted);
+    rig.hotels(talkative).await;
+    let outcomes = run(&rig, (0..12).map(|_| start("ping", "{}")).collect()).await;
+    assert_eq!(outcomes.len(), 12);
+    assert!(outcomes.iter().all(|o| o.output.len() > 512 * 1024), "{outcomes:?}");
+
+    let chained = run(&rig, vec![start("chain", "{}")]).await.remove(0);
+    assert_eq!(chained.status, "completed");
+    let detail = rig.get(&text(&chained.saga_id)).await;
+    assert!(!detail.steps[0].output.is_empty() && detail.steps[7].output.is_empty());
+    assert!(
+        detail.story.iter().any(|sentence| sentence.contains("too large to be shown")),
+        "{:?}",
+        detail.story
+    );
+    let mut request = wire::HistoryRequest { saga: text(&chained.saga_id), after_seq: 0, page_size: 0 };
+    let mut kinds = Vec::new();
+    loop {
+        let page = rig.sagas().history(request.clone()).await.expect("a page").into_inner();
+        request.after_seq = page.events.last().expect("events").seq;
+        kinds.extend(page.events.into_iter().map(|event| event.kind));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(kinds.iter().filter(|kind| *kind == "step_succeeded").count(), 8);
+}

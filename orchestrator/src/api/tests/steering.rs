@@ -220,3 +220,18 @@ async fn an_address_in_use_is_named_and_the_store_is_let_go() {
     let held = Server::start(config(rig.dir.path())).await.err().expect("held");
     assert!(matches!(held, Error::Store { .. }), "{held}");
 }
+
+#[tokio::test]
+async fn a_deploy_knows_what_participants_registered() {
+    let rig = Rig::start().await;
+    let unseen = rig.deploy(PING).await;
+    assert!(unseen.accepted, "{:?}", unseen.diagnostics);
+    let warning = unseen.diagnostics.iter().find(|d| d.code == "S0401").expect("S0401");
+    assert_eq!(warning.severity, "warning");
+    assert!(warning.message.contains("nobody has registered as `hotels` yet"), "{warning:?}");
+    rig.hotels(silent).await;
+    let wrong = rig.deploy(&TRIP.replace("hotels/charge", "hotels/chrage")).await;
+    let fault = wrong.diagnostics.iter().find(|d| d.code == "S0401").expect("S0401");
+    assert!(!wrong.accepted && fault.severity == "error" && fault.line > 0, "{fault:?}");
+    assert!(rig.deploy(TRIP).await.diagnostics.iter().all(|d| d.severity != "error"));
+}
