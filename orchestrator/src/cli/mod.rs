@@ -60,7 +60,7 @@ Exit codes:
 
 /// Runs business transactions that span services, and undoes them when they cannot be finished.
 #[derive(Debug, Parser)]
-#[command(name = "saga", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "saga", version, after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
