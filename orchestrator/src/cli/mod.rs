@@ -80,7 +80,7 @@ struct Global {
         default_value = "grpc://127.0.0.1:7420",
         value_name = "URL"
     )]
-    endpoint: Endpoint,
+    endpoint: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,13 +119,18 @@ enum Command {
 /// What verbs share.
 #[derive(Debug)]
 pub struct Context {
-    endpoint: Endpoint,
+    /// As written: participants share the variable, and what they may write there is no reason to refuse `lint`.
+    endpoint: String,
 }
 
 impl Context {
     /// The server named on the command line.
     async fn server(&self) -> Result<Server, Failure> {
-        Server::connect(&self.endpoint).await
+        let endpoint: Endpoint = self.endpoint.parse().map_err(|error| {
+            let message = format!("endpoint `{}`: {error}", output::printable(&self.endpoint));
+            Failure::new(Exit::Usage, message).help("set --endpoint or SAGA_ENDPOINT")
+        })?;
+        Server::connect(&endpoint).await
     }
 }
 

@@ -16,8 +16,9 @@ Examples:
   saga serve --store /var/lib/saga/saga.db --log json
   saga serve --listen 127.0.0.1:0          a port that is free; the first line of stdout names it
 
-SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug. SIGTERM and Ctrl-C bring the server down in order;
-a second one ends it at once, which loses nothing that was promised.";
+SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug.
+SIGTERM and Ctrl-C bring the server down in order; a second one ends it at once,
+which loses nothing that was promised.";
 
 /// Arguments of `saga serve`.
 #[derive(Debug, clap::Args)]

@@ -33,8 +33,9 @@ Examples:
   saga dev                      the saga files of this folder, store ./saga.db
   saga dev sagas/ --ephemeral   keeps nothing
 
-A file with faults is skipped, and its faults are shown; the others are registered. A file is tried again when it
-changes, and when a participant comes that it waits for.";
+A file with faults is skipped, and its faults are shown.
+A file is tried again when it changes, and when a participant comes that it
+waits for.";
 
 /// Arguments of `saga dev`.
 #[derive(Debug, clap::Args)]
