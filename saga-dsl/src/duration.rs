@@ -111,7 +111,7 @@ fn part_ms(number: &str, size: u64) -> Result<u64, DurationError> {
     if !fraction.is_empty() {
         let scale = 10_u64.pow(u32::try_from(fraction.len()).map_err(|_| DurationError::Fraction)?);
         let scaled = fraction.parse::<u64>().map_err(|_| DurationError::Fraction)? * size;
-        if scaled % scale != 0 {
+        if !scaled.is_multiple_of(scale) {
             return Err(DurationError::Fraction);
         }
         fraction_ms = scaled / scale;

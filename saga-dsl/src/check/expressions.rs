@@ -12,7 +12,7 @@ use crate::{
     expr::{self, Expr, FaultKind, Root, Template, ValueTemplate},
     finding::Finding,
     outline::Guard,
-    place::Place,
+    place::{Part, Place},
     types::Type,
 };
 
@@ -63,7 +63,8 @@ fn condition(guard: &Guard<'_>, scope: &Scope<'_, '_>, findings: &mut Vec<Findin
     };
     order(parsed.roots(), when, 0, place, scope, findings);
     let checked = parsed.check(scope);
-    findings.extend(checked.faults.iter().map(|fault| finding(fault, place)));
+    let unguarded = checked.faults.iter().filter(|fault| !is_guarded(when, fault, scope));
+    findings.extend(unguarded.map(|fault| finding(fault, place)));
     if checked.faults.is_empty() && !Type::Bool.accepts(&checked.ty) {
         let message = format!("`when` is true or false, and this is {}", checked.ty);
         findings.push(Finding::new(Code::S0203, place, message));
@@ -117,7 +118,7 @@ fn payload(input: &Input, place: &Place, scope: &Scope<'_, '_>, findings: &mut V
 
 /// Each entry on its own first: a list with one bad entry has others that want to be checked.
 fn pick(names: &[String], place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec<Finding>) {
-    let mut sound = true;
+    let mut sound = names.iter().all(|name| !name.is_empty());
     for (at, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         if findings.len() > FINDINGS_MAX {
             return;
@@ -127,9 +128,11 @@ fn pick(names: &[String], place: &Place, scope: &Scope<'_, '_>, findings: &mut V
             Ok(one) => {
                 order(one.roots(), name, 0, &place, scope, findings);
                 let faults = one.check(scope).faults;
-                findings.extend(
-                    faults.iter().map(|fault| Finding { part: Default::default(), ..finding(fault, &place) }),
-                );
+                let source = if name.contains('.') { name.clone() } else { format!("input.{name}") };
+                let unguarded = faults.iter().filter(|fault| !is_guarded(&source, fault, scope));
+                // The fault speaks of the expression behind the entry; what stands in the file is the entry.
+                findings
+                    .extend(unguarded.map(|fault| Finding { part: Part::Value, ..finding(fault, &place) }));
             }
             Err(fault) => {
                 sound = false;
@@ -168,7 +171,12 @@ fn template(text: &str, place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec
             for (expr, span) in parsed.expressions() {
                 order(expr.roots(), text, span.start, place, scope, findings);
             }
-            findings.extend(parsed.check(scope).faults.iter().map(|fault| finding(fault, place)));
+            let faults = parsed.check(scope).faults;
+            let unguarded = faults.iter().filter(|fault| {
+                let holder = parsed.expressions().find(|(_, span)| span.contains(&fault.span.start));
+                !holder.is_some_and(|(expr, _)| is_guarded(expr.source(), fault, scope))
+            });
+            findings.extend(unguarded.map(|fault| finding(fault, place)));
         }
         Err(fault) => findings.push(finding(&fault, place)),
     }
@@ -232,6 +240,23 @@ fn mention(text: &str, from: usize, wanted: &str) -> Option<std::ops::Range<usiz
     };
     let (at, _) = rest.match_indices(wanted).find(|(at, _)| ends(*at))?;
     Some(from + at..from + at + wanted.len())
+}
+
+/// Whether the conditions around an expression rule out that what it reads is absent: `when: has(input.x)` on a
+/// step guards `input.x` in its payload. The checker is asked about `!(guards) ? null : expression`, so it is
+/// its own understanding of a guard that counts.
+fn is_guarded(source: &str, fault: &expr::Fault, scope: &Scope<'_, '_>) -> bool {
+    let guards: Vec<_> = scope.guards().map(|guard| format!("({guard})")).collect();
+    if fault.kind != FaultKind::MaybeAbsent || guards.is_empty() {
+        return false;
+    }
+    let condition = guards.join(" && ");
+    // The expression stands last, where it needs no parentheses: messages quote the text they are about.
+    Expr::parse(&format!("!({condition}) ? null : {source}")).is_ok_and(|guarded| {
+        let faults = guarded.check(scope).faults;
+        // The same read elsewhere in the expression has the same message: if one of them is open, both are told.
+        !faults.iter().any(|other| other.message == fault.message && other.span.start >= condition.len())
+    })
 }
 
 fn finding(fault: &expr::Fault, place: &Place) -> Finding {

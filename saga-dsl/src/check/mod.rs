@@ -1,6 +1,6 @@
 //! The static checks: one rule a function, grouped by what they are about. All faults at once.
 //!
-//! Rules read the model and its [`Outline`], never a text; a construct that joins the language joins the outline,
+//! Rules read the model and its `Outline`, never a text; a construct that joins the language joins the outline,
 //! and the rules about order, reads and payloads hold for it as they stand.
 
 mod durations;
@@ -9,6 +9,10 @@ mod names;
 mod participants;
 mod pivot;
 mod scope;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::names::GROUPS_MAX;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,13 +98,16 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
 
 /// Every finding of every rule.
 pub(crate) fn check(definition: &Definition, knowledge: &Knowledge<'_>) -> Vec<Finding> {
-    if let Some(finding) = names::steps_are_few(definition) {
-        // The rules about order take time that grows with the square of the steps.
-        return vec![finding];
+    let limits = [names::steps_are_few(definition), names::fields_are_few(definition)];
+    let exceeded: Vec<_> = limits.into_iter().flatten().collect();
+    if !exceeded.is_empty() {
+        // The rules take time that grows with the square of the steps, and with fields times expressions.
+        return exceeded;
     }
     let check = Check::of(definition, knowledge);
     let mut findings = Vec::new();
     names::ids_are_names(&check, &mut findings);
+    names::numbers_are_in_range(&check, &mut findings);
     names::ids_are_unique(&check, &mut findings);
     durations::are_not_zero(&check, &mut findings);
     durations::delays_agree(&check, &mut findings);

@@ -41,9 +41,7 @@ pub(super) fn is_not_in_parallel(check: &Check<'_>, findings: &mut Vec<Finding>)
             let group = (check.knowledge.place_name)(&group.key("parallel"));
             let fault = Finding::new(Code::S0302, &step.place.key("kind"), message);
             findings.push(
-                fault
-                    .label(format!("others run beside it since {group}"))
-                    .help("move it before or after the group"),
+                fault.label(format!("the group begins at {group}")).help("move it before or after the group"),
             );
         }
     }

@@ -94,6 +94,11 @@ impl<'a> Scope<'_, 'a> {
         self.kind
     }
 
+    /// Conditions that hold when an expression here is evaluated.
+    pub(super) fn guards(&self) -> impl Iterator<Item = &'a str> {
+        self.guards.iter().copied()
+    }
+
     /// Whether the step with this id can be read from here.
     pub(super) fn reach(&self, id: &str) -> Reach {
         let Some(at) = self.check.by_id.get(id).copied() else {
@@ -133,10 +138,8 @@ impl<'a> Scope<'_, 'a> {
     fn unknown_step(&self, id: &str, what: &str) -> RootType {
         let readable = self.settled.iter().map(|at| self.check.outline.steps[*at].step.step.as_str());
         let readable: Vec<&str> = readable.filter(|id| !id.is_empty()).collect();
-        let suggestions = match near_miss(id, readable.iter().copied()) {
-            Some(meant) => vec![format!("steps.{meant}.{what}")],
-            None => readable.iter().map(|id| format!("steps.{id}.{what}")).collect(),
-        };
+        let meant = near_miss(id, readable.iter().copied());
+        let suggestions = meant.map(|meant| format!("steps.{meant}.{what}")).into_iter().collect();
         RootType::Unknown { suggestions }
     }
 
@@ -197,11 +200,8 @@ fn known(ty: Type) -> RootType {
 }
 
 fn suggest(name: &str, root: &str, names: &[&str]) -> RootType {
-    let suggestions = match near_miss(name, names.iter().copied()) {
-        Some(meant) => vec![format!("{root}.{meant}")],
-        None => names.iter().map(|name| format!("{root}.{name}")).collect(),
-    };
-    RootType::Unknown { suggestions }
+    let meant = near_miss(name, names.iter().copied());
+    RootType::Unknown { suggestions: meant.map(|meant| format!("{root}.{meant}")).into_iter().collect() }
 }
 
 impl TypeEnv for Scope<'_, '_> {

@@ -6,7 +6,7 @@ use super::{
     Budget, EvalError,
     ast::Operator,
     time,
-    value::{List, Val},
+    value::{List, Text, Val},
 };
 
 pub(super) fn arithmetic<'a>(
@@ -30,7 +30,7 @@ pub(super) fn arithmetic<'a>(
             // Charged before it is built.
             budget.scan(a.len() + b.len())?;
             budget.build(a.len() + b.len())?;
-            Val::text([a, b].concat(), budget)
+            Ok(Val::Text(Text::Built([a, b].concat().into())))
         }
         (Add, Val::Bytes(a), Val::Bytes(b)) => {
             budget.build(a.len() + b.len())?;

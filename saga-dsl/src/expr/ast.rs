@@ -1,4 +1,5 @@
-//! The tree of a parsed expression. Names are resolved: a node speaks of a root or of a loop's variable by number.
+//! The tree of a parsed expression. Names are resolved: a node speaks of a root or of a loop's variable
+//! by number.
 
 use std::ops::Range;
 

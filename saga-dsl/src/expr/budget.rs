@@ -13,8 +13,9 @@ pub struct Budget {
 
 /// Steps of a default budget.
 pub const STEPS_MAX: u32 = 10_000;
-/// Bytes of built values of a default budget.
-pub const BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of built values of a default budget: room for the largest payload, whose small values count with
+/// what they take in memory, and for what is built on the way.
+pub const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Default for Budget {
     fn default() -> Self {

@@ -3,10 +3,13 @@
 //! It is gradual: what is [`Type::Any`] is not checked. What a guard such as `has(x) && …` has asked for
 //! counts as present in the part that it guards.
 
+use std::collections::BTreeMap;
+
 use super::{
     Expr, Fault, FaultKind, Root,
     ast::{Kind, Loop, LoopKind, Node},
     decode::Decoding,
+    guards::{facts, path_of},
 };
 use crate::{near_miss::near_miss, types::Type};
 
@@ -47,6 +50,8 @@ pub(super) struct Checker<'a> {
     pub(super) source: &'a str,
     roots: &'a [Root],
     known: Vec<RootType>,
+    /// Fields of the input, to suggest them.
+    input: BTreeMap<String, Type>,
     /// Types of loop variables, the outermost first.
     variables: Vec<Type>,
     /// Paths that guards have asked for.
@@ -64,6 +69,10 @@ impl<'a> Checker<'a> {
             source: expr.source(),
             roots: &parsed.roots,
             known: parsed.roots.iter().map(|root| env.root(root)).collect(),
+            input: match env.root(&Root::Input) {
+                RootType::Known { ty: Type::Object(fields), .. } => fields,
+                RootType::Known { .. } | RootType::Unknown { .. } => BTreeMap::new(),
+            },
             variables: Vec::new(),
             present: Vec::new(),
             faults: Vec::new(),
@@ -196,10 +205,8 @@ impl<'a> Checker<'a> {
                 ty
             }
             RootType::Unknown { suggestions } => {
-                let of_input = match (root, self.known_input()) {
-                    (Root::Local(name), Some(fields)) if fields.contains_key(name) => {
-                        Some(format!("input.{name}"))
-                    }
+                let of_input = match root {
+                    Root::Local(name) if self.input.contains_key(name) => Some(format!("input.{name}")),
                     _ => None,
                 };
                 let help =
@@ -207,15 +214,6 @@ impl<'a> Checker<'a> {
                 self.fault(FaultKind::UnknownName, node, format!("there is no `{root}` here"), help);
                 Type::Any
             }
-        }
-    }
-
-    /// Fields of the input, if the expression speaks of it elsewhere.
-    fn known_input(&self) -> Option<&std::collections::BTreeMap<String, Type>> {
-        let number = self.roots.iter().position(|root| *root == Root::Input)?;
-        match self.known.get(number)? {
-            RootType::Known { ty: Type::Object(fields), .. } => Some(fields),
-            _ => None,
         }
     }
 
@@ -274,7 +272,8 @@ impl<'a> Checker<'a> {
     /// Completes what [`Self::absent`] reported since there were `before` faults: one fault for the path `whole`,
     /// with the guard that covers its longest part.
     fn finish_absences(&mut self, before: usize, whole: &Node, ty: &Type) {
-        let is_absence = |fault: &Fault| fault.kind == FaultKind::MaybeAbsent;
+        // Faults of parts of the path that are no path have spans of their own and are complete.
+        let is_absence = |fault: &Fault| fault.kind == FaultKind::MaybeAbsent && fault.span == whole.span;
         let guard = self.faults.iter().skip(before).rev().find(|fault| is_absence(fault));
         let Some(guard) = guard.and_then(|fault| fault.help.clone()) else { return };
         let mut position = 0;
@@ -322,7 +321,7 @@ impl<'a> Checker<'a> {
     }
 
     fn map(&mut self, entries: &[(Node, Node)]) -> Type {
-        let mut fields = Some(std::collections::BTreeMap::new());
+        let mut fields = Some(BTreeMap::new());
         for (key, value) in entries {
             match self.ty(key) {
                 Type::String | Type::Any => {}
@@ -382,32 +381,5 @@ impl<'a> Checker<'a> {
         let mut fault = Fault::new(kind, node.span.clone(), message);
         fault.help = help;
         self.faults.push(fault);
-    }
-}
-
-/// Paths that are present when `node` has this truth.
-fn facts(node: &Node, truth: bool, roots: &[Root]) -> Vec<String> {
-    match (&node.kind, truth) {
-        (Kind::Has(path), true) => path_of(path, roots).into_iter().collect(),
-        (Kind::Not(operand), _) => facts(operand, !truth, roots),
-        (Kind::And(operands), true) | (Kind::Or(operands), false) => {
-            operands.iter().flat_map(|operand| facts(operand, truth, roots)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// A name for a path of fields that begins at a root or a loop variable.
-fn path_of(node: &Node, roots: &[Root]) -> Option<String> {
-    match &node.kind {
-        Kind::Root(number) => roots.get(*number).map(Root::to_string),
-        // No root's name holds a `#`.
-        Kind::Variable(depth) => Some(format!("#{depth}")),
-        Kind::Field(target, name) => Some(format!("{}.{name}", path_of(target, roots)?)),
-        Kind::Index(target, index) => match &index.kind {
-            Kind::Text(name) => Some(format!("{}.{name}", path_of(target, roots)?)),
-            _ => None,
-        },
-        _ => None,
     }
 }

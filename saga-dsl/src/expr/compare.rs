@@ -46,6 +46,7 @@ fn equal_maps(a: &Map<'_>, b: &Map<'_>, budget: &mut Budget) -> Result<bool, Eva
     if a.len() != b.len() {
         return Ok(false);
     }
+    budget.steps(u32::try_from(a.len()).unwrap_or(u32::MAX))?;
     for key in a.keys() {
         let (Some(a), Some(b)) = (a.get(key.as_str()), b.get(key.as_str())) else { return Ok(false) };
         if !equal(&a, &b, budget)? {
@@ -68,7 +69,10 @@ pub(super) fn ordered(
             budget.scan(a.as_str().len().min(b.as_str().len()))?;
             Some(a.cmp(b))
         }
-        (Val::Bytes(a), Val::Bytes(b)) => Some(a.cmp(b)),
+        (Val::Bytes(a), Val::Bytes(b)) => {
+            budget.scan(a.len().min(b.len()))?;
+            Some(a.cmp(b))
+        }
         (Val::Timestamp(a), Val::Timestamp(b)) => Some(a.cmp(b)),
         (Val::Duration(a), Val::Duration(b)) => Some(a.cmp(b)),
         _ if is_number(a) && is_number(b) => numbers(a, b),

@@ -22,8 +22,7 @@ fn opening(rest: &str) -> Option<Opening> {
     Some(Opening { raw: letters.contains('r'), bytes: letters.contains('b'), prefix, quote })
 }
 
-/// Length in bytes of the quoted literal at the start of `rest`; `None`: none begins here.
-/// An unclosed one is `Some(Err(()))`.
+/// Length in bytes of the quoted literal that opens at the start of `rest`; `None`: it is not closed.
 fn length(rest: &str, opening: &Opening) -> Option<usize> {
     let mut at = opening.prefix + opening.quote.len();
     loop {

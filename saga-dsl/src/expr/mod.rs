@@ -1,16 +1,17 @@
-//! Expressions: the subset of CEL that saga files use. Parser, static checker, and an evaluator with a budget.
+//! Expressions: the subset of CEL that saga files use.
 //!
-//! In reading order: [`Expr`] is one expression, [`Template`] a text with `${…}` in it, [`ValueTemplate`] a JSON value
-//! of such texts. Parsing (`lexer`, `literal`, `parser`, `names`) resolves every name to a [`Root`] or a loop's variable.
-//! Checking (`check`, `operands`) needs a [`TypeEnv`], evaluating (`eval` and its helpers) a [`Scope`] and a [`Budget`].
+//! In reading order: [`Expr`] is one expression, [`Template`] a text with `${…}` in it, [`ValueTemplate`] a
+//! JSON value of such texts. Parsing (`lexer`, `literal`, `parser`, `names`) resolves every name to a [`Root`]
+//! or a loop's variable. Checking (`check`, `guards`, `operands`) needs a [`TypeEnv`], evaluating (`eval` and
+//! its helpers) a [`Scope`] and a [`Budget`].
 //!
+//! The same expression over the same data always gives the same value: no clock, no chance, no host functions.
 //! What differs from CEL, on purpose:
-//! - JSON documents are the data. A whole number of a document is an int that becomes a double where it meets one;
-//!   ints and doubles of the expression itself do not mix without `double(…)`. There is no uint.
-//! - Keys of maps are strings. The pattern of `matches` is a literal.
+//! - JSON documents are the data. A whole number of a document is an int that becomes a double where it meets
+//!   one; ints and doubles of the expression itself do not mix without `double(…)`. There is no uint.
+//! - Keys of maps are strings. The pattern of `matches` is a literal, its `\d` and `\w` know Unicode.
 //! - `has(a.b.c)` is false when any segment is absent or null, roots included.
-//! - Spans of time read and write `1h30m`, beside CEL's `5400s`.
-//! - The same expression over the same data always gives the same value: no clock, no chance, no host functions.
+//! - Spans of time are also read as `1h30m`, beside CEL's `5400s`, and written so.
 
 mod arithmetic;
 mod ast;
@@ -21,6 +22,7 @@ mod decode;
 mod eval;
 mod fault;
 mod functions;
+mod guards;
 mod lexer;
 mod literal;
 mod names;
@@ -87,6 +89,25 @@ impl fmt::Display for Root {
 }
 
 /// A parsed expression, ready to be evaluated many times; cheap to clone.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use saga_dsl::expr::{Budget, Expr, Root, Scope};
+/// use serde_json::{Value, json};
+///
+/// struct Input(Value);
+///
+/// impl Scope for Input {
+///     fn value(&self, root: &Root) -> Option<Cow<'_, Value>> {
+///         (*root == Root::Input).then(|| Cow::Borrowed(&self.0))
+///     }
+/// }
+///
+/// let condition = Expr::parse("input.total_cents > 100000 || input.items.exists(i, i.qty > 9)")?;
+/// let input = Input(json!({"total_cents": 500, "items": [{"qty": 12}]}));
+/// assert_eq!(condition.eval_bool(&input, &mut Budget::default()), Ok(true));
+/// # Ok::<(), saga_dsl::expr::Fault>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Expr {
     source: Arc<str>,

@@ -130,11 +130,7 @@ impl Parser<'_> {
             return Err(self.unknown_function(name, span));
         }
         let (arguments, end) = self.list(")")?;
-        let whole = span.start..end;
-        match known {
-            Some(function) => self.call(function, arguments, whole),
-            None => self.matches(arguments, whole),
-        }
+        self.applied(known, arguments, false, span.start..end)
     }
 
     fn unknown_function(&self, name: &str, span: Range<usize>) -> Fault {
@@ -177,24 +173,34 @@ impl Parser<'_> {
         let start = target.span.start;
         let (rest, end) = self.list(")")?;
         let arguments = std::iter::once(target).chain(rest).collect();
-        match known {
-            Some(function) => self.call(function, arguments, start..end),
-            None => self.matches(arguments, start..end),
+        self.applied(known, arguments, true, start..end)
+    }
+
+    /// A function or method with its arguments, a method's target the first; `None` stands for `matches`.
+    fn applied(
+        &mut self,
+        function: Option<Function>,
+        arguments: Vec<Node>,
+        is_method: bool,
+        span: Range<usize>,
+    ) -> Result<Node, Fault> {
+        let (name, wanted) = function.map_or(("matches", 2), |known| (known.name(), known.arguments()));
+        if arguments.len() != wanted {
+            // What stands before the dot is not in the brackets.
+            let (wanted, found) = (wanted - usize::from(is_method), arguments.len() - usize::from(is_method));
+            let plural = if wanted == 1 { "" } else { "s" };
+            let message = format!("`{name}` takes {wanted} value{plural} in its brackets, not {found}");
+            return Err(Fault::new(FaultKind::Syntax, span, message));
+        }
+        match (function, <[Node; 2]>::try_from(arguments)) {
+            (Some(function), Ok(two)) => self.node(span, Kind::Call(function, two.into())),
+            (Some(function), Err(arguments)) => self.node(span, Kind::Call(function, arguments)),
+            (None, Ok([text, pattern])) => self.matches(text, pattern, span),
+            (None, Err(_)) => Err(self.unexpected("two values")),
         }
     }
 
-    fn call(&mut self, function: Function, arguments: Vec<Node>, span: Range<usize>) -> Result<Node, Fault> {
-        if arguments.len() == function.arguments() {
-            return self.node(span, Kind::Call(function, arguments));
-        }
-        Err(argument_count(function.name(), function.arguments(), arguments.len(), span))
-    }
-
-    fn matches(&mut self, arguments: Vec<Node>, span: Range<usize>) -> Result<Node, Fault> {
-        let count = arguments.len();
-        let Ok([text, pattern]) = <[Node; 2]>::try_from(arguments) else {
-            return Err(argument_count("matches", 2, count, span));
-        };
+    fn matches(&mut self, text: Node, pattern: Node, span: Range<usize>) -> Result<Node, Fault> {
         let Kind::Text(source) = &pattern.kind else {
             return Err(Fault::new(
                 FaultKind::TypeMismatch,
@@ -262,11 +268,4 @@ impl Parser<'_> {
         let end = self.expect(")", "`)`")?.end;
         self.node(start..end, Kind::Loop(Box::new(Loop { kind, over, filter, body })))
     }
-}
-
-fn argument_count(name: &str, wanted: usize, found: usize, span: Range<usize>) -> Fault {
-    let plural = if wanted == 1 { "" } else { "s" };
-    let message =
-        format!("`{name}` takes {wanted} value{plural}, the one before the dot included; here are {found}");
-    Fault::new(FaultKind::Syntax, span, message)
 }

@@ -1,7 +1,7 @@
 //! Tokens to a tree, with every name resolved.
 //!
-//! Recursive descent, with binding strengths for operators. Depth is counted on the way down and heights on the way up,
-//! so no input can exhaust the stack here or in any walk over the tree later.
+//! Recursive descent, with binding strengths for operators. Depth is counted on the way down and heights on
+//! the way up, so no input can exhaust the stack here or in any walk over the tree later.
 
 use std::ops::Range;
 

@@ -157,7 +157,7 @@ impl Template {
         for (expr, span) in self.expressions() {
             let found = expr.check(env);
             for mut fault in found.faults {
-                let replaces_all = fault.span == (0..expr.source().len());
+                let replaces_all = expr.source().get(fault.span.clone()) == Some(expr.source().trim());
                 if let (FaultKind::MaybeAbsent, Some(help), true) =
                     (fault.kind, &mut fault.help, replaces_all)
                 {

@@ -7,11 +7,14 @@
 //! fault at once. The parser is `granit-parser`, used for its events alone: a reader of typed values would stop
 //! at its first error, and would no longer see YAML's traps (tags, cut texts, anchors).
 
+mod locate;
 mod model;
 mod quote;
 mod read;
+mod report;
 mod scalar;
 mod steps;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -22,6 +25,7 @@ use std::collections::BTreeSet;
 
 pub use self::text::FILE_BYTES_MAX;
 use self::{
+    report::Report,
     tree::{Content, Node},
     walk::Walk,
 };
@@ -29,9 +33,9 @@ use crate::{
     check::{self, Catalog, FINDINGS_MAX, Knowledge},
     codes::Code,
     definition::Definition,
-    diagnostic::{self, Diagnostic, LineIndex, Severity},
+    diagnostic::{self, Diagnostic, Severity},
     finding::Finding,
-    place::{Part, Place},
+    place::Place,
     plan::Plan,
 };
 
@@ -65,67 +69,69 @@ pub fn load(path_for_messages: &str, bytes: &[u8]) -> Loaded {
 pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Catalog>) -> Loaded {
     let source = match text::decode(bytes) {
         Ok(source) => source,
-        Err(fault) => {
-            // What is shown is the readable part before the fault.
-            let readable = std::str::from_utf8(&bytes[..bytes.len().min(FILE_BYTES_MAX)]);
-            let readable = readable.unwrap_or_else(|error| {
-                std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
-            });
-            let mut diagnostic = Report::new(path_for_messages, readable).text(
-                fault.code,
-                fault.span,
-                fault.message,
-                String::new(),
-            );
-            diagnostic.help = fault.help.map(str::to_owned);
-            return Loaded { definition: None, plan: None, diagnostics: vec![diagnostic] };
-        }
+        Err(fault) => return unreadable(path_for_messages, bytes, fault),
     };
     let report = Report::new(path_for_messages, source);
     let read = read::read(source);
     let mut diagnostics = report.of_text(read.findings);
+    let text_is_right = diagnostics.iter().all(|found| found.severity != Severity::Error);
     let mut definition = None;
     if let Some(tree) = &read.tree {
         let mut walk = Walk::default();
         let model = model::definition(&mut walk, tree);
-        let shape_is_right =
-            diagnostics.iter().all(|found| found.severity != Severity::Error) && walk.findings.is_empty();
-        let mut findings = walk.findings;
+        let shape_is_right = text_is_right && walk.findings.is_empty();
+        let mut findings = std::mem::take(&mut walk.findings);
         if let Some(model) = &model {
-            let mut known_ids = BTreeSet::new();
-            step_ids(tree, &mut known_ids);
-            let place_name = |place: &Place| {
-                let span = tree.locate(place, &Part::Value, source);
-                format!("line {}", report.lines.line_and_column(source, span.start).0)
-            };
-            let knowledge = Knowledge {
-                catalog,
-                known_ids,
-                doubtful: walk.doubtful,
-                incomplete: walk.incomplete,
-                place_name: &place_name,
-            };
-            let mut of_rules = check::check(model, &knowledge);
-            of_rules.truncate(FINDINGS_MAX);
-            findings.extend(of_rules);
+            findings.extend(check_model(model, tree, &report, walk, catalog));
         }
         diagnostics.extend(findings.into_iter().map(|finding| report.of_place(tree, finding)));
         definition = model.filter(|_| shape_is_right);
     }
     diagnostic::sort(&mut diagnostics);
     let has_errors = diagnostics.iter().any(|found| found.severity == Severity::Error);
-    let plan = match &definition {
-        Some(definition) if !has_errors => match Plan::from_definition(definition.clone()) {
-            Ok(plan) => Some(plan),
-            Err(error) => {
-                // The checks let something through that the plan refuses: said, never hidden.
-                diagnostics.push(report.text(Code::S0103, 0..0, error.to_string(), String::new()));
-                None
-            }
-        },
-        Some(_) | None => None,
+    let ready = definition.as_ref().filter(|_| !has_errors);
+    let plan = match ready.map(|definition| Plan::from_definition(definition.clone())) {
+        Some(Ok(plan)) => Some(plan),
+        Some(Err(error)) => {
+            // The checks let something through that the plan refuses: said, never hidden.
+            diagnostics.push(report.text(Code::S0103, 0..0, error.to_string(), String::new()));
+            None
+        }
+        None => None,
     };
     Loaded { definition, plan, diagnostics }
+}
+
+/// Of a file that is no text, what is shown is the readable part before the fault.
+fn unreadable(path: &str, bytes: &[u8], fault: text::TextFault) -> Loaded {
+    let start = &bytes[..bytes.len().min(FILE_BYTES_MAX)];
+    let readable = start.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let mut diagnostic =
+        Report::new(path, readable).text(fault.code, fault.span, fault.message, String::new());
+    diagnostic.help = fault.help.map(str::to_owned);
+    Loaded { definition: None, plan: None, diagnostics: vec![diagnostic] }
+}
+
+fn check_model(
+    model: &Definition,
+    tree: &Node,
+    report: &Report<'_>,
+    walk: Walk,
+    catalog: Option<&dyn Catalog>,
+) -> Vec<Finding> {
+    let mut known_ids = BTreeSet::new();
+    step_ids(tree, &mut known_ids);
+    let place_name = |place: &Place| report.line_of(tree, place);
+    let knowledge = Knowledge {
+        catalog,
+        known_ids,
+        doubtful: walk.doubtful,
+        incomplete: walk.incomplete,
+        place_name: &place_name,
+    };
+    let mut findings = check::check(model, &knowledge);
+    findings.truncate(FINDINGS_MAX);
+    findings
 }
 
 /// Every id in the file, also in parts that the model does not hold.
@@ -143,61 +149,5 @@ fn step_ids(node: &Node, ids: &mut BTreeSet<String>) {
             }
         }
         Content::Scalar(_) | Content::Empty | Content::Broken => {}
-    }
-}
-
-/// Turns findings into diagnostics of one file.
-struct Report<'a> {
-    path: &'a str,
-    source: &'a str,
-    lines: LineIndex,
-}
-
-impl<'a> Report<'a> {
-    fn new(path: &'a str, source: &'a str) -> Self {
-        Self { path, source, lines: LineIndex::of(source) }
-    }
-
-    fn text(&self, code: Code, span: std::ops::Range<usize>, message: String, label: String) -> Diagnostic {
-        let (line, column) = self.lines.line_and_column(self.source, span.start);
-        Diagnostic {
-            severity: code.severity(),
-            code,
-            message,
-            path: self.path.to_owned(),
-            span: Some(span),
-            line,
-            column,
-            label,
-            help: None,
-            notes: Vec::new(),
-        }
-    }
-
-    fn of_text(&self, findings: Vec<read::TextFinding>) -> Vec<Diagnostic> {
-        let shown = findings.into_iter().take(FINDINGS_MAX);
-        let diagnostics = shown.map(|found| {
-            let label = match found.also {
-                Some(at) => format!("first on line {}", self.lines.line_and_column(self.source, at).0),
-                None => found.label,
-            };
-            let mut diagnostic = self.text(found.code, found.span, found.message, label);
-            diagnostic.help = found.help;
-            diagnostic
-        });
-        diagnostics.collect()
-    }
-
-    fn of_place(&self, tree: &Node, finding: Finding) -> Diagnostic {
-        let span = tree.locate(&finding.place, &finding.part, self.source);
-        let mut diagnostic = self.text(finding.code, span, finding.message, finding.label);
-        diagnostic.help = finding.help;
-        diagnostic.notes = finding.notes;
-        if finding.code == Code::S0201 && tree.is_cut_by_a_comment(&finding.place, self.source) {
-            diagnostic
-                .notes
-                .push("` #` begins a comment: with `#` in it the whole value needs quotes".to_owned());
-        }
-        diagnostic
     }
 }

@@ -9,17 +9,15 @@ use super::{
     walk::{Fields, Walk},
 };
 use crate::{
+    check::GROUPS_MAX,
     codes::Code,
     definition::{
         ActionName, Compensation, CompensationAction, CompensationBlock, Input, Kind, NoCompensation, Node,
         Parallel, Retry, Sequence, Step, Verb,
     },
     finding::Finding,
-    place::Place,
+    place::{Place, Segment},
 };
-
-/// Deepest nesting of groups.
-pub(super) const GROUPS_MAX: usize = 32;
 
 /// Keys of which an item has exactly one.
 const VERBS: &[&str] = &["action", "parallel", "sequence", "choose", "for_each", "saga", "signal", "timer"];
@@ -43,7 +41,11 @@ const KINDS: &[(&str, Kind)] =
 
 /// The items of a list.
 pub(super) fn steps(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Vec<Node> {
-    let Some(items) = walk.list(node, place, "a list of steps") else {
+    let key = match place.0.last() {
+        Some(Segment::Key(key)) => key.as_str(),
+        Some(Segment::Index(_)) | None => "steps",
+    };
+    let Some(items) = walk.list(node, place, &format!("`{key}`")) else {
         walk.incomplete = true;
         return Vec::new();
     };
@@ -164,7 +166,7 @@ fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
     let id = walk.require(&fields, "step", "a step");
     let id = id.and_then(|(node, place)| walk.id(node, &place, "`step`")).unwrap_or_default();
     let mut step = blank(id.to_owned());
-    if !fields.has("action") {
+    if !fields.has("action") && !fields.has_misspelled("action") {
         let message = "this step does nothing: it has no `action`";
         let fault = Finding::new(Code::S0105, place, message);
         walk.report(

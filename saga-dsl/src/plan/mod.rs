@@ -64,7 +64,8 @@ pub struct PlanStep {
     pub kind: Kind,
     /// What it asks for.
     pub action: PlanAction,
-    /// All must hold, its own `when` last; the outer ones come from groups.
+    /// All must hold. Those of groups come first, from the outside in, its own `when` last; the first false one ends
+    /// the evaluation, because an inner one may read what only an outer one makes sure is there.
     pub guards: Vec<Expr>,
     /// Undo, if there is anything to undo.
     pub compensation: Option<PlanCompensation>,
@@ -163,8 +164,13 @@ impl Plan {
     /// a later release finds fault with it.
     ///
     /// # Errors
-    /// An expression that does not parse, an id that stands twice, more steps than a plan can count.
+    /// A format that is newer than this release, an expression that does not parse, an id that stands twice, more
+    /// steps than a plan can count.
     pub fn from_definition(definition: Definition) -> Result<Self, PlanError> {
+        if definition.format != 1 {
+            let message = format!("format {} is unknown to this release", definition.format);
+            return Err(PlanError { place: "format".to_owned(), message });
+        }
         let types = pinned::PinnedTypes::of(&definition);
         let steps = flatten::flatten(&definition)?;
         let mut by_id = BTreeMap::new();

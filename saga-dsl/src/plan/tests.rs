@@ -94,6 +94,7 @@ fn only_the_canonical_form_is_loaded() {
         (r#"{"saga":"s","steps":[{"action":"p/a","step":"a","surprise":1}],"version":1}"#, "not"),
         (r#"{"deadline":"60s","saga":"s","steps":[],"version":1}"#, "not in canonical form"),
         ("[", "not a definition"),
+        (r#"{"format":2,"saga":"s","steps":[],"version":1}"#, "format 2 is unknown"),
     ];
     for (json, message) in cases {
         let error = Plan::from_canonical(json).expect_err(json);

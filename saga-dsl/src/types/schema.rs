@@ -12,8 +12,8 @@ const VISITS_MAX: usize = 2_000;
 impl Type {
     /// The type that a JSON Schema describes; [`Type::Any`] where it says what types cannot.
     ///
-    /// Formats are ignored: a `date-time` is a string here, since such a schema is not pinned with a definition and
-    /// must not change how expressions evaluate. What is not required becomes optional.
+    /// Formats are ignored: a `date-time` is a string here, since such a schema is not pinned with a definition
+    /// and must not change how expressions evaluate. What is not required becomes optional.
     #[must_use]
     pub fn from_json_schema(schema: &Value) -> Self {
         Reader { document: schema, visits_left: VISITS_MAX }.ty(schema, DEPTH_MAX)
@@ -46,18 +46,23 @@ impl Reader<'_> {
         }
     }
 
-    /// `anyOf`, `oneOf` and `allOf`: fine with one member, or one beside null.
+    /// `anyOf` and `oneOf` fit where all members are of one type, null aside; `allOf` with a single member.
     fn alternatives(&mut self, schema: &Map<String, Value>, depth: usize) -> Option<Type> {
         let (members, all) = ["anyOf", "oneOf", "allOf"]
             .into_iter()
             .find_map(|keyword| Some((schema.get(keyword)?.as_array()?, keyword == "allOf")))?;
         let is_null = |member: &&Value| member.get("type").and_then(Value::as_str) == Some("null");
         let others: Vec<_> = members.iter().filter(|member| !is_null(member)).collect();
-        Some(match others.as_slice() {
-            [only] if others.len() == members.len() => self.ty(only, depth),
-            [only] if !all => optional(self.ty(only, depth)),
-            _ => Type::Any,
-        })
+        let has_null = others.len() < members.len();
+        if all && members.len() > 1 {
+            return Some(Type::Any);
+        }
+        let joined = others
+            .iter()
+            .map(|member| self.ty(member, depth))
+            .reduce(|a, b| if a == b { a } else { Type::Any })
+            .unwrap_or(Type::Any);
+        Some(if has_null && joined != Type::Any { optional(joined) } else { joined })
     }
 
     fn plain(&mut self, schema: &Map<String, Value>, depth: usize) -> Type {

@@ -196,6 +196,14 @@ fn schemas_become_types_where_they_fit() {
         (json!({"type": "object", "properties": {"a": true}, "additionalProperties": true}), "any"),
         (json!({"anyOf": [{"type": "integer"}, {"type": "null"}]}), "optional int"),
         (json!({"oneOf": [{"type": "integer"}, {"type": "string"}]}), "any"),
+        (json!({"oneOf": [{"const": "a", "type": "string"}, {"enum": ["b", "c"]}]}), "string"),
+        (
+            json!({"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}], "$defs": {"A": {"type": "object", "properties": {}}}}),
+            "optional {}",
+        ),
+        (json!({"anyOf": []}), "any"),
+        (json!({"anyOf": [{"type": "null"}]}), "any"),
+        (json!({"allOf": [{"type": "integer"}, {"minimum": 1}]}), "any"),
         (json!({"allOf": [{"type": "integer"}]}), "int"),
         (
             json!({"$ref": "#/$defs/A", "$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/B"}}, "B": {"type": "string"}}}),
@@ -220,4 +228,95 @@ fn schemas_that_refer_to_themselves_end() {
     // Doubling at every level would take millions of visits.
     let ty = Type::from_json_schema(&list);
     assert!(ty.to_string().len() < 100_000);
+}
+
+mod random {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use crate::types::Type;
+
+    /// JSON that looks like types, schemas or values, often enough.
+    fn json() -> impl Strategy<Value = Value> {
+        let word = prop::sample::select(vec![
+            "string",
+            "int",
+            "optional int",
+            "timestamp",
+            "optional",
+            "integer",
+            "object",
+            "array",
+            "null",
+            "#/$defs/a",
+            "#",
+            "2026-01-31T09:00:00Z",
+            "1h",
+            "YWI=",
+            "é",
+        ]);
+        let key = prop::sample::select(vec![
+            "a",
+            "b",
+            "type",
+            "properties",
+            "items",
+            "$ref",
+            "$defs",
+            "anyOf",
+            "required",
+            "enum",
+            "additionalProperties",
+            "nullable",
+            "const",
+            "a/~b",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            word.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..5).prop_map(|fields| {
+                    Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn types_come_back_as_written(written in json()) {
+            match Type::from_value(&written) {
+                Ok(ty) => {
+                    let again = Type::from_value(&serde_json::to_value(&ty).expect("a written type"));
+                    prop_assert_eq!(again, Ok(ty));
+                }
+                Err(fault) => prop_assert!(written.pointer(&fault.place).is_some(), "{:?}", fault),
+            }
+        }
+
+        #[test]
+        fn filling_in_absent_lists_breaks_nothing(schema in json(), value in json()) {
+            for ty in [Type::from_json_schema(&schema), Type::from_value(&schema).unwrap_or_default()] {
+                let before = ty.check_value(&value);
+                let filled = ty.with_absent_lists(value.clone());
+                prop_assert_eq!(ty.with_absent_lists(filled.clone()), filled.clone());
+                prop_assert_eq!(before.is_empty(), ty.check_value(&filled).is_empty());
+            }
+        }
+
+        #[test]
+        fn a_type_accepts_itself(schema in json()) {
+            let ty = Type::from_json_schema(&schema);
+            prop_assert!(ty.accepts(&ty), "{}", ty);
+        }
+    }
 }

@@ -26,8 +26,8 @@ const MISMATCHES_MAX: usize = 100;
 impl Type {
     /// Every place where `value` does not fit, up to a hundred; empty: it fits.
     ///
-    /// An optional value may be absent or null, a list too (it is then empty); fields that the type does not name
-    /// are mismatches.
+    /// An optional value may be absent or null, a list too (it is then empty); fields that the type does not
+    /// name are mismatches.
     #[must_use]
     pub fn check_value(&self, value: &Value) -> Vec<Mismatch> {
         let mut found = Vec::new();
@@ -70,8 +70,8 @@ impl Type {
 
     /// Every place where a value of type `other` would not fit, as far as can be told.
     ///
-    /// Times and bytes are texts in JSON and fit where a string is asked for. A field that this type does not name
-    /// is a mismatch only if it looks like the misspelled name of one that is not given.
+    /// Times and bytes are texts in JSON and fit where a string is asked for. A field that this type does not
+    /// name is a mismatch only if it looks like the misspelled name of one that is not given.
     #[must_use]
     pub fn mismatches(&self, other: &Self) -> Vec<Mismatch> {
         let mut found = Vec::new();

@@ -15,12 +15,12 @@ use saga_dsl::{
 
 use crate::{
     apply::apply_in_place,
-    effect::Effect,
+    effect::{Command, Effect},
     error::ErrorBody,
-    event::{AtStep, Cause, Event, Failure, Incident, IncidentKind, PivotClosing},
+    event::{AtAttempt, AtStep, Cause, Event, Failure, Incident, IncidentKind, PivotClosing},
     gate::Gate,
     ids::Timestamp,
-    input::{Input, Rejected},
+    input::{Input, Op, Rejected},
     state::{ActionState, SagaState, Status, StepState},
 };
 
@@ -144,8 +144,24 @@ impl<'a> Draft<'a> {
                 self.raise(Some(pivot), IncidentKind::PivotUnknown, failure.error);
             }
             Some(pivot) => self.record(Event::PivotClosing(PivotClosing { step: pivot, failure })),
-            None => self.record(Event::Failing(failure)),
+            None => self.go_back(failure),
         }
+    }
+
+    /// From here on the saga compensates. An attempt that this very decision began has not left the house, and
+    /// now it never will.
+    fn go_back(&mut self, failure: Failure) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Send(Command { op: Op::Action, step, attempt, .. }) => {
+                    self.record(Event::StepUnsent(AtAttempt { step, attempt }));
+                }
+                Effect::Send(_) | Effect::Await { .. } | Effect::Extend { .. } | Effect::Announce => {
+                    self.effects.push(effect);
+                }
+            }
+        }
+        self.record(Event::Failing(failure));
     }
 
     /// A pivot that was sent at least once and is not settled.
@@ -179,7 +195,7 @@ impl<'a> Draft<'a> {
         } else if let Some(other) = self.pivot_in_flight() {
             self.record(Event::PivotClosing(PivotClosing { step: other, failure: (*failure).clone() }));
         } else {
-            self.record(Event::Failing((*failure).clone()));
+            self.go_back((*failure).clone());
         }
     }
 

@@ -148,6 +148,7 @@ pub fn is_parked(state: &SagaState) -> bool {
 
 /// I1, I2, I4, I5, I7, I9: the ledger against what the saga says of itself.
 pub fn ledger(plan: &Plan, state: &SagaState, inboxes: &Inboxes) {
+    assert_eq!(inboxes.alarms, 0, "the orchestrator knew of an effect that was not there");
     for (at, (planned, step)) in plan.steps.iter().zip(&state.steps).enumerate() {
         let key = u16::try_from(at).expect("few steps");
         let effects = inboxes.ledger.get(&key).copied().unwrap_or_default();

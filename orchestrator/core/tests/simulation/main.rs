@@ -65,6 +65,7 @@ fn every_story_keeps_the_promises() {
     let seeds = seeds(RUNS);
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
     let mut kinds = BTreeSet::new();
+    let mut rows = 0;
     for seed in &seeds {
         let world = story(&plans, *seed, false);
         let end = match world.state.status {
@@ -74,8 +75,9 @@ fn every_story_keeps_the_promises() {
         };
         *ends.entry(end).or_default() += 1;
         kinds.extend(world.kinds);
+        rows += world.journal.len();
     }
-    println!("{ends:?}\n{kinds:?}");
+    println!("{ends:?}, {rows} decisions\n{kinds:?}");
     if seeds.len() as u64 >= RUNS {
         for end in ["completed", "compensated", "parked"] {
             let count = ends.get(end).copied().unwrap_or(0);

@@ -49,6 +49,8 @@ pub struct Effects {
 pub struct Inboxes {
     pub rows: BTreeMap<(u16, u32), Row>,
     pub ledger: BTreeMap<u16, Effects>,
+    /// Undos of what was said to be there and is not.
+    pub alarms: u32,
     fingerprints: BTreeMap<(u16, u32, Op), u64>,
 }
 
@@ -168,12 +170,11 @@ impl Inboxes {
     fn compensate(&mut self, command: &Command, mood: Mood, chance: &mut Chance) -> Outcome {
         let key = (command.step.0, command.round);
         match self.rows.get(&key) {
+            None if command.known == Some(Known::Done) => {
+                self.alarms += 1;
+                Outcome::NeedsOperator(ErrorBody::new("no_row", ""))
+            }
             None => {
-                assert_ne!(
-                    command.known,
-                    Some(Known::Done),
-                    "the orchestrator knows of an effect that is not there"
-                );
                 self.rows.insert(key, Row::Tombstone);
                 Outcome::NothingToDo
             }

@@ -22,7 +22,7 @@ pub fn random(chance: &mut Chance) -> Plan {
     if author.chance.percent(40) {
         saga = saga.deadline(&format!("{}ms", author.chance.between(50, 30_000)));
     }
-    for _ in 0..author.chance.below(4) {
+    for _ in 0..author.chance.below(5) {
         let item = author.item(2);
         saga = saga.item(item);
     }

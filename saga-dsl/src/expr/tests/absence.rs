@@ -84,6 +84,7 @@ fn unguarded_reads_are_faults() {
             "line 30",
             "has(steps.approval.output.score) ? steps.approval.output.score : 0.0",
         ),
+        ("[{'x': {'y': input.note}}][0].x.y == 'a'", "input.note", "", "has(input.note) ? input.note : ''"),
         ("self.output.run_id", "self.output.run_id", "unknown", ""),
         ("input['note']", "input['note']", "optional", ""),
     ];
@@ -99,11 +100,12 @@ fn unguarded_reads_are_faults() {
 
 #[test]
 fn the_help_for_a_template_can_be_pasted() {
-    let source = "${steps.approval.output.by}";
-    let checked = Template::parse(source).expect(source).check(&types());
-    let [fault] = checked.faults.as_slice() else { panic!("{:?}", checked.faults) };
-    assert_eq!(&source[fault.span.clone()], "steps.approval.output.by");
-    let help = fault.help.as_deref().expect("a help");
-    assert_eq!(help, "${has(steps.approval.output) ? steps.approval.output.by : ''}");
-    assert_eq!(Template::parse(help).expect(help).check(&types()).faults, []);
+    for source in ["${steps.approval.output.by}", "by ${ steps.approval.output.by }"] {
+        let checked = Template::parse(source).expect(source).check(&types());
+        let [fault] = checked.faults.as_slice() else { panic!("{:?}", checked.faults) };
+        assert_eq!(&source[fault.span.clone()], "steps.approval.output.by");
+        let help = fault.help.as_deref().expect("a help");
+        assert_eq!(help, "${has(steps.approval.output) ? steps.approval.output.by : ''}");
+        assert_eq!(Template::parse(help).expect(help).check(&types()).faults, []);
+    }
 }

@@ -67,7 +67,7 @@ fn work_is_limited() {
 
 #[test]
 fn built_values_are_limited() {
-    let data = json!({"input": {"t": "x".repeat(100_000), "l": (0..100).collect::<Vec<_>>()}});
+    let data = json!({"input": {"t": "x".repeat(500_000), "l": (0..100).collect::<Vec<_>>()}});
     let rows = [
         "input.l.map(x, input.t)",
         "input.l.map(x, input.t + 'a')",

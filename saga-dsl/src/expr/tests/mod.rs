@@ -8,6 +8,7 @@ mod faults;
 mod limits;
 mod random;
 mod saga_files;
+mod soundness;
 mod templates;
 mod typed;
 

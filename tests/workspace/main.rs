@@ -1,0 +1,11 @@
+//! What can be checked about the house itself: who may know whom, how files look, whether the documents tell the
+//! truth about commands, links and names.
+//!
+//! In reading order: [`tree`] (what is there), [`arrows`] (who may know whom), [`files`] (sources), [`documents`]
+//! (links, decisions), [`commands`] (what the documents tell people to type).
+
+mod arrows;
+mod commands;
+mod documents;
+mod files;
+mod tree;
