@@ -3,6 +3,7 @@
 use saga_orchestrator::{
     config::{self, Config, Written},
     server::{self, Running, Server},
+    store,
 };
 
 use super::{
@@ -81,11 +82,14 @@ pub fn misconfigured(error: &config::Error) -> Failure {
 fn down(error: &server::Error) -> Failure {
     let failure = Failure::error(error.to_string());
     match error {
-        server::Error::Store { .. } => failure.help(
-            "check that the folder exists and can be written, and that no other server has the file open",
-        ),
+        server::Error::Store { source: store::Error::Held { .. }, .. } => {
+            failure.help("stop that server, or choose another file with --store")
+        }
+        server::Error::Store { source: store::Error::Unavailable(_), .. } => failure
+            .help("check that the folder exists and can be written, or choose another file with --store"),
         server::Error::Bind { .. } => failure.help("choose another address with --listen"),
-        server::Error::AddressInUse { .. }
+        server::Error::Store { .. }
+        | server::Error::AddressInUse { .. }
         | server::Error::Reflection(_)
         | server::Error::LaneStopped
         | server::Error::Transport(_) => failure,

@@ -18,7 +18,6 @@ pub fn line(outcome: &Outcome) -> String {
             let word = if *created { "registered" } else { "unchanged" };
             format!("{sign} {}@{version} {word}  {path}", printable(name))
         }
-        Fate::Waits(missing) => format!("{} {path} waits for {}", Tone::Back.paint("⏸"), joined(missing)),
         Fate::Skipped { faults: 0 } => format!("{} {path} skipped", Tone::Bad.paint("✗")),
         Fate::Skipped { faults: 1 } => format!("{} {path} skipped: 1 fault", Tone::Bad.paint("✗")),
         Fate::Skipped { faults } => format!("{} {path} skipped: {faults} faults", Tone::Bad.paint("✗")),
@@ -56,7 +55,6 @@ pub fn screen(outcomes: &[Outcome], endpoint: &Endpoint, dir: &Path, store: Opti
                 participants.extend(needed.iter().cloned());
                 first = first.or(Some(name.as_str()));
             }
-            Fate::Waits(missing) => participants.extend(missing.iter().cloned()),
             Fate::Skipped { .. } => {}
         }
     }
@@ -87,7 +85,6 @@ mod tests {
         };
         let outcomes = [
             of("sagas/broken.saga.yaml", Fate::Skipped { faults: 2 }),
-            of("sagas/lab.saga.yaml", Fate::Waits(names(&["courier", "lab"]))),
             of("sagas/order.saga.yaml", registered("order", false)),
             of("sagas/trip.saga.yaml", registered("trip", true)),
         ];

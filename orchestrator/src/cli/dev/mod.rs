@@ -34,8 +34,7 @@ Examples:
   saga dev sagas/ --ephemeral   keeps nothing
 
 A file with faults is skipped, and its faults are shown.
-A file is tried again when it changes, and when a participant comes that it
-waits for.";
+A file is tried again when it changes.";
 
 /// Arguments of `saga dev`.
 #[derive(Debug, clap::Args)]
