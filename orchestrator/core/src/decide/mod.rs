@@ -143,12 +143,12 @@ impl<'a> Draft<'a> {
             self.raise(Some(pivot), IncidentKind::PivotUnknown, failure.error);
             return;
         }
-        self.retract();
         self.turn(failure);
     }
 
     /// The saga turns back: at once, or when the pivot that is in flight is settled.
     fn turn(&mut self, failure: Failure) {
+        self.retract();
         match self.pivot_in_flight() {
             Some(step) => self.record(Event::PivotClosing(PivotClosing { step, failure })),
             None => self.record(Event::Failing(failure)),
