@@ -6,6 +6,7 @@ pub mod definitions;
 pub mod document;
 pub mod lane;
 pub mod observe;
+pub mod refusal;
 pub mod server;
 pub mod store;
 pub mod transport;

@@ -120,9 +120,9 @@ codes! {
     S0305 Error "a step on the wrong side of the pivot"
         "After the pivot there is no way back, so every step there must be `kind: retriable`; and a retriable step \
          needs a pivot before it, or its saga could neither go on nor be undone."
-    S0401 Error "an action that nobody serves"
-        "No participant has registered this action. Check the spelling, or start the participant once so that it \
-         registers."
+    S0401 Error "an action that the participant does not serve"
+        "The participant has registered, and not with this action. Check the spelling, or start the release of the \
+         participant that serves it, so that it registers."
     S0403 Error "the action's payload does not fit"
         "The participant registered which fields its action takes and of which types; one is missing, unknown, or \
          has another type."

@@ -5,7 +5,6 @@
 mod cancel_saga;
 mod convert;
 mod deploy;
-pub mod error;
 mod get_saga;
 mod history;
 mod input;
@@ -20,6 +19,8 @@ mod start_saga;
 #[cfg(test)]
 mod tests;
 mod watch_saga;
+
+pub use crate::refusal as error;
 
 use std::{
     pin::Pin,

@@ -26,8 +26,6 @@ pub(super) async fn load(api: &Api, id: SagaId) -> Result<Seen, Refusal> {
     let row = store.saga(id).await?;
     let row = row.ok_or_else(|| Refusal::new(Code::NoSuchSaga, format!("no saga {id}")))?;
     let journal = store.journals(vec![id]).await?.pop().unwrap_or_default();
-    // The saga may have moved on between the two reads; then the row of the journal's end is wanted.
-    let row = store.saga(id).await?.unwrap_or(row);
     let folded = fold(api, &row, &journal);
     Ok(Seen { row, folded })
 }

@@ -83,7 +83,7 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
         UndoState::BackingOff { .. } => return "undo_backing_off",
         UndoState::Done { nothing_to_do: false } => return "compensated",
         UndoState::Done { nothing_to_do: true } => return "nothing_to_undo",
-        UndoState::Stuck { .. } => return "undo_stuck",
+        UndoState::Stuck { .. } => return "not_undone",
         UndoState::None => {}
     }
     let in_flight =
@@ -91,9 +91,9 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
     let has_undo = picture.plan.step(ix).is_some_and(|planned| planned.compensation.is_some());
     match picture.state.status {
         Status::Compensating if !in_flight && step.may_have_happened() => {
-            return if has_undo { "undo_pending" } else { "not_undone" };
+            return if has_undo { "undo_pending" } else { "nothing_to_undo" };
         }
-        Status::Compensated if step.may_have_happened() => return "not_undone",
+        Status::Compensated if step.may_have_happened() => return "nothing_to_undo",
         Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {}
     }
     match &step.action {

@@ -130,9 +130,9 @@ fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> O
     let attempt = step.undo_attempts;
     match &step.undo {
         UndoState::Waiting { reason, since, until } => Some(format!(
-            "{id} waits to be undone with {undo} since {}: {reason}{}.",
+            "{id} has been waiting to be undone with {undo} for {}: {reason}{}.",
             words::span(*since, now),
-            until.map(|at| format!(", for another {}", words::span(now, at))).unwrap_or_default(),
+            until.map(|at| format!("; {} left", words::span(now, at))).unwrap_or_default(),
         )),
         UndoState::Sent { due } => {
             Some(format!("{id} is being undone: {undo}, attempt {attempt}{}.", left(*due, now)))
@@ -159,7 +159,7 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
     let forward = picture.state.status == Status::Running;
     match &step.action {
         ActionState::Waiting { reason, since } if forward => Some(format!(
-            "{id} waits for {action} since {}: {reason}. No attempt is spent while it waits.",
+            "{id} has been waiting for {action} for {}: {reason}. No attempt is spent while it waits.",
             words::span(*since, now)
         )),
         ActionState::Sent { due, accepted: false } => {
@@ -209,7 +209,7 @@ fn left(due: Option<Timestamp>, now: Timestamp) -> String {
 #[must_use]
 pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> String {
     let plan = &*picture.plan;
-    let since = words::span(open.since, now);
+    let age = words::span(open.since, now);
     let error = words::error(&open.incident.error);
     let step = open.incident.step.map_or("the saga", |ix| words::step(plan, ix));
     let action = open.incident.step.map_or_else(String::new, |ix| words::action(plan, ix));
@@ -264,7 +264,7 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
             "The server's log tells more; please report it. Other sagas are not affected.".to_owned(),
         ),
     };
-    format!("Incident since {since}: {what} ({error}). {help}")
+    format!("Incident, {age} old: {what} ({error}). {help}")
 }
 
 /// The word for an incident's kind, as the API gives it.
@@ -300,6 +300,8 @@ fn outlook(picture: &Picture, now: Timestamp) -> String {
             format!(" If it has not completed {} (its deadline), {then}.", words::until(now, deadline))
         }
         (Status::Running, None) => " It has no deadline.".to_owned(),
+        // Where no timer is armed, the sentence before has said it all.
+        (Status::Compensating, _) if state.next_due().is_none() => String::new(),
         (Status::Compensating, _) => " Undo goes on until every step is settled.".to_owned(),
         (Status::Completed | Status::Compensated, _) => String::new(),
     };

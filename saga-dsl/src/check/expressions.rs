@@ -118,7 +118,7 @@ fn payload(input: &Input, place: &Place, scope: &Scope<'_, '_>, findings: &mut V
 
 /// Each entry on its own first: a list with one bad entry has others that want to be checked.
 fn pick(names: &[String], place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec<Finding>) {
-    let mut sound = true;
+    let mut sound = names.iter().all(|name| !name.is_empty());
     for (at, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         if findings.len() > FINDINGS_MAX {
             return;

@@ -98,9 +98,11 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
 
 /// Every finding of every rule.
 pub(crate) fn check(definition: &Definition, knowledge: &Knowledge<'_>) -> Vec<Finding> {
-    if let Some(finding) = names::steps_are_few(definition) {
-        // The rules about order take time that grows with the square of the steps.
-        return vec![finding];
+    let limits = [names::steps_are_few(definition), names::fields_are_few(definition)];
+    let exceeded: Vec<_> = limits.into_iter().flatten().collect();
+    if !exceeded.is_empty() {
+        // The rules take time that grows with the square of the steps, and with fields times expressions.
+        return exceeded;
     }
     let check = Check::of(definition, knowledge);
     let mut findings = Vec::new();

@@ -9,10 +9,14 @@ use crate::{
     finding::Finding,
     names,
     place::Place,
+    types::Type,
 };
 
 /// Deepest nesting of groups.
 pub(crate) const GROUPS_MAX: usize = 32;
+
+/// Most fields of the declared input, nested ones included.
+pub(super) const FIELDS_MAX: usize = 256;
 
 /// Most steps of a definition.
 pub(super) const STEPS_MAX: usize = 200;
@@ -61,6 +65,30 @@ pub(super) fn steps_are_few(definition: &Definition) -> Option<Finding> {
     let place = one_too_many?;
     let message = format!("a definition has at most {STEPS_MAX} steps, and this one {number}");
     Some(Finding::new(Code::S0110, &place.key("step"), message).label("one too many"))
+}
+
+/// Expressions are checked against the type of the input as a whole, so that the work is the product of both.
+pub(super) fn fields_are_few(definition: &Definition) -> Option<Finding> {
+    let number: usize = definition.input.values().map(|ty| 1 + fields(ty)).sum();
+    let message = format!("an input has at most {FIELDS_MAX} fields, and this one {number}");
+    let finding = Finding::new(Code::S0103, &Place::default().key("input"), message).on_key();
+    (number > FIELDS_MAX).then(|| finding.help("declare a part of it as `any`"))
+}
+
+fn fields(ty: &Type) -> usize {
+    match ty {
+        Type::Object(inner) => inner.values().map(|ty| 1 + fields(ty)).sum(),
+        Type::List(inner) | Type::Optional(inner) => fields(inner),
+        Type::String
+        | Type::Int
+        | Type::Double
+        | Type::Bool
+        | Type::Bytes
+        | Type::Timestamp
+        | Type::Duration
+        | Type::Any
+        | Type::Null => 0,
+    }
 }
 
 fn count(items: &[Node], place: &Place, number: &mut usize, one_too_many: &mut Option<Place>) {

@@ -44,36 +44,42 @@ impl<'a> Check<'a> {
     }
 }
 
+/// An action that a known participant does not serve is a fault. A participant that nobody has seen may come later,
+/// so it is a note.
 pub(super) fn actions_are_registered(check: &Check<'_>, findings: &mut Vec<Finding>) {
-    let all: Vec<_> = check.outline.steps.iter().flat_map(|step| check.actions_of(step)).collect();
-    let Some(catalog) = check.knowledge.catalog else {
-        if let Some((_, place)) = all.first() {
-            let participants: BTreeSet<_> = all.iter().map(|(name, _)| name.participant.as_str()).collect();
-            let participants = participants.into_iter().collect::<Vec<_>>().join(", ");
-            let message = format!("actions were not checked: nothing is known here of {participants}");
-            findings.push(Finding::new(Code::N0701, place, message));
+    let known = check.knowledge.catalog.map(|catalog| catalog.actions()).unwrap_or_default();
+    let participants: BTreeSet<&str> =
+        known.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
+    let mut unseen: BTreeSet<&str> = BTreeSet::new();
+    let mut first_unseen = None;
+    for (name, place) in check.outline.steps.iter().flat_map(|step| check.actions_of(step)) {
+        if !participants.contains(name.participant.as_str()) {
+            unseen.insert(&name.participant);
+            first_unseen.get_or_insert(place);
+        } else if check.schema(name).is_none() {
+            findings.push(not_served(name, &place, &known));
         }
-        return;
-    };
-    let known = catalog.actions();
-    for (name, place) in all {
-        if catalog.action(&name.participant, &name.action).is_some() {
-            continue;
-        }
-        let mut fault = Finding::new(Code::S0401, &place, format!("nobody serves `{name}`"));
-        let written = name.to_string();
-        let prefix = format!("{}/", name.participant);
-        let of_the_participant: Vec<_> =
-            known.iter().filter_map(|action| action.strip_prefix(&prefix)).collect();
-        fault.help = match near_miss(&written, known.iter().map(String::as_str)) {
-            Some(meant) => Some(format!("did you mean `{meant}`?")),
-            None if of_the_participant.is_empty() => {
-                Some(format!("no participant `{}` has registered", name.participant))
-            }
-            None => Some(format!("`{}` serves {}", name.participant, of_the_participant.join(", "))),
-        };
-        findings.push(fault);
     }
+    if let Some(place) = first_unseen {
+        let names = unseen.iter().copied().collect::<Vec<_>>().join(", ");
+        let message = format!("actions were not checked: nothing is known here of {names}");
+        let mut note = Finding::new(Code::N0701, &place, message);
+        let meant = unseen.iter().find_map(|name| near_miss(name, participants.iter().copied()));
+        note.help = meant.map(|meant| format!("did you mean `{meant}`?"));
+        findings.push(note);
+    }
+}
+
+fn not_served(name: &ActionName, place: &Place, known: &[String]) -> Finding {
+    let mut fault =
+        Finding::new(Code::S0401, place, format!("`{}` does not serve `{name}`", name.participant));
+    let prefix = format!("{}/", name.participant);
+    let served: Vec<_> = known.iter().filter_map(|action| action.strip_prefix(&prefix)).collect();
+    fault.help = Some(match near_miss(&name.action, served.iter().copied()) {
+        Some(meant) => format!("did you mean `{}/{meant}`?", name.participant),
+        None => format!("`{}` serves {}", name.participant, served.join(", ")),
+    });
+    fault
 }
 
 pub(super) fn payloads_fit(check: &Check<'_>, findings: &mut Vec<Finding>) {

@@ -14,6 +14,7 @@ mod read;
 mod report;
 mod scalar;
 mod steps;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod text;

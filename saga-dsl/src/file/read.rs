@@ -5,7 +5,7 @@ use std::{collections::HashMap, ops::Range};
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::{
-    quote,
+    quote, syntax,
     tree::{Content, Entry, Node, Scalar, Style},
 };
 use crate::codes::Code;
@@ -290,15 +290,8 @@ impl<'a> Reader<'a> {
         if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
             return *finding(Code::S0008, at..at + len, &format!("nested more than {DEPTH_MAX} deep"));
         }
-        let mut fault = *finding(Code::S0003, at..at + len, &format!("not YAML: {}", error.info()));
-        fault.help = match error.kind() {
-            ErrorKind::TabInPlainScalar => Some("use spaces instead of the tab".to_owned()),
-            _ => {
-                let suggestion = quote::suggestion(self.source, &(at..at));
-                (!suggestion.is_empty()).then(|| format!("quote the whole value{suggestion}"))
-            }
-        };
-        fault
+        let (message, help) = syntax::explain(error, at, self.source);
+        TextFinding { help, ..*finding(Code::S0003, at..at + len, &message) }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         Parallel, Retry, Sequence, Step, Verb,
     },
     finding::Finding,
-    place::Place,
+    place::{Place, Segment},
 };
 
 /// Keys of which an item has exactly one.
@@ -41,7 +41,11 @@ const KINDS: &[(&str, Kind)] =
 
 /// The items of a list.
 pub(super) fn steps(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Vec<Node> {
-    let Some(items) = walk.list(node, place, "a list of steps") else {
+    let key = match place.0.last() {
+        Some(Segment::Key(key)) => key.as_str(),
+        Some(Segment::Index(_)) | None => "steps",
+    };
+    let Some(items) = walk.list(node, place, &format!("`{key}`")) else {
         walk.incomplete = true;
         return Vec::new();
     };
@@ -162,7 +166,7 @@ fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
     let id = walk.require(&fields, "step", "a step");
     let id = id.and_then(|(node, place)| walk.id(node, &place, "`step`")).unwrap_or_default();
     let mut step = blank(id.to_owned());
-    if !fields.has("action") {
+    if !fields.has("action") && !fields.has_misspelled("action") {
         let message = "this step does nothing: it has no `action`";
         let fault = Finding::new(Code::S0105, place, message);
         walk.report(
@@ -184,7 +188,7 @@ fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
     step.escalate_after = fields.get("escalate_after").and_then(|(node, place)| walk.duration(node, &place));
     step.at_least_once = fields
         .get("at_least_once")
-        .and_then(|(node, place)| walk.choice(node, &place, &[("true", true), ("false", false)]))
+        .and_then(|(node, place)| walk.flag(node, &place, "`at_least_once`"))
         .unwrap_or(false);
     step
 }

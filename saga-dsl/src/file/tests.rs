@@ -69,6 +69,9 @@ fn oversized_and_endless() {
     let wide = format!("saga: t\nversion: 1\nsteps:\n{}", parallel.repeat(4));
     let fields: String = (0..6_000).map(|n| format!("field_{n}: any, ")).collect();
     let reads: String = (0..6_000).map(|n| format!("'${{input.feld_{n}}}', ")).collect();
+    let many_fields =
+        format!("saga: t\nversion: 1\ninput: {{{fields}}}\noutput: {{a: [{reads}]}}\nsteps: []\n");
+    let fields: String = (0..250).map(|n| format!("field_{n}: any, ")).collect();
     let unknown_names =
         format!("saga: t\nversion: 1\ninput: {{{fields}}}\noutput: {{a: [{reads}]}}\nsteps: []\n");
     let cases: Vec<(String, &str)> = vec![
@@ -89,6 +92,7 @@ fn oversized_and_endless() {
         ("!".repeat(100_000), "S0003"),
         (wide, "S0110"),
         (unknown_names, "S0202"),
+        (many_fields, "S0103"),
         ("%YAML 3.0\n---\nsaga: t\n".to_owned(), "S0003"),
     ];
     for (text, code) in cases {

@@ -18,7 +18,7 @@ use crate::{
     finding::Finding,
     names,
     near_miss::near_miss,
-    place::Place,
+    place::{Place, Segment},
 };
 
 /// Constructs of the language that this release cannot run.
@@ -57,6 +57,8 @@ pub(super) struct Walk {
 pub(super) struct Fields<'a> {
     node: &'a Node,
     pub place: Place,
+    /// Keys that were reported.
+    unknown: Vec<&'a str>,
 }
 
 impl<'a> Fields<'a> {
@@ -66,6 +68,11 @@ impl<'a> Fields<'a> {
 
     pub(super) fn has(&self, key: &str) -> bool {
         self.node.get(key).is_some()
+    }
+
+    /// Whether a key that was reported was probably meant to be this one: that it is missing is no second fault.
+    pub(super) fn has_misspelled(&self, key: &str) -> bool {
+        self.unknown.iter().any(|unknown| near_miss(unknown, [key]).is_some())
     }
 
     pub(super) fn entries(&self) -> &'a [Entry] {
@@ -92,7 +99,7 @@ impl Walk {
         what: &str,
         known: &[&str],
     ) -> Option<Fields<'a>> {
-        let fields = self.map(node, place, what)?;
+        let mut fields = self.map(node, place, what)?;
         for entry in fields.entries() {
             if known.contains(&entry.key.as_str()) || self.full() {
                 continue;
@@ -105,6 +112,7 @@ impl Walk {
                 self.report(Finding::new(Code::S0109, &place, message).on_key());
                 continue;
             }
+            fields.unknown.push(&entry.key);
             let mut fault = Finding::new(Code::S0101, &place, format!("{what} has no key `{name}`")).on_key();
             fault.help = match near_miss(&entry.key, known.iter().copied()) {
                 Some(meant) => Some(format!("did you mean `{meant}`?")),
@@ -118,7 +126,7 @@ impl Walk {
     /// A map with any keys.
     pub(super) fn map<'a>(&mut self, node: &'a Node, place: &Place, what: &str) -> Option<Fields<'a>> {
         match &node.content {
-            Content::Map(_) => Some(Fields { node, place: place.clone() }),
+            Content::Map(_) => Some(Fields { node, place: place.clone(), unknown: Vec::new() }),
             Content::Scalar(_) | Content::List(_) | Content::Empty | Content::Broken => {
                 self.wrong_shape(node, place, &format!("{what} is a map"));
                 None
@@ -144,8 +152,12 @@ impl Walk {
                 return;
             }
             Content::Empty => {
-                let fault = Finding::new(Code::S0006, place, "nothing stands after this key").on_key();
-                return self.report(fault.help(format!("{expected}; give it, or remove the key")));
+                let (message, where_from) = match place.0.last() {
+                    Some(Segment::Index(_)) => ("this entry is empty", "the entry"),
+                    Some(Segment::Key(_)) | None => ("nothing stands after this key", "the key"),
+                };
+                let fault = Finding::new(Code::S0006, place, message).on_key();
+                return self.report(fault.help(format!("{expected}; give it, or remove {where_from}")));
             }
             Content::List(_) => "a list",
             Content::Map(_) => "a map",
@@ -292,6 +304,17 @@ impl Walk {
         None
     }
 
+    /// `true` or `false`; YAML 1.1's other words for them are texts.
+    pub(super) fn flag(&mut self, node: &Node, place: &Place, what: &str) -> Option<bool> {
+        if let Content::Scalar(found) = &node.content
+            && let Ok(Value::Bool(flag)) = scalar::value(found)
+        {
+            return Some(flag);
+        }
+        self.wrong_shape(node, place, &format!("{what} is true or false"));
+        None
+    }
+
     /// Any JSON value; texts may hold `${…}`.
     pub(super) fn value(&mut self, node: &Node, place: &Place) -> Option<Value> {
         match &node.content {
@@ -333,7 +356,7 @@ impl Walk {
         what: &str,
     ) -> Option<(&'a Node, Place)> {
         let found = fields.get(key);
-        if found.is_none() {
+        if found.is_none() && !fields.has_misspelled(key) {
             let message = format!("{what} needs the key `{key}`");
             self.report(Finding::new(Code::S0107, &fields.place, message));
         }

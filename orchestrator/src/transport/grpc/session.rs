@@ -16,9 +16,9 @@ use super::{
     outgoing::{Admitted, Outbound},
 };
 use crate::{
-    api::error::{Code, Refusal},
     lane::{self, intake::Intake},
     observe::clock,
+    refusal::{Code, Refusal},
     transport::directory::{Directory, Instance, NotAdmitted},
 };
 

@@ -1,4 +1,4 @@
-//! Refusals: every error of the API has a stable code, and words that say what to do.
+//! Refusals: every error of the API and of the participants' stream has a stable code, and words that say what to do.
 //!
 //! The code is the first word of the status message and stands in the metadata under [`METADATA_KEY`].
 

@@ -1,0 +1,7 @@
+//! The API over real sockets: a whole server with its lane and SQLite, and participants on the wire.
+
+#![allow(clippy::expect_used)]
+
+mod rig;
+mod running;
+mod steering;
