@@ -2,7 +2,13 @@
 //!
 //! `cargo bench -p saga-core`; prints nanoseconds per decision, and bytes per active saga as an estimate of its journal.
 
-#![allow(clippy::expect_used, clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    missing_docs
+)]
 
 use std::{hint::black_box, time::Instant};
 

@@ -61,8 +61,11 @@ impl Gate {
         let live = self.participants.get(participant).ok_or(Wait::NoParticipant)?;
         match op {
             Op::Action | Op::Compensation if !live.actions.contains(action) => Err(Wait::NoAction),
-            Op::Action if !live.transactional && !at_least_once => Err(Wait::NotTransactional),
-            // Undo, query and seal of what was sent are never held back by the kind of the inbox.
+            // An inbox that may have forgotten proves nothing: neither what it has not seen nor what it seals.
+            Op::Action | Op::Query | Op::Seal if !live.transactional && !at_least_once => {
+                Err(Wait::NotTransactional)
+            }
+            // Undo of what was sent is never held back by the kind of the inbox.
             Op::Action | Op::Compensation | Op::Query | Op::Seal => Ok(()),
         }
     }

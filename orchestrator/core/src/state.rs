@@ -15,10 +15,12 @@
 //!           sent         -> backing_off      this attempt failed or is unknown, another is due
 //!           sent         -> failed           this attempt failed or is unknown, there is no other
 //!           backing_off  -> sent | waiting | asking | succeeded | refused
+//!           backing_off  -> failed           its timer fired late: its lifetime or `max_elapsed` had run out
 //!           asking       -> sent             a query found no trace: next attempt
 //!           asking       -> succeeded | refused | sealed
 //!           asking       -> asking           again, or with seal now
 //!           asking       -> waiting          the next attempt or query is due, gate closed
+//!           asking       -> failed           no trace of it, and `max_elapsed` has run out
 //!           sent | waiting | backing_off | failed -> asking   with seal: a pivot in flight must be settled
 //!           failed       -> succeeded | refused   a late answer
 //!           waiting      -> succeeded | refused   a late answer to an earlier attempt
@@ -31,7 +33,7 @@
 //!           sent         -> waiting          the command never reached the wire
 //!           sent         -> backing_off | stuck
 //!           backing_off  -> sent | waiting | done
-//!           none         -> stuck            its payload cannot be evaluated
+//!           none | waiting -> stuck         its payload cannot be evaluated
 //!           waiting      -> done             a late answer to an earlier attempt
 //!           waiting      -> none             never sent, and the action turned out to be without effect
 //!           stuck        -> done             a late answer after all

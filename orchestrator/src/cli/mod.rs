@@ -4,10 +4,13 @@
 //! its screens are pure functions from messages of the contract to text. To add a verb: a file with `Args` and `run`,
 //! a line in [`Command`], a line in `dispatch`.
 
+mod bench;
 mod cancel;
 mod changes;
+mod child;
 mod client;
 mod definitions;
+mod demo;
 mod deploy;
 mod describe;
 mod dev;
@@ -40,7 +43,7 @@ mod words;
 
 use std::{future::Future, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 use self::{
     client::{Endpoint, Server},
@@ -110,10 +113,20 @@ enum Command {
     Definitions(definitions::Args),
     /// List participants
     Participants(participants::Args),
+    /// Measure how fast sagas run here, and prove that none is lost
+    Bench(bench::Args),
+    /// Run four sagas with everything they need, one of them through a crash
+    Demo(demo::Args),
     /// Tell what a code means
     Explain(explain::Args),
     /// Print the version
     Version(version::Args),
+    /// The participants of `saga bench`
+    #[command(hide = true)]
+    BenchParticipants,
+    /// A participant of `saga demo`
+    #[command(hide = true)]
+    DemoParticipant(demo::participant::Args),
 }
 
 /// What verbs share.
@@ -121,23 +134,40 @@ enum Command {
 pub struct Context {
     /// As written: participants share the variable, and what they may write there is no reason to refuse `lint`.
     endpoint: String,
+    /// The endpoint stands on the command line; it is neither the default nor from the environment.
+    endpoint_written: bool,
 }
 
 impl Context {
     /// The server named on the command line.
     async fn server(&self) -> Result<Server, Failure> {
-        let endpoint: Endpoint = self.endpoint.parse().map_err(|error| {
+        Server::connect(&self.endpoint()?).await
+    }
+
+    /// The endpoint, if it stands on the command line: for verbs that start a server of their own otherwise.
+    ///
+    /// # Errors
+    /// When what stands there is no endpoint.
+    fn written_endpoint(&self) -> Result<Option<Endpoint>, Failure> {
+        if self.endpoint_written { self.endpoint().map(Some) } else { Ok(None) }
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        self.endpoint.parse().map_err(|error| {
             let message = format!("endpoint `{}`: {error}", output::printable(&self.endpoint));
             Failure::new(Exit::Usage, message).help("set --endpoint or SAGA_ENDPOINT")
-        })?;
-        Server::connect(&endpoint).await
+        })
     }
 }
 
 /// Reads the command line, does what it says, and tells the shell how it ended.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    child::obey_leash();
+    let matches = Cli::command().try_get_matches();
+    let written = |matches: &ArgMatches| matches.value_source("endpoint") == Some(ValueSource::CommandLine);
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, written(&matches))));
+    let (cli, endpoint_written) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help that nobody reads any more is no failure.
             let _ = error.print();
@@ -145,7 +175,7 @@ pub fn main() -> ExitCode {
             return usage.into();
         }
     };
-    let context = Context { endpoint: cli.global.endpoint };
+    let context = Context { endpoint: cli.global.endpoint, endpoint_written };
     match dispatch(cli.command, &context) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -169,8 +199,12 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Deploy(args) => client(deploy::run(args, context)),
         Command::Definitions(args) => client(definitions::run(args, context)),
         Command::Participants(args) => client(participants::run(args, context)),
+        Command::Bench(args) => client(bench::run(args, context)),
+        Command::Demo(args) => client(demo::run(args)),
         Command::Explain(args) => explain::run(args),
         Command::Version(args) => version::run(args),
+        Command::BenchParticipants => client(bench::participants::run(&context.endpoint()?)),
+        Command::DemoParticipant(args) => client(demo::participant::run(args, &context.endpoint()?)),
     }
 }
 

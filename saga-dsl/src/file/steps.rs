@@ -188,7 +188,7 @@ fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
     step.escalate_after = fields.get("escalate_after").and_then(|(node, place)| walk.duration(node, &place));
     step.at_least_once = fields
         .get("at_least_once")
-        .and_then(|(node, place)| walk.choice(node, &place, &[("true", true), ("false", false)]))
+        .and_then(|(node, place)| walk.flag(node, &place, "`at_least_once`"))
         .unwrap_or(false);
     step
 }

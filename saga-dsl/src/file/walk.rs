@@ -304,6 +304,17 @@ impl Walk {
         None
     }
 
+    /// `true` or `false`; YAML 1.1's other words for them are texts.
+    pub(super) fn flag(&mut self, node: &Node, place: &Place, what: &str) -> Option<bool> {
+        if let Content::Scalar(found) = &node.content
+            && let Ok(Value::Bool(flag)) = scalar::value(found)
+        {
+            return Some(flag);
+        }
+        self.wrong_shape(node, place, &format!("{what} is true or false"));
+        None
+    }
+
     /// Any JSON value; texts may hold `${…}`.
     pub(super) fn value(&mut self, node: &Node, place: &Place) -> Option<Value> {
         match &node.content {

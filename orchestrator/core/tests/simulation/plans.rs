@@ -2,7 +2,7 @@
 
 use saga_dsl::{
     builder::{Item, Saga, StepBuilder, parallel, sequence, step},
-    definition::{Backoff, Duration, MaxAttempts, Retry},
+    definition::{Backoff, Duration, Input, MaxAttempts, Retry},
     plan::Plan,
 };
 
@@ -47,14 +47,25 @@ impl Author<'_> {
         match self.chance.below(10) {
             0..3 if depth > 0 => {
                 let count = self.chance.between(1, 3);
-                parallel((0..count).map(|_| self.item(depth - 1)).collect::<Vec<_>>())
+                let group = parallel((0..count).map(|_| self.item(depth - 1)).collect::<Vec<_>>());
+                self.perhaps(group)
             }
             3..5 if depth > 0 => {
                 let count = self.chance.below(4);
-                sequence((0..count).map(|_| self.item(depth - 1)).collect::<Vec<_>>())
+                let group = sequence((0..count).map(|_| self.item(depth - 1)).collect::<Vec<_>>());
+                self.perhaps(group)
             }
             _ => self.compensatable().into(),
         }
+    }
+
+    fn condition(&mut self) -> &'static str {
+        if self.chance.percent(33) { "input.x" } else { "input.y" }
+    }
+
+    /// One group in five has a condition.
+    fn perhaps(&mut self, group: Item) -> Item {
+        if self.chance.percent(20) { group.when(self.condition()) } else { group }
     }
 
     fn after_pivot(&mut self) -> Item {
@@ -81,6 +92,8 @@ impl Author<'_> {
         let retry = self.retry(limit);
         let timeout = Some(Duration { ms: self.chance.between(20, 2_000) });
         let escalate_after = self.chance.percent(20).then_some(Duration { ms: 500 });
+        // Reads what is absent in some sagas.
+        let broken = self.chance.percent(4);
         let home = self.home(self.steps);
         let id = self.steps;
         step.compensation_block(
@@ -89,6 +102,9 @@ impl Author<'_> {
                 b.retry = retry;
                 b.timeout = timeout;
                 b.escalate_after = escalate_after;
+                if broken {
+                    b.input = Some(Input::Pick(vec!["z".into()]));
+                }
             },
         )
     }
@@ -107,6 +123,13 @@ impl Author<'_> {
             .timeout(&format!("{}ms", self.chance.between(20, 2_000)));
         if self.chance.percent(20) {
             builder = builder.escalate_after("700ms");
+        }
+        if self.chance.percent(15) {
+            builder = builder.when(self.condition());
+        }
+        // Absent in some sagas.
+        if self.chance.percent(4) {
+            builder = builder.input(serde_json::json!({"z": "${input.z}"}));
         }
         if home == LOOSE { builder.at_least_once() } else { builder }
     }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use saga_core::{
     Command, Effect, ErrorBody, Event, Gate, Input, Partition, Payload, Record, Rejected, SagaId, SagaState,
-    Timestamp, apply_record,
-    command::{addressee, may_repeat, outstanding, outstanding_op, timeout_ms},
+    Timestamp, apply, apply_record,
+    command::{outstanding, outstanding_op},
     decide,
-    gate::Live,
-    input::{Cancel, Lost, Op, Outcome, Reply, Start},
+    input::{Cancel, Lost, Op, Reply, Start},
 };
 use saga_dsl::{
     definition::Kind,
@@ -18,18 +17,19 @@ use saga_dsl::{
 use super::{
     chance::Chance,
     checks,
-    participants::{Answer, Inboxes, Mood},
+    participants::{Inboxes, Mood},
     plans::{LOOSE, SOUND},
+    transitions::{self, Transition},
 };
 
 /// Milliseconds until all faults stop.
-const FAULTS_MS: u64 = 20_000;
+pub(super) const FAULTS_MS: u64 = 20_000;
 /// Far more than any story takes.
 const STEPS_MAX: u32 = 5_000;
 
 /// Something under way.
 #[derive(Debug, Clone)]
-enum Message {
+pub(super) enum Message {
     Start,
     Command(Command),
     Reply(Reply),
@@ -48,35 +48,38 @@ enum Message {
 
 /// How rough the world is, in percent.
 #[derive(Debug, Clone, Copy)]
-struct Weather {
-    drop: u64,
-    twice: u64,
-    held: u64,
-    crash: u64,
-    liar: u64,
+pub(super) struct Weather {
+    pub(super) drop: u64,
+    pub(super) twice: u64,
+    pub(super) held: u64,
+    pub(super) crash: u64,
+    pub(super) liar: u64,
 }
 
 pub struct World<'p> {
-    plan: &'p Plan,
-    chance: Chance,
-    weather: Weather,
-    mood: Mood,
-    healed: bool,
+    pub(super) plan: &'p Plan,
+    pub(super) chance: Chance,
+    pub(super) weather: Weather,
+    pub(super) mood: Mood,
+    /// The start payload: decides which conditions hold, and whether an expression finds what it reads.
+    input: serde_json::Value,
+    pub(super) healed: bool,
     pub now: Timestamp,
     pub state: SagaState,
     pub journal: Vec<(Timestamp, String)>,
     pub kinds: BTreeSet<String>,
-    gate: Gate,
-    inboxes: Inboxes,
-    wire: BTreeMap<(Timestamp, u64), Message>,
-    number: u64,
-    crashes: u64,
-    sent: Vec<Command>,
-    answered: Vec<Reply>,
+    pub transitions: BTreeSet<Transition>,
+    pub(super) gate: Gate,
+    pub(super) inboxes: Inboxes,
+    pub(super) wire: BTreeMap<(Timestamp, u64), Message>,
+    pub(super) number: u64,
+    pub(super) crashes: u64,
+    pub(super) sent: Vec<Command>,
+    pub(super) answered: Vec<Reply>,
     /// Attempts that were ever put on the wire.
-    on_wire: BTreeSet<(StepIx, Op, u32)>,
+    pub(super) on_wire: BTreeSet<(StepIx, Op, u32)>,
     /// Outstanding since before a crash, to be sent again when the participant is there.
-    unsent: BTreeSet<(StepIx, Op)>,
+    pub(super) unsent: BTreeSet<(StepIx, Op)>,
 }
 
 impl<'p> World<'p> {
@@ -92,6 +95,11 @@ impl<'p> World<'p> {
             crash: percent(10),
             liar: if liar { 40 } else { 0 },
         };
+        let mut input = serde_json::json!({"x": chance.percent(50), "y": chance.percent(80)});
+        if chance.percent(70) {
+            input["z"] = serde_json::json!(1);
+        }
+        let mut percent = |most: u64| if rough == 0 { 0 } else { chance.below(most + 1) };
         let mood = Mood {
             refuse: percent(20),
             fail: percent(40),
@@ -106,11 +114,13 @@ impl<'p> World<'p> {
             chance,
             weather,
             mood,
+            input,
             healed: false,
             now,
             state,
             journal: Vec::new(),
             kinds: BTreeSet::new(),
+            transitions: BTreeSet::new(),
             gate: Gate::default(),
             inboxes: Inboxes::default(),
             wire: BTreeMap::new(),
@@ -153,12 +163,12 @@ impl<'p> World<'p> {
         self.after(FAULTS_MS, Message::Heal);
     }
 
-    fn after(&mut self, ms: u64, message: Message) {
+    pub(super) fn after(&mut self, ms: u64, message: Message) {
         self.number += 1;
         self.wire.insert((self.now.plus_ms(ms), self.number), message);
     }
 
-    fn within(&mut self, ms: u64, message: Message) {
+    pub(super) fn within(&mut self, ms: u64, message: Message) {
         let ms = self.chance.below(ms);
         self.after(ms, message);
     }
@@ -196,7 +206,7 @@ impl<'p> World<'p> {
     fn deliver(&mut self, message: Message) {
         match message {
             Message::Start => {
-                let input = Payload::from_value(serde_json::json!({}));
+                let input = Payload::from_value(self.input.clone());
                 self.take(Input::Start(Start { input, key: None, labels: BTreeMap::new() }));
             }
             Message::Command(command) => self.participate(&command),
@@ -221,7 +231,7 @@ impl<'p> World<'p> {
         }
     }
 
-    fn take(&mut self, input: Input) {
+    pub(super) fn take(&mut self, input: Input) {
         let Ok(decision) = decide(self.plan, &self.state, &input, &self.gate, self.now) else { return };
         checks::decision(self.plan, &self.state, &decision);
         if self.state.status.is_end() {
@@ -254,7 +264,7 @@ impl<'p> World<'p> {
         }
     }
 
-    fn strikes(&mut self) -> bool {
+    pub(super) fn strikes(&mut self) -> bool {
         let crash = self.weather.crash;
         self.chance.percent(crash) && self.chance.percent(30)
     }
@@ -267,7 +277,11 @@ impl<'p> World<'p> {
             "I14: the fold is not the state"
         );
         let text = serde_json::to_string(&record).expect("a record is JSON");
+        let mut state = self.state.clone();
         for event in events {
+            let next = apply(state.clone(), event, self.now);
+            self.transitions.extend(transitions::between(&state, &next));
+            state = next;
             let value = serde_json::to_value(event).expect("an event is JSON");
             self.kinds.extend(value.as_object().into_iter().flat_map(|o| o.keys().cloned()));
         }
@@ -292,6 +306,10 @@ impl<'p> World<'p> {
     /// The process is gone: what is left is the journal.
     fn restart(&mut self) {
         self.crashes += 1;
+        // Until another process takes over.
+        if !self.healed && self.chance.percent(30) {
+            self.now = self.now.plus_ms(self.chance.below(5_000));
+        }
         let mut state = SagaState::unborn(self.state.id);
         for (at, text) in &self.journal {
             let record: Record = serde_json::from_str(text).expect("what was written can be read");
@@ -301,146 +319,14 @@ impl<'p> World<'p> {
         self.state.suspend_limits();
         assert_eq!(state, self.state, "I14: the journal is not the state");
         self.state = state;
+        // What the process knew of its connections is gone with it.
+        self.wire.retain(|_, message| !matches!(message, Message::Lost(_)));
         self.unsent.clear();
         for command in outstanding(self.plan, &self.state) {
             self.unsent.insert((command.step, command.op));
         }
         self.resend();
         self.after(0, Message::Idle(Input::Due));
-    }
-
-    /// Sends what was outstanding before the crash, as far as its participants are there.
-    fn resend(&mut self) {
-        for command in outstanding(self.plan, &self.state) {
-            let key = (command.step, command.op);
-            let (participant, _) = addressee(self.plan, command.step, command.op).expect("outstanding");
-            if !self.unsent.contains(&key) || !self.gate.participants.contains_key(participant) {
-                continue;
-            }
-            self.unsent.remove(&key);
-            let limit = self.now.plus_ms(timeout_ms(self.plan, command.step, command.op));
-            self.state.set_limit(command.step, command.op, limit);
-            if may_repeat(self.plan, command.step, command.op) {
-                self.transmit(command);
-            }
-        }
-    }
-
-    fn send(&mut self, command: Command) {
-        let attempt = (command.step, command.op, command.attempt);
-        if !self.healed && !self.on_wire.contains(&attempt) && self.chance.percent(3) {
-            let (participant, _) = addressee(self.plan, command.step, command.op).expect("sent");
-            let name = name_of(participant);
-            self.gate.participants.remove(name);
-            self.within(500, Message::Flip(name));
-            self.after(0, Message::Lost(lost(&command, true)));
-            return;
-        }
-        self.transmit(command);
-    }
-
-    fn transmit(&mut self, command: Command) {
-        self.on_wire.insert((command.step, command.op, command.attempt));
-        if let Some(first) =
-            self.sent.iter().find(|c| (c.step, c.op, c.round) == (command.step, command.op, command.round))
-        {
-            let same = Command { attempt: first.attempt, ..command.clone() };
-            assert_eq!(&same, first, "I20: a command is the same at every sending");
-        }
-        self.sent.push(command.clone());
-        let weather = self.weather;
-        if self.chance.percent(weather.drop) {
-            if self.chance.percent(50) {
-                self.within(300, Message::Lost(lost(&command, false)));
-            }
-            return;
-        }
-        // A second copy at somebody without an inbox is a second effect, which is not promised otherwise.
-        if self.chance.percent(weather.twice) && !self.is_loose(command.step) {
-            let ms = self.latency();
-            self.after(ms, Message::Command(command.clone()));
-        }
-        let ms = self.latency();
-        self.after(ms, Message::Command(command));
-    }
-
-    fn latency(&mut self) -> u64 {
-        let held = self.weather.held;
-        if self.chance.percent(held) { self.chance.below(2 * FAULTS_MS) } else { self.chance.between(1, 60) }
-    }
-
-    fn is_loose(&self, step: StepIx) -> bool {
-        self.plan.steps[step.at()].at_least_once
-    }
-
-    fn participate(&mut self, command: &Command) {
-        let retriable = self.plan.steps[command.step.at()].kind == Kind::Retriable;
-        let (now, mood) = (self.now, self.mood);
-        let answer = if self.is_loose(command.step) {
-            Answer::Reply(self.inboxes.take_loose(command, retriable, now, mood, &mut self.chance))
-        } else {
-            self.inboxes.take(command, retriable, now, mood, &mut self.chance)
-        };
-        let outcome = match answer {
-            Answer::Reply(outcome) => outcome,
-            Answer::Accepted => {
-                self.within(3_000, Message::Finish(command.step, command.round));
-                Outcome::Accepted
-            }
-        };
-        self.answer(command.step, command.round, command.op, command.attempt, outcome);
-    }
-
-    fn finish(&mut self, step: StepIx, round: u32) {
-        let retriable = self.plan.steps[step.at()].kind == Kind::Retriable;
-        if let Some((attempt, outcome)) =
-            self.inboxes.finish(step, round, retriable, self.mood, &mut self.chance)
-        {
-            self.answer(step, round, Op::Action, attempt, outcome);
-        }
-    }
-
-    fn answer(&mut self, step: StepIx, round: u32, op: Op, attempt: u32, outcome: Outcome) {
-        let (participant, _) = addressee(self.plan, step, op).expect("it was asked");
-        let mut reply = Reply { participant: participant.into(), step, round, op, attempt, outcome };
-        let weather = self.weather;
-        if self.chance.percent(weather.liar) {
-            reply.outcome = self.lie();
-            reply.attempt = reply.attempt.saturating_add(1)
-                - u32::try_from(self.chance.below(3)).unwrap_or(0).min(reply.attempt + 1);
-        }
-        self.answered.push(reply.clone());
-        if self.chance.percent(weather.drop) {
-            return;
-        }
-        if self.chance.percent(weather.twice) {
-            let ms = self.latency();
-            self.after(ms, Message::Reply(reply.clone()));
-        }
-        let ms = self.latency();
-        self.after(ms, Message::Reply(reply));
-    }
-
-    fn lie(&mut self) -> Outcome {
-        let error = ErrorBody::new("whatever", "");
-        let output = Payload::from_value(serde_json::json!(0));
-        let lies = [
-            Outcome::Succeeded(output.clone()),
-            Outcome::Refused(error.clone()),
-            Outcome::Failed(error.clone()),
-            Outcome::Accepted,
-            Outcome::Running,
-            Outcome::Blocked,
-            Outcome::Conflict(error.clone()),
-            Outcome::Expired,
-            Outcome::NeedsOperator(error),
-            Outcome::NothingToDo,
-            Outcome::Compensated,
-            Outcome::Absent,
-            Outcome::Done(output),
-            Outcome::Sealed,
-        ];
-        self.chance.pick(&lies).clone()
     }
 
     /// I21: the same words from somebody else, or for another round, change nothing.
@@ -453,46 +339,6 @@ impl<'p> World<'p> {
             assert!(taken.is_err(), "I21: {taken:?}");
         }
         self.take(Input::Reply(reply));
-    }
-
-    fn flip(&mut self, name: &'static str) {
-        if self.healed {
-            return;
-        }
-        if self.gate.participants.remove(name).is_none() {
-            self.connect(name, true);
-            return;
-        }
-        for command in outstanding(self.plan, &self.state) {
-            let (participant, _) = addressee(self.plan, command.step, command.op).expect("outstanding");
-            let noticed = self.chance.percent(70) && !self.unsent.contains(&(command.step, command.op));
-            if participant == name && noticed {
-                self.after(0, Message::Lost(lost(&command, false)));
-            }
-        }
-        self.within(3_000, Message::Flip(name));
-    }
-
-    /// A participant can be reached; with `partly`, perhaps not for everything.
-    fn connect(&mut self, name: &'static str, partly: bool) {
-        let plan = self.plan;
-        let mut live = Live { transactional: name != LOOSE, ..Live::default() };
-        for step in &plan.steps {
-            let undo = step.compensation.as_ref().map(|c| (&c.participant, &c.action));
-            for (participant, action) in
-                [Some((&step.action.participant, &step.action.action)), undo].into_iter().flatten()
-            {
-                if participant == name && !(partly && self.chance.percent(5)) {
-                    live.actions.insert(action.clone());
-                }
-            }
-        }
-        if partly && self.chance.percent(5) {
-            live.transactional = false;
-        }
-        self.gate.participants.insert(name.to_owned(), live);
-        self.resend();
-        self.take(Input::Wake);
     }
 
     /// The promises, once nothing moves any more.
@@ -521,13 +367,4 @@ impl<'p> World<'p> {
         }
         assert_eq!((state, ledger), (self.state.clone(), self.inboxes.ledger.clone()), "I22");
     }
-}
-
-fn lost(command: &Command, unsent: bool) -> Lost {
-    let error = ErrorBody::new("lost", "the connection is gone");
-    Lost { step: command.step, round: command.round, op: command.op, attempt: command.attempt, unsent, error }
-}
-
-fn name_of(participant: &str) -> &'static str {
-    SOUND.into_iter().find(|name| *name == participant).unwrap_or(LOOSE)
 }

@@ -116,10 +116,13 @@ impl Rig {
         tokio::spawn(async move {
             while let Ok(Some(message)) = inbound.message().await {
                 let Some(to_participant::Message::Commands(batch)) = message.message else { continue };
-                let replies: Vec<_> = batch.commands.iter().filter_map(script).collect();
-                let replies = from_participant::Message::Replies(wire::ReplyBatch { replies });
-                if out.send(say(replies)).await.is_err() {
-                    return;
+                // One to a message: several large ones would not fit.
+                for reply in batch.commands.iter().filter_map(script) {
+                    let replies =
+                        from_participant::Message::Replies(wire::ReplyBatch { replies: vec![reply] });
+                    if out.send(say(replies)).await.is_err() {
+                        return;
+                    }
                 }
             }
         })

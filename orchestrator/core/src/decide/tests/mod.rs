@@ -4,6 +4,7 @@
 //! and two attempts a second apart. [`pivot`] and [`retriable`] are served by `bank` and go on for ever.
 
 mod admission;
+mod conversation;
 mod failing;
 mod forward;
 mod pivot;
@@ -12,25 +13,21 @@ mod retrying;
 mod strangers;
 mod undoing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use saga_dsl::{
     builder::{self, Saga, StepBuilder},
     definition::{Backoff, Duration, Jitter, MaxAttempts, Retry, Unlimited},
-    plan::{Plan, StepIx},
+    plan::StepIx,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    Command, Effect, ErrorBody, Event, Gate, Input, Payload, Record, Rejected, SagaId, SagaState, Status,
-    Timestamp, apply_record,
-    command::{addressee, outstanding, outstanding_op, timeout_ms},
-    decide,
+    Command, ErrorBody, Event, Input, Payload, Rejected, Status,
     gate::Live,
-    ids::Partition,
     input::{Cancel, Lost, Op, Outcome, Reply, Start},
-    scope::status_word,
 };
+use conversation::Conversation;
 
 fn retry(max_attempts: MaxAttempts) -> Retry {
     Retry {
@@ -73,257 +70,6 @@ fn done(output: &Value) -> Outcome {
 
 fn error(code: &str) -> ErrorBody {
     ErrorBody::new(code, "")
-}
-
-/// A saga and those who talk to it.
-struct Conversation {
-    plan: Plan,
-    state: SagaState,
-    gate: Gate,
-    now: Timestamp,
-    /// Sent since it was last looked at.
-    sent: Vec<Command>,
-    journal: Vec<(Timestamp, Record)>,
-}
-
-impl Conversation {
-    /// Everybody is there; nothing has begun.
-    fn about(saga: Saga) -> Self {
-        let plan = Plan::from_definition(saga.build().expect("a definition")).expect("a plan");
-        let state = SagaState::unborn(SagaId::new(1, Partition(0), 7));
-        let gate = Gate::default();
-        let now = Timestamp(1_000_000_000);
-        let mut talk = Self { plan, state, gate, now, sent: Vec::new(), journal: Vec::new() };
-        for participant in ["shop", "bank"] {
-            talk.gate.participants.insert(participant.into(), talk.live(participant));
-        }
-        talk
-    }
-
-    fn begun(saga: Saga) -> Self {
-        Self::begun_with(saga, &json!({}))
-    }
-
-    fn begun_with(saga: Saga, input: &Value) -> Self {
-        let mut talk = Self::about(saga);
-        talk.tell(start(input)).expect("it begins");
-        talk
-    }
-
-    fn live(&self, participant: &str) -> Live {
-        let mut actions = BTreeSet::new();
-        for ix in 0..self.plan.steps.len() {
-            let ix = StepIx(u16::try_from(ix).expect("few"));
-            for op in [Op::Action, Op::Compensation] {
-                if let Some((p, action)) = addressee(&self.plan, ix, op) {
-                    if p == participant {
-                        actions.insert(action.to_owned());
-                    }
-                }
-            }
-        }
-        Live { actions, transactional: true }
-    }
-
-    /// An input; answers what was recorded.
-    #[track_caller]
-    fn tell(&mut self, input: Input) -> Result<Vec<Event>, Rejected> {
-        let decision = decide(&self.plan, &self.state, &input, &self.gate, self.now)?;
-        if !decision.events.is_empty() {
-            let record = Record { v: Record::VERSION, events: decision.events.clone() };
-            assert_eq!(apply_record(self.state.clone(), &record, self.now), decision.state);
-            self.journal.push((self.now, record));
-        }
-        self.state = decision.state;
-        for effect in decision.effects {
-            match effect {
-                Effect::Send(command) => self.sent.push(command),
-                Effect::Extend { step, due } => {
-                    let op = outstanding_op(&self.state.steps[step.at()]).expect("something is outstanding");
-                    self.state.set_limit(step, op, due);
-                }
-                Effect::Await { .. } => {}
-                Effect::Announce => assert!(self.state.status.is_end()),
-            }
-        }
-        Ok(decision.events)
-    }
-
-    /// The commands since the last look: `a`, `a#2` for a second attempt, `undo a`, `query p`, `seal p`.
-    #[track_caller]
-    fn sends(&mut self, expected: &[&str]) -> &mut Self {
-        let names: Vec<String> = std::mem::take(&mut self.sent).iter().map(|c| self.name(c)).collect();
-        assert_eq!(names, expected);
-        self
-    }
-
-    fn name(&self, command: &Command) -> String {
-        let id = &self.plan.steps[command.step.at()].id;
-        let verb = match command.op {
-            Op::Action => "",
-            Op::Compensation => "undo ",
-            Op::Query => "query ",
-            Op::Seal => "seal ",
-        };
-        let again = if command.attempt > 1 { format!("#{}", command.attempt) } else { String::new() };
-        format!("{verb}{id}{again}")
-    }
-
-    fn ix(&self, id: &str) -> StepIx {
-        self.plan.step_ix(id).expect("a step of this saga")
-    }
-
-    /// An answer to what is outstanding at a step.
-    #[track_caller]
-    fn answers(&mut self, id: &str, outcome: Outcome) -> &mut Self {
-        let ix = self.ix(id);
-        let command =
-            crate::command::outstanding_at(&self.plan, &self.state, ix).expect("nothing is outstanding");
-        self.answers_to(id, command.op, command.attempt, outcome).expect("the answer is taken");
-        self
-    }
-
-    /// An answer to an attempt of long ago.
-    #[track_caller]
-    fn answers_to(
-        &mut self,
-        id: &str,
-        op: Op,
-        attempt: u32,
-        outcome: Outcome,
-    ) -> Result<Vec<Event>, Rejected> {
-        let ix = self.ix(id);
-        let (participant, _) = addressee(&self.plan, ix, op).expect("somebody was asked");
-        let reply = Reply { participant: participant.into(), step: ix, round: 1, op, attempt, outcome };
-        self.tell(Input::Reply(reply))
-    }
-
-    #[track_caller]
-    fn succeeds(&mut self, id: &str) -> &mut Self {
-        self.answers(id, done(&json!({"by": id})))
-    }
-
-    #[track_caller]
-    fn refuses(&mut self, id: &str) -> &mut Self {
-        self.answers(id, Outcome::Refused(error("sold_out")))
-    }
-
-    #[track_caller]
-    fn fails(&mut self, id: &str) -> &mut Self {
-        self.answers(id, Outcome::Failed(error("busy")))
-    }
-
-    #[track_caller]
-    fn undone(&mut self, id: &str) -> &mut Self {
-        self.answers(id, Outcome::Compensated)
-    }
-
-    /// The command at a step is lost.
-    #[track_caller]
-    fn loses(&mut self, id: &str, unsent: bool) -> &mut Self {
-        let ix = self.ix(id);
-        let command =
-            crate::command::outstanding_at(&self.plan, &self.state, ix).expect("nothing is outstanding");
-        let (op, attempt) = (command.op, command.attempt);
-        self.tell(Input::Lost(Lost { step: ix, round: 1, op, attempt, unsent, error: error("connection") }))
-            .expect("the loss is taken");
-        self
-    }
-
-    /// Time passes; every timer fires on its way, and each leads somewhere.
-    #[track_caller]
-    fn passes(&mut self, ms: u64) -> &mut Self {
-        let until = self.now.plus_ms(ms);
-        while let Some(due) = self.state.next_due().filter(|due| *due <= until) {
-            self.now = self.now.max(due);
-            let events = self.tell(Input::Due).expect("a timer is never rejected");
-            let waits = self.state.next_due().is_none_or(|due| due > self.now);
-            assert!(!events.is_empty() || waits, "a timer that leads nowhere");
-        }
-        self.now = until;
-        self
-    }
-
-    fn leaves(&mut self, participant: &str) -> &mut Self {
-        self.gate.participants.remove(participant);
-        self
-    }
-
-    #[track_caller]
-    fn comes(&mut self, participant: &str) -> &mut Self {
-        self.gate.participants.insert(participant.into(), self.live(participant));
-        self.tell(Input::Wake).expect("taken");
-        self
-    }
-
-    #[track_caller]
-    fn cancel(&mut self) -> Result<Vec<Event>, Rejected> {
-        self.tell(Input::Cancel(Cancel { reason: "changed my mind".into(), by: "ann".into() }))
-    }
-
-    /// The process dies; another one folds the journal and sends again what is outstanding.
-    #[track_caller]
-    fn restarts(&mut self) -> &mut Self {
-        let mut state = SagaState::unborn(self.state.id);
-        for (at, record) in &self.journal {
-            let text = serde_json::to_string(record).expect("JSON");
-            state = apply_record(state, &serde_json::from_str(&text).expect("a record"), *at);
-        }
-        state.suspend_limits();
-        self.state = state;
-        for command in outstanding(&self.plan, &self.state) {
-            let limit = self.now.plus_ms(timeout_ms(&self.plan, command.step, command.op));
-            self.state.set_limit(command.step, command.op, limit);
-            self.sent.push(command);
-        }
-        self
-    }
-
-    #[track_caller]
-    fn is(&mut self, status: Status) -> &mut Self {
-        assert_eq!(self.state.status, status);
-        self
-    }
-
-    /// Where a step stands, as screens show it.
-    #[track_caller]
-    fn shows(&mut self, id: &str, word: &str) -> &mut Self {
-        assert_eq!(status_word(&self.state.steps[self.ix(id).at()]), word);
-        self
-    }
-
-    /// Open incidents as `kind` or `kind step`.
-    #[track_caller]
-    fn calls(&mut self, expected: &[&str]) -> &mut Self {
-        let name = |ix: StepIx| format!(" {}", self.plan.steps[ix.at()].id);
-        let open: Vec<String> = self
-            .state
-            .incidents
-            .iter()
-            .map(|open| {
-                let kind = serde_json::to_value(open.incident.kind).expect("JSON");
-                format!(
-                    "{}{}",
-                    kind.as_str().expect("a word"),
-                    open.incident.step.map(name).unwrap_or_default()
-                )
-            })
-            .collect();
-        assert_eq!(open, expected);
-        self
-    }
-
-    /// The payload of the last command.
-    #[track_caller]
-    fn payload(&self) -> Value {
-        self.sent.last().expect("something was sent").input.tree().clone()
-    }
-
-    /// How many decisions are on record.
-    fn decisions(&self) -> u64 {
-        assert_eq!(self.state.seq, self.journal.len() as u64);
-        self.state.seq
-    }
 }
 
 fn start(input: &Value) -> Input {

@@ -171,6 +171,14 @@ fn a_pivot_that_waits_after_an_attempt_is_sealed() {
 }
 
 #[test]
+fn an_inbox_that_may_have_forgotten_is_neither_asked_nor_sealed() {
+    let mut talk = charging(charge());
+    talk.passes(10_000).gate.participants.get_mut("bank").expect("there").transactional = false;
+    talk.passes(1_000).shows("p", "waiting").cancel().expect("taken");
+    talk.shows("p", "sealing").sends(&[]).comes("bank").sends(&["seal p"]);
+}
+
+#[test]
 fn a_seal_survives_a_restart() {
     let mut talk = charging(charge());
     talk.cancel().expect("taken");

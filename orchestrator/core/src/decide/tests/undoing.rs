@@ -36,6 +36,17 @@ fn it_is_told_that_nobody_knows_and_every_sending_is_the_same() {
 }
 
 #[test]
+fn what_it_was_told_first_it_is_told_again() {
+    let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a").max_attempts(1)));
+    talk.passes(10_000).leaves("shop").loses("a", false).passes(1_000).shows("a", "undo_waiting");
+    talk.answers_to("a", Op::Action, 1, done(&json!(1))).expect("taken");
+    talk.comes("shop");
+    let [_, first, second] = talk.sent.as_slice() else { panic!("{:?}", talk.sent) };
+    assert_eq!((first.known, second.attempt), (Some(Known::Unknown), 2));
+    assert_eq!(&Command { attempt: 1, ..second.clone() }, first);
+}
+
+#[test]
 fn a_success_that_is_late_but_in_time_makes_it_known() {
     let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a").max_attempts(1)));
     talk.leaves("shop").passes(10_000).shows("a", "undo_waiting");

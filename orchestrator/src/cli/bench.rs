@@ -1,0 +1,194 @@
+//! `saga bench`: how fast this machine runs sagas, and proof that it loses none on the way.
+//!
+//! Three processes take part, as in life: this one is the client, and it starts a server on a SQLite file of its own
+//! and participants that do nothing. In the end the client's ends are balanced against the participants' effects.
+
+mod definition;
+mod drive;
+mod journal;
+pub mod participants;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tempfile::TempDir;
+
+use self::{
+    drive::{Load, Tally, drive},
+    journal::{Progress, memory_mib},
+    participants::Effects,
+    report::{Balance, Memory, Report, Shape},
+};
+use super::{
+    Context,
+    child::{OwnServer, Process, deployed, registered},
+    client::{Endpoint, Server},
+    exit::{Exit, Failure},
+    output::{self, Format},
+};
+
+/// Sagas before the ones that count: connections are up, files have grown and memory is warm then.
+const WARM_UP_MAX: u64 = 1_000;
+const WARM_UP_SHARE: u64 = 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  saga bench                                     a server of its own, on a temporary SQLite file
+  saga bench --sagas 50000 --concurrency 2000
+  saga bench --compensate                        every saga is refused at its last step and undone
+  saga bench --endpoint grpc://127.0.0.1:7420    a server that runs already; it keeps the sagas
+
+The exit code is 0 only when nothing was lost or done twice.";
+
+/// Arguments of `saga bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Sagas to run, after a warm-up
+    #[arg(long, value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u64).range(1..=50_000_000))]
+    sagas: u64,
+    /// Sagas in flight at a time
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    concurrency: u64,
+    /// Steps of each saga
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=100))]
+    steps: u16,
+    /// Refuse the last step of every saga, so that all are undone
+    #[arg(long)]
+    compensate: bool,
+    /// SQLite file of the server that is started; a temporary one by default
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// Format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+impl Args {
+    const fn shape(&self) -> Shape {
+        Shape {
+            sagas: self.sagas,
+            concurrency: self.concurrency,
+            steps: self.steps as u64,
+            compensate: self.compensate,
+        }
+    }
+}
+
+/// Runs `saga bench`.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let endpoint = context.written_endpoint()?;
+    let measured = tokio::select! {
+        measured = measure(&args, endpoint.as_ref()) => measured?,
+        // The children are killed when what holds them is dropped.
+        _ = tokio::signal::ctrl_c() => return Err(Failure::error("interrupted")),
+    };
+    let (report, refusal) = measured;
+    match args.output {
+        Format::Json => output::json(&report)?,
+        Format::Text => output::data(&report.text())?,
+    }
+    if let Some(refusal) = refusal {
+        return Err(Failure::error(format!("the server refused a start: {refusal}")));
+    }
+    match (report.lost, report.duplicated) {
+        (0, 0) => Ok(Exit::Ok),
+        (lost, duplicated) => Err(Failure::error(format!("{lost} lost, {duplicated} duplicated"))),
+    }
+}
+
+/// The report, and the first refused start if there was one.
+async fn measure(args: &Args, endpoint: Option<&Endpoint>) -> Result<(Report, Option<String>), Failure> {
+    let dir = TempDir::with_prefix("saga-bench-")
+        .map_err(|error| Failure::error(format!("cannot make a temporary folder: {error}")))?;
+    match endpoint {
+        Some(_) if args.store.is_some() => {
+            Err(Failure::new(Exit::Usage, "--store is for a server that bench starts; leave out --endpoint"))
+        }
+        Some(endpoint) => {
+            Bench { args, dir: dir.path() }.on(&Server::connect(endpoint).await?, endpoint, None).await
+        }
+        None => {
+            let store = args.store.clone().unwrap_or_else(|| dir.path().join("saga.db"));
+            let mut own = OwnServer::start(dir.path(), &store).await?;
+            let process = own.process.id();
+            let inside = process.map(|process| Inside { process, store: &store });
+            let measured = Bench { args, dir: dir.path() }.on(&own.server, &own.endpoint, inside).await;
+            // A server that died explains more than the stream that broke with it.
+            own.process.check()?;
+            measured
+        }
+    }
+}
+
+/// What we can see of a server that is ours.
+#[derive(Clone, Copy)]
+struct Inside<'a> {
+    process: u32,
+    store: &'a Path,
+}
+
+impl Inside<'_> {
+    fn memory(&self, field: &str) -> Option<f64> {
+        memory_mib(self.process, field)
+    }
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    dir: &'a Path,
+}
+
+impl Bench<'_> {
+    async fn on(
+        &self,
+        server: &Server,
+        endpoint: &Endpoint,
+        inside: Option<Inside<'_>>,
+    ) -> Result<(Report, Option<String>), Failure> {
+        let definition = definition::generate(self.args.steps, self.args.compensate);
+        let verb = ["bench-participants", "--endpoint", &endpoint.to_string()];
+        let mut participants = Process::start("participants", &verb, self.dir)?;
+        registered(server, &["bench"], &mut [&mut participants]).await?;
+        deployed(server, &definition.name, &definition.yaml).await?;
+
+        let shape = self.args.shape();
+        let idle = inside.and_then(|inside| inside.memory("VmRSS"));
+        let load = Load { name: &definition.name, sagas: shape.sagas, concurrency: shape.concurrency };
+        let warm_up = Load { sagas: (shape.sagas / WARM_UP_SHARE).clamp(1, WARM_UP_MAX), ..load };
+        let warmed = drive(server, warm_up, &ProgressBar::hidden()).await?;
+        let before = inside.map(|inside| Progress::read(inside.store)).transpose()?;
+        let bar = progress(shape.sagas);
+        let mut tally = drive(server, load, &bar).await?;
+        bar.finish_and_clear();
+        let after = inside.map(|inside| Progress::read(inside.store)).transpose()?;
+        let memory = Memory { idle, peak: inside.and_then(|inside| inside.memory("VmHWM")) };
+
+        let effects = effects(participants).await?;
+        let balance = Balance::of(&[&warmed, &tally], shape.steps, shape.compensate, effects);
+        let journal = after.zip(before).map(|(after, before)| after.since(before));
+        let report = Report::new(shape, &mut tally, journal, memory, balance);
+        Ok((report, first_refusal(warmed, tally)))
+    }
+}
+
+fn first_refusal(warm_up: Tally, tally: Tally) -> Option<String> {
+    warm_up.refusal.or(tally.refusal)
+}
+
+/// What the participants did, told by them as they end.
+async fn effects(participants: Process) -> Result<Effects, Failure> {
+    let said = participants.finish().await?;
+    said.last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .ok_or_else(|| Failure::error("the participants did not tell what they did"))
+}
+
+/// A bar on stderr; nothing where stderr is no terminal.
+fn progress(sagas: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(sagas), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} sagas, {per_sec}, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}

@@ -1,0 +1,118 @@
+//! The processes of the demonstration: a server and four participants, in one temporary folder.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use saga_examples::book_trip::{BOOK_TRIP, PARTICIPANTS};
+
+use super::{
+    participant::{COMMITTED, HANG, WILL_HANG},
+    within,
+};
+use crate::cli::{
+    child::{OwnServer, Process, deployed, registered},
+    client::{Endpoint, Server},
+    exit::Failure,
+};
+
+/// How long a child may take to answer an order.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Everything that runs. Dropping it ends the processes.
+pub struct Stage {
+    dir: PathBuf,
+    own: OwnServer,
+    flights: Process,
+    /// Held so that they run.
+    _others: Vec<Process>,
+}
+
+impl Stage {
+    /// Starts the server in `dir`, then the participants, and deploys the saga.
+    ///
+    /// # Errors
+    /// When one of them does not come up.
+    pub async fn set(dir: &Path) -> Result<Self, Failure> {
+        let own = OwnServer::start(dir, &dir.join("saga.db")).await?;
+        let [flights, others @ ..] = PARTICIPANTS;
+        let mut flights = participant(flights, dir, &own.endpoint)?;
+        let others = others.map(|name| participant(name, dir, &own.endpoint));
+        let mut others = others.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut all: Vec<&mut Process> = others.iter_mut().chain([&mut flights]).collect();
+        registered(&own.server, &PARTICIPANTS, &mut all).await?;
+        deployed(&own.server, "book_trip", BOOK_TRIP).await?;
+        Ok(Self { dir: dir.to_owned(), own, flights, _others: others })
+    }
+
+    /// Connection to the server.
+    pub fn server(&self) -> &Server {
+        &self.own.server
+    }
+
+    /// Where the server listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.own.endpoint
+    }
+
+    /// Folder of databases and logs.
+    pub fn data(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What runs where.
+    pub fn description(&self) -> String {
+        format!(
+            "server at {} on SQLite, participants {}, each a process with a database of its own\n\
+             files and logs in {}\n",
+            self.own.endpoint,
+            PARTICIPANTS.join(", "),
+            self.dir.display()
+        )
+    }
+
+    /// From now on flights commits its next seat and never answers.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub async fn flights_will_hang(&mut self) -> Result<(), Failure> {
+        self.flights.say(HANG).await?;
+        said(&mut self.flights, WILL_HANG, ANSWER_LIMIT).await
+    }
+
+    /// Waits until flights has committed, kills it, and starts it again. Answers both process ids.
+    ///
+    /// # Errors
+    /// When it does not commit in time, or cannot be started again.
+    pub async fn kill_flights(&mut self, limit: Duration) -> Result<(u32, u32), Failure> {
+        said(&mut self.flights, COMMITTED, limit).await?;
+        let killed = self.flights.id().unwrap_or_default();
+        self.flights.kill().await?;
+        self.flights = participant("flights", &self.dir, &self.own.endpoint)?;
+        Ok((killed, self.flights.id().unwrap_or_default()))
+    }
+}
+
+/// Waits for a line that begins with `word`.
+async fn said(process: &mut Process, word: &str, limit: Duration) -> Result<(), Failure> {
+    let listen = async {
+        while !process.line().await?.starts_with(word) {}
+        Ok(())
+    };
+    within(limit, &format!("waiting for `{}`", word.trim()), listen).await
+}
+
+fn participant(name: &str, dir: &Path, endpoint: &Endpoint) -> Result<Process, Failure> {
+    let endpoint = endpoint.to_string();
+    let args = [
+        OsStr::new("demo-participant"),
+        OsStr::new(name),
+        OsStr::new("--dir"),
+        dir.as_os_str(),
+        OsStr::new("--endpoint"),
+        OsStr::new(&endpoint),
+    ];
+    Process::start(name, &args, dir)
+}

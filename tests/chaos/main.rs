@@ -1,0 +1,17 @@
+//! Chaos: real processes, killed with SIGKILL in the midst of their work, and what is left afterwards.
+//!
+//! The programs are built beforehand, in the profile of this test:
+//! `cargo build -p saga-orchestrator --bin saga -p saga-examples --bin book_trip`. `SAGA_CHAOS=long` makes runs that
+//! last minutes instead of seconds.
+#![allow(clippy::expect_used, reason = "a test may panic")]
+
+mod client;
+mod commands;
+mod load;
+mod processes;
+mod trips;
+
+/// Whether the long runs are asked for.
+fn long() -> bool {
+    std::env::var("SAGA_CHAOS").is_ok_and(|value| value == "long")
+}
