@@ -78,8 +78,9 @@ impl Args {
 
 /// Runs `saga bench`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let endpoint = context.written_endpoint()?;
     let measured = tokio::select! {
-        measured = measure(&args, context.written_endpoint()) => measured?,
+        measured = measure(&args, endpoint.as_ref()) => measured?,
         // The children are killed when what holds them is dropped.
         _ = tokio::signal::ctrl_c() => return Err(Failure::error("interrupted")),
     };

@@ -205,7 +205,8 @@ impl OwnServer {
         let args = ["serve", "--listen", "127.0.0.1:0", "--store"].map(OsStr::new);
         let args: Vec<&OsStr> = args.into_iter().chain([store.as_os_str()]).collect();
         let mut process = Process::start_leashed("server", &args, dir)?;
-        let late = |_| Failure::error(format!("the server did not come up within {} s", READY_LIMIT.as_secs()));
+        let late =
+            |_| Failure::error(format!("the server did not come up within {} s", READY_LIMIT.as_secs()));
         let endpoint = timeout(READY_LIMIT, listening(&mut process)).await.map_err(late)??;
         let server = Server::connect(&endpoint).await?;
         Ok(Self { process, endpoint, server })

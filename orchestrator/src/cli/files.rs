@@ -55,12 +55,24 @@ pub fn unreadable(name: &str, error: &io::Error) -> Failure {
     Failure::error(format!("{name}: {why}")).help(help)
 }
 
+fn unreadable_folder(name: &str, error: &io::Error) -> Failure {
+    let (why, help) = match error.kind() {
+        ErrorKind::NotFound => ("there is no such folder".to_owned(), "check the path"),
+        ErrorKind::NotADirectory => ("it is not a folder".to_owned(), "name the folder that holds the file"),
+        ErrorKind::PermissionDenied => {
+            ("no permission to read it".to_owned(), "check the folder's mode and owner")
+        }
+        _ => (error.to_string(), "check that the folder can be read by this user"),
+    };
+    Failure::error(format!("{name}: {why}")).help(help)
+}
+
 /// The saga files of a folder, by name.
 pub fn saga_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let shown = folder.display().to_string();
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(&shown, &error))? {
-        let path = entry.map_err(|error| unreadable(&shown, &error))?.path();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable_folder(&shown, &error))? {
+        let path = entry.map_err(|error| unreadable_folder(&shown, &error))?.path();
         let named = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX));
         if named && path.is_file() {
             found.push(path);
@@ -86,6 +98,9 @@ mod tests {
         let large = large.display().to_string();
         assert!(read(&large, 10).expect_err("large").to_string().ends_with("has more than 10 bytes"));
         assert_eq!(read(&large, 11).expect("fits").len(), 11);
+        let refused = |path: &str| saga_files(Path::new(path)).expect_err("no folder").to_string();
+        assert!(refused(&missing).ends_with("there is no such folder"));
+        assert!(refused(&large).ends_with("it is not a folder"));
     }
 
     #[test]

@@ -60,15 +60,13 @@ pub async fn follow(server: &Server, saga: &str, how: Follow) -> Result<Ending, 
     let mut last = None;
     let watching = watch(server, saga, how, &mut view, &mut last);
     let exit = match how.timeout {
-        None => watching.await?,
+        None => watching.await,
         // Past this the saga goes on alone; only our patience has ended.
-        Some(limit) => match tokio::time::timeout(limit, watching).await {
-            Ok(exit) => exit?,
-            Err(_) => Exit::GaveUp,
-        },
+        Some(limit) => tokio::time::timeout(limit, watching).await.unwrap_or(Ok(Exit::GaveUp)),
     };
+    // Also when the connection broke: the moving picture must not stay behind as if it still moved.
     view.finish(last.as_ref())?;
-    Ok(Ending { exit, detail: last })
+    Ok(Ending { exit: exit?, detail: last })
 }
 
 async fn watch(

@@ -63,7 +63,7 @@ Exit codes:
 
 /// Runs business transactions that span services, and undoes them when they cannot be finished.
 #[derive(Debug, Parser)]
-#[command(name = "saga", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "saga", version, after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -83,7 +83,7 @@ struct Global {
         default_value = "grpc://127.0.0.1:7420",
         value_name = "URL"
     )]
-    endpoint: Endpoint,
+    endpoint: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,7 +132,8 @@ enum Command {
 /// What verbs share.
 #[derive(Debug)]
 pub struct Context {
-    endpoint: Endpoint,
+    /// As written: participants share the variable, and what they may write there is no reason to refuse `lint`.
+    endpoint: String,
     /// The endpoint stands on the command line; it is neither the default nor from the environment.
     endpoint_written: bool,
 }
@@ -140,12 +141,22 @@ pub struct Context {
 impl Context {
     /// The server named on the command line.
     async fn server(&self) -> Result<Server, Failure> {
-        Server::connect(&self.endpoint).await
+        Server::connect(&self.endpoint()?).await
     }
 
     /// The endpoint, if it stands on the command line: for verbs that start a server of their own otherwise.
-    fn written_endpoint(&self) -> Option<&Endpoint> {
-        self.endpoint_written.then_some(&self.endpoint)
+    ///
+    /// # Errors
+    /// When what stands there is no endpoint.
+    fn written_endpoint(&self) -> Result<Option<Endpoint>, Failure> {
+        if self.endpoint_written { self.endpoint().map(Some) } else { Ok(None) }
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        self.endpoint.parse().map_err(|error| {
+            let message = format!("endpoint `{}`: {error}", output::printable(&self.endpoint));
+            Failure::new(Exit::Usage, message).help("set --endpoint or SAGA_ENDPOINT")
+        })
     }
 }
 
@@ -192,8 +203,8 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Demo(args) => client(demo::run(args)),
         Command::Explain(args) => explain::run(args),
         Command::Version(args) => version::run(args),
-        Command::BenchParticipants => client(bench::participants::run(&context.endpoint)),
-        Command::DemoParticipant(args) => client(demo::participant::run(args, &context.endpoint)),
+        Command::BenchParticipants => client(bench::participants::run(&context.endpoint()?)),
+        Command::DemoParticipant(args) => client(demo::participant::run(args, &context.endpoint()?)),
     }
 }
 

@@ -3,6 +3,7 @@
 use saga_orchestrator::{
     config::{self, Config, Written},
     server::{self, Running, Server},
+    store,
 };
 
 use super::{
@@ -16,8 +17,9 @@ Examples:
   saga serve --store /var/lib/saga/saga.db --log json
   saga serve --listen 127.0.0.1:0          a port that is free; the first line of stdout names it
 
-SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug. SIGTERM and Ctrl-C bring the server down in order;
-a second one ends it at once, which loses nothing that was promised.";
+SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug.
+SIGTERM and Ctrl-C bring the server down in order; a second one ends it at once,
+which loses nothing that was promised.";
 
 /// Arguments of `saga serve`.
 #[derive(Debug, clap::Args)]
@@ -80,11 +82,14 @@ pub fn misconfigured(error: &config::Error) -> Failure {
 fn down(error: &server::Error) -> Failure {
     let failure = Failure::error(error.to_string());
     match error {
-        server::Error::Store { .. } => failure.help(
-            "check that the folder exists and can be written, and that no other server has the file open",
-        ),
+        server::Error::Store { source: store::Error::Held { .. }, .. } => {
+            failure.help("stop that server, or choose another file with --store")
+        }
+        server::Error::Store { source: store::Error::Unavailable(_), .. } => failure
+            .help("check that the folder exists and can be written, or choose another file with --store"),
         server::Error::Bind { .. } => failure.help("choose another address with --listen"),
-        server::Error::AddressInUse { .. }
+        server::Error::Store { .. }
+        | server::Error::AddressInUse { .. }
         | server::Error::Reflection(_)
         | server::Error::LaneStopped
         | server::Error::Transport(_) => failure,

@@ -29,8 +29,11 @@ Examples:
   echo '{\"trip_id\": \"t1\"}' | saga start book_trip -i - --wait --timeout 30s
   id=$(saga start book_trip -i trip.json -o id)
 
-A field's value is JSON where it is JSON, else text: -f nights=3 is a number, -f 'nights=\"3\"' a text.
-With --wait or --watch the exit code tells the end: 0 completed, 10 compensated, 11 an operator is needed, 12 gave up.";
+A field's value is JSON where it is JSON, else text:
+-f nights=3 is a number, -f 'nights=\"3\"' a text.
+
+After --wait or --watch the exit code tells the end:
+0 completed, 10 compensated, 11 an operator is needed, 12 gave up.";
 
 /// Formats of `saga start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

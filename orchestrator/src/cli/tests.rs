@@ -55,8 +55,6 @@ fn slips_are_usage_errors() {
         "list --status melting",
         "list --limit 0",
         "list --since yesterday",
-        "list --endpoint nowhere",
-        "list --endpoint grpcs://h:1",
         "watch --through-incidents",
         "lint",
         "lint x --deny everything",

@@ -61,6 +61,9 @@ fn note(step: &StepDetail) -> String {
         true => fault.message.clone(),
         false => format!("{}: {}", fault.code, fault.message),
     });
+    // An error that was overcome is history, and would only worry people.
+    let overcome = matches!(step.status.as_str(), "succeeded" | "compensated" | "nothing_to_undo");
+    let error = error.filter(|_| !overcome);
     let text = if step.note.is_empty() { error.unwrap_or_default() } else { step.note.clone() };
     [round, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
@@ -183,6 +186,8 @@ mod tests {
             step: String::new(),
         });
         assert_eq!(note(&one), "round 2; card_declined: no funds");
+        one.status = "succeeded".into();
+        assert_eq!(note(&one), "round 2");
         one.note = "no live participant payments".into();
         assert_eq!(note(&one), "round 2; no live participant payments");
     }

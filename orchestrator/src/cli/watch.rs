@@ -26,10 +26,11 @@ const SAMPLE: u32 = 1_000;
 const EXAMPLES: &str = "\
 Examples:
   saga watch                 live counts of all sagas
-  saga watch 7QK3MV2A        the saga's tree, live; elsewhere than on a terminal one line a change
+  saga watch 7QK3MV2A        its tree, live; in a pipe one line a change
   saga watch 7QK3MV2A -o json | jq -r .status
 
-The exit code tells the end: 0 completed, 10 compensated, 11 an operator is needed, 12 gave up.";
+The exit code tells the end:
+0 completed, 10 compensated, 11 an operator is needed, 12 gave up.";
 
 /// Arguments of `saga watch`.
 #[derive(Debug, clap::Args)]

@@ -26,7 +26,8 @@ impl Progress {
             let store = Connection::open_with_flags(path, flags)?;
             // Rows are never deleted while a run lasts, so the last position stands for their number.
             let query = "SELECT commit_no, (SELECT coalesce(max(position), 0) FROM saga_event) FROM progress";
-            let (commits, rows): (i64, i64) = store.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (commits, rows): (i64, i64) =
+                store.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(Self { commits: commits.unsigned_abs(), rows: rows.unsigned_abs() })
         };
         read().map_err(|error| Failure::error(format!("cannot read {}: {error}", path.display())))

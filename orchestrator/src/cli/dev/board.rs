@@ -1,0 +1,100 @@
+//! What `saga dev` says first, and each time a file changes.
+
+use std::{collections::BTreeSet, path::Path};
+
+use saga_orchestrator::config;
+
+use super::{
+    super::{client::Endpoint, output::printable, words::Tone},
+    folder::{Fate, Outcome},
+};
+
+/// One line about a file.
+pub fn line(outcome: &Outcome) -> String {
+    let path = printable(&outcome.path);
+    match &outcome.fate {
+        Fate::Registered { name, version, created, .. } => {
+            let sign = if *created { Tone::Good.paint("✔") } else { Tone::Dim.paint("=") };
+            let word = if *created { "registered" } else { "unchanged" };
+            format!("{sign} {}@{version} {word}  {path}", printable(name))
+        }
+        Fate::Skipped { faults: 0 } => format!("{} {path} skipped", Tone::Bad.paint("✗")),
+        Fate::Skipped { faults: 1 } => format!("{} {path} skipped: 1 fault", Tone::Bad.paint("✗")),
+        Fate::Skipped { faults } => format!("{} {path} skipped: {faults} faults", Tone::Bad.paint("✗")),
+    }
+}
+
+fn joined(names: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    printable(&names.join(", ")).into_owned()
+}
+
+/// The first screen. `store` is `None` when nothing is kept.
+pub fn screen(outcomes: &[Outcome], endpoint: &Endpoint, dir: &Path, store: Option<&str>) -> String {
+    let keeps = match store {
+        Some(path) => format!("store {}", printable(path)),
+        None => "keeps nothing".to_owned(),
+    };
+    let mut text = format!("saga {} at {endpoint}, {keeps}\n\n", env!("CARGO_PKG_VERSION"));
+    for outcome in outcomes {
+        text += &format!("{}\n", line(outcome));
+    }
+    if outcomes.is_empty() {
+        text += &format!("no *.saga.yaml in {}\n", printable(&dir.display().to_string()));
+    }
+    let elsewhere = endpoint.to_string() != format!("grpc://{}", config::DEFAULT_LISTEN);
+    text += "\nnext\n";
+    if elsewhere {
+        text += &format!("  export SAGA_ENDPOINT={endpoint}\n");
+    }
+    let mut participants = BTreeSet::new();
+    let mut first = None;
+    for outcome in outcomes {
+        match &outcome.fate {
+            Fate::Registered { name, participants: needed, .. } => {
+                participants.extend(needed.iter().cloned());
+                first = first.or(Some(name.as_str()));
+            }
+            Fate::Skipped { .. } => {}
+        }
+    }
+    if !participants.is_empty() {
+        text += &format!("  connect participants      {}\n", joined(&participants));
+    }
+    if let Some(name) = first {
+        text += &format!("  saga start {} -i input.json --watch\n", printable(name));
+    }
+    text += "  saga list                 what is going on\n  saga watch                the same, live\n";
+    text + "\nsaga files are read again when they change; Ctrl-C stops the server\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::output::bare;
+    use super::*;
+
+    #[test]
+    fn the_first_screen() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        let of = |path: &str, fate| Outcome { path: path.into(), fate };
+        let registered = |name: &str, created| Fate::Registered {
+            name: name.into(),
+            version: 1,
+            created,
+            participants: names(&["flights", "payments"]),
+        };
+        let outcomes = [
+            of("sagas/broken.saga.yaml", Fate::Skipped { faults: 2 }),
+            of("sagas/order.saga.yaml", registered("order", false)),
+            of("sagas/trip.saga.yaml", registered("trip", true)),
+        ];
+        let endpoint = "grpc://127.0.0.1:7420".parse().expect("an endpoint");
+        insta::assert_snapshot!(bare(&screen(&outcomes, &endpoint, Path::new("sagas"), Some("./saga.db"))));
+    }
+
+    #[test]
+    fn an_empty_folder_and_another_port() {
+        let endpoint = "grpc://127.0.0.1:9999".parse().expect("an endpoint");
+        insta::assert_snapshot!(bare(&screen(&[], &endpoint, Path::new("sagas"), None)));
+    }
+}
