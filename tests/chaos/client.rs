@@ -126,6 +126,13 @@ impl Load {
     }
 }
 
+/// Waits until so many have ended; false when the client gave up, or nothing moves.
+pub async fn reached(count: &mut watch::Receiver<usize>, number: usize) -> bool {
+    let wait = timeout(STALL_LIMIT, count.wait_for(|count| *count >= number)).await;
+    // The answer borrows the count, which would stop the client.
+    matches!(wait, Ok(Ok(_)))
+}
+
 struct Ends {
     known: Vec<Option<End>>,
     ended: watch::Sender<usize>,

@@ -50,19 +50,16 @@ pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -
 }
 
 /// Starts a program that is killed when its handle is dropped. What it logs goes to `<dir>/<log>.log`.
-pub fn start<A: AsRef<OsStr>>(path: &Path, args: &[A], endpoint: &str, dir: &Path, log: &str) -> Child {
+fn start<A: AsRef<OsStr>>(mut program: Command, args: &[A], dir: &Path, log: &str) -> Child {
     let log = File::options().create(true).append(true).open(dir.join(log).with_extension("log"));
-    Command::new(path)
+    program
         .args(args)
-        .env("SAGA_ENDPOINT", endpoint)
-        // The server's lifeline: should this test be killed itself, the closing pipe ends it.
-        .env("SAGA_LEASH", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(log.expect("a log file"))
         .kill_on_drop(true)
         .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .unwrap_or_else(|error| panic!("{program:?}: {error}"))
 }
 
 /// A server on its own SQLite file and port, both of which outlive its process.
@@ -86,7 +83,10 @@ impl Server {
         let store = dir.join("saga.db");
         let args =
             [OsStr::new("serve"), "--listen".as_ref(), address.as_ref(), "--store".as_ref(), store.as_ref()];
-        start(&program("saga"), &args, "", dir, "server")
+        let mut saga = Command::new(program("saga"));
+        // Should this test be killed itself, the closing pipe ends the server.
+        saga.env("SAGA_LEASH", "1");
+        start(saga, &args, dir, "server")
     }
 
     /// As participants are told it.
@@ -158,7 +158,9 @@ impl Participants {
     fn spawn(names: &[&str], endpoint: &str, dir: &Path) -> Child {
         let mut args = vec![OsStr::new("--dir"), dir.as_os_str()];
         args.extend(names.iter().map(OsStr::new));
-        start(&program("book_trip"), &args, endpoint, dir, names[0])
+        let mut book_trip = Command::new(program("book_trip"));
+        book_trip.env("SAGA_ENDPOINT", endpoint);
+        start(book_trip, &args, dir, names[0])
     }
 
     /// SIGKILL, and a new process on the same databases.

@@ -10,6 +10,7 @@ mod verdict;
 
 use std::path::Path;
 
+use saga_examples::book_trip::{self, LedgerRow};
 use saga_proto::v1::{SagaDetail, StartSagaRequest};
 use tempfile::TempDir;
 use tokio::time::{Duration, timeout};
@@ -60,8 +61,7 @@ async fn play(args: &Args, dir: &Path) -> Result<Exit, Failure> {
         output::data(&heading(number, &scene))?;
         played.push(perform(&mut stage, scene).await?);
     }
-    let ledger = saga_examples::book_trip::ledger(stage.data()).await;
-    let ledger = ledger.map_err(|error| Failure::error(error.to_string()))?;
+    let ledger = ledger(&stage).await?;
     let checks = verdict::checks(&played, &ledger);
     output::data(&epilogue(&verdict::table(&played, &ledger, output::Frame::of_stdout()), &checks))?;
     let held = checks.iter().all(|check| check.broken.is_empty());
@@ -78,20 +78,36 @@ async fn perform(stage: &mut Stage, scene: Scene) -> Result<Played, Failure> {
         stage.flights_will_hang().await?;
     }
     let saga_id = start(stage, &scene).await?;
+    let uuid = Uuid::from_slice(&saga_id).map_err(|_| Failure::error("the server answered no saga id"))?;
     if scene.plot == Plot::KilledFlights {
-        let (killed, again) = stage.kill_flights(SCENE_LIMIT).await?;
-        output::line(&format!(
-            "flights committed the seat and was killed before it could say so (process {killed})"
-        ))?;
-        output::line(&format!("flights runs again (process {again})"))?;
+        kill_flights(stage, &uuid.to_string()).await?;
     }
     let how = Follow { show: Show::Text, timeout: Some(SCENE_LIMIT), through_incidents: false };
     let ending = follow::follow(stage.server(), &ids::id_of(&saga_id), how).await?;
     output::line(&follow::verdict(&ending))?;
     let detail = ending.detail.unwrap_or_default();
     let status = detail.summary.as_ref().map(|summary| summary.status.clone()).unwrap_or_default();
-    let uuid = Uuid::from_slice(&saga_id).map_err(|_| Failure::error("the server answered no saga id"))?;
     Ok(Played { scene, saga_id: uuid.to_string(), status, tries: tries(&detail, scene.plot) })
+}
+
+/// Kills flights between its commit and its reply, shows that the seat is booked, and starts it again.
+async fn kill_flights(stage: &mut Stage, saga_id: &str) -> Result<(), Failure> {
+    let killed = stage.kill_flights(SCENE_LIMIT).await?;
+    let ledger = ledger(stage).await?;
+    let seat = ledger.iter().find(|row| row.participant == "flights" && row.saga_id == saga_id);
+    let seat =
+        seat.ok_or_else(|| Failure::error("flights said that it had committed, but its ledger is empty"))?;
+    output::line(&format!(
+        "flights has booked seat {} and was killed before it could say so (process {killed})",
+        seat.subject
+    ))?;
+    let again = stage.start_flights()?;
+    output::line(&format!("flights runs again on the same database (process {again})"))
+}
+
+/// The participants' ledgers.
+async fn ledger(stage: &Stage) -> Result<Vec<LedgerRow>, Failure> {
+    book_trip::ledger(stage.data()).await.map_err(|error| Failure::error(error.to_string()))
 }
 
 async fn start(stage: &Stage, scene: &Scene) -> Result<Vec<u8>, Failure> {

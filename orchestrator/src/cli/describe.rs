@@ -46,32 +46,31 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 /// The screen; `watch` shows the same again and again.
 pub fn screen(detail: &SagaDetail, frame: Frame) -> String {
+    let say = |title: &str, text: &str| paragraph(title, text, Tone::Plain, frame.width);
     let mut text = head(detail, frame.now_us) + "\n";
     if let Some(failure) = &detail.failure {
-        text += &line("cause", &fault(failure), Tone::Plain);
+        text += &say("cause", &fault(failure));
     }
     if !detail.cancel_reason.is_empty() {
-        text += &line("cancel", &detail.cancel_reason, Tone::Plain);
+        text += &say("cancel", &detail.cancel_reason);
     }
     for incident in &detail.incidents {
         let since = time::span(frame.now_us.saturating_sub(incident.since_us));
         let place = if incident.step.is_empty() { String::new() } else { format!("{}: ", incident.step) };
-        text += &line(
-            "incident",
-            &format!("{} {place}{} (for {since})", incident.code, incident.message),
-            Tone::Bad,
-        );
+        let sentence = format!("{} {place}{} (for {since})", incident.code, incident.message);
+        text += &paragraph("incident", &sentence, Tone::Bad, frame.width);
     }
     text += &tree::draw(detail, frame);
     let next = detail.summary.as_ref().map(|summary| summary.next.as_str()).unwrap_or_default();
     if !next.is_empty() {
-        text += &line("next", next, Tone::Plain);
+        text += &say("next", next);
     }
     for (at, sentence) in detail.story.iter().enumerate() {
-        text += &line(if at == 0 { "story" } else { "" }, sentence, Tone::Plain);
+        text += &say(if at == 0 { "story" } else { "" }, sentence);
     }
     if !detail.output.is_empty() {
-        text += &line("output", &String::from_utf8_lossy(&detail.output), Tone::Plain);
+        // Not wrapped: it is there to be copied.
+        text += &paragraph("output", &String::from_utf8_lossy(&detail.output), Tone::Plain, None);
     }
     text
 }
@@ -108,8 +107,24 @@ pub fn fault(fault: &Fault) -> String {
     }
 }
 
-fn line(title: &str, text: &str, tone: Tone) -> String {
-    format!("{}{}\n", Tone::Dim.paint(&format!("{title:<10}")), tone.paint(&printable(text)))
+/// Columns of the titles at the left.
+const TITLE: usize = 10;
+/// Prose in fewer columns than this is harder to read than prose that the terminal breaks.
+const PROSE_MIN: usize = 30;
+
+/// A title and a text beside it, wrapped where there is a width to wrap at.
+fn paragraph(title: &str, text: &str, tone: Tone, width: Option<u16>) -> String {
+    let text = printable(text);
+    let lines = match width {
+        None => vec![text.into_owned()],
+        Some(width) => output::wrapped(&text, usize::from(width).saturating_sub(TITLE + 1).max(PROSE_MIN)),
+    };
+    let mut shown = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        let title = if at == 0 { title } else { "" };
+        shown += &format!("{}{}\n", Tone::Dim.paint(&format!("{title:<TITLE$}")), tone.paint(line));
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -30,6 +30,14 @@ struct Article {
     text: &'static str,
 }
 
+/// Faults that only a server can find, for it alone knows what was registered before.
+const OF_DEPLOY: [Article; 1] = [Article {
+    code: "S0501",
+    title: "the version is registered with other content",
+    text: "Sagas that run are pinned to a version, so its content never changes. Raise `version` in the file and \
+           deploy it again; sagas that were started before go on with the version that they began with.",
+}];
+
 /// Every code there is: faults of saga files, then refusals of the server.
 fn articles() -> impl Iterator<Item = Article> {
     let faults = saga_dsl::codes::Code::ALL.iter().map(|code| Article {
@@ -38,7 +46,7 @@ fn articles() -> impl Iterator<Item = Article> {
         text: code.explanation(),
     });
     let refusals = CODES.iter().map(|row| Article { code: row.text, title: row.title, text: row.help });
-    faults.chain(refusals)
+    faults.chain(OF_DEPLOY).chain(refusals)
 }
 
 /// Runs `saga explain`.
@@ -76,25 +84,12 @@ fn find(text: &str) -> Result<Article, Failure> {
 const PROSE_WIDTH: usize = 80;
 
 fn screen(article: Article) -> String {
-    format!("{}: {}\n\n{}", article.code, article.title, wrapped(article.text))
-}
-
-/// Words of a text in lines of at most [`PROSE_WIDTH`]; a longer word has its own.
-fn wrapped(text: &str) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > PROSE_WIDTH {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines.join("\n") + "\n"
+    format!(
+        "{}: {}\n\n{}\n",
+        article.code,
+        article.title,
+        output::wrapped(article.text, PROSE_WIDTH).join("\n")
+    )
 }
 
 fn index(all: &[Article]) -> String {
@@ -126,13 +121,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for article in articles() {
             assert!(seen.insert(article.code), "{} stands twice", article.code);
-            assert!(
-                !article.title.is_empty()
-                    && article.text.ends_with('.')
-                        | article.text.ends_with('`')
-                        | article.text.ends_with("…"),
-                "{article:?}"
-            );
+            assert!(!article.title.is_empty() && article.text.ends_with(['.', '`', '…']), "{article:?}");
             assert!(screen(article).lines().skip(1).all(|line| line.chars().count() <= PROSE_WIDTH));
         }
     }

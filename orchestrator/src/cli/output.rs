@@ -160,6 +160,24 @@ fn is_odd(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
+/// Words of a text in lines of at most `width` letters; a longer word has its own line. At least one line.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 /// Thousands apart: `1 842`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -205,6 +223,13 @@ mod tests {
     fn foreign_text_cannot_steer_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc\u{202e}d"), "a [2Jb c d");
         assert!(matches!(printable("card declined: ü"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn prose_is_wrapped_at_words() {
+        assert_eq!(wrapped("one two  three", 8), ["one two", "three"]);
+        assert_eq!(wrapped("incomprehensible é", 4), ["incomprehensible", "é"]);
+        assert_eq!(wrapped("", 0), [""]);
     }
 
     #[test]

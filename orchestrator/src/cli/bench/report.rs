@@ -259,6 +259,17 @@ mod tests {
           "rss_idle_mib": 10.0
         }
         "#);
-        insta::assert_snapshot!(report.text(), @"");
+        insta::assert_snapshot!(report.text(), @r"
+        sagas       10 at 2 in flight, 4 steps each
+        took        2.00 s
+        sagas/s     5
+        steps/s     20
+        latency     p50 2.0 ms, p99 3.0 ms
+        commits/s   2.5, 10 rows each
+        memory      10 MiB idle, – at most
+        ended       10 completed, 0 compensated
+        lost        0
+        duplicated  0
+        ");
     }
 }

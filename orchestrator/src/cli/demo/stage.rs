@@ -82,16 +82,24 @@ impl Stage {
         said(&mut self.flights, WILL_HANG, ANSWER_LIMIT).await
     }
 
-    /// Waits until flights has committed, kills it, and starts it again. Answers both process ids.
+    /// Waits until flights has committed, and kills it. Answers the process that it was.
     ///
     /// # Errors
-    /// When it does not commit in time, or cannot be started again.
-    pub async fn kill_flights(&mut self, limit: Duration) -> Result<(u32, u32), Failure> {
+    /// When it does not commit in time.
+    pub async fn kill_flights(&mut self, limit: Duration) -> Result<u32, Failure> {
         said(&mut self.flights, COMMITTED, limit).await?;
         let killed = self.flights.id().unwrap_or_default();
         self.flights.kill().await?;
+        Ok(killed)
+    }
+
+    /// Starts flights again. Answers the process that it is now.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_flights(&mut self) -> Result<u32, Failure> {
         self.flights = participant("flights", &self.dir, &self.own.endpoint)?;
-        Ok((killed, self.flights.id().unwrap_or_default()))
+        Ok(self.flights.id().unwrap_or_default())
     }
 }
 

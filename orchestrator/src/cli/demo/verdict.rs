@@ -169,10 +169,20 @@ mod tests {
             .collect()
     }
 
+    fn lines(text: &str) -> String {
+        text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
     #[test]
     fn the_table_tells_what_the_ledgers_tell() {
         let shown = table(&played(), &ledger(), Frame { width: None, now_us: 0 });
-        insta::assert_snapshot!(bare(&shown), @"");
+        insta::assert_snapshot!(lines(&bare(&shown)), @r"
+        SAGA    ENDED          FLIGHTS                  HOTELS                   PAYMENTS    NOTIFICATIONS
+        trip-1  ✔ completed    booked ×1                booked ×1                charged ×1  sent ×1
+        trip-2  ↩ compensated  booked ×1, cancelled ×1  booked ×1, cancelled ×1  –           –
+        trip-3  ✔ completed    booked ×1                booked ×1                charged ×1  sent ×1
+        trip-4  ✔ completed    booked ×1                booked ×1                charged ×1  sent ×1
+        ");
     }
 
     #[test]
