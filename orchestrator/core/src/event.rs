@@ -1,4 +1,4 @@
-//! What is recorded. Events are facts: [`crate::apply`] folds them, and nothing is recomputed when they are read.
+//! What is recorded. Events are facts: [`crate::apply()`] folds them, and nothing is recomputed when they are read.
 //!
 //! One decision is one journal row: [`Record`], encoded as JSON. A changed meaning gets a new variant or
 //! a new [`Record::VERSION`], never a reused name; old journals are read for ever.

@@ -1,4 +1,4 @@
-//! From an input to a decision: one file per input, and [`advance`] for what follows from any of them.
+//! From an input to a decision: one file per input, and `advance.rs` for what follows from any of them.
 
 mod advance;
 mod cancel;
