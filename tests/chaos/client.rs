@@ -3,7 +3,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use saga_proto::v1::{
-    GetSagaRequest, ListSagasRequest, RunSagasRequest, StartSagaRequest, saga_service_client::SagaServiceClient,
+    GetSagaRequest, ListSagasRequest, RunSagasRequest, StartSagaRequest,
+    saga_service_client::SagaServiceClient,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -90,7 +91,8 @@ impl Load {
 
     /// One stream until it breaks or all have ended.
     async fn stream(&self, client: &mut Client, ends: &mut Ends) {
-        let mut open = (0..self.starts.len()).filter(|tag| ends.known[*tag].is_none()).collect::<Vec<_>>().into_iter();
+        let mut open =
+            (0..self.starts.len()).filter(|tag| ends.known[*tag].is_none()).collect::<Vec<_>>().into_iter();
         let (sender, requests) = mpsc::unbounded_channel();
         let requests = futures_util::stream::unfold(requests, async |mut requests| {
             requests.recv().await.map(|request| (request, requests))
@@ -103,10 +105,13 @@ impl Load {
             room -= tags.len();
             if !tags.is_empty() {
                 let starts = tags.iter().map(|tag| self.starts[*tag].clone()).collect();
-                let _ = sender.send(RunSagasRequest { starts, tags: tags.iter().map(|tag| *tag as u64).collect() });
+                let _ = sender
+                    .send(RunSagasRequest { starts, tags: tags.iter().map(|tag| *tag as u64).collect() });
             }
             let message = timeout(STALL_LIMIT, outcomes.message()).await;
-            let Ok(Some(message)) = message.unwrap_or_else(|_| panic!("stuck: {}", ends.missing())) else { return };
+            let Ok(Some(message)) = message.unwrap_or_else(|_| panic!("stuck: {}", ends.missing())) else {
+                return;
+            };
             for outcome in message.outcomes {
                 // A server on its way down refuses; the start is repeated on the next stream.
                 if outcome.status.is_empty() {

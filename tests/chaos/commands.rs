@@ -64,10 +64,8 @@ async fn children_do_not_outlive_a_parent_that_is_killed() {
     })
     .await;
     bench.kill().await.expect("it ran until now");
-    until("both children end", LIMIT, async || {
-        children.iter().all(|child| is_gone(*child)).then_some(())
-    })
-    .await;
+    until("both children end", LIMIT, async || children.iter().all(|child| is_gone(*child)).then_some(()))
+        .await;
 }
 
 /// Ended, whether or not somebody has asked for its exit code yet.

@@ -84,7 +84,8 @@ impl Server {
 
     fn spawn(dir: &Path, address: &str) -> Child {
         let store = dir.join("saga.db");
-        let args = [OsStr::new("serve"), "--listen".as_ref(), address.as_ref(), "--store".as_ref(), store.as_ref()];
+        let args =
+            [OsStr::new("serve"), "--listen".as_ref(), address.as_ref(), "--store".as_ref(), store.as_ref()];
         start(&program("saga"), &args, "", dir, "server")
     }
 
@@ -133,7 +134,8 @@ impl Server {
 
 /// A connection, if the server answers.
 pub async fn connect(url: &str) -> Option<Channel> {
-    let endpoint = Channel::from_shared(url.to_owned()).expect("a URL").connect_timeout(Duration::from_secs(1));
+    let endpoint =
+        Channel::from_shared(url.to_owned()).expect("a URL").connect_timeout(Duration::from_secs(1));
     endpoint.connect().await.ok()
 }
 

@@ -163,8 +163,7 @@ async fn a_trip_waits_for_its_participants_through_a_kill() {
 }
 
 async fn all_open(server: &Server) -> u64 {
-    let mut client =
-        saga_proto::v1::saga_service_client::SagaServiceClient::new(server.channel().await);
+    let mut client = saga_proto::v1::saga_service_client::SagaServiceClient::new(server.channel().await);
     let request = saga_proto::v1::ListSagasRequest { open_only: true, ..Default::default() };
     client.list_sagas(request).await.map_or(0, |page| page.into_inner().open_total)
 }

@@ -363,3 +363,20 @@ pub struct LateReply {
     /// The outcome in a word: `succeeded`, `refused`.
     pub outcome: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_is_null_is_not_an_absent_one() {
+        let null = Payload::from_value(serde_json::Value::Null);
+        for (output, text) in
+            [(Some(null), r#"{"completed":{"output":null}}"#), (None, r#"{"completed":{}}"#)]
+        {
+            let event = Event::Completed { output, error: None };
+            assert_eq!(serde_json::to_string(&event).expect("JSON"), text);
+            assert_eq!(serde_json::from_str::<Event>(text).expect("an event"), event);
+        }
+    }
+}

@@ -144,19 +144,16 @@ impl Context {
         Server::connect(&self.endpoint()?).await
     }
 
-    /// The endpoint, if it stands on the command line: for verbs that start a server of their own otherwise.
-    ///
-    /// # Errors
-    /// When what stands there is no endpoint.
-    fn written_endpoint(&self) -> Result<Option<Endpoint>, Failure> {
-        if self.endpoint_written { self.endpoint().map(Some) } else { Ok(None) }
-    }
-
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         self.endpoint.parse().map_err(|error| {
             let message = format!("endpoint `{}`: {error}", output::printable(&self.endpoint));
             Failure::new(Exit::Usage, message).help("set --endpoint or SAGA_ENDPOINT")
         })
+    }
+
+    /// The endpoint, if it stands on the command line: for verbs that start a server of their own otherwise.
+    fn written_endpoint(&self) -> Result<Option<Endpoint>, Failure> {
+        self.endpoint_written.then(|| self.endpoint()).transpose()
     }
 }
 
@@ -203,8 +200,8 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Demo(args) => client(demo::run(args)),
         Command::Explain(args) => explain::run(args),
         Command::Version(args) => version::run(args),
-        Command::BenchParticipants => client(bench::participants::run(&context.endpoint()?)),
-        Command::DemoParticipant(args) => client(demo::participant::run(args, &context.endpoint()?)),
+        Command::BenchParticipants => client(bench::participants::run(context.endpoint()?)),
+        Command::DemoParticipant(args) => client(demo::participant::run(args, context.endpoint()?)),
     }
 }
 

@@ -55,7 +55,7 @@ struct Worked {
 ///
 /// # Errors
 /// When the server refuses the participant.
-pub async fn run(endpoint: &Endpoint) -> std::result::Result<Exit, Failure> {
+pub async fn run(endpoint: Endpoint) -> std::result::Result<Exit, Failure> {
     let counters = Arc::new(Counters::default());
     let served = participant(&counters).serve(&endpoint.to_string(), parent_gone()).await;
     served.map_err(|error| Failure::error(error.to_string()))?;

@@ -43,7 +43,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the database cannot be opened, or the server refuses the participant.
-pub async fn run(args: Args, endpoint: &Endpoint) -> Result<Exit, Failure> {
+pub async fn run(args: Args, endpoint: Endpoint) -> Result<Exit, Failure> {
     log::begin(log::Format::Text, "info")?;
     let hang = Arc::new(AtomicBool::new(false));
     let orders = obey(Arc::clone(&hang));
