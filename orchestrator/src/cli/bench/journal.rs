@@ -71,7 +71,7 @@ mod tests {
     fn a_new_store_has_come_nowhere() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("saga.db");
-        let _store = crate::store::sqlite::SqliteStore::open(&path).expect("a store");
+        let _store = saga_orchestrator::store::sqlite::SqliteStore::open(&path).expect("a store");
         assert_eq!(Progress::read(&path).map_err(|f| f.to_string()), Ok(Progress { commits: 0, rows: 0 }));
         assert!(Progress::read(&dir.path().join("missing.db")).is_err());
     }
