@@ -48,8 +48,11 @@ async fn a_benchmark_reports_what_ended_and_that_nothing_was_lost() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn children_do_not_outlive_a_parent_that_is_killed() {
+    let dir = tempfile::tempdir().expect("a folder");
     let mut bench = Command::new(program("saga"))
         .args(["bench", "--sagas", "1000000"])
+        // Killed, it cannot tidy up behind itself.
+        .env("TMPDIR", dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

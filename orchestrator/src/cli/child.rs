@@ -31,6 +31,9 @@ use super::{
 const LEASH: &str = "SAGA_LEASH";
 /// A child that was asked to end may take this long; participants drain for less.
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// How long a killed process may take to be gone.
+const DEATH_LIMIT: Duration = Duration::from_secs(1);
+const DEATH_POLL: Duration = Duration::from_millis(1);
 /// How long a server on this machine may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(15);
 const READY_POLL: Duration = Duration::from_millis(10);
@@ -183,6 +186,19 @@ impl Process {
         let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL)..]).trim().to_owned();
         let last = tail.lines().last().unwrap_or("it said nothing");
         Failure::error(format!("{} has ended: {last}", self.name)).help(format!("see {}", self.log.display()))
+    }
+}
+
+impl Drop for Process {
+    /// Kills it and waits until it is gone, so that whoever removes its files next finds them at rest. It dies within
+    /// a moment; one that the system cannot kill is left to it.
+    fn drop(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.child.start_kill();
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < DEATH_LIMIT {
+            std::thread::sleep(DEATH_POLL);
+        }
     }
 }
 

@@ -43,33 +43,32 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<Exit, Failure> {
     let dir = TempDir::with_prefix("saga-demo-")
         .map_err(|error| Failure::error(format!("cannot make a temporary folder: {error}")))?;
-    let stopped = async {
+    let mut stage = None;
+    let held = tokio::select! {
+        held = play(dir.path(), &mut stage) => held?,
+        _ = tokio::signal::ctrl_c() => return Err(Failure::error("interrupted")),
+    };
+    if let (true, Some(stage)) = (args.keep, &stage) {
+        output::data(&invitation(stage)?)?;
         // Without the signal there is no way to stop but to be killed, which the children notice.
         let _ = tokio::signal::ctrl_c().await;
-    };
-    tokio::select! {
-        exit = play(&args, dir.path()) => exit,
-        () = stopped => Err(Failure::error("interrupted")),
     }
+    if held { Ok(Exit::Ok) } else { Err(Failure::error("a guarantee was broken")) }
 }
 
-async fn play(args: &Args, dir: &Path) -> Result<Exit, Failure> {
-    let mut stage = Stage::set(dir).await?;
+/// Sets the stage, runs all scenes, and tells whether the guarantees held.
+async fn play(dir: &Path, slot: &mut Option<Stage>) -> Result<bool, Failure> {
+    let stage = slot.insert(Stage::set(dir).await?);
     output::data(&stage.description())?;
     let mut played = Vec::new();
     for (number, scene) in (1..).zip(SCENES) {
         output::data(&heading(number, &scene))?;
-        played.push(perform(&mut stage, scene).await?);
+        played.push(perform(stage, scene).await?);
     }
-    let ledger = ledger(&stage).await?;
+    let ledger = ledger(stage).await?;
     let checks = verdict::checks(&played, &ledger);
     output::data(&epilogue(&verdict::table(&played, &ledger, output::Frame::of_stdout()), &checks))?;
-    let held = checks.iter().all(|check| check.broken.is_empty());
-    if args.keep {
-        output::data(&invitation(&stage)?)?;
-        std::future::pending::<()>().await;
-    }
-    if held { Ok(Exit::Ok) } else { Err(Failure::error("a guarantee was broken")) }
+    Ok(checks.iter().all(|check| check.broken.is_empty()))
 }
 
 /// Runs one scene to its end.
