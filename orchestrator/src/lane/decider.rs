@@ -42,9 +42,14 @@ impl Worker {
             return;
         }
         if let Some(slot) = self.sagas.get(&job.id) {
-            // The id comes of the request, so this is the same request again.
-            let existing = Started::Existing { id: job.id, status: face(&slot.state).status };
-            answer_start(*job, existing);
+            // The id comes of the request, so this is the same request again, or a mistake.
+            let begun_with = slot.state.birth.as_ref().map(|birth| birth.input.text());
+            let started = if begun_with == Some(job.start.input.text()) {
+                Started::Existing { id: job.id, status: face(&slot.state).status }
+            } else {
+                Started::KeyConflict { id: job.id }
+            };
+            answer_start(*job, started);
             return;
         }
         let now = self.clock.now();
