@@ -3,10 +3,14 @@
 mod bulk;
 mod cancels;
 mod connections;
+mod deploys;
+mod disk;
 mod files;
 mod flow;
 mod lists;
 mod pivots;
+mod restarts;
+mod serving;
 mod starts;
 mod trips;
 mod undo;
