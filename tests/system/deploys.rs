@@ -71,7 +71,7 @@ async fn a_version_never_changes_and_a_new_one_is_for_new_sagas() {
     rig.clients.deploy(&changed.replace("version: 1", "version: 2")).await;
     let new = rig.clients.begin("single", json!({"n": 0})).await;
     let seen = rig.clients.ended(&new).await;
-    assert_eq!((status(&seen), seen.summary.expect("a summary").version), ("completed", 2));
+    assert_eq!((status(&seen), seen.summary.as_ref().expect("a summary").version), ("completed", 2));
     let pinned = saga_proto::v1::StartSagaRequest { version: 1, ..start("single", json!({"n": 0})) };
     let pinned = saga_tests::id_of(&rig.clients.try_start(pinned).await.expect("a start").saga_id);
     let open = |rows: Vec<DefinitionInfo>| {
@@ -86,7 +86,7 @@ async fn a_version_never_changes_and_a_new_one_is_for_new_sagas() {
     gate.open();
     for id in [&old, &pinned] {
         let seen = rig.clients.ended(id).await;
-        assert_eq!((status(&seen), seen.summary.expect("a summary").version), ("completed", 1));
+        assert_eq!((status(&seen), seen.summary.as_ref().expect("a summary").version), ("completed", 1));
     }
     assert_eq!((left.ledger().len(), right.ledger().len()), (2, 1));
     assert!(definitions(&rig).await.iter().all(|row| row.open_sagas == 0));

@@ -15,7 +15,7 @@ const SAGAS: usize = 300;
 async fn begun(rig: &Rig) -> (Script, Script, [Instance; 2], Gate, Vec<String>) {
     let gate = Gate::new();
     let held = gate.clone();
-    let left = Script::plain(rig, "left").act("act", move |call| {
+    let left = Script::plain(rig, "left").act("act", move |_| {
         let done = Say::Succeed(json!({}));
         if held.is_open() { done } else { Say::Hang(held.clone(), Box::new(done)) }
     });
