@@ -65,6 +65,7 @@ impl Worker {
                     id: job.id,
                     seq: slot.state.seq,
                     effects: decision.effects,
+                    connects: self.links.connects(),
                     job: self.pending.jobs.len(),
                 };
                 self.pending.releases.push(release);
@@ -115,8 +116,13 @@ impl Worker {
                 return;
             }
         };
-        let release =
-            Release { id, seq: decision.state.seq, effects: decision.effects, job: self.pending.jobs.len() };
+        let release = Release {
+            id,
+            seq: decision.state.seq,
+            effects: decision.effects,
+            connects: self.links.connects(),
+            job: self.pending.jobs.len(),
+        };
         if decision.events.is_empty() && answer.is_none() {
             self.carry_out_now(release);
             return;
