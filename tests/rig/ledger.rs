@@ -40,8 +40,9 @@ pub fn read(path: &Path) -> Vec<Effect> {
     }
     let database =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens");
-    let mut statement =
-        database.prepare("select saga, step, undone from ledger order by rowid").expect("the ledger is there");
+    let mut statement = database
+        .prepare("select saga, step, undone from ledger order by rowid")
+        .expect("the ledger is there");
     let rows = statement.query_map([], |row| {
         let kind = if row.get(2)? { Kind::Undone } else { Kind::Done };
         Ok(Effect { saga: row.get(0)?, step: row.get(1)?, kind })

@@ -211,10 +211,7 @@ impl Script {
 
     /// After each local commit and before the reply: where the hook gives a gate, the reply waits there.
     #[must_use]
-    pub fn hold_replies(
-        self,
-        hook: impl Fn(&StepKey, Op) -> Option<Gate> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn hold_replies(self, hook: impl Fn(&StepKey, Op) -> Option<Gate> + Send + Sync + 'static) -> Self {
         *held(&self.inner.after_commit) = Some(Arc::new(hook));
         self
     }
@@ -336,15 +333,8 @@ impl Script {
             let same = |call: &&Call| call.action == action && call.saga == saga && call.step == step;
             let before = calls.iter().filter(same).count();
             let (action, attempt) = (action.to_owned(), ctx.attempt());
-            let call = Call {
-                action,
-                saga: saga.clone(),
-                step: step.clone(),
-                attempt,
-                before,
-                input,
-                output,
-            };
+            let call =
+                Call { action, saga: saga.clone(), step: step.clone(), attempt, before, input, output };
             calls.push(call.clone());
             call
         };
@@ -384,11 +374,7 @@ pub async fn connected(rig: &Rig, name: &str) -> Vec<String> {
 
 /// Where a kind of inbox has its ledger.
 trait Ledger: Store {
-    fn note(
-        ctx: &Ctx<Self>,
-        script: &Script,
-        effect: Effect,
-    ) -> impl Future<Output = Handled<()>> + Send;
+    fn note(ctx: &Ctx<Self>, script: &Script, effect: Effect) -> impl Future<Output = Handled<()>> + Send;
     fn note_in_vain(ctx: &Ctx<Self>, effect: Effect) -> impl Future<Output = Handled<()>> + Send;
 }
 

@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 
 use futures_util::stream;
 use saga_proto::v1::{ListSagasRequest, RunOutcome, RunSagasRequest, StartSagaRequest};
-use saga_tests::{Instance, Rig, Say, Script, client::start, eventually, ledger::{Kind, assert_sane}, within};
+use saga_tests::{
+    Instance, Rig, Say, Script,
+    client::start,
+    eventually,
+    ledger::{Kind, assert_sane},
+    within,
+};
 use serde_json::json;
 
 use crate::files::PAIR_AT_LEAST_ONCE;
@@ -69,7 +75,8 @@ async fn two_thousand_sagas_of_mixed_fate_come_back_once_each() {
 async fn a_refused_start_is_an_outcome_and_does_not_end_the_stream() {
     let rig = Rig::start().await;
     let (_left, _right, _instances) = mixed(&rig).await;
-    let keyed = |n: u64, key: &str| StartSagaRequest { key: key.to_owned(), ..start("pair", json!({"n": n})) };
+    let keyed =
+        |n: u64, key: &str| StartSagaRequest { key: key.to_owned(), ..start("pair", json!({"n": n})) };
     let starts = vec![
         keyed(1, "K"),
         start("pair", json!({"n": "x"})),
@@ -81,7 +88,11 @@ async fn a_refused_start_is_an_outcome_and_does_not_end_the_stream() {
     let outcomes = run(&rig, vec![RunSagasRequest { tags: (0..6).collect(), starts }]).await;
     let line = |tag: u64| {
         let outcome = &outcomes[&tag];
-        (outcome.status.as_str(), outcome.fault.as_ref().map_or("", |fault| fault.code.as_str()), outcome.created)
+        (
+            outcome.status.as_str(),
+            outcome.fault.as_ref().map_or("", |fault| fault.code.as_str()),
+            outcome.created,
+        )
     };
     assert_eq!(line(0), ("completed", "", true));
     assert_eq!(line(1), ("", "A0422", false));
@@ -111,6 +122,7 @@ async fn sagas_end_although_their_client_has_gone() {
     let (left, right) = (left.ledger(), right.ledger());
     assert_sane(&left);
     assert_sane(&right);
-    let done = |effects: &[saga_tests::Effect]| effects.iter().filter(|e| e.kind == Kind::Done).count() as u64;
+    let done =
+        |effects: &[saga_tests::Effect]| effects.iter().filter(|e| e.kind == Kind::Done).count() as u64;
     assert_eq!(done(&left), started);
 }

@@ -18,8 +18,8 @@ async fn a_step_whose_connection_is_lost_is_sent_again_and_acts_once() {
     let rig = Rig::start().await;
     let gate = Gate::new();
     let held = gate.clone();
-    let left = Script::plain(&rig, "left")
-        .hold_replies(move |_, op| (op == Op::Action).then(|| held.clone()));
+    let left =
+        Script::plain(&rig, "left").hold_replies(move |_, op| (op == Op::Action).then(|| held.clone()));
     let doomed = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
     let id = rig.clients.begin("single", json!({"n": 0})).await;
@@ -37,9 +37,11 @@ async fn an_answer_that_comes_after_its_time_still_counts_once() {
     let rig = Rig::start().await;
     let gate = Gate::new();
     let held = gate.clone();
-    let left = Script::plain(&rig, "left").hold_replies(move |_, op| (op == Op::Action).then(|| held.clone()));
+    let left =
+        Script::plain(&rig, "left").hold_replies(move |_, op| (op == Op::Action).then(|| held.clone()));
     let _left = left.serve(&rig).await;
-    let file = SINGLE.replace("timeout: 10s", "timeout: 100ms").replace("max_attempts: 10", "max_attempts: 2");
+    let file =
+        SINGLE.replace("timeout: 10s", "timeout: 100ms").replace("max_attempts: 10", "max_attempts: 2");
     rig.clients.deploy(&file).await;
     let id = rig.clients.begin("single", json!({"n": 0})).await;
     gate.arrived(1).await;
@@ -104,7 +106,8 @@ async fn a_draining_instance_finishes_and_gets_nothing_new() {
     let draining = old.begin_stop();
     eventually("the instance to drain", || async {
         let mut directory = rig.clients.directory.clone();
-        let seen = directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
+        let seen =
+            directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
         let left = seen.participants.iter().find(|p| p.name == "left").expect("known");
         (left.instances.len() == 1 && left.instances[0].draining && left.instances[0].outstanding == 1)
             .then_some(())
@@ -144,9 +147,8 @@ async fn an_instance_without_the_action_is_passed_over() {
 async fn a_handler_that_panics_is_a_failed_attempt_and_nothing_more() {
     let rig = Rig::start().await;
     let left = Script::plain(&rig, "left");
-    let right = Script::plain(&rig, "right").act("act", |call| {
-        if call.before == 0 { Say::Panic } else { Say::Succeed(json!({})) }
-    });
+    let right = Script::plain(&rig, "right")
+        .act("act", |call| if call.before == 0 { Say::Panic } else { Say::Succeed(json!({})) });
     let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
     rig.clients.deploy(PAIR).await;
     let id = rig.clients.begin("pair", json!({"n": 0})).await;

@@ -37,7 +37,10 @@ steps:
     codes.sort_unstable();
     codes.dedup();
     assert!(codes.iter().filter(|(path, _)| *path == "1.saga.yaml").count() >= 4, "{codes:?}");
-    assert!(codes.contains(&("1.saga.yaml", "S0401")) && codes.contains(&("2.saga.yaml", "S0003")), "{codes:?}");
+    assert!(
+        codes.contains(&("1.saga.yaml", "S0401")) && codes.contains(&("2.saga.yaml", "S0003")),
+        "{codes:?}"
+    );
     assert!(answer.diagnostics.iter().all(|found| !found.rendered.is_empty() && found.path != "0.saga.yaml"));
     assert_eq!(definitions(&rig).await, []);
     let refusal = rig.clients.try_start(start("single", json!({"n": 0}))).await.expect_err("not there");

@@ -14,8 +14,13 @@ async fn a_deadline_before_the_pivot_turns_the_saga_back() {
     let left = Script::plain(&rig, "left");
     let right = Script::plain(&rig, "right");
     let (_left, gone) = (left.serve(&rig).await, right.serve(&rig).await);
-    rig.clients.deploy(&WHOLE.replace("version: 1", "version: 1\ndeadline: 300ms")
-        .replace("timeout: 10s", "timeout: 200ms")).await;
+    rig.clients
+        .deploy(
+            &WHOLE
+                .replace("version: 1", "version: 1\ndeadline: 300ms")
+                .replace("timeout: 10s", "timeout: 200ms"),
+        )
+        .await;
     gone.stop().await.expect("an end in order");
     // The pivot waits for its participant until the time is up.
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
@@ -35,8 +40,13 @@ async fn a_deadline_after_the_pivot_calls_a_person_and_goes_on() {
     });
     let right = Script::plain(&rig, "right");
     let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
-    rig.clients.deploy(&WHOLE.replace("version: 1", "version: 1\ndeadline: 700ms")
-        .replace("timeout: 10s", "timeout: 500ms")).await;
+    rig.clients
+        .deploy(
+            &WHOLE
+                .replace("version: 1", "version: 1\ndeadline: 700ms")
+                .replace("timeout: 10s", "timeout: 500ms"),
+        )
+        .await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     let seen = rig.clients.until(&id, "an incident", |seen| !seen.incidents.is_empty()).await;
     assert_eq!((status(&seen), seen.incidents[0].code.as_str()), ("running", "deadline"));

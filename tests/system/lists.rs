@@ -33,9 +33,8 @@ async fn pages(rig: &Rig, filter: ListSagasRequest) -> Vec<String> {
 #[tokio::test]
 async fn pages_show_every_saga_once_while_others_start() {
     let rig = Rig::start().await;
-    let left = Script::plain(&rig, "left").act("act", |call| {
-        if call.input["n"] == 1 { Say::Refuse("no") } else { Say::Succeed(json!({})) }
-    });
+    let left = Script::plain(&rig, "left")
+        .act("act", |call| if call.input["n"] == 1 { Say::Refuse("no") } else { Say::Succeed(json!({})) });
     let right = Script::plain(&rig, "right").refuse("act", "no");
     let left_again = left.clone().undo("undo", |_| Say::Refuse("never"));
     let _left = left_again.serve_from_memory(&rig).await;

@@ -20,7 +20,11 @@ async fn begun(rig: &Rig) -> (Script, Script, [Instance; 2], Gate, Vec<String>) 
         if held.is_open() { done } else { Say::Hang(held.clone(), Box::new(done)) }
     });
     let right = Script::plain(rig, "right").act("act", |call| {
-        if call.input["n"].as_i64().unwrap_or(0) % 3 == 0 { Say::Refuse("no") } else { Say::Succeed(json!({})) }
+        if call.input["n"].as_i64().unwrap_or(0) % 3 == 0 {
+            Say::Refuse("no")
+        } else {
+            Say::Succeed(json!({}))
+        }
     });
     let instances = [left.serve(rig).await, right.serve(rig).await];
     rig.clients.deploy(WHOLE).await;

@@ -44,10 +44,8 @@ async fn a_repeated_request_is_the_same_saga() {
     let _left = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
     let request_id = Uuid::now_v7().as_bytes().to_vec();
-    let request = |n| StartSagaRequest {
-        request_id: request_id.clone().into(),
-        ..start("single", json!({"n": n}))
-    };
+    let request =
+        |n| StartSagaRequest { request_id: request_id.clone().into(), ..start("single", json!({"n": n})) };
     let first = rig.clients.try_start(request(1)).await.expect("a start");
     for open in [true, false] {
         let again = rig.clients.try_start(request(1)).await.expect("the first one");
@@ -106,9 +104,8 @@ async fn a_start_that_cannot_be_meant_is_refused_in_words_that_help() {
 #[tokio::test]
 async fn a_nul_in_a_text_arrives_as_it_was_sent() {
     let rig = Rig::start().await;
-    let left = Script::plain(&rig, "left").act("act", |call| {
-        saga_tests::Say::Succeed(json!({"got": call.input["text"]}))
-    });
+    let left = Script::plain(&rig, "left")
+        .act("act", |call| saga_tests::Say::Succeed(json!({"got": call.input["text"]})));
     let _left = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
     let text = "a\0b\u{1}c\u{2028}d";

@@ -72,10 +72,7 @@ async fn a_trip_is_booked_and_every_view_of_it_agrees() {
     assert_eq!(history.last().map(|event| (event.kind.as_str(), event.seq)), Some(("completed", seen.seq)));
     let mut ledger = trip_at.ledger().await;
     ledger.sort();
-    assert_eq!(
-        ledger,
-        ["flights +F-0001", "hotels +H-0001", "notifications +M-0001", "payments +R-0001"]
-    );
+    assert_eq!(ledger, ["flights +F-0001", "hotels +H-0001", "notifications +M-0001", "payments +R-0001"]);
 }
 
 #[tokio::test]

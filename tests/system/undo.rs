@@ -65,7 +65,10 @@ async fn a_step_refused_after_the_pivot_is_an_incident() {
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     let seen = rig.clients.until(&id, "an incident", |seen| !seen.incidents.is_empty()).await;
     assert_eq!(status(&seen), "running");
-    assert_eq!((seen.incidents[0].code.as_str(), step(&seen, "last").status.as_str()), ("retriable_refused", "refused"));
+    assert_eq!(
+        (seen.incidents[0].code.as_str(), step(&seen, "last").status.as_str()),
+        ("retriable_refused", "refused")
+    );
     assert_eq!(incidents(&rig).await.len(), 1);
     assert_eq!(left.deeds(), ["first"], "nothing is undone after the pivot");
 }
@@ -104,10 +107,8 @@ async fn a_slow_undo_raises_an_incident_that_its_success_clears() {
     });
     let right = Script::plain(&rig, "right").refuse("act", "no");
     let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
-    let file = PAIR.replace(
-        "compensation: left/undo}",
-        "compensation: {action: left/undo, escalate_after: 50ms}}",
-    );
+    let file =
+        PAIR.replace("compensation: left/undo}", "compensation: {action: left/undo, escalate_after: 50ms}}");
     rig.clients.deploy(&file).await;
     let id = rig.clients.begin("pair", json!({"n": 0})).await;
     let seen = rig.clients.until(&id, "an incident", |seen| !seen.incidents.is_empty()).await;
