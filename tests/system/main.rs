@@ -7,6 +7,7 @@ mod deploys;
 mod disk;
 mod files;
 mod flow;
+mod hardship;
 mod lists;
 mod pivots;
 mod restarts;
