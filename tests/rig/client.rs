@@ -15,7 +15,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::wait::eventually;
+use crate::wait::eventually_or;
 
 /// A client of each service over one connection, which is made anew when it is lost.
 #[derive(Clone)]
@@ -127,24 +127,16 @@ impl Clients {
     }
 
     /// Waits until the picture of a saga is as `is` wants it.
+    ///
+    /// # Panics
+    /// When it does not come to that in time; the message tells its story.
     pub async fn until(&self, saga: &str, what: &str, is: impl Fn(&SagaDetail) -> bool) -> SagaDetail {
-        let last = std::cell::RefCell::new(String::new());
-        let what = format!("saga {saga}: {what}");
-        let seen = eventually(&what, || async {
+        eventually_or(&format!("saga {saga}: {what}"), async || {
             // A server that is being restarted does not answer.
-            let seen = self.try_get(saga).await.ok()?;
-            if is(&seen) {
-                return Some(seen);
-            }
-            // Shown by the test's own output when the wait fails.
-            let story = seen.story.join(" ");
-            if *last.borrow() != story {
-                eprintln!("{what}: {story}");
-                *last.borrow_mut() = story;
-            }
-            None
-        });
-        seen.await
+            let seen = self.try_get(saga).await.map_err(|status| status.to_string())?;
+            if is(&seen) { Ok(seen) } else { Err(seen.story.join(" ")) }
+        })
+        .await
     }
 
     /// Waits until a saga has ended.

@@ -83,6 +83,12 @@ impl Gate {
         self.open.send_replace(true);
     }
 
+    /// Whether it was opened.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
     /// Waits until so many have come to the gate, since it was made.
     ///
     /// # Panics
@@ -144,6 +150,16 @@ impl Script {
                 effects: Mutex::default(),
             }),
         }
+    }
+
+    /// The same participant, serving another server.
+    ///
+    /// # Panics
+    /// When it is shared already.
+    #[must_use]
+    pub fn at(mut self, endpoint: &str) -> Self {
+        endpoint.clone_into(&mut Arc::get_mut(&mut self.inner).expect("not shared yet").endpoint);
+        self
     }
 
     /// A participant that serves the action `act` and the compensation `undo`, both of which succeed.
@@ -261,9 +277,11 @@ impl Script {
         })
     }
 
-    async fn await_connection(&self, rig: &Rig, known: usize) {
+    async fn await_connection(&self, rig: &Rig, known: Vec<String>) {
         let name = &self.inner.name;
-        let there = || async { (connected(rig, name).await > known).then_some(()) };
+        // An instance that was killed may still be listed.
+        let is_new = |instance: &String| !known.contains(instance);
+        let there = || async { connected(rig, name).await.iter().any(is_new).then_some(()) };
         eventually(&format!("{name} to connect"), there).await;
     }
 
@@ -343,12 +361,15 @@ impl Script {
     }
 }
 
-/// Number of instances of a participant that the server has a connection to.
-pub async fn connected(rig: &Rig, name: &str) -> usize {
+/// The instances of a participant that the server has a connection to.
+pub async fn connected(rig: &Rig, name: &str) -> Vec<String> {
     let mut directory = rig.clients.directory.clone();
-    let Ok(answer) = directory.list_participants(ListParticipantsRequest {}).await else { return 0 };
+    let Ok(answer) = directory.list_participants(ListParticipantsRequest {}).await else {
+        return Vec::new();
+    };
     let participants = answer.into_inner().participants;
-    participants.iter().filter(|p| p.name == name).map(|p| p.instances.len()).sum()
+    let of_that_name = participants.into_iter().filter(|p| p.name == name);
+    of_that_name.flat_map(|p| p.instances).map(|instance| instance.instance).collect()
 }
 
 /// Where a kind of inbox has its ledger.

@@ -18,12 +18,21 @@ pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
+    eventually_or(what, async || look().await.ok_or_else(String::new)).await
+}
+
+/// As [`eventually`]; where there is nothing yet, the look says what there is instead, for the message.
+///
+/// # Panics
+/// When [`PATIENCE`] is over.
+pub async fn eventually_or<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
-        if let Some(seen) = look().await {
-            return seen;
-        }
-        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for: {what}");
+        let instead = match look().await {
+            Ok(seen) => return seen,
+            Err(instead) => instead,
+        };
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for: {what}; {instead}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

@@ -26,7 +26,7 @@ impl Trip {
             book_trip::run(&PARTICIPANTS, &folder, &endpoint, None, std::future::pending()).await
         });
         for name in PARTICIPANTS {
-            eventually(name, || async { (connected(&rig, name).await == 1).then_some(()) }).await;
+            eventually(name, || async { (connected(&rig, name).await.len() == 1).then_some(()) }).await;
         }
         rig.clients.deploy(BOOK_TRIP).await;
         Self { rig, _agents: agents }
