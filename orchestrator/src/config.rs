@@ -75,12 +75,10 @@ impl Written {
     /// # Errors
     /// The first option that cannot be meant.
     pub fn read(&self) -> Result<Config, Error> {
-        let listen = self
-            .listen
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut addresses| addresses.next())
-            .ok_or_else(|| Error::Listen { written: self.listen.clone() })?;
+        let found: Vec<SocketAddr> = self.listen.to_socket_addrs().into_iter().flatten().collect();
+        // `localhost` is often both; the default of clients is the older one.
+        let older = found.iter().find(|address| address.is_ipv4()).or(found.first());
+        let listen = *older.ok_or_else(|| Error::Listen { written: self.listen.clone() })?;
         if !listen.ip().is_loopback() && !self.insecure_listen {
             return Err(Error::NotLoopback { address: listen });
         }

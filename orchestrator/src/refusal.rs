@@ -85,7 +85,7 @@ pub const CODES: [Explained; 16] = [
         "A0405",
         Grpc::NotFound,
         "the definition is not registered",
-        "`saga definitions list` shows what is registered; `saga deploy FILE` registers a file.",
+        "`saga definitions` shows what is registered; `saga deploy FILE` registers a file.",
     ),
     row(
         Code::Ambiguous,

@@ -9,7 +9,8 @@ const PACKAGES: [(&str, &[&str]); 7] = [
     ("saga-proto", &[]),
     ("saga-participant", &["saga-proto"]),
     ("saga-examples", &["saga-participant", "saga-dsl"]),
-    ("saga-orchestrator", &["saga-core", "saga-dsl", "saga-proto", "saga-examples"]),
+    // The SDK serves `saga demo` and `saga bench`, and nobody else there: see `the_server_knows_no_sdk`.
+    ("saga-orchestrator", &["saga-core", "saga-dsl", "saga-proto", "saga-examples", "saga-participant"]),
     (
         "saga-tests",
         &["saga-core", "saga-dsl", "saga-proto", "saga-participant", "saga-examples", "saga-orchestrator"],
@@ -121,6 +122,24 @@ fn layers_of_the_orchestrator_know_only_what_is_below_them() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_server_knows_no_sdk() {
+    let may = ["orchestrator/src/cli/demo", "orchestrator/src/cli/bench"];
+    let mut faults = Vec::new();
+    for path in files_ending(".rs").into_iter().filter(|path| path.starts_with("orchestrator/src/")) {
+        if may.iter().any(|place| path.starts_with(place)) {
+            continue;
+        }
+        let source = text(&path).expect("sources are UTF-8");
+        let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+        if code.into_iter().any(|code| mentions(code, "saga_participant") || mentions(code, "saga_examples"))
+        {
+            faults.push(path);
+        }
+    }
+    assert!(faults.is_empty(), "these mention the SDK or the examples:\n{}", faults.join("\n"));
 }
 
 /// Does the line mention the path, and not merely a longer word that begins or ends like it?

@@ -1,6 +1,11 @@
 //! Whether the commands that documents tell people to type exist, with the options they are given.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use crate::tree::{cargo, files_ending, packages, root, text};
 
@@ -55,17 +60,20 @@ fn documented() -> Vec<Line> {
         .collect()
 }
 
-/// The `saga` of this tree, built if it has to be.
-fn saga() -> PathBuf {
-    let mut arguments = vec!["build", "--quiet", "--package", "saga-orchestrator", "--bin", "saga"];
-    let exe = std::env::current_exe().expect("the test's own path");
-    // target/<profile>/deps/workspace-<hash>
-    let folder = exe.ancestors().nth(2).expect("a target folder").to_owned();
-    if folder.ends_with("release") {
-        arguments.push("--release");
-    }
-    cargo(&arguments);
-    folder.join(format!("saga{}", std::env::consts::EXE_SUFFIX))
+/// The `saga` of this tree, built if it has to be, once.
+fn saga() -> &'static Path {
+    static SAGA: OnceLock<PathBuf> = OnceLock::new();
+    SAGA.get_or_init(|| {
+        let mut arguments = vec!["build", "--quiet", "--package", "saga-orchestrator", "--bin", "saga"];
+        let exe = std::env::current_exe().expect("the test's own path");
+        // target/<profile>/deps/workspace-<hash>
+        let folder = exe.ancestors().nth(2).expect("a target folder");
+        if folder.ends_with("release") {
+            arguments.push("--release");
+        }
+        cargo(&arguments);
+        folder.join(format!("saga{}", std::env::consts::EXE_SUFFIX))
+    })
 }
 
 /// What a verb's `--help` says; the verb may be two words (`definitions list`).
@@ -156,6 +164,31 @@ fn documented_commands_exist() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(lines.len() > 10, "only {} commands were found in the documents", lines.len());
+}
+
+#[test]
+fn commands_that_messages_name_exist() {
+    let mut faults = Vec::new();
+    let mut helps = BTreeMap::new();
+    let mut checked = 0;
+    for path in files_ending(".rs").into_iter().filter(|path| !path.starts_with("tests/")) {
+        for (number, line) in (1..).zip(text(&path).expect("sources are UTF-8").lines()) {
+            for (at, _) in line.match_indices("`saga ") {
+                let Some((command, _)) = line[at + 1..].split_once('`') else { continue };
+                // What is filled in may stand in braces or in capitals; only words are compared.
+                let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+                if words.first().is_some_and(|word| word.starts_with(['<', '{'])) {
+                    continue;
+                }
+                checked += 1;
+                if let Err(fault) = check_saga(&words, &mut helps) {
+                    faults.push(format!("{path}:{number}: {command}: {fault}"));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(checked > 10, "only {checked} commands were found in the sources");
 }
 
 #[test]

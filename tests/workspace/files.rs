@@ -47,6 +47,15 @@ fn one_package_alone_says_what_plain_cargo_run_starts() {
 }
 
 #[test]
+fn unreviewed_snapshots_are_not_kept() {
+    let pending: Vec<String> = files()
+        .into_iter()
+        .filter(|path| path.ends_with(".pending-snap") || path.ends_with(".snap.new"))
+        .collect();
+    assert!(pending.is_empty(), "{}", pending.join("\n"));
+}
+
+#[test]
 fn banned_crates_are_not_locked() {
     let policy = text("deny.toml").expect("deny.toml is text");
     let banned: Vec<&str> = policy

@@ -1,4 +1,4 @@
-//! What is recorded. Events are facts: [`crate::apply`] folds them, and nothing is recomputed when they are read.
+//! What is recorded. Events are facts: [`crate::apply()`] folds them, and nothing is recomputed when they are read.
 //!
 //! One decision is one journal row: [`Record`], encoded as JSON. A changed meaning gets a new variant or
 //! a new [`Record::VERSION`], never a reused name; old journals are read for ever.
@@ -362,4 +362,21 @@ pub struct LateReply {
     pub attempt: u32,
     /// The outcome in a word: `succeeded`, `refused`.
     pub outcome: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_is_null_is_not_an_absent_one() {
+        let null = Payload::from_value(serde_json::Value::Null);
+        for (output, text) in
+            [(Some(null), r#"{"completed":{"output":null}}"#), (None, r#"{"completed":{}}"#)]
+        {
+            let event = Event::Completed { output, error: None };
+            assert_eq!(serde_json::to_string(&event).expect("JSON"), text);
+            assert_eq!(serde_json::from_str::<Event>(text).expect("an event"), event);
+        }
+    }
 }

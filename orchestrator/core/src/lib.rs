@@ -1,6 +1,6 @@
 //! The decisions of the saga orchestrator: synchronous, without clock, store or runtime.
 //!
-//! Everything that happens to a saga is an [`Input`]. [`decide`] looks at the saga's [`Plan`](saga_dsl::plan::Plan) and
+//! Everything that happens to a saga is an [`Input`]. [`decide()`] looks at the saga's [`Plan`](saga_dsl::plan::Plan) and
 //! [`SagaState`] and answers with [`Event`]s to be journaled and [`Effect`]s to be carried out after the commit.
 //! [`apply()`] folds events into the state. Live runs, recovery, replay and simulation use these two functions
 //! and no others.

@@ -1,7 +1,7 @@
 //! `Deploy`: checks saga files and registers those without faults, all of them or none.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -9,7 +9,6 @@ use saga_dsl::{
     check::{ActionSchema, Catalog},
     diagnostic::{self, Severity},
     file::load_with,
-    near_miss::near_miss,
     plan::Plan,
     types::Type,
 };
@@ -30,8 +29,6 @@ use crate::{
 const FILES_MAX: usize = 200;
 /// Code of "same version, other content".
 const VERSION_TAKEN: &str = "S0501";
-/// Code of "not registered".
-const NOT_REGISTERED: &str = "S0401";
 
 /// A file without faults.
 struct Sound {
@@ -90,7 +87,6 @@ fn check(file: wire::SagaFile, known: &Registered, found: &mut Vec<wire::Diagnos
             |error| tracing::error!(path, %error, "a sound definition does not load from its canonical form"),
         )
         .ok()?;
-    found.extend(never_seen(&plan, &path, known));
     let version_line = source.lines().position(|line| line.starts_with("version:")).map_or(0, |at| at + 1);
     Some(Sound { path, plan, canonical, version_line: u32::try_from(version_line).unwrap_or(0) })
 }
@@ -184,46 +180,15 @@ fn to_wire(found: &diagnostic::Diagnostic, source: &str) -> wire::Diagnostic {
     }
 }
 
-/// Says of each participant that nobody has registered as: steps will wait for it, which may be meant, or a slip.
-fn never_seen(plan: &Plan, path: &str, known: &Registered) -> Vec<wire::Diagnostic> {
-    let mut names = BTreeSet::new();
-    for step in &plan.steps {
-        names.insert(step.action.participant.as_str());
-        names.extend(step.compensation.as_ref().map(|undo| undo.participant.as_str()));
-    }
-    let unknown = names.into_iter().filter(|name| !known.participants.contains(*name));
-    unknown
-        .map(|name| {
-            let message = format!("nobody has registered as `{name}` yet; steps wait until somebody does");
-            let meant = near_miss(name, known.participants.iter().map(String::as_str));
-            let help = meant.map(|meant| format!("did you mean `{meant}`?")).unwrap_or_default();
-            let tail = if help.is_empty() { String::new() } else { format!("\n  = help: {help}") };
-            wire::Diagnostic {
-                severity: Severity::Warning.word().to_owned(),
-                code: NOT_REGISTERED.to_owned(),
-                path: path.to_owned(),
-                rendered: format!("warning[{NOT_REGISTERED}]: {message}\n --> {path}{tail}"),
-                message,
-                help,
-                ..wire::Diagnostic::default()
-            }
-        })
-        .collect()
-}
-
-/// What participants registered, as types. Of a participant that has never been seen nothing is known, and any
-/// action may be: as everywhere, an unknown participant is a reason to wait, not to refuse.
+/// What participants registered, as types.
 struct Registered {
-    participants: BTreeSet<String>,
     actions: BTreeMap<(String, String), ActionSchema>,
 }
 
 impl Registered {
     async fn of(directory: &Directory) -> Self {
         let mut actions = BTreeMap::new();
-        let mut participants = BTreeSet::new();
         for row in directory.known().await {
-            participants.insert(row.name.clone());
             for action in stored_actions(&row) {
                 let schema = ActionSchema {
                     input: type_of(action.input_schema.as_deref()),
@@ -232,15 +197,12 @@ impl Registered {
                 actions.insert((row.name.clone(), action.name), schema);
             }
         }
-        Self { participants, actions }
+        Self { actions }
     }
 }
 
 impl Catalog for Registered {
     fn action(&self, participant: &str, action: &str) -> Option<ActionSchema> {
-        if !self.participants.contains(participant) {
-            return Some(ActionSchema { input: Type::Any, output: Type::Any });
-        }
         self.actions.get(&(participant.to_owned(), action.to_owned())).cloned()
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Release {
     pub(super) id: SagaId,
     pub(super) seq: u64,
     pub(super) effects: Vec<Effect>,
+    /// [`Links::connects`](super::links::Links::connects) when it was decided.
+    pub(super) connects: u64,
     /// Position in [`Pending::jobs`] of the job whose answer this is, if it wants one.
     pub(super) job: usize,
 }

@@ -42,9 +42,14 @@ impl Worker {
             return;
         }
         if let Some(slot) = self.sagas.get(&job.id) {
-            // The id comes of the request, so this is the same request again.
-            let existing = Started::Existing { id: job.id, status: face(&slot.state).status };
-            answer_start(*job, existing);
+            // The id comes of the request, so this is the same request again, or a mistake.
+            let begun_with = slot.state.birth.as_ref().map(|birth| birth.input.text());
+            let started = if begun_with == Some(job.start.input.text()) {
+                Started::Existing { id: job.id, status: face(&slot.state).status }
+            } else {
+                Started::KeyConflict { id: job.id }
+            };
+            answer_start(*job, started);
             return;
         }
         let now = self.clock.now();
@@ -60,6 +65,7 @@ impl Worker {
                     id: job.id,
                     seq: slot.state.seq,
                     effects: decision.effects,
+                    connects: self.links.connects(),
                     job: self.pending.jobs.len(),
                 };
                 self.pending.releases.push(release);
@@ -110,8 +116,13 @@ impl Worker {
                 return;
             }
         };
-        let release =
-            Release { id, seq: decision.state.seq, effects: decision.effects, job: self.pending.jobs.len() };
+        let release = Release {
+            id,
+            seq: decision.state.seq,
+            effects: decision.effects,
+            connects: self.links.connects(),
+            job: self.pending.jobs.len(),
+        };
         if decision.events.is_empty() && answer.is_none() {
             self.carry_out_now(release);
             return;

@@ -18,6 +18,7 @@ pub(super) struct Links {
     /// Sagas with an outstanding command that is on no wire, since the process that sent it is gone.
     unsent: HashMap<String, BTreeSet<SagaId>>,
     gate: Gate,
+    connects: u64,
 }
 
 pub(super) struct Entry {
@@ -30,11 +31,17 @@ impl Links {
         &self.gate
     }
 
+    /// How many links have come so far: whoever has seen another number has not seen the newest.
+    pub(super) fn connects(&self) -> u64 {
+        self.connects
+    }
+
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
     pub(super) fn connect(&mut self, link: Arc<dyn Link>) {
+        self.connects += 1;
         self.entries.push(Entry { link, draining: false });
         self.rebuild_gate();
     }

@@ -75,7 +75,13 @@ impl Worker {
         for effect in release.effects {
             match effect {
                 Effect::Send(command) => self.send(command, outbox),
-                Effect::Await { participant } => self.links.await_participant(participant, release.id),
+                Effect::Await { participant } => {
+                    self.links.await_participant(participant, release.id);
+                    if release.connects != self.links.connects() {
+                        // Somebody connected while this was being committed, and found nobody waiting.
+                        self.queue.push_back(Job::Input { id: release.id, input: Input::Wake, answer: None });
+                    }
+                }
                 Effect::Extend { step, due } => {
                     if let Some(slot) = self.sagas.get_mut(&release.id) {
                         slot.state.set_limit(step, saga_core::input::Op::Action, due);

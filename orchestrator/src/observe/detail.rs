@@ -52,13 +52,13 @@ pub fn kind_word(kind: Kind) -> &'static str {
 }
 
 fn view(picture: &Picture, ix: StepIx, step: &StepState, trouble: &Trouble) -> StepView {
-    let going_back = picture.state.status != Status::Running && picture.state.status != Status::Completed;
+    let going_back = going_back(picture);
     let undo_begun = !matches!(step.undo, UndoState::None);
     let error = if undo_begun { &trouble.undo } else { &trouble.action };
     StepView {
         ix,
         status: status(picture, ix, step),
-        note: note(step, trouble),
+        note: note(step, trouble, going_back),
         next_due: next_due(step, going_back),
         error: error.as_ref().or(trouble.action.as_ref()).map(|last| last.error.clone()),
         output: match &step.action {
@@ -73,6 +73,13 @@ fn view(picture: &Picture, ix: StepIx, step: &StepState, trouble: &Trouble) -> S
             | ActionState::Failed { .. }
             | ActionState::Sealed => None,
         },
+    }
+}
+
+fn going_back(picture: &Picture) -> bool {
+    match picture.state.status {
+        Status::Compensating | Status::Compensated => true,
+        Status::Running | Status::Completed => false,
     }
 }
 
@@ -97,6 +104,8 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
         Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {}
     }
     match &step.action {
+        // What waited and was never sent is not waited for any more.
+        ActionState::Waiting { .. } if going_back(picture) => "pending",
         ActionState::Pending => "pending",
         ActionState::Skipped => "skipped",
         ActionState::Waiting { .. } => "waiting",
@@ -112,7 +121,7 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
     }
 }
 
-fn note(step: &StepState, trouble: &Trouble) -> String {
+fn note(step: &StepState, trouble: &Trouble, going_back: bool) -> String {
     let last = |last: &Option<LastError>| last.as_ref().map(|l| words::error(&l.error)).unwrap_or_default();
     match &step.undo {
         UndoState::Waiting { reason, .. } => return reason.to_string(),
@@ -121,6 +130,7 @@ fn note(step: &StepState, trouble: &Trouble) -> String {
         UndoState::Done { .. } | UndoState::None => {}
     }
     match &step.action {
+        ActionState::Waiting { .. } if going_back => last(&trouble.action),
         ActionState::Waiting { reason, .. } => reason.to_string(),
         ActionState::Refused(error)
         | ActionState::Failed { error }

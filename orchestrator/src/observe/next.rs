@@ -1,7 +1,7 @@
 //! The step that matters most now, and what happens next, in one line.
 
 use saga_core::{
-    SagaState, Timestamp,
+    SagaState, Status, Timestamp,
     state::{ActionState, Ask, StepState, UndoState},
 };
 use saga_dsl::plan::{Plan, StepIx};
@@ -51,6 +51,10 @@ fn weigh(state: &SagaState, ix: StepIx, step: &StepState) -> Weight {
     }
     match &step.action {
         ActionState::Asking { .. } => Weight::PivotUnsettled,
+        // Once the saga goes back, nothing new is begun: these are at rest.
+        ActionState::Waiting { .. } | ActionState::BackingOff { .. } if state.status != Status::Running => {
+            Weight::Settled
+        }
         ActionState::Waiting { .. } => Weight::Waiting,
         ActionState::BackingOff { .. } => Weight::BackingOff,
         ActionState::Sent { .. } => Weight::OnItsWay,

@@ -257,6 +257,15 @@ fn compensated() {
 }
 
 #[test]
+fn what_waited_when_the_saga_was_cancelled_is_not_waited_for() {
+    let mut play = Play::begin();
+    play.gate.participants.remove("hotels");
+    play.start();
+    play.after_ms(50).input(&Input::Cancel(Cancel { reason: "wrong customer".into(), by: "eve".into() }));
+    insta::assert_snapshot!(play.after_ms(1_000).shown());
+}
+
+#[test]
 fn a_history_has_a_line_for_each_event() {
     let mut play = turned_back();
     play.answer("reserve_flight", Op::Compensation, Outcome::Compensated);

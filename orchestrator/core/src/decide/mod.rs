@@ -1,4 +1,4 @@
-//! From an input to a decision: one file per input, and [`advance`] for what follows from any of them.
+//! From an input to a decision: one file per input, and `advance.rs` for what follows from any of them.
 
 mod advance;
 mod cancel;
@@ -138,19 +138,25 @@ impl<'a> Draft<'a> {
             self.raise(failure.step, kind, failure.error);
             return;
         }
+        if let Some(pivot) = self.pivot_in_flight().filter(|pivot| self.planned(*pivot).at_least_once) {
+            // Without a transactional inbox neither a query nor a seal proves anything.
+            self.raise(Some(pivot), IncidentKind::PivotUnknown, failure.error);
+            return;
+        }
+        self.turn(failure);
+    }
+
+    /// The saga turns back: at once, or when the pivot that is in flight is settled.
+    fn turn(&mut self, failure: Failure) {
+        self.retract();
         match self.pivot_in_flight() {
-            Some(pivot) if self.planned(pivot).at_least_once => {
-                // Without a transactional inbox neither a query nor a seal proves anything.
-                self.raise(Some(pivot), IncidentKind::PivotUnknown, failure.error);
-            }
-            Some(pivot) => self.record(Event::PivotClosing(PivotClosing { step: pivot, failure })),
-            None => self.go_back(failure),
+            Some(step) => self.record(Event::PivotClosing(PivotClosing { step, failure })),
+            None => self.record(Event::Failing(failure)),
         }
     }
 
-    /// From here on the saga compensates. An attempt that this very decision began has not left the house, and
-    /// now it never will.
-    fn go_back(&mut self, failure: Failure) {
+    /// An attempt that this very decision began has not left the house, and now it never will.
+    fn retract(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Send(Command { op: Op::Action, step, attempt, .. }) => {
@@ -161,7 +167,6 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        self.record(Event::Failing(failure));
     }
 
     /// A pivot that was sent at least once and is not settled.
@@ -192,10 +197,8 @@ impl<'a> Draft<'a> {
         }
         if self.state.pivot_done(self.plan).is_some() {
             self.overtake(settled);
-        } else if let Some(other) = self.pivot_in_flight() {
-            self.record(Event::PivotClosing(PivotClosing { step: other, failure: (*failure).clone() }));
         } else {
-            self.go_back((*failure).clone());
+            self.turn((*failure).clone());
         }
     }
 

@@ -116,3 +116,19 @@ async fn a_row_that_the_store_refuses_is_one_sagas_incident() {
     let row = store.inner.saga(id(1)).await.unwrap().expect("it began");
     assert!(row.face.incident, "{row:?}");
 }
+
+#[tokio::test]
+async fn a_participant_that_connects_while_a_wait_is_being_committed_is_not_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let (lane, store) = flaky_lane(&dir.path().join("s.db"), &plan, [Fate::Unavailable], None).await;
+    let (job, mut started, _ended) = start(&plan, id(1), None);
+    lane.send(Intake::Starts(vec![job])).await.unwrap();
+    // The wait for `p` is decided and its commit failed; it is decided again and stays uncommitted for a while.
+    while !store.fates.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(started.try_recv().is_err(), "not committed yet");
+    let mut commands = connect(&lane, 1, "p").await;
+    soon("the command", commands.recv()).await;
+}

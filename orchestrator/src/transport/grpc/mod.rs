@@ -53,7 +53,9 @@ impl Participants {
         sessions: TaskTracker,
     ) -> Self {
         let orchestrator = format!("{address}");
-        let addresses = vec![format!("grpc://{address}")];
+        // Listening everywhere is no address that a participant could dial; it knows one that works.
+        let everywhere = address.ip().is_unspecified();
+        let addresses = if everywhere { Vec::new() } else { vec![format!("grpc://{address}")] };
         Self { context: Arc::new(Context { lane, directory, orchestrator, addresses, closing, sessions }) }
     }
 }

@@ -1,0 +1,18 @@
+//! The rig of the tests: private servers, scripted participants, ledgers, waiting with a bound.
+//!
+//! Server and participants run in this process, each on a runtime of its own that can be thrown away: what is dropped
+//! with a runtime stops where it stands, as near to a killed process as one process allows. Everything between them
+//! goes over real sockets.
+
+pub mod client;
+pub mod host;
+pub mod ledger;
+pub mod script;
+pub mod server;
+pub mod wait;
+
+pub use client::{Clients, id_of, json, start};
+pub use ledger::{Effect, Kind};
+pub use script::{Call, Gate, Instance, Say, Script};
+pub use server::Rig;
+pub use wait::{eventually, within};

@@ -1,0 +1,142 @@
+//! A private server: in this process, on a free port, on a file in a folder that goes away.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use saga_orchestrator::{
+    config::Config,
+    server::{Error, Running, Server},
+};
+use tempfile::TempDir;
+
+use crate::{
+    client::Clients,
+    host::Host,
+    wait::{eventually, within},
+};
+
+/// A server, what it keeps, and clients for it.
+pub struct Rig {
+    /// Calls it.
+    pub clients: Clients,
+    folder: TempDir,
+    store: PathBuf,
+    address: SocketAddr,
+    server: Option<(Running, Host)>,
+}
+
+impl Rig {
+    /// Starts a server on an empty store.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("saga.db");
+        Self::start_in(folder, store).await
+    }
+
+    /// Starts a server on the store in `store`; `folder` is for the databases of participants.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_in(folder: TempDir, store: PathBuf) -> Self {
+        let config = Config { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), store: store.clone() };
+        let server = launch(config).await.expect("the server starts");
+        let address = server.0.address();
+        Self { clients: Clients::new(address), folder, store, address, server: Some(server) }
+    }
+
+    /// Where participants find it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("grpc://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its store.
+    #[must_use]
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// A folder that goes away with the rig.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Brings the server down in order.
+    ///
+    /// # Panics
+    /// When it does not end in time, or says that something went wrong.
+    pub async fn stop(&mut self) {
+        let (running, _host) = self.server.take().expect("it runs");
+        running.shutdown().cancel();
+        within("the end of the server", running.join()).await.expect("an end in order");
+    }
+
+    /// Asks the server to end, and gives it away for others to wait for.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn begin_stop(&mut self) -> (Running, Host) {
+        let server = self.server.take().expect("it runs");
+        server.0.shutdown().cancel();
+        server
+    }
+
+    /// Drops the server where it stands: tasks, sockets, whatever it had in memory.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill(&mut self) {
+        drop(self.server.take().expect("it runs"));
+    }
+
+    /// Starts a server on the same store and address.
+    ///
+    /// # Panics
+    /// When it does not start in time.
+    pub async fn revive(&mut self) {
+        assert!(self.server.is_none(), "it still runs");
+        let config = Config { listen: self.address, store: self.store.clone() };
+        let server = eventually("the server to start again", || async {
+            match launch(config.clone()).await {
+                Ok(server) => Some(server),
+                // The threads of a killed server take a moment to let go of file and port.
+                Err(Error::Store { .. } | Error::AddressInUse { .. }) => None,
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await;
+        self.server = Some(server);
+    }
+
+    /// Brings the server down in order and starts it again.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.revive().await;
+    }
+}
+
+/// Starts a server on a runtime of its own.
+///
+/// # Errors
+/// Those of the server.
+///
+/// # Panics
+/// When the start itself panics.
+pub async fn launch(config: Config) -> Result<(Running, Host), Error> {
+    let host = Host::new("server");
+    let running = host.spawn(Server::start(config)).await.expect("starting does not panic")?;
+    Ok((running, host))
+}

@@ -1,0 +1,17 @@
+//! Whole-system tests of the embedded road: the real server, the real SDK, real sockets.
+
+mod bulk;
+mod cancels;
+mod connections;
+mod deploys;
+mod disk;
+mod files;
+mod flow;
+mod hardship;
+mod lists;
+mod pivots;
+mod restarts;
+mod serving;
+mod starts;
+mod trips;
+mod undo;
