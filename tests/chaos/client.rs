@@ -29,6 +29,14 @@ pub struct End {
     pub status: String,
 }
 
+/// What a load came to.
+pub struct Run {
+    /// How each start ended, by its tag.
+    pub ends: Vec<End>,
+    /// Starts that had to be sent again because the server was killed before it answered.
+    pub repeated: usize,
+}
+
 /// Starts to run, all with a request id, so that repeating one is harmless.
 pub struct Load {
     /// What to start; a start's place is its tag.
@@ -52,8 +60,9 @@ impl Load {
     }
 
     /// Runs all to their ends, through as many breaks as there are. `ended` counts them on the way.
-    pub async fn run(&self, url: String, ended: watch::Sender<usize>) -> Vec<End> {
-        let mut ends = Ends { known: vec![None; self.starts.len()], ended };
+    pub async fn run(&self, url: String, ended: watch::Sender<usize>) -> Run {
+        let number = self.starts.len();
+        let mut ends = Ends { known: vec![None; number], sent: vec![false; number], repeated: 0, ended };
         while !ends.all() {
             match connect(&url).await {
                 Some(channel) => {
@@ -66,7 +75,7 @@ impl Load {
                 None => sleep(POLL).await,
             }
         }
-        ends.known.into_iter().flatten().collect()
+        Run { ends: ends.known.into_iter().flatten().collect(), repeated: ends.repeated }
     }
 
     /// Asks what became of starts without an answer. `None` when the connection broke.
@@ -89,6 +98,26 @@ impl Load {
         Some(())
     }
 
+    /// What the server says of the first sagas without an end.
+    async fn stories(&self, client: &mut Client, ends: &Ends) -> String {
+        let mut text = String::new();
+        let open = self.names.iter().zip(&ends.known).filter(|(_, end)| end.is_none());
+        for (saga, _) in open.take(3) {
+            let answer = client.get_saga(GetSagaRequest { saga: saga.clone() }).await;
+            let answer = answer.map(|detail| detail.into_inner());
+            text += &match answer {
+                Ok(detail) => {
+                    let steps = detail.steps.iter().map(|s| {
+                        format!("{} {} {} {}+{} {}", s.id, s.status, s.round, s.tries, s.undo_tries, s.note)
+                    });
+                    format!("{saga}: {}\n{}\n", detail.story.join("\n"), steps.collect::<Vec<_>>().join("\n"))
+                }
+                Err(status) => format!("{saga}: {status}\n"),
+            };
+        }
+        text
+    }
+
     /// One stream until it breaks or all have ended.
     async fn stream(&self, client: &mut Client, ends: &mut Ends) {
         let mut open =
@@ -104,14 +133,15 @@ impl Load {
             let tags: Vec<usize> = open.by_ref().take(room).collect();
             room -= tags.len();
             if !tags.is_empty() {
+                ends.sending(&tags);
                 let starts = tags.iter().map(|tag| self.starts[*tag].clone()).collect();
                 let _ = sender
                     .send(RunSagasRequest { starts, tags: tags.iter().map(|tag| *tag as u64).collect() });
             }
-            let message = timeout(STALL_LIMIT, outcomes.message()).await;
-            let Ok(Some(message)) = message.unwrap_or_else(|_| panic!("stuck: {}", ends.missing())) else {
-                return;
+            let Ok(message) = timeout(STALL_LIMIT, outcomes.message()).await else {
+                panic!("stuck: {}\n{}", ends.missing(), self.stories(client, ends).await);
             };
+            let Ok(Some(message)) = message else { return };
             for outcome in message.outcomes {
                 // A server on its way down refuses; the start is repeated on the next stream.
                 if outcome.status.is_empty() {
@@ -135,6 +165,8 @@ pub async fn reached(count: &mut watch::Receiver<usize>, number: usize) -> bool 
 
 struct Ends {
     known: Vec<Option<End>>,
+    sent: Vec<bool>,
+    repeated: usize,
     ended: watch::Sender<usize>,
 }
 
@@ -145,6 +177,12 @@ impl Ends {
 
     fn all(&self) -> bool {
         self.known.iter().all(Option::is_some)
+    }
+
+    fn sending(&mut self, tags: &[usize]) {
+        for tag in tags {
+            self.repeated += usize::from(std::mem::replace(&mut self.sent[*tag], true));
+        }
     }
 
     fn missing(&self) -> String {

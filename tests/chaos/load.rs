@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    client::{Load, all_sagas, reached},
+    client::{Load, Run, all_sagas, reached},
     long,
     processes::Server,
 };
@@ -53,7 +53,8 @@ async fn a_server_killed_under_load_loses_nothing() {
         assert!(reached(&mut count, at).await, "stuck before kill {kill} at {at} ends");
         server.kill_and_restart().await;
     }
-    let ends = client.await.expect("the client heard of every end");
+    let Run { ends, repeated } = client.await.expect("the client heard of every end");
+    assert!(repeated > 0, "no kill met a saga under way");
 
     let known = all_sagas(server.channel().await).await;
     assert_eq!(known.len(), sagas, "a start was lost, or became two sagas");

@@ -188,7 +188,7 @@ async fn effects(participants: Process) -> Result<Effects, Failure> {
 /// A bar on stderr; nothing where stderr is no terminal.
 fn progress(sagas: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(sagas), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} sagas, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} sagas, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
