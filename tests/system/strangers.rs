@@ -26,8 +26,7 @@ impl Stranger {
     async fn connect(rig: &Rig, first: Say) -> Result<Self, Status> {
         let (say, said) = mpsc::channel(16);
         say.send(FromParticipant { message: Some(first) }).await.expect("room");
-        let outbound =
-            futures_util::stream::unfold(said, async |mut said| Some((said.recv().await?, said)));
+        let outbound = futures_util::stream::unfold(said, async |mut said| Some((said.recv().await?, said)));
         let mut client = ParticipantServiceClient::new(rig.clients.channel.clone());
         let mut hear = client.connect(outbound).await?.into_inner();
         let welcome = within("a welcome", hear.message()).await?.expect("a welcome").message;
@@ -107,7 +106,10 @@ async fn answers_without_sense_change_nothing_and_the_right_one_counts_once() {
     rig.clients.deploy(PAIR).await;
     let id = rig.clients.begin("pair", json!({"n": 1})).await;
     let command = left.command().await;
-    assert_eq!((command.step.as_str(), command.op(), json(&command.input)), ("first", Op::Action, json!({"n": 1})));
+    assert_eq!(
+        (command.step.as_str(), command.op(), json(&command.input)),
+        ("first", Op::Action, json!({"n": 1}))
+    );
     let good = answer(&command, Outcome::Succeeded, "{}");
     // Another participant cannot answer for this one, whatever it writes.
     right.reply(vec![good.clone(), answer(&command, Outcome::Refused, "")]).await;
