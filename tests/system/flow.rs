@@ -18,7 +18,7 @@ async fn a_deadline_before_the_pivot_turns_the_saga_back() {
         .deploy(
             &WHOLE
                 .replace("version: 1", "version: 1\ndeadline: 300ms")
-                .replace("timeout: 10s", "timeout: 200ms"),
+                .replace("timeout: 50s", "timeout: 200ms"),
         )
         .await;
     gone.stop().await.expect("an end in order");
@@ -44,7 +44,7 @@ async fn a_deadline_after_the_pivot_calls_a_person_and_goes_on() {
         .deploy(
             &WHOLE
                 .replace("version: 1", "version: 1\ndeadline: 700ms")
-                .replace("timeout: 10s", "timeout: 500ms"),
+                .replace("timeout: 50s", "timeout: 500ms"),
         )
         .await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
@@ -60,7 +60,7 @@ const GROUPS: &str = r#"
 saga: groups
 version: 1
 input: {n: int, gift: bool, fail: bool}
-defaults: {timeout: 10s}
+defaults: {timeout: 50s}
 steps:
   - parallel:
       - {step: a, action: left/act, input: [n], compensation: left/undo}
@@ -122,7 +122,7 @@ async fn a_deadline_that_passes_while_the_pivot_acts_waits_for_it() {
     let right = Script::plain(&rig, "right").hang_until("act", &gate);
     let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
     let file = WHOLE.replace("version: 1", "version: 1\ndeadline: 400ms");
-    rig.clients.deploy(&file.replace("timeout: 10s", "timeout: 300ms")).await;
+    rig.clients.deploy(&file.replace("timeout: 50s", "timeout: 300ms")).await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     gate.arrived(1).await;
     let closing = |seen: &_| settling(seen);
