@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use saga_core::{
     ErrorBody, Input, Record, SagaId, SagaState, apply_record,
-    command::{addressee, outstanding},
-    input::{Lost, Op},
+    command::{addressee, may_repeat, outstanding},
+    input::Lost,
 };
 
 use super::{
@@ -103,9 +103,8 @@ impl Worker {
             }
             slot.state.set_limit(step, op, now.plus_ms(command.timeout_ms));
             let routed = slot.routes.iter().any(|route| route.step == step && route.op == op);
-            // Without a transactional inbox a second sending may be a second effect: the limit must pass first.
-            let held = op == Op::Action && slot.plan.step(step).is_some_and(|planned| planned.at_least_once);
-            if !routed && !held {
+            // What may not be repeated waits for its limit as if it had been sent, and counts as unknown then.
+            if !routed && may_repeat(&slot.plan, step, op) {
                 commands.push(command);
             }
         }

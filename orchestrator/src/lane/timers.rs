@@ -1,7 +1,7 @@
 //! When to look at which saga next: one entry a saga, at the earliest moment that may matter.
 //!
-//! Nearly every limit is overtaken by the reply it waits for, so an entry is only ever moved forward. One that fires
-//! before its saga's next due time is put back, which costs less than moving it at every reply.
+//! Nearly every limit is overtaken by the reply it waits for, so an entry only ever moves to an earlier moment. One that
+//! fires before its saga's next due time is put back, which costs less than moving it at every reply.
 
 use std::collections::BTreeSet;
 

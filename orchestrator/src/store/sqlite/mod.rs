@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use super::record::{Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow};
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
 use reader::Pool;
-use writer::{Op, Queued, Writer};
+use writer::{Op, Writer};
 
 /// Partitions of a new store.
 pub const PARTITIONS: u16 = 32;
@@ -44,8 +44,8 @@ const LOG_BYTES: u32 = 64 << 20;
 
 /// A store in one SQLite file.
 ///
-/// Writes are queued when a method is called, not when its future is first polled, as long as the queue has room;
-/// a queued write is carried out even if its future is dropped. Dropping the store waits for queued writes.
+/// Writes are queued when a method is called, not when its future is first polled, and carried out even if the future
+/// is dropped. Dropping the store waits for queued writes.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Writer,
@@ -73,16 +73,10 @@ impl SqliteStore {
         died: fn() -> E,
     ) -> BoxFuture<'_, Result<T, E>> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.writer.try_send(make(answer));
+        let sent = self.writer.send(make(answer));
         async move {
-            match sent {
-                Queued::Taken => {}
-                Queued::Full(op) => {
-                    if !self.writer.send(op).await {
-                        return Err(closed());
-                    }
-                }
-                Queued::Closed => return Err(closed()),
+            if !sent {
+                return Err(closed());
             }
             answered.await.unwrap_or_else(|_| Err(died()))
         }

@@ -208,7 +208,7 @@ async fn a_write_is_done_even_if_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn more_writes_than_the_queue_holds_are_all_done_in_order() {
+async fn writes_are_done_in_the_order_of_the_calls() {
     let dir = TempDir::new().expect("directory");
     let store = SqliteStore::open(&dir.path().join("saga.db")).expect("open");
     store.claim(TOKEN).await.expect("claim");

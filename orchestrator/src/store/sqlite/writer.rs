@@ -1,6 +1,6 @@
 //! The one thread that writes.
 //!
-//! It takes whole operations from a bounded channel, in order, and answers each when it is durable. It owns the
+//! It takes whole operations from a channel, in order, and answers each when it is durable. It owns the
 //! connection and the lock on the side file; both end with it.
 
 use std::{
@@ -18,9 +18,6 @@ use super::fault::{open_error, read_error};
 use crate::store::record::{Batch, DefinitionRow, Fence, ParticipantRow};
 use crate::store::{Claim, CommitError, Error};
 
-/// Operations that may wait for the writer. A lane has at most two batches under way; the rest is small writes.
-const QUEUE: usize = 64;
-
 type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
 
 /// What the writer is asked to do.
@@ -36,7 +33,9 @@ pub(super) enum Op {
 /// lock, so that the file can be opened again at once.
 #[derive(Debug)]
 pub(super) struct Writer {
-    ops: Option<mpsc::Sender<Op>>,
+    /// Unbounded, so that the order of the calls is the order of the writes. It stays short: a lane waits for one batch
+    /// before it hands over the next, and every other caller waits for its own small write.
+    ops: Option<mpsc::UnboundedSender<Op>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,7 +46,7 @@ impl Writer {
     /// [`Error::Unavailable`] when the thread cannot be started; [`Error::Corrupt`] when the partitions make no sense.
     pub(super) fn start(conn: Connection, lock: File) -> Result<Self, Error> {
         let owners = commit::load_owners(&conn).map_err(open_error)?;
-        let (ops, queue) = mpsc::channel(QUEUE);
+        let (ops, queue) = mpsc::unbounded_channel();
         let mut desk = Desk { conn, owners };
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
@@ -64,33 +63,10 @@ impl Writer {
         Ok(Self { ops: Some(ops), thread: Some(thread) })
     }
 
-    /// Queues the operation now if there is room.
-    pub(super) fn try_send(&self, op: Op) -> Queued {
-        let Some(ops) = &self.ops else { return Queued::Closed };
-        match ops.try_send(op) {
-            Ok(()) => Queued::Taken,
-            Err(mpsc::error::TrySendError::Full(op)) => Queued::Full(op),
-            Err(mpsc::error::TrySendError::Closed(_)) => Queued::Closed,
-        }
+    /// Queues the operation; false when the store is closed.
+    pub(super) fn send(&self, op: Op) -> bool {
+        self.ops.as_ref().is_some_and(|ops| ops.send(op).is_ok())
     }
-
-    /// Queues the operation when there is room; false when the store is closed.
-    pub(super) async fn send(&self, op: Op) -> bool {
-        match &self.ops {
-            Some(ops) => ops.send(op).await.is_ok(),
-            None => false,
-        }
-    }
-}
-
-/// What became of an operation.
-pub(super) enum Queued {
-    /// It will be done.
-    Taken,
-    /// No room; here it is back, for [`Writer::send`].
-    Full(Op),
-    /// Nobody will take it.
-    Closed,
 }
 
 impl Drop for Writer {
@@ -114,7 +90,7 @@ impl Desk {
     /// Serves until everybody has hung up, or until [`Op::Close`], whose answer is returned.
     ///
     /// A send to somebody who stopped waiting fails, which is their business: the operation was done.
-    fn serve(&mut self, mut queue: mpsc::Receiver<Op>) -> Option<Answer<()>> {
+    fn serve(&mut self, mut queue: mpsc::UnboundedReceiver<Op>) -> Option<Answer<()>> {
         while let Some(op) = queue.blocking_recv() {
             match op {
                 Op::Commit { batch, answer } => {
