@@ -5,14 +5,18 @@
 //! goes over real sockets.
 
 pub mod client;
+pub mod gate;
 pub mod host;
+pub mod instance;
 pub mod ledger;
 pub mod script;
 pub mod server;
 pub mod wait;
 
 pub use client::{Clients, id_of, json, start};
+pub use gate::Gate;
+pub use instance::Instance;
 pub use ledger::{Effect, Kind};
-pub use script::{Call, Gate, Instance, Say, Script};
+pub use script::{Call, Say, Script};
 pub use server::Rig;
 pub use wait::{eventually, within};

@@ -7,21 +7,18 @@ use std::{
 };
 
 use saga_participant::{
-    Ctx, Error, Memory, MemoryInbox, Op, Participant, Reject, Result as Handled, Retry, Sqlite, SqliteInbox,
+    Ctx, Memory, MemoryInbox, Op, Participant, Reject, Result as Handled, Retry, Sqlite, SqliteInbox,
     StepKey, Store, Undo,
 };
 use saga_proto::v1::ListParticipantsRequest;
 use serde_json::{Value, json};
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinHandle,
-};
 
 use crate::{
-    host::Host,
+    gate::Gate,
+    instance::Instance,
     ledger::{self, Effect, Kind},
     server::Rig,
-    wait::{eventually, within},
+    wait::eventually,
 };
 
 /// A call of a handler, as it begins.
@@ -56,54 +53,6 @@ pub enum Say {
     Hang(Gate, Box<Say>),
     /// Panic.
     Panic,
-}
-
-/// Something that handlers wait at until a test opens it. Clones are the same gate.
-#[derive(Debug, Clone)]
-pub struct Gate {
-    open: watch::Sender<bool>,
-    arrived: watch::Sender<usize>,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self { open: watch::Sender::new(false), arrived: watch::Sender::new(0) }
-    }
-}
-
-impl Gate {
-    /// A closed gate.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Lets everybody through from now on.
-    pub fn open(&self) {
-        self.open.send_replace(true);
-    }
-
-    /// Whether it was opened.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        *self.open.borrow()
-    }
-
-    /// Waits until so many have come to the gate, since it was made.
-    ///
-    /// # Panics
-    /// When they do not come in time.
-    pub async fn arrived(&self, count: usize) {
-        let mut arrived = self.arrived.subscribe();
-        let come = arrived.wait_for(|there| *there >= count);
-        within("handlers to come to the gate", come).await.expect("the gate lives");
-    }
-
-    async fn pass(&self) {
-        self.arrived.send_modify(|there| *there += 1);
-        // An error means that the gate is gone, and what is gone stops nobody.
-        let _ = self.open.subscribe().wait_for(|open| *open).await;
-    }
 }
 
 type Answer = Arc<dyn Fn(&Call) -> Say + Send + Sync>;
@@ -403,85 +352,5 @@ impl Ledger for Memory {
 
     async fn note_in_vain(_: &Ctx<Self>, _: Effect) -> Handled<()> {
         Ok(())
-    }
-}
-
-/// A running instance of a participant. Dropping it kills it.
-#[derive(Debug)]
-pub struct Instance {
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<Result<(), Error>>,
-    host: Host,
-}
-
-impl Instance {
-    /// Serves a participant, which is made on the runtime that it is to live on.
-    pub fn start<S: Store>(
-        endpoint: &str,
-        make: impl Future<Output = Participant<S>> + Send + 'static,
-    ) -> Self {
-        let host = Host::new("participant");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let endpoint = endpoint.to_owned();
-        let ended = host.spawn(async move {
-            let stopped = async move {
-                // The sender is only dropped together with this task.
-                let _ = stopped.await;
-            };
-            make.await.serve(&endpoint, stopped).await
-        });
-        Self { stop, ended, host }
-    }
-
-    /// Asks it to end; [`Instance::join`] waits for that.
-    #[must_use]
-    pub fn begin_stop(self) -> Draining {
-        // Fails when it has ended by itself.
-        let _ = self.stop.send(());
-        Draining { ended: self.ended, _host: self.host }
-    }
-
-    /// Ends it in order.
-    ///
-    /// # Errors
-    /// What it ended with.
-    pub async fn stop(self) -> Result<(), Error> {
-        self.begin_stop().join().await
-    }
-
-    /// Waits until it ends by itself.
-    ///
-    /// # Errors
-    /// What it ended with.
-    ///
-    /// # Panics
-    /// When it does not end in time.
-    pub async fn join(self) -> Result<(), Error> {
-        within("the participant to end", self.ended).await.expect("serving does not panic")
-    }
-
-    /// Drops it where it stands; whatever its handlers had not committed is gone.
-    pub fn kill(self) {
-        drop(self.host);
-    }
-}
-
-/// An instance that was asked to end.
-#[derive(Debug)]
-pub struct Draining {
-    ended: JoinHandle<Result<(), Error>>,
-    _host: Host,
-}
-
-impl Draining {
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// What it ended with.
-    ///
-    /// # Panics
-    /// When it does not end in time.
-    pub async fn join(self) -> Result<(), Error> {
-        within("the participant to end", self.ended).await.expect("serving does not panic")
     }
 }

@@ -41,7 +41,7 @@ async fn an_answer_that_comes_after_its_time_still_counts_once() {
         Script::plain(&rig, "left").hold_replies(move |_, op| (op == Op::Action).then(|| held.clone()));
     let _left = left.serve(&rig).await;
     let file =
-        SINGLE.replace("timeout: 10s", "timeout: 100ms").replace("max_attempts: 10", "max_attempts: 2");
+        SINGLE.replace("timeout: 50s", "timeout: 100ms").replace("max_attempts: 10", "max_attempts: 2");
     rig.clients.deploy(&file).await;
     let id = rig.clients.begin("single", json!({"n": 0})).await;
     gate.arrived(1).await;

@@ -1,4 +1,4 @@
-//! Saga files of the tests.
+//! Saga files of the tests. An attempt may take longer than any test waits, so that nothing is saved by a timeout.
 
 /// One compensatable step.
 pub const SINGLE: &str = r#"
@@ -6,7 +6,7 @@ saga: single
 version: 1
 input: {n: int, text: optional string, tags: [string]}
 defaults:
-  timeout: 10s
+  timeout: 50s
   retry: {initial_delay: 20ms, max_delay: 100ms, max_attempts: 10}
   compensation_retry: {initial_delay: 20ms, max_delay: 100ms}
 steps:
@@ -19,7 +19,7 @@ saga: whole
 version: 1
 input: {n: int}
 defaults:
-  timeout: 10s
+  timeout: 50s
   retry: {initial_delay: 20ms, max_delay: 100ms}
   compensation_retry: {initial_delay: 20ms, max_delay: 100ms}
 steps:
@@ -34,7 +34,7 @@ saga: pair
 version: 1
 input: {n: int}
 defaults:
-  timeout: 10s
+  timeout: 50s
   retry: {initial_delay: 20ms, max_delay: 100ms}
   compensation_retry: {initial_delay: 20ms, max_delay: 100ms}
 steps:
@@ -48,7 +48,7 @@ saga: pair
 version: 1
 input: {n: int}
 defaults:
-  timeout: 10s
+  timeout: 50s
   retry: {initial_delay: 20ms, max_delay: 100ms}
   compensation_retry: {initial_delay: 20ms, max_delay: 100ms}
 steps:

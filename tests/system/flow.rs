@@ -18,7 +18,7 @@ async fn a_deadline_before_the_pivot_turns_the_saga_back() {
         .deploy(
             &WHOLE
                 .replace("version: 1", "version: 1\ndeadline: 300ms")
-                .replace("timeout: 10s", "timeout: 200ms"),
+                .replace("timeout: 50s", "timeout: 200ms"),
         )
         .await;
     gone.stop().await.expect("an end in order");
@@ -44,7 +44,7 @@ async fn a_deadline_after_the_pivot_calls_a_person_and_goes_on() {
         .deploy(
             &WHOLE
                 .replace("version: 1", "version: 1\ndeadline: 700ms")
-                .replace("timeout: 10s", "timeout: 500ms"),
+                .replace("timeout: 50s", "timeout: 500ms"),
         )
         .await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
@@ -60,7 +60,7 @@ const GROUPS: &str = r#"
 saga: groups
 version: 1
 input: {n: int, gift: bool, fail: bool}
-defaults: {timeout: 10s}
+defaults: {timeout: 50s}
 steps:
   - parallel:
       - {step: a, action: left/act, input: [n], compensation: left/undo}
@@ -112,4 +112,29 @@ async fn groups_run_side_by_side_in_order_and_only_where_their_condition_holds()
     assert_eq!(deeds.len(), 8);
     assert!(at("-b2") < at("-b1"), "undo goes backwards: {deeds:?}");
     assert!(["a", "b1", "b2", "wrap"].iter().all(|id| step(&seen, id).status == "compensated"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_while_the_pivot_acts_waits_for_it() {
+    let rig = Rig::start().await;
+    let gate = Gate::new();
+    let left = Script::plain(&rig, "left");
+    let right = Script::plain(&rig, "right").hang_until("act", &gate);
+    let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
+    let file = WHOLE.replace("version: 1", "version: 1\ndeadline: 400ms");
+    rig.clients.deploy(&file.replace("timeout: 50s", "timeout: 300ms")).await;
+    let id = rig.clients.begin("whole", json!({"n": 0})).await;
+    gate.arrived(1).await;
+    let closing = |seen: &_| settling(seen);
+    let seen = rig.clients.until(&id, "the deadline", closing).await;
+    assert_eq!((status(&seen), step(&seen, "first").status.as_str()), ("running", "succeeded"));
+    gate.open();
+    let seen = rig.clients.ended(&id).await;
+    // The seal finds the pivot in progress and then done, or its own answer comes first: forward either way.
+    assert_eq!(status(&seen), "completed");
+    assert_eq!((left.deeds(), right.deeds()), (vec!["first".into(), "last".into()], vec!["pivot".into()]));
+}
+
+fn settling(seen: &saga_proto::v1::SagaDetail) -> bool {
+    seen.story.iter().any(|line| line.contains("its pivot is in flight and is settled first"))
 }

@@ -13,5 +13,6 @@ mod pivots;
 mod restarts;
 mod serving;
 mod starts;
+mod strangers;
 mod trips;
 mod undo;

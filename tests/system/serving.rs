@@ -147,3 +147,24 @@ async fn a_damaged_definition_stops_its_own_sagas_and_no_others() {
     let refusal = rig.clients.try_start(pinned(1)).await.expect_err("not loaded");
     assert_eq!(code(&refusal), "A0405");
 }
+
+#[tokio::test]
+async fn a_server_ends_although_a_client_neither_reads_nor_lets_go() {
+    let mut rig = Rig::start().await;
+    let left = Script::plain(&rig, "left").act("act", |_| saga_tests::Say::Fail("busy"));
+    let _left = left.serve(&rig).await;
+    let file = SINGLE.replace("max_delay: 100ms, max_attempts: 10", "max_delay: 20ms, max_attempts: 9999");
+    rig.clients.deploy(&file).await;
+    // Pictures of 200 KB and more: the stream is soon full.
+    let input = json!({"n": 0, "text": "x".repeat(200_000)});
+    let id = rig.clients.begin("single", input).await;
+    let request = GetSagaRequest { saga: id.clone() };
+    let unread = rig.clients.sagas.clone().watch_saga(request).await.expect("a watch").into_inner();
+    let tries = |more: usize| move |seen: &saga_proto::v1::SagaDetail| seen.steps[0].tries as usize > more;
+    rig.clients.until(&id, "some changes", tries(20)).await;
+    rig.stop().await;
+    rig.revive().await;
+    let seen = rig.clients.until(&id, "the server to answer", |_| true).await;
+    rig.clients.until(&id, "further changes", tries(seen.steps[0].tries as usize)).await;
+    drop(unread);
+}

@@ -43,6 +43,7 @@ async fn a_repeated_request_is_the_same_saga() {
     let left = Script::plain(&rig, "left").hang_until("act", &gate);
     let _left = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
+    rig.clients.deploy(&SINGLE.replace("saga: single", "saga: twin")).await;
     let request_id = Uuid::now_v7().as_bytes().to_vec();
     let request =
         |n| StartSagaRequest { request_id: request_id.clone().into(), ..start("single", json!({"n": n})) };
@@ -51,6 +52,9 @@ async fn a_repeated_request_is_the_same_saga() {
         let again = rig.clients.try_start(request(1)).await.expect("the first one");
         assert_eq!((first.created, again.created, &again.saga_id), (true, false, &first.saga_id));
         let refusal = rig.clients.try_start(request(2)).await.expect_err("another input");
+        assert_eq!(code(&refusal), "A0409", "open: {open}");
+        let other = StartSagaRequest { name: "twin".to_owned(), ..request(1) };
+        let refusal = rig.clients.try_start(other).await.expect_err("another definition");
         assert_eq!(code(&refusal), "A0409", "open: {open}");
         if open {
             gate.open();

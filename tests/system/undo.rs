@@ -120,3 +120,26 @@ async fn a_slow_undo_raises_an_incident_that_its_success_clears() {
     assert_eq!((status(&seen), seen.incidents.len()), ("compensated", 0));
     assert_eq!(left.deeds(), ["first", "-first"]);
 }
+
+#[tokio::test]
+async fn an_undo_waits_for_a_participant_that_is_away() {
+    let rig = Rig::start().await;
+    let gate = saga_tests::Gate::new();
+    let held = gate.clone();
+    let left = Script::plain(&rig, "left");
+    let right = Script::plain(&rig, "right")
+        .act("act", move |_| Say::Hang(held.clone(), Box::new(Say::Refuse("no"))));
+    let (away, _right) = (left.serve(&rig).await, right.serve(&rig).await);
+    rig.clients.deploy(PAIR).await;
+    let id = rig.clients.begin("pair", json!({"n": 0})).await;
+    gate.arrived(1).await;
+    away.stop().await.expect("an end in order");
+    gate.open();
+    let waits = |seen: &_| step(seen, "first").status == "undo_waiting";
+    let seen = rig.clients.until(&id, "the undo to wait", waits).await;
+    assert_eq!((status(&seen), step(&seen, "first").undo_tries), ("compensating", 0));
+    assert_eq!(seen.summary.expect("a summary").mark, "waiting");
+    let _left = left.serve(&rig).await;
+    assert_eq!(status(&rig.clients.ended(&id).await), "compensated");
+    assert_eq!(left.deeds(), ["first", "-first"]);
+}

@@ -165,9 +165,13 @@ fn feed_text(text: &str, hash: &mut Sha256) {
     hash.update(text);
 }
 
-/// SHA-256 over the bytes as they came, for starts without a key: a repeated request repeats its bytes.
-pub(super) fn raw_hash(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
+/// SHA-256 over what was asked for and the bytes as they came, for starts without a key: a repeated request repeats
+/// both.
+pub(super) fn raw_hash(name: &str, bytes: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix(name);
+    hash.update(b"\0");
+    hash.update(bytes);
+    hash.finalize().into()
 }
 
 #[cfg(test)]

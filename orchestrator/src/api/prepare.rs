@@ -43,7 +43,8 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
         None => {
             let request = request_id.unwrap_or_else(|| Uuid::now_v7().as_u128());
             let partition = partition_of([&request.to_be_bytes()], api.parts().lane.partitions());
-            (SagaId::for_request(request, partition), raw_hash(input.text().as_bytes()))
+            let id = SagaId::for_request(request, partition);
+            (id, raw_hash(&plan.definition.saga, input.text().as_bytes()))
         }
     };
     let labels = labels(&plan, request.labels)?;

@@ -43,8 +43,9 @@ impl Worker {
         }
         if let Some(slot) = self.sagas.get(&job.id) {
             // The id comes of the request, so this is the same request again, or a mistake.
+            let same_name = slot.plan.definition.saga == job.plan.definition.saga;
             let begun_with = slot.state.birth.as_ref().map(|birth| birth.input.text());
-            let started = if begun_with == Some(job.start.input.text()) {
+            let started = if same_name && begun_with == Some(job.start.input.text()) {
                 Started::Existing { id: job.id, status: face(&slot.state).status }
             } else {
                 Started::KeyConflict { id: job.id }
