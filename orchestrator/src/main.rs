@@ -4,7 +4,7 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// The system's allocator collapses under threads on musl, for which the binary is built.
+/// The system's allocator collapses under threads on musl; `docs/decisions/0008` has the figures.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -47,7 +47,7 @@ impl Flattening<'_> {
         let timeout_ms = resolve::timeout_ms(step.timeout, defaults);
         let retry = resolve::action_retry(&step.retry, defaults, kind);
         let lifetime_ms = match kind {
-            Kind::Compensatable => resolve::lifetime_ms(&retry, timeout_ms, deadline_ms),
+            Kind::Compensatable => resolve::lifetime_ms(&retry, timeout_ms, deadline_ms, step.at_least_once),
             Kind::Pivot | Kind::Retriable => None,
         };
         let guards = outlined.guards.iter().map(|guard| {

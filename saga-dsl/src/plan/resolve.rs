@@ -20,6 +20,7 @@ pub const MULTIPLIER: f64 = 2.0;
 
 const DAY_MS: u64 = 86_400_000;
 const HOUR_MS: u64 = 3_600_000;
+const MINUTE_MS: u64 = 60_000;
 
 /// Limit of one attempt: the step's, else the file's, else the built-in one.
 #[must_use]
@@ -97,8 +98,16 @@ fn delays(written: &Retry, defaults: &Retry) -> (u64, u64) {
 
 /// Time from the first dispatch in which every permitted attempt of a compensatable action lies, with room
 /// for waiting between them. `None`: there is no such time.
+///
+/// With `at_least_once` the room is small: there the undo of an action whose outcome is unknown waits until the
+/// lifetime has passed, and a participant that stays away costs attempts instead.
 #[must_use]
-pub fn lifetime_ms(retry: &RetryPolicy, timeout_ms: u64, deadline_ms: Option<u64>) -> Option<u64> {
+pub fn lifetime_ms(
+    retry: &RetryPolicy,
+    timeout_ms: u64,
+    deadline_ms: Option<u64>,
+    at_least_once: bool,
+) -> Option<u64> {
     let attempts = retry.max_attempts.map(|attempts| attempts_ms(retry, attempts, timeout_ms));
     let elapsed = retry.max_elapsed_ms.map(|elapsed| elapsed.saturating_add(timeout_ms));
     let spent = match (attempts, elapsed) {
@@ -107,6 +116,9 @@ pub fn lifetime_ms(retry: &RetryPolicy, timeout_ms: u64, deadline_ms: Option<u64
         // The deadline ends the attempts too; the last one may begin just before it.
         (None, None) => deadline_ms?.saturating_add(timeout_ms),
     };
+    if at_least_once {
+        return Some(spent.saturating_add(MINUTE_MS));
+    }
     let floor = deadline_ms.unwrap_or(7 * DAY_MS);
     Some(spent.saturating_mul(2).max(floor).saturating_add(HOUR_MS))
 }
@@ -197,9 +209,10 @@ mod tests {
         let base = action_retry(&Retry::default(), &Defaults::default(), Kind::Compensatable);
         // 5 x 10 s + 200 + 400 + 800 + 1600 ms, doubled, is less than the deadline.
         assert_eq!(attempts_ms(&base, 5, 10_000), 53_000);
-        assert_eq!(lifetime_ms(&base, 10_000, Some(900_000)), Some(900_000 + HOUR_MS));
-        assert_eq!(lifetime_ms(&base, 10_000, None), Some(7 * DAY_MS + HOUR_MS));
-        assert_eq!(lifetime_ms(&base, 10_000, Some(60_000)), Some(106_000 + HOUR_MS));
+        assert_eq!(lifetime_ms(&base, 10_000, Some(900_000), false), Some(900_000 + HOUR_MS));
+        assert_eq!(lifetime_ms(&base, 10_000, None, false), Some(7 * DAY_MS + HOUR_MS));
+        assert_eq!(lifetime_ms(&base, 10_000, None, true), Some(53_000 + MINUTE_MS));
+        assert_eq!(lifetime_ms(&base, 10_000, Some(60_000), false), Some(106_000 + HOUR_MS));
         let capped = RetryPolicy { max_delay_ms: 300, ..base.clone() };
         assert_eq!(attempts_ms(&capped, 5, 0), 200 + 3 * 300);
         let linear = RetryPolicy { backoff: Backoff::Linear, ..base.clone() };
@@ -207,9 +220,9 @@ mod tests {
         let fixed = RetryPolicy { backoff: Backoff::Fixed, ..base.clone() };
         assert_eq!(attempts_ms(&fixed, u32::MAX, 0), 200 * u64::from(u32::MAX - 1));
         let endless = RetryPolicy { max_attempts: None, ..base.clone() };
-        assert_eq!(lifetime_ms(&endless, 10_000, None), None);
-        assert_eq!(lifetime_ms(&endless, 10_000, Some(DAY_MS)), Some(2 * (DAY_MS + 10_000) + HOUR_MS));
+        assert_eq!(lifetime_ms(&endless, 10_000, None, false), None);
+        assert_eq!(lifetime_ms(&endless, 10_000, Some(DAY_MS), false), Some(2 * (DAY_MS + 10_000) + HOUR_MS));
         let elapsed = RetryPolicy { max_elapsed_ms: Some(60_000), ..endless };
-        assert_eq!(lifetime_ms(&elapsed, 10_000, Some(1)), Some(140_000 + HOUR_MS));
+        assert_eq!(lifetime_ms(&elapsed, 10_000, Some(1), false), Some(140_000 + HOUR_MS));
     }
 }

@@ -14,8 +14,9 @@ use tonic::Status;
 use super::{ToClient, convert};
 use crate::transport::Outgoing;
 
-/// Most commands in one message.
-const BATCH_COMMANDS_MAX: usize = 512;
+/// Most commands in one message. Larger ones would make everything in flight move in step: all commands out, all replies
+/// in, one commit, and nothing to do meanwhile. Measured at 256 in flight: 84k steps/s with 512, 124k with 64.
+const BATCH_COMMANDS_MAX: usize = 64;
 /// About the most bytes in one message; a single larger command travels alone.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
