@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use saga_examples::book_trip::{self, AfterCommit};
@@ -37,6 +38,9 @@ pub struct Args {
     /// Folder of the databases
     #[arg(long)]
     dir: PathBuf,
+    /// Milliseconds between a commit and its reply, so that a person can follow
+    #[arg(long, default_value_t = 0)]
+    pace: u64,
 }
 
 /// Serves until the parent is gone or says that it is over.
@@ -47,13 +51,19 @@ pub async fn run(args: Args, endpoint: &Endpoint) -> Result<Exit, Failure> {
     log::begin(log::Format::Text, "info")?;
     let hang = Arc::new(AtomicBool::new(false));
     let orders = obey(Arc::clone(&hang));
-    book_trip::run(&[args.name], &args.dir, &endpoint.to_string(), Some(hook(hang)), orders)
-        .await
-        .map_err(|error| Failure::error(with_causes(&error)))?;
+    book_trip::run(
+        &[args.name],
+        &args.dir,
+        &endpoint.to_string(),
+        Some(hook(hang, Duration::from_millis(args.pace))),
+        orders,
+    )
+    .await
+    .map_err(|error| Failure::error(with_causes(&error)))?;
     Ok(Exit::Ok)
 }
 
-fn hook(hang: Arc<AtomicBool>) -> AfterCommit {
+fn hook(hang: Arc<AtomicBool>, pace: Duration) -> AfterCommit {
     Arc::new(move |_, key, op| {
         let now = op == Op::Action && hang.swap(false, SeqCst);
         Box::pin(async move {
@@ -62,6 +72,7 @@ fn hook(hang: Arc<AtomicBool>) -> AfterCommit {
                 let _ = output::line(&format!("{COMMITTED}{key}"));
                 std::future::pending::<()>().await;
             }
+            tokio::time::sleep(pace).await;
         })
     })
 }

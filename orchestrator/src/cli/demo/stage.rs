@@ -16,6 +16,7 @@ use crate::cli::{
     child::{OwnServer, Process, deployed, registered},
     client::{Endpoint, Server},
     exit::Failure,
+    output,
 };
 
 /// How long a child may take to answer an order.
@@ -114,6 +115,8 @@ async fn said(process: &mut Process, word: &str, limit: Duration) -> Result<(), 
 
 fn participant(name: &str, dir: &Path, endpoint: &Endpoint) -> Result<Process, Failure> {
     let endpoint = endpoint.to_string();
+    // A live picture needs something to show; lines in a file do not.
+    let pace = if output::is_live() { "250" } else { "0" };
     let args = [
         OsStr::new("demo-participant"),
         OsStr::new(name),
@@ -121,6 +124,8 @@ fn participant(name: &str, dir: &Path, endpoint: &Endpoint) -> Result<Process, F
         dir.as_os_str(),
         OsStr::new("--endpoint"),
         OsStr::new(&endpoint),
+        OsStr::new("--pace"),
+        OsStr::new(pace),
     ];
     Process::start(name, &args, dir)
 }
