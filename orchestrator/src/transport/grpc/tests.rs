@@ -203,15 +203,15 @@ async fn large_commands_travel_in_several_messages() {
     let link = connected(&mut rig).await;
     let large = "x".repeat(400 * 1024);
     link.send((0..5).map(|_| outgoing(&large)).collect());
-    link.send((0..600).map(|_| outgoing("small")).collect());
+    link.send((0..150).map(|_| outgoing("small")).collect());
     let mut sizes = Vec::new();
-    while sizes.iter().sum::<usize>() < 605 {
+    while sizes.iter().sum::<usize>() < 155 {
         let Some(to_participant::Message::Commands(batch)) = client.next().await.expect("open") else {
             panic!("closed")
         };
         sizes.push(batch.commands.len());
     }
-    assert_eq!(sizes, [2, 2, 512, 89]);
+    assert_eq!(sizes, [2, 2, 64, 64, 23]);
 }
 
 #[tokio::test]
