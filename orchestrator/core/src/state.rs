@@ -201,6 +201,30 @@ impl StepState {
         escalate_at: None,
     };
 
+    /// Takes the limit off what is outstanding here: it is on no wire.
+    pub fn suspend_limit(&mut self) {
+        match &mut self.action {
+            ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => *due = None,
+            ActionState::Pending
+            | ActionState::Skipped
+            | ActionState::Waiting { .. }
+            | ActionState::BackingOff { .. }
+            | ActionState::Asking { .. }
+            | ActionState::Succeeded(_)
+            | ActionState::Refused(_)
+            | ActionState::Failed { .. }
+            | ActionState::Sealed => {}
+        }
+        match &mut self.undo {
+            UndoState::Sent { due } => *due = None,
+            UndoState::None
+            | UndoState::Waiting { .. }
+            | UndoState::BackingOff { .. }
+            | UndoState::Done { .. }
+            | UndoState::Stuck { .. } => {}
+        }
+    }
+
     /// True when the action may have taken effect: sent at least once, and neither refused nor sealed.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
@@ -398,30 +422,7 @@ impl SagaState {
     /// Takes the limits off everything outstanding: after a restart nothing is on the wire, and a limit runs
     /// from the sending.
     pub fn suspend_limits(&mut self) {
-        for step in &mut self.steps {
-            match &mut step.action {
-                ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => {
-                    *due = None
-                }
-                ActionState::Pending
-                | ActionState::Skipped
-                | ActionState::Waiting { .. }
-                | ActionState::BackingOff { .. }
-                | ActionState::Asking { .. }
-                | ActionState::Succeeded(_)
-                | ActionState::Refused(_)
-                | ActionState::Failed { .. }
-                | ActionState::Sealed => {}
-            }
-            match &mut step.undo {
-                UndoState::Sent { due } => *due = None,
-                UndoState::None
-                | UndoState::Waiting { .. }
-                | UndoState::BackingOff { .. }
-                | UndoState::Done { .. }
-                | UndoState::Stuck { .. } => {}
-            }
-        }
+        self.steps.iter_mut().for_each(StepState::suspend_limit);
     }
 
     /// Sets the limit of what is outstanding at a step: after it was sent again, or showed a sign of life.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use saga_core::SagaId;
+use saga_core::{
+    SagaId,
+    command::{addressee, outstanding_op},
+};
+use saga_dsl::plan::StepIx;
 
 use super::{
     Api,
@@ -39,6 +43,21 @@ pub(super) fn fold(api: &Api, row: &SagaRow, journal: &[JournalRow]) -> Result<P
             "The definition {name}@{version} that it pinned is not loaded; the server's log names the reason."
         )
     })?;
-    Picture::fold(Arc::clone(&plan), row.id, journal)
-        .map_err(|unreadable| format!("Its journal cannot be read: {unreadable}."))
+    let mut picture = Picture::fold(Arc::clone(&plan), row.id, journal)
+        .map_err(|unreadable| format!("Its journal cannot be read: {unreadable}."))?;
+    suspend_unreachable(api, &mut picture);
+    Ok(picture)
+}
+
+/// A limit runs from the sending. The journal cannot know that a command is on no wire, because its participant has not
+/// connected since the server started; who is connected can.
+fn suspend_unreachable(api: &Api, picture: &mut Picture) {
+    let plan = Arc::clone(&picture.plan);
+    for (at, step) in picture.state.steps.iter_mut().enumerate() {
+        let Some(op) = outstanding_op(step) else { continue };
+        let to = u16::try_from(at).ok().and_then(|at| addressee(&plan, StepIx(at), op));
+        if to.is_some_and(|(participant, _)| !api.parts().directory.is_connected(participant)) {
+            step.suspend_limit();
+        }
+    }
 }

@@ -137,6 +137,7 @@ fn action_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> Str
 fn answer(what: &str, who: &str, due: Option<Timestamp>, now: Timestamp) -> String {
     match due {
         Some(due) if due > now => format!("{what} of {who}, {} left", words::span(now, due)),
-        Some(_) | None => format!("{what} of {who}"),
+        Some(_) => format!("{what} of {who}"),
+        None => format!("{what} of {who}, sent again when it connects"),
     }
 }

@@ -201,7 +201,8 @@ fn asking(id: &str, action: &str, seal: bool, ask: &Ask, now: Timestamp) -> Stri
 fn left(due: Option<Timestamp>, now: Timestamp) -> String {
     match due {
         Some(due) if due > now => format!(", {} left", words::span(now, due)),
-        Some(_) | None => String::new(),
+        Some(_) => String::new(),
+        None => ", and is on no wire: it is sent again when the participant connects".to_owned(),
     }
 }
 

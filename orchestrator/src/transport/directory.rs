@@ -225,6 +225,12 @@ impl Directory {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// Whether an instance of the participant is connected.
+    pub fn is_connected(&self, participant: &str) -> bool {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        connected.values().any(|instance| instance.participant == participant)
+    }
+
     /// Every participant ever registered, by name.
     pub async fn known(&self) -> Vec<ParticipantRow> {
         self.known.lock().await.values().cloned().collect()
