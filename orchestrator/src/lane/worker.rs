@@ -253,8 +253,11 @@ impl Worker {
             Ok(()) => {
                 self.pause_ms = 0;
                 self.batch_inputs = (self.batch_inputs * 2).min(self.settings.batch_inputs_max);
-                // The store is idle: the next batch goes out before this one's effects are carried out.
-                self.submit();
+                // The store is idle: the next batch goes out before this one's effects are carried out. One without rows
+                // has nothing to write and is released in its turn.
+                if self.pending.has_rows() {
+                    self.submit();
+                }
                 self.release(batch);
             }
             Err(error) => self.not_written(batch, error).await,
