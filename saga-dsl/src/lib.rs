@@ -3,6 +3,7 @@
 //! [`file::load`] reads a YAML file and [`builder`] is the typed front; both give a [`definition::Definition`].
 //! [`check`] finds what is wrong with it, as [`diagnostic::Diagnostic`]s with stable [`codes`].
 //! [`plan::Plan`] is a definition made ready to run.
+//! [`graph`] draws one.
 
 pub mod builder;
 pub mod canonical;
@@ -14,6 +15,7 @@ pub mod duration;
 pub mod expr;
 pub mod file;
 mod finding;
+pub mod graph;
 pub mod names;
 pub mod near_miss;
 mod outline;
