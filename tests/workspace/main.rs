@@ -2,7 +2,8 @@
 //! truth about commands, links and names.
 //!
 //! In reading order: [`tree`] (what is there), [`arrows`] (who may know whom), [`files`] (sources), [`documents`]
-//! (links, decisions), [`errors`] (a page for every code), [`commands`] (what the documents tell people to type).
+//! (links, decisions), [`errors`] (a page for every code), [`tutorial`],
+//! [`commands`] (what the documents tell people to type).
 
 mod arrows;
 mod commands;
@@ -10,3 +11,4 @@ mod documents;
 mod errors;
 mod files;
 mod tree;
+mod tutorial;
