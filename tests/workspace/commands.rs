@@ -61,7 +61,7 @@ fn documented() -> Vec<Line> {
 }
 
 /// The `saga` of this tree, built if it has to be, once.
-fn saga() -> &'static Path {
+pub(crate) fn saga() -> &'static Path {
     static SAGA: OnceLock<PathBuf> = OnceLock::new();
     SAGA.get_or_init(|| {
         let mut arguments = vec!["build", "--quiet", "--package", "saga-orchestrator", "--bin", "saga"];

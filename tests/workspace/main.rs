@@ -2,10 +2,13 @@
 //! truth about commands, links and names.
 //!
 //! In reading order: [`tree`] (what is there), [`arrows`] (who may know whom), [`files`] (sources), [`documents`]
-//! (links, decisions), [`commands`] (what the documents tell people to type).
+//! (links, decisions), [`errors`] (a page for every code), [`tutorial`],
+//! [`commands`] (what the documents tell people to type).
 
 mod arrows;
 mod commands;
 mod documents;
+mod errors;
 mod files;
 mod tree;
+mod tutorial;
