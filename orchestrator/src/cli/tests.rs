@@ -34,6 +34,7 @@ fn verbs_parse() {
         "dev",
         "dev sagas --ephemeral",
         "explain",
+        "schema",
         "version -o json",
         "--endpoint grpc://h:1 list",
         "list --endpoint h:1",
@@ -61,6 +62,7 @@ fn slips_are_usage_errors() {
         "deploy",
         "describe",
         "describe x -o yaml",
+        "schema book_trip",
     ] {
         let error = parse(line).map(|_| ()).expect_err(line);
         assert!(error.use_stderr() && error.exit_code() == 2, "{line}: {error}");
