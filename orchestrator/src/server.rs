@@ -38,6 +38,8 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// And closed when none comes within so long.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the lane may take to commit what it has taken; a store that is away would hold it for ever.
+const LANE_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// How long clients may take to let go of their streams.
 const STREAMS_END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -290,7 +292,10 @@ impl Up {
         set_all(&self.health, ServingStatus::NotServing).await;
         self.api.drain();
         no_more.cancel();
-        self.lane.stop().await;
+        if timeout(LANE_STOPS_WITHIN, self.lane.stop()).await.is_err() {
+            tracing::error!("the store takes no commits; what is not committed was promised to nobody and is given up");
+            self.lane_done.abort();
+        }
         self.closing.cancel();
         self.tasks.close();
         let streams_end = async {

@@ -4,6 +4,7 @@
 //! [`check`] finds what is wrong with it, as [`diagnostic::Diagnostic`]s with stable [`codes`].
 //! [`schema`] tells editors what a file may hold.
 //! [`plan::Plan`] is a definition made ready to run.
+//! [`graph`] draws one.
 
 pub mod builder;
 pub mod canonical;
@@ -15,6 +16,7 @@ pub mod duration;
 pub mod expr;
 pub mod file;
 mod finding;
+pub mod graph;
 pub mod names;
 pub mod near_miss;
 mod outline;

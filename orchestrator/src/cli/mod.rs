@@ -9,6 +9,7 @@ mod cancel;
 mod changes;
 mod child;
 mod client;
+mod completion;
 mod definitions;
 mod demo;
 mod deploy;
@@ -19,6 +20,7 @@ mod explain;
 mod fields;
 mod files;
 mod follow;
+mod graph;
 mod history;
 mod ids;
 mod json;
@@ -108,6 +110,8 @@ enum Command {
     Cancel(cancel::Args),
     /// Check saga files, without a server
     Lint(lint::Args),
+    /// Draw the steps of a saga file, without a server
+    Graph(graph::Args),
     /// Register saga files
     Deploy(deploy::Args),
     /// List registered definitions
@@ -122,6 +126,8 @@ enum Command {
     Schema(schema::Args),
     /// Tell what a code means
     Explain(explain::Args),
+    /// Print the script with which a shell completes this command
+    Completion(completion::Args),
     /// Print the version
     Version(version::Args),
     /// The participants of `saga bench`
@@ -199,6 +205,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::History(args) => client(history::run(args, context)),
         Command::Cancel(args) => client(cancel::run(args, context)),
         Command::Lint(args) => lint::run(args),
+        Command::Graph(args) => graph::run(args),
         Command::Deploy(args) => client(deploy::run(args, context)),
         Command::Definitions(args) => client(definitions::run(args, context)),
         Command::Participants(args) => client(participants::run(args, context)),
@@ -206,6 +213,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Demo(args) => client(demo::run(args)),
         Command::Schema(args) => schema::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Completion(args) => completion::run(args),
         Command::Version(args) => version::run(args),
         Command::BenchParticipants => client(bench::participants::run(&context.endpoint()?)),
         Command::DemoParticipant(args) => client(demo::participant::run(args, &context.endpoint()?)),

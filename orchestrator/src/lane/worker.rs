@@ -251,10 +251,15 @@ impl Worker {
         let Some(Writing { batch, .. }) = self.writing.take() else { return };
         match outcome {
             Ok(()) => {
-                self.pause_ms = 0;
+                if std::mem::take(&mut self.pause_ms) > 0 {
+                    tracing::info!("the store takes commits again");
+                }
                 self.batch_inputs = (self.batch_inputs * 2).min(self.settings.batch_inputs_max);
-                // The store is idle: the next batch goes out before this one's effects are carried out.
-                self.submit();
+                // The store is idle: the next batch goes out before this one's effects are carried out. One without rows
+                // has nothing to write and is released in its turn.
+                if self.pending.has_rows() {
+                    self.submit();
+                }
                 self.release(batch);
             }
             Err(error) => self.not_written(batch, error).await,
