@@ -2,6 +2,7 @@
 //!
 //! [`file::load`] reads a YAML file and [`builder`] is the typed front; both give a [`definition::Definition`].
 //! [`check`] finds what is wrong with it, as [`diagnostic::Diagnostic`]s with stable [`codes`].
+//! [`schema`] tells editors what a file may hold.
 //! [`plan::Plan`] is a definition made ready to run.
 //! [`graph`] draws one.
 
@@ -21,4 +22,5 @@ pub mod near_miss;
 mod outline;
 mod place;
 pub mod plan;
+pub mod schema;
 pub mod types;

@@ -10,6 +10,7 @@ mod written;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::written::SCALARS;
 pub use self::{value::Mismatch, written::TypeFault};
 
 /// A type as saga files write it.

@@ -31,6 +31,7 @@ mod output;
 mod participants;
 #[cfg(test)]
 mod sample;
+mod schema;
 mod serve;
 mod start;
 mod table;
@@ -121,6 +122,8 @@ enum Command {
     Bench(bench::Args),
     /// Run four sagas with everything they need, one of them through a crash
     Demo(demo::Args),
+    /// Print the JSON Schema of saga files, for editors
+    Schema(schema::Args),
     /// Tell what a code means
     Explain(explain::Args),
     /// Print the script with which a shell completes this command
@@ -208,6 +211,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Participants(args) => client(participants::run(args, context)),
         Command::Bench(args) => client(bench::run(args, context)),
         Command::Demo(args) => client(demo::run(args)),
+        Command::Schema(args) => schema::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Completion(args) => completion::run(args),
         Command::Version(args) => version::run(args),

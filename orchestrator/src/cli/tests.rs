@@ -36,6 +36,7 @@ fn verbs_parse() {
         "dev",
         "dev sagas --ephemeral",
         "explain",
+        "schema",
         "completion zsh",
         "version -o json",
         "--endpoint grpc://h:1 list",
@@ -68,6 +69,7 @@ fn slips_are_usage_errors() {
         "deploy",
         "describe",
         "describe x -o yaml",
+        "schema book_trip",
     ] {
         let error = parse(line).map(|_| ()).expect_err(line);
         assert!(error.use_stderr() && error.exit_code() == 2, "{line}: {error}");

@@ -7,19 +7,20 @@
 //! fault at once. The parser is `granit-parser`, used for its events alone: a reader of typed values would stop
 //! at its first error, and would no longer see YAML's traps (tags, cut texts, anchors).
 
+pub(crate) mod keys;
 mod locate;
-mod model;
+pub(crate) mod model;
 mod quote;
 mod read;
 mod report;
 mod scalar;
-mod steps;
+pub(crate) mod steps;
 mod syntax;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tree;
-mod walk;
+pub(crate) mod walk;
 
 use std::collections::BTreeSet;
 
@@ -100,6 +101,14 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
         None => None,
     };
     Loaded { definition, plan, diagnostics }
+}
+
+/// What a reader of plain YAML sees in a text, for tests of the schema.
+#[cfg(test)]
+pub(crate) fn plain_value(source: &str) -> Option<serde_json::Value> {
+    let read = read::read(source);
+    let faulty = read.findings.iter().any(|found| found.code != Code::W0009);
+    read.tree.filter(|_| !faulty).and_then(|tree| Walk::default().value(&tree, &Place::default()))
 }
 
 /// Of a file that is no text, what is shown is the readable part before the fault.

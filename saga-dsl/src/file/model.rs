@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    keys,
     tree::{Content, Node},
     walk::{Fields, Walk},
 };
@@ -14,35 +15,15 @@ use crate::{
     types::Type,
 };
 
-const FILE_KEYS: &[&str] = &[
-    "saga",
-    "version",
-    "format",
-    "description",
-    "labels",
-    "idempotency_key",
-    "deadline",
-    "input",
-    "output",
-    "defaults",
-    "steps",
-];
-const DEFAULTS_KEYS: &[&str] = &["timeout", "retry", "compensation_retry"];
-const RETRY_KEYS: &[&str] = &[
-    "max_attempts",
-    "backoff",
-    "initial_delay",
-    "max_delay",
-    "multiplier",
-    "jitter",
-    "max_elapsed",
-    "non_retryable",
-];
+pub(crate) const BACKOFFS: &[(&str, Backoff)] =
+    &[("exponential", Backoff::Exponential), ("linear", Backoff::Linear), ("fixed", Backoff::Fixed)];
+pub(crate) const JITTERS: &[(&str, Jitter)] =
+    &[("full", Jitter::Full), ("equal", Jitter::Equal), ("none", Jitter::None)];
 
 /// A definition read as far as the file allows; with findings it is fit for further checks only.
 pub(super) fn definition(walk: &mut Walk, tree: &Node) -> Option<Definition> {
     let top = Place::default();
-    let fields = walk.fields(tree, &top, "a saga file", FILE_KEYS)?;
+    let fields = walk.fields(tree, &top, "a saga file", keys::FILE)?;
     let saga = walk.require(&fields, "saga", "a saga file");
     let saga = saga.and_then(|(node, place)| walk.id(node, &place, "`saga`")).unwrap_or_default();
     let version = walk.require(&fields, "version", "a saga file");
@@ -123,7 +104,7 @@ fn is_field_name(name: &str) -> bool {
 
 fn defaults(walk: &mut Walk, fields: &Fields<'_>) -> Defaults {
     let Some((node, place)) = fields.get("defaults") else { return Defaults::default() };
-    let Some(fields) = walk.fields(node, &place, "`defaults`", DEFAULTS_KEYS) else {
+    let Some(fields) = walk.fields(node, &place, "`defaults`", keys::DEFAULTS) else {
         return Defaults::default();
     };
     Defaults {
@@ -135,21 +116,18 @@ fn defaults(walk: &mut Walk, fields: &Fields<'_>) -> Defaults {
 
 pub(super) fn retry(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> Retry {
     let Some((node, place)) = fields.get(key) else { return Retry::default() };
-    let Some(fields) = walk.fields(node, &place, &format!("`{key}`"), RETRY_KEYS) else {
+    let Some(fields) = walk.fields(node, &place, &format!("`{key}`"), keys::RETRY) else {
         return Retry::default();
     };
-    let backoffs =
-        [("exponential", Backoff::Exponential), ("linear", Backoff::Linear), ("fixed", Backoff::Fixed)];
-    let jitters = [("full", Jitter::Full), ("equal", Jitter::Equal), ("none", Jitter::None)];
     let duration =
         |walk: &mut Walk, key: &str| fields.get(key).and_then(|(node, place)| walk.duration(node, &place));
     Retry {
         max_attempts: fields.get("max_attempts").and_then(|(node, place)| max_attempts(walk, node, &place)),
-        backoff: fields.get("backoff").and_then(|(node, place)| walk.choice(node, &place, &backoffs)),
+        backoff: fields.get("backoff").and_then(|(node, place)| walk.choice(node, &place, BACKOFFS)),
         initial_delay: duration(walk, "initial_delay"),
         max_delay: duration(walk, "max_delay"),
         multiplier: fields.get("multiplier").and_then(|(node, place)| multiplier(walk, node, &place)),
-        jitter: fields.get("jitter").and_then(|(node, place)| walk.choice(node, &place, &jitters)),
+        jitter: fields.get("jitter").and_then(|(node, place)| walk.choice(node, &place, JITTERS)),
         max_elapsed: duration(walk, "max_elapsed"),
         non_retryable: fields
             .get("non_retryable")

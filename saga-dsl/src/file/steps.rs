@@ -4,7 +4,7 @@
 //! becomes an empty group, and what lacks its verb a step that asks for nothing.
 
 use super::{
-    model, scalar,
+    keys, model, scalar,
     tree::{Content, Node as Tree},
     walk::{Fields, Walk},
 };
@@ -20,23 +20,10 @@ use crate::{
 };
 
 /// Keys of which an item has exactly one.
-const VERBS: &[&str] = &["action", "parallel", "sequence", "choose", "for_each", "saga", "signal", "timer"];
-const STEP_KEYS: &[&str] = &[
-    "step",
-    "description",
-    "kind",
-    "when",
-    "action",
-    "input",
-    "compensation",
-    "timeout",
-    "retry",
-    "escalate_after",
-    "at_least_once",
-];
-const BLOCK_KEYS: &[&str] = &["action", "reason", "input", "timeout", "retry", "escalate_after"];
+pub(crate) const VERBS: &[&str] =
+    &["action", "parallel", "sequence", "choose", "for_each", "saga", "signal", "timer"];
 
-const KINDS: &[(&str, Kind)] =
+pub(crate) const KINDS: &[(&str, Kind)] =
     &[("compensatable", Kind::Compensatable), ("pivot", Kind::Pivot), ("retriable", Kind::Retriable)];
 
 /// The items of a list.
@@ -86,7 +73,7 @@ fn item(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Node {
         walk.incomplete = true;
         return empty;
     }
-    let known = [&["when"][..], &verbs].concat();
+    let known = [keys::GROUP, &verbs].concat();
     let fields = walk.fields(node, place, &format!("a `{group}` group"), &known);
     let when = fields.as_ref().and_then(|fields| expression(walk, fields));
     let children = node.get(group).map(|entry| steps(walk, &entry.value, &place.key(group), depth + 1));
@@ -157,7 +144,7 @@ fn expression(walk: &mut Walk, fields: &Fields<'_>) -> Option<String> {
 fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
     let before = walk.findings.len();
     // A second verb was reported already.
-    let known = [STEP_KEYS, verbs].concat();
+    let known = [keys::STEP, verbs].concat();
     let Some(fields) = walk.fields(node, place, "a step", &known) else { return blank(String::new()) };
     explain_removed_keys(walk, &fields);
     if walk.findings.len() > before {
@@ -252,7 +239,7 @@ fn block(walk: &mut Walk, node: &Tree, place: &Place) -> CompensationBlock {
         retry: Retry::default(),
         escalate_after: None,
     };
-    let Some(fields) = walk.fields(node, place, "`compensation`", BLOCK_KEYS) else { return block };
+    let Some(fields) = walk.fields(node, place, "`compensation`", keys::COMPENSATION) else { return block };
     if let Some((node, place)) = walk.require(&fields, "action", "`compensation`") {
         let none = matches!(&node.content, Content::Scalar(scalar) if scalar.text == "none");
         if none {

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, str::FromStr};
 use serde_json::Value;
 
 use super::{
+    keys,
     read::shown,
     scalar,
     tree::{Content, Entry, Node},
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// Constructs of the language that this release cannot run.
-pub(super) const UNSUPPORTED: &[&str] = &[
+pub(crate) const UNSUPPORTED: &[&str] = &[
     "choose",
     "for_each",
     "saga",
@@ -210,7 +211,7 @@ impl Walk {
     pub(super) fn id<'a>(&mut self, node: &'a Node, place: &Place, what: &str) -> Option<&'a str> {
         let text = self.text(node, place, what)?;
         let problem = match names::check_id(text) {
-            Ok(()) if matches!(text, "true" | "false" | "null" | "in") => {
+            Ok(()) if keys::RESERVED.contains(&text) => {
                 format!("`{text}` is a word of the expression language")
             }
             Ok(()) => return Some(text),

@@ -12,7 +12,7 @@ use super::Type;
 use crate::near_miss::near_miss;
 
 /// Scalars by their written names.
-const SCALARS: [(&str, Type); 8] = [
+pub(crate) const SCALARS: [(&str, Type); 8] = [
     ("string", Type::String),
     ("int", Type::Int),
     ("double", Type::Double),

@@ -1,0 +1,55 @@
+//! The keys that a file may have, object by object: what the walk accepts and what the editors' schema offers.
+
+/// Of the file itself.
+pub(crate) const FILE: &[&str] = &[
+    "saga",
+    "version",
+    "format",
+    "description",
+    "labels",
+    "idempotency_key",
+    "deadline",
+    "input",
+    "output",
+    "defaults",
+    "steps",
+];
+
+/// Of `defaults`.
+pub(crate) const DEFAULTS: &[&str] = &["timeout", "retry", "compensation_retry"];
+
+/// Of `retry` and `compensation_retry`.
+pub(crate) const RETRY: &[&str] = &[
+    "max_attempts",
+    "backoff",
+    "initial_delay",
+    "max_delay",
+    "multiplier",
+    "jitter",
+    "max_elapsed",
+    "non_retryable",
+];
+
+/// Of a step.
+pub(crate) const STEP: &[&str] = &[
+    "step",
+    "description",
+    "kind",
+    "when",
+    "action",
+    "input",
+    "compensation",
+    "timeout",
+    "retry",
+    "escalate_after",
+    "at_least_once",
+];
+
+/// Of a compensation in block form.
+pub(crate) const COMPENSATION: &[&str] = &["action", "reason", "input", "timeout", "retry", "escalate_after"];
+
+/// Of a group, beside its verb.
+pub(crate) const GROUP: &[&str] = &["when"];
+
+/// Words of the expression language, which are no ids.
+pub(crate) const RESERVED: &[&str] = &["true", "false", "null", "in"];
