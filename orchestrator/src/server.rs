@@ -293,7 +293,9 @@ impl Up {
         self.api.drain();
         no_more.cancel();
         if timeout(LANE_STOPS_WITHIN, self.lane.stop()).await.is_err() {
-            tracing::error!("the store takes no commits; what is not committed was promised to nobody and is given up");
+            tracing::error!(
+                "the store takes no commits; what is not committed was promised to nobody and is given up"
+            );
             self.lane_done.abort();
         }
         self.closing.cancel();
