@@ -126,6 +126,8 @@ impl Worker {
         };
         if decision.events.is_empty() && answer.is_none() {
             self.carry_out_now(release);
+            // The timer that brought a `Due` is spent, even if a sign of life has moved the limit meanwhile.
+            self.rearm(id);
             return;
         }
         if !decision.events.is_empty() {

@@ -41,7 +41,14 @@ impl Worker {
             let journals = self.store.journals(ids).await?;
             for (row, journal) in rows.iter().zip(journals) {
                 match fold(row, &journal, &self.definitions) {
-                    Ok(slot) => self.resume(slot),
+                    Ok(slot) => {
+                        let told = face(&slot.state);
+                        if told != row.face {
+                            // As after a damage that is mended: the journal counts, and the list follows it.
+                            self.pending.mark(ChangeRow { id: row.id, face: told });
+                        }
+                        self.resume(slot);
+                    }
                     Err(error) => self.cannot_load(row, error),
                 }
             }
@@ -222,9 +229,6 @@ fn fold(row: &SagaRow, journal: &[JournalRow], definitions: &Definitions) -> Res
             "other_definition",
             "the journal has another number of steps than the plan",
         ));
-    }
-    if face(&state) != row.face {
-        tracing::warn!(saga_id = %row.id, "the listed face of a saga differs from its journal, which counts");
     }
     let committed = state.seq;
     Ok(Slot::new(plan, state, committed))

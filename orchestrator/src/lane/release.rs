@@ -2,7 +2,7 @@
 
 use saga_core::{
     Effect, ErrorBody, SagaId,
-    command::addressee,
+    command::{addressee, outstanding_op},
     effect::Command,
     input::{Input, Lost},
 };
@@ -83,8 +83,10 @@ impl Worker {
                     }
                 }
                 Effect::Extend { step, due } => {
-                    if let Some(slot) = self.sagas.get_mut(&release.id) {
-                        slot.state.set_limit(step, saga_core::input::Op::Action, due);
+                    if let Some(slot) = self.sagas.get_mut(&release.id)
+                        && let Some(op) = slot.state.steps.get(step.at()).and_then(outstanding_op)
+                    {
+                        slot.state.set_limit(step, op, due);
                     }
                 }
                 Effect::Announce => self.announce(release.id),

@@ -139,6 +139,9 @@ async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
         task.await.unwrap();
     }
     let damage = rusqlite::Connection::open(&path).unwrap();
+    let whole: Vec<u8> = damage
+        .query_row("SELECT body FROM saga_event WHERE saga_id = ?1", [id(1).to_bytes()], |row| row.get(0))
+        .unwrap();
     let damaged =
         damage.execute("UPDATE saga_event SET body = x'7b' WHERE saga_id = ?1", [id(1).to_bytes()]).unwrap();
     assert_eq!(damaged, 1);
@@ -159,6 +162,41 @@ async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
     );
     lane.stop().await;
     assert!(store.saga(id(1)).await.unwrap().unwrap().face.incident);
+    store.close().await.unwrap();
+    drop((lane, store));
+
+    // Mended, it is listed without the mark and goes on.
+    let mend = rusqlite::Connection::open(&path).unwrap();
+    mend.execute("UPDATE saga_event SET body = ?2 WHERE saga_id = ?1", (id(1).to_bytes(), whole)).unwrap();
+    drop(mend);
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
+    let (lane, _task) =
+        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default()).await.unwrap();
+    lane.stop().await;
+    assert!(!store.saga(id(1)).await.unwrap().unwrap().face.incident);
+}
+
+#[tokio::test]
+async fn a_timer_overtaken_by_a_sign_of_life_is_set_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).unwrap());
+    let mut worker =
+        crate::lane::worker::Worker::begin(store, definitions(&plan), Settings::default()).await.unwrap();
+    let (job, _started, _ended) = start(&plan, id(1), None);
+    worker.queue.push_back(crate::lane::batch::Job::Start(Box::new(job)));
+    worker.decide_queue();
+    // The timer fires, and before its input is decided the limit has moved.
+    assert_eq!(worker.timers.pop(saga_core::Timestamp(i64::MAX)), Some(id(1)));
+    worker.sagas.get_mut(&id(1)).unwrap().armed = None;
+    worker.queue.push_back(crate::lane::batch::Job::Input {
+        id: id(1),
+        input: saga_core::Input::Due,
+        answer: None,
+    });
+    worker.decide_queue();
+    assert_eq!(worker.timers.next(), worker.sagas[&id(1)].state.next_due());
+    assert!(worker.timers.next().is_some());
 }
 
 #[tokio::test]
