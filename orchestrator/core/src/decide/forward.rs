@@ -61,7 +61,7 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
     };
     let event = StepDispatched {
         step: ix,
-        attempt: draft.step(ix).attempts + 1,
+        attempt: draft.step(ix).attempts.saturating_add(1),
         input,
         due: draft.now.plus_ms(planned.action.timeout_ms),
         not_after: if first { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
@@ -153,7 +153,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
         return;
     }
     let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, op));
-    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks + 1, seal, due };
+    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks.saturating_add(1), seal, due };
     draft.record(Event::PivotAsked(asked));
     emit(draft, ix);
 }

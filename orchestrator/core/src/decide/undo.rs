@@ -51,7 +51,7 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
     };
     let event = UndoDispatched {
         step: ix,
-        attempt: draft.step(ix).undo_attempts + 1,
+        attempt: draft.step(ix).undo_attempts.saturating_add(1),
         input,
         // Fixed with the first sending, so that every sending is the same command.
         known_done: if first { known_done } else { draft.step(ix).undo_known },
