@@ -8,13 +8,7 @@ use crate::{
 /// Without an inbox, whatever arrives twice is done twice, and what comes after its undo is done too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_inbox_the_audit_finds_double_effects() {
-    let chaos = Chaos {
-        server: &["saga", "serve"],
-        trips: 48,
-        server_kills: 0,
-        participant_kills: 0,
-        forgetful_hotels: true,
-    };
+    let chaos = Chaos { forgetful_hotels: true, honest: false, ..Chaos::ALL_IN_ORDER };
     let Aftermath { dir, tap, participants: _participants } = chaos.run().await;
     let violations = audit::violations(dir.path());
     let broken = audit::broken(&violations);
