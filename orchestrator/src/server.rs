@@ -10,7 +10,7 @@ use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use saga_dsl::plan::Plan;
 use saga_proto::v1::{
-    definition_service_server::DefinitionServiceServer,
+    definition_service_server::DefinitionServiceServer, operator_service_server::OperatorServiceServer,
     participant_directory_server::ParticipantDirectoryServer,
     participant_service_server::ParticipantServiceServer, saga_service_server::SagaServiceServer,
 };
@@ -223,6 +223,9 @@ async fn services(api: &Api, participants: Participants) -> Result<(Router, Heal
     let definitions = DefinitionServiceServer::new(api.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let operators = OperatorServiceServer::new(api.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let directory = ParticipantDirectoryServer::new(api.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -239,6 +242,7 @@ async fn services(api: &Api, participants: Participants) -> Result<(Router, Heal
         .add_service(reflection)
         .add_service(sagas)
         .add_service(definitions)
+        .add_service(operators)
         .add_service(directory)
         .add_service(participants);
     Ok((router, reporter))
@@ -249,6 +253,7 @@ async fn set_all(reporter: &HealthReporter, status: ServingStatus) {
         "",
         "saga.v1.SagaService",
         "saga.v1.DefinitionService",
+        "saga.v1.OperatorService",
         "saga.v1.ParticipantDirectory",
         "saga.v1.ParticipantService",
     ];

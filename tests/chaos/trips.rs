@@ -281,7 +281,7 @@ async fn cancel(client: &mut SagaServiceClient<Channel>, n: usize, when: Cancell
             return detail.failure.map(|_| false);
         }
     }
-    let request = CancelSagaRequest { saga, reason: "rain".to_owned() };
+    let request = CancelSagaRequest { saga, reason: "rain".to_owned(), ..Default::default() };
     match client.cancel_saga(request).await {
         Ok(_) => Some(true),
         // It has ended, or the card was charged.

@@ -10,11 +10,11 @@ use saga_core::{
     command::{addressee, outstanding},
     decide,
     event::{Incident, IncidentKind},
-    input::{Cancel, Lost, Outcome, Reply},
+    input::{Cancel, Intervention, Lost, Order, Outcome, Reply},
     scope::status_word,
     state::OpenIncident,
 };
-use saga_dsl::plan::Plan;
+use saga_dsl::plan::{Plan, StepIx};
 use saga_orchestrator::{
     observe::{detail, events, fold::Picture, story},
     store::record::JournalRow,
@@ -25,7 +25,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     edits::{edited, files, grafted},
     run::fuzz,
-    walk::gate,
+    walk::{self, gate},
 };
 
 #[derive(Deserialize)]
@@ -47,22 +47,28 @@ fn plan() -> Arc<Plan> {
     Arc::new(Plan::from_canonical(canonical).expect("the definition loads"))
 }
 
-fn journals() -> Vec<Value> {
+/// Those that a release wrote, and some with events that are rarer.
+fn journals(plan: &Arc<Plan>) -> Vec<Value> {
     let documents = files("tests/fixtures/journal-1", ".json");
     let documents = documents.iter().map(|text| serde_json::from_slice(text).expect("JSON"));
-    documents.filter(|document: &Value| document.get("rows").is_some()).collect()
+    let mut journals: Vec<Value> =
+        documents.filter(|document: &Value| document.get("rows").is_some()).collect();
+    assert!(journals.len() > 3, "the fixtures are gone");
+    journals.extend(walk::journals(plan, 40));
+    journals
 }
 
 #[test]
 fn journal() {
     let plan = plan();
-    fuzz("journal", grafted(journals()), |bytes| target(&plan, bytes));
+    fuzz("journal", grafted(journals(&plan)), |bytes| target(&plan, bytes));
 }
 
 /// One row, as bytes: what the store gives back is a record, or is refused.
 #[test]
 fn record() {
-    let rows = journals().into_iter().flat_map(|journal| journal["rows"].as_array().expect("rows").clone());
+    let rows =
+        journals(&plan()).into_iter().flat_map(|journal| journal["rows"].as_array().expect("rows").clone());
     let bodies = rows.map(|row| row["body"].to_string().into_bytes()).collect();
     let words = &[
         "\"",
@@ -155,6 +161,23 @@ fn goes_on(plan: &Arc<Plan>, picture: &Picture, last: Timestamp) {
         Input::Cancel(Cancel { reason: "no".to_owned(), by: String::new() }),
         Input::Trouble(error()),
     ];
+    let orders = || {
+        let payload = || Payload::from_value(Value::Null);
+        [
+            Order::Retry { input: None },
+            Order::Retry { input: Some(payload()) },
+            Order::Skip,
+            Order::ResolveSucceeded { output: payload() },
+            Order::ResolveFailed,
+            Order::Abandon,
+        ]
+    };
+    for step in (0_u16..).map(StepIx).take(plan.steps.len()).map(Some).chain([None]) {
+        inputs.extend(orders().map(|order| {
+            let (reason, by) = ("no".to_owned(), String::new());
+            Input::Intervene(Intervention { order, step, reason, by, force: true })
+        }));
+    }
     for command in outstanding(plan, state) {
         let (participant, _) = addressee(plan, command.step, command.op).unwrap_or(("nobody", ""));
         let (step, round, op, attempt) = (command.step, command.round, command.op, command.attempt);

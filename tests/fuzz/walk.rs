@@ -13,9 +13,13 @@ use saga_core::{
     decide,
     effect::Command,
     gate::Live,
-    input::{Cancel, Lost, Op, Outcome, Reply, Start},
+    input::{Cancel, Intervention, Lost, Op, Order, Outcome, Reply, Start},
 };
-use saga_dsl::{file, plan::Plan, types::Type};
+use saga_dsl::{
+    file,
+    plan::{Plan, StepIx},
+    types::Type,
+};
 use saga_orchestrator::{observe::fold::Picture, store::record::JournalRow};
 use serde_json::{Value, json};
 
@@ -58,12 +62,30 @@ fn walk() {
     let numbers = vec(any::<u8>(), 4..120);
     fuzz("walk", numbers.prop_map(|numbers| numbers), |numbers| {
         if let [plan, rest @ ..] = numbers {
-            target(&plans[usize::from(*plan) % plans.len()], rest);
+            go(&plans[usize::from(*plan) % plans.len()], rest);
         }
     });
 }
 
-fn target(plan: &Arc<Plan>, numbers: &[u8]) {
+/// Journals of sagas of a plan, by numbers that are always the same: as the fixtures hold them.
+pub fn journals(plan: &Arc<Plan>, count: u64) -> Vec<Value> {
+    let mut chance: u64 = 7;
+    let mut number = || {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        chance.to_be_bytes()[0]
+    };
+    let journal = |rows: Vec<JournalRow>| {
+        let rows = rows.iter().map(|row| {
+            let body: Value = serde_json::from_slice(&row.body).expect("JSON");
+            json!({"seq": row.seq, "at": row.at, "body": body})
+        });
+        json!({"saga": SagaId::from_u128(42), "rows": rows.collect::<Vec<_>>()})
+    };
+    (0..count).map(|_| journal(go(plan, &[(); 60].map(|()| number())))).collect()
+}
+
+/// Leads a saga where the numbers say, and returns its journal.
+fn go(plan: &Arc<Plan>, numbers: &[u8]) -> Vec<JournalRow> {
     let id = SagaId::from_u128(42);
     let mut walk =
         Walk { plan, state: SagaState::unborn(id), now: Timestamp(1_000_000_000_000_000), rows: Vec::new() };
@@ -79,6 +101,7 @@ fn target(plan: &Arc<Plan>, numbers: &[u8]) {
     let picture = Picture::fold(Arc::clone(plan), id, &walk.rows).expect("a journal that was just written");
     assert_eq!(picture.state, walk.state, "the journal tells of another state than the live run");
     is_told(&picture, walk.now);
+    walk.rows
 }
 
 struct Walk<'a> {
@@ -120,6 +143,7 @@ impl Walk<'_> {
             (10, _) => Input::Cancel(Cancel { reason: "changed my mind".to_owned(), by: String::new() }),
             (11, _) => Input::Trouble(ErrorBody::new("panic", "as the walk says")),
             (12, _) => Input::Wake,
+            (13, _) => self.intervention(which, how),
             _ => {
                 // The clock goes to where something is due, or a little past it.
                 self.now = self.state.next_due().map_or(self.now, |due| due.max(self.now)).plus_ms(passing);
@@ -153,6 +177,23 @@ impl Walk<'_> {
         let from = if how % 64 == 63 { "stranger" } else { participant };
         let (step, round, op) = (command.step, command.round, command.op);
         Input::Reply(Reply { participant: from.into(), step, round, op, attempt, outcome })
+    }
+
+    fn intervention(&self, which: u8, how: u8) -> Input {
+        let payload = || Payload::from_value(json!({"n": how}));
+        let order = match how % 6 {
+            0 => Order::Retry { input: None },
+            1 => Order::Retry { input: Some(payload()) },
+            2 => Order::Skip,
+            3 => Order::ResolveSucceeded { output: payload() },
+            4 => Order::ResolveFailed,
+            _ => Order::Abandon,
+        };
+        let steps = u16::try_from(self.plan.steps.len()).unwrap_or(u16::MAX);
+        // One number more than there are steps means the whole saga.
+        let step = Some(u16::from(which) % (steps + 1)).filter(|at| *at < steps).map(StepIx);
+        let (reason, by) = ("as the walk says".to_owned(), String::new());
+        Input::Intervene(Intervention { order, step, reason, by, force: how >= 128 })
     }
 
     fn lost(&self, command: &Command, how: u8) -> Input {

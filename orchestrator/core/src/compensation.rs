@@ -20,7 +20,7 @@ enum Way {
 
 fn way(plan: &Plan, step: &StepState, ix: usize) -> Way {
     match step.undo {
-        UndoState::Done { .. } => return Way::Clear,
+        UndoState::Done { .. } | UndoState::Skipped => return Way::Clear,
         UndoState::Waiting { .. }
         | UndoState::Sent { .. }
         | UndoState::BackingOff { .. }

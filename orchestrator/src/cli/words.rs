@@ -90,6 +90,11 @@ pub fn saga(summary: &SagaSummary) -> Word {
         "incident" => Word::new("✗", "incident", Tone::Bad),
         "waiting" => Word::new("⏸", "waiting", Tone::Dim),
         "paused" => Word::new("⏸", "paused", Tone::Dim),
+        _ if summary.exceptions && is_end(&summary.status) => {
+            let plain = status(&summary.status);
+            // Whoever skims must not take it for an end that was proved.
+            Word { word: format!("{} (exceptions)", plain.word), tone: Tone::Bad, ..plain }
+        }
         _ => status(&summary.status),
     }
 }
@@ -135,6 +140,7 @@ pub fn step(step: &StepDetail, forward: bool, now_us: i64) -> Word {
         "compensated" => Word::new("↩", "compensated", Tone::Back),
         "nothing_to_undo" => Word::new("–", "nothing to undo", Tone::Dim),
         "not_undone" => Word::new("✗", "not undone", Tone::Bad),
+        "undo_skipped" => Word::new("–", "undo skipped", Tone::Bad),
         other => Word::new("?", other, Tone::Plain),
     }
 }
@@ -173,6 +179,7 @@ mod tests {
             "compensated",
             "nothing_to_undo",
             "not_undone",
+            "undo_skipped",
         ] {
             let detail = StepDetail { status: name.into(), ..StepDetail::default() };
             let word = step(&detail, true, 0);
@@ -196,6 +203,9 @@ mod tests {
         let summary =
             SagaSummary { status: "running".into(), mark: "incident".into(), ..SagaSummary::default() };
         assert_eq!(saga(&summary).text(), "✗ incident");
+        let summary =
+            SagaSummary { status: "compensated".into(), exceptions: true, ..SagaSummary::default() };
+        assert_eq!(saga(&summary).text(), "↩ compensated (exceptions)");
     }
 
     #[test]

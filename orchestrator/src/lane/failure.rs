@@ -5,9 +5,10 @@ use std::time::Duration;
 use saga_core::ErrorBody;
 
 use super::{
+    answer::Why,
     batch::{Job, Pending},
     decider::answer_start,
-    intake::{CancelError, Started},
+    intake::Started,
     worker::Worker,
 };
 use crate::store::{CommitError, record::StartConflict};
@@ -105,7 +106,7 @@ impl Worker {
                 answer_start(*job, Started::Unavailable);
             }
             Some(Job::Input { id, input, answer }) => {
-                super::decider::refuse(answer, CancelError::Unavailable);
+                super::decider::refuse(answer, Why::Unavailable);
                 if matches!(input, saga_core::Input::Trouble(_)) {
                     tracing::error!(saga_id = %id, reason, "the store refuses even the incident; the saga is set aside");
                     self.set_aside(id, ErrorBody::new("unstorable", reason));

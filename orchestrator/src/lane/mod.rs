@@ -9,9 +9,10 @@
 //! back to where it was and the inputs are decided again.
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
-//! `decider.rs` (from input to rows), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
+//! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
 //! (after a restart), `links.rs` (who is connected), `timers.rs`, `clock.rs`.
 
+mod answer;
 mod batch;
 mod clock;
 mod decider;

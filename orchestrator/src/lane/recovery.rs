@@ -132,10 +132,9 @@ impl Worker {
                     continue;
                 }
                 let route = slot.routes.swap_remove(at);
-                let round = slot.state.steps.get(route.step.at()).map_or(1, |step| step.round);
                 let lost = Lost {
                     step: route.step,
-                    round,
+                    round: route.round,
                     op: route.op,
                     attempt: route.attempt,
                     unsent: false,

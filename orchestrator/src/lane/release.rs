@@ -9,7 +9,6 @@ use saga_core::{
 
 use super::{
     batch::{Job, Pending, Release},
-    decider::cancelled,
     intake::{End, Ended, Started},
     links::Outbox,
     slot::Route,
@@ -65,7 +64,7 @@ impl Worker {
             }
             Job::Input { answer, .. } => {
                 if let (Some(answer), Some(slot)) = (answer.take(), self.sagas.get(&id)) {
-                    answer.send(Ok(cancelled(&slot.state, changed))).ok();
+                    answer.taken(&slot.state, changed);
                 }
             }
         }
@@ -100,8 +99,8 @@ impl Worker {
         let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else { return };
         match self.links.pick(participant, action, command.op) {
             Some(link) => {
-                let (step, op, attempt) = (command.step, command.op, command.attempt);
-                slot.route(Route { link: link.number(), step, op, attempt });
+                let Command { step, round, op, attempt, .. } = command;
+                slot.route(Route { link: link.number(), step, round, op, attempt });
                 outbox.push(&link, Outgoing { plan: slot.plan.clone(), command });
             }
             None => {

@@ -138,6 +138,7 @@ fn compensate(draft: &mut Draft<'_>) {
             UndoState::Sent { .. }
             | UndoState::BackingOff { .. }
             | UndoState::Done { .. }
+            | UndoState::Skipped
             | UndoState::Stuck { .. } => {}
         }
     }

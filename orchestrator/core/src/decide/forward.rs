@@ -11,8 +11,8 @@ use crate::{
     effect::Effect,
     error::ErrorBody,
     event::{
-        AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred, StepSucceeded,
-        StepWaiting,
+        AfterSeal, AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred,
+        StepSucceeded, StepWaiting,
     },
     gate::Wait,
     ids::Timestamp,
@@ -23,7 +23,7 @@ use crate::{
     state::{ActionState, Ask, Status, StepState},
 };
 
-use super::Draft;
+use super::{Draft, intervene};
 
 /// How long a participant that says "in progress" is left alone at least, in milliseconds.
 pub(super) const ASK_AGAIN_MS: u64 = 1_000;
@@ -59,12 +59,13 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
             return;
         }
     };
+    let mortal = draft.step(ix).not_after.is_none();
     let event = StepDispatched {
         step: ix,
         attempt: draft.step(ix).attempts.saturating_add(1),
         input,
         due: draft.now.plus_ms(planned.action.timeout_ms),
-        not_after: if first { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
+        not_after: if mortal { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
         escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::StepDispatched(event));
@@ -75,7 +76,8 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
 fn too_late(draft: &Draft<'_>, ix: StepIx) -> Option<ErrorBody> {
     let step = draft.step(ix);
     let elapsed = draft.planned(ix).action.retry.max_elapsed_ms;
-    let last = step.first_sent.zip(elapsed).map(|(first, elapsed_ms)| first.plus_ms(elapsed_ms));
+    let begun = step.budget.since.or(step.first_sent);
+    let last = begun.zip(elapsed).map(|(begun, elapsed_ms)| begun.plus_ms(elapsed_ms));
     if step.not_after.is_some_and(|limit| limit <= draft.now) {
         Some(ErrorBody::new("expired", "the lifetime of the step's key has passed"))
     } else if step.attempts > 0 && last.is_some_and(|last| last < draft.now) {
@@ -182,8 +184,8 @@ fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> E
     let planned = draft.planned(ix);
     let step = draft.step(ix);
     let ended = Ended {
-        attempts: step.attempts,
-        first_sent: step.first_sent.unwrap_or(draft.now),
+        attempts: step.attempts - step.budget.from.min(step.attempts),
+        first_sent: step.budget.since.or(step.first_sent).unwrap_or(draft.now),
         now: draft.now,
         error: &error,
         not_after: step.not_after,
@@ -191,7 +193,7 @@ fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> E
     let seed = retry::seed(draft.state.id, ix, false);
     let retry_at = match draft.state.status {
         Status::Running => retry::next_attempt(&planned.action.retry, &ended, seed),
-        Status::Compensating | Status::Completed | Status::Compensated => None,
+        Status::Compensating | Status::Completed | Status::Compensated | Status::Abandoned => None,
     };
     match retry_at {
         Some(_) => {
@@ -217,19 +219,34 @@ pub(super) fn give_up(
 
 /// The action took effect.
 pub(super) fn succeeded(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, output: Payload) {
+    if draft.step(ix).after_seal.is_some() {
+        draft.record(Event::RoundOvertaken(AtStep { step: ix }));
+    }
     draft.record(Event::StepSucceeded(StepSucceeded { step: ix, attempt, output }));
     draft.settle_closing(ix);
 }
 
 /// A business no.
 pub(super) fn refused(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, error: ErrorBody) {
+    match draft.step(ix).after_seal.clone() {
+        Some(then @ (AfterSeal::NewRound { .. } | AfterSeal::Skip)) => {
+            intervene::round_is_over(draft, ix, then);
+            return;
+        }
+        // The operator said that it failed, and so it did.
+        Some(AfterSeal::Fail) | None => {}
+    }
     draft.record(Event::StepRefused(StepErred { step: ix, attempt, error: error.clone() }));
     draft.settle_closing(ix);
     draft.fail(Failure { cause: Cause::Refused, step: Some(ix), error });
 }
 
-/// The pivot has not happened and never will.
+/// The step has not happened and never will.
 pub(super) fn sealed(draft: &mut Draft<'_>, ix: StepIx) {
+    if let Some(then) = draft.step(ix).after_seal.clone() {
+        intervene::round_is_over(draft, ix, then);
+        return;
+    }
     draft.record(Event::PivotSealed(AtStep { step: ix }));
     draft.settle_closing(ix);
     let error = ErrorBody::new("sealed", "the pivot was sealed before it took effect");

@@ -4,6 +4,7 @@ mod advance;
 mod cancel;
 mod due;
 mod forward;
+mod intervene;
 mod reply;
 mod start;
 mod undo;
@@ -58,6 +59,7 @@ pub fn decide(
         Input::Due => due::due(&mut draft),
         Input::Wake => {}
         Input::Cancel(cancel) => cancel::cancel(&mut draft, cancel)?,
+        Input::Intervene(intervention) => intervene::intervene(&mut draft, intervention)?,
         Input::Trouble(error) => trouble(&mut draft, error)?,
     }
     // What made the trouble may be the very thing that would follow now.
@@ -130,7 +132,7 @@ impl<'a> Draft<'a> {
         if self.state.pivot_done(self.plan).is_some() {
             let kind = match failure.cause {
                 Cause::Refused => IncidentKind::RetriableRefused,
-                Cause::Exhausted => IncidentKind::RetriableExhausted,
+                Cause::Exhausted | Cause::Operator => IncidentKind::RetriableExhausted,
                 Cause::Expression => IncidentKind::Expression,
                 // A cancel after the pivot is refused before it gets here.
                 Cause::Deadline | Cause::Cancel => IncidentKind::Deadline,

@@ -27,7 +27,7 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
     let Some(compensation) = &planned.compensation else { return };
     let step = draft.step(ix);
-    let known_done = matches!(step.action, ActionState::Succeeded(_));
+    let known_done = matches!(step.action, ActionState::Succeeded(_)) && !step.by_word;
     // No inbox would catch an earlier attempt that arrives after the undo.
     let may_arrive =
         step.not_after.filter(|limit| planned.at_least_once && step.unclear && *limit > draft.now);
@@ -128,8 +128,8 @@ pub(super) fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody)
     let step = draft.step(ix);
     let attempt = step.undo_attempts;
     let ended = Ended {
-        attempts: attempt,
-        first_sent: step.undo_first_sent.unwrap_or(draft.now),
+        attempts: attempt - step.undo_budget.from.min(attempt),
+        first_sent: step.undo_budget.since.or(step.undo_first_sent).unwrap_or(draft.now),
         now: draft.now,
         error: &error,
         not_after: None,
