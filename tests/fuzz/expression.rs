@@ -133,7 +133,7 @@ fn expression() {
     });
 }
 
-fn target(case: &str) {
+pub fn target(case: &str) {
     let (text, documents) = match case.split_once('\0') {
         Some((text, documents)) => {
             (text, serde_json::from_str(documents).map_or(Vec::new(), |read| vec![read]))

@@ -99,7 +99,7 @@ fn record() {
     });
 }
 
-fn target(plan: &Arc<Plan>, bytes: &[u8]) {
+pub fn target(plan: &Arc<Plan>, bytes: &[u8]) {
     let Ok(journal) = serde_json::from_slice::<Journal>(bytes) else { return };
     let row = |row: &Row| JournalRow {
         saga_id: journal.saga,

@@ -52,7 +52,7 @@ fn payload() {
     fuzz("payload", edited(originals.map(|text| text.as_bytes().to_vec()).to_vec(), WORDS), target);
 }
 
-fn target(bytes: &[u8]) {
+pub fn target(bytes: &[u8]) {
     let whole: Result<Value, _> = serde_json::from_slice(bytes);
     match document::read(bytes) {
         Ok(payload) => {

@@ -105,7 +105,7 @@ fn saga_file() {
     fuzz("saga_file", edited(originals, WORDS), target);
 }
 
-fn target(bytes: &[u8]) {
+pub fn target(bytes: &[u8]) {
     let loaded = file::load("case.saga.yaml", bytes);
     let source = readable(bytes);
     loaded.diagnostics.iter().for_each(|found| holds_together(found, &source));

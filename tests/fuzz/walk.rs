@@ -85,7 +85,7 @@ pub fn journals(plan: &Arc<Plan>, count: u64) -> Vec<Value> {
 }
 
 /// Leads a saga where the numbers say, and returns its journal.
-fn go(plan: &Arc<Plan>, numbers: &[u8]) -> Vec<JournalRow> {
+pub fn go(plan: &Arc<Plan>, numbers: &[u8]) -> Vec<JournalRow> {
     let id = SagaId::from_u128(42);
     let mut walk =
         Walk { plan, state: SagaState::unborn(id), now: Timestamp(1_000_000_000_000_000), rows: Vec::new() };
