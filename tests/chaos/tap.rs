@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt, stream};
 use saga_proto::v1::{
-    Command, CommandBatch, FromParticipant, Op, Reply, ToParticipant, Welcome,
+    Command, CommandBatch, FromParticipant, Op, Reply, ReplyBatch, ToParticipant, Welcome,
     from_participant::Message as From,
     participant_service_client::ParticipantServiceClient,
     participant_service_server::{ParticipantService, ParticipantServiceServer},
@@ -76,6 +76,8 @@ impl Trouble {
     }
 }
 
+/// Commands by participant, in order.
+type Commands = BTreeMap<String, Vec<Command>>;
 /// A step of a saga.
 type Key = (Vec<u8>, String);
 
@@ -91,7 +93,7 @@ struct Troubled {
 #[derive(Default)]
 struct Seen {
     /// Every command that ever came from the orchestrator, by participant, in order.
-    commands: BTreeMap<String, Vec<Command>>,
+    commands: Commands,
     troubled: HashMap<Key, Troubled>,
     /// How much trouble was made in all.
     made: usize,
@@ -116,7 +118,7 @@ struct Shared {
     address: SocketAddr,
     seen: Mutex<Seen>,
     /// Commands to be sent once more, and how many of them were answered, by participant.
-    replay: watch::Sender<Option<Arc<BTreeMap<String, Vec<Command>>>>>,
+    replay: watch::Sender<Option<Arc<Commands>>>,
     answered: watch::Sender<BTreeMap<String, usize>>,
 }
 
@@ -297,56 +299,72 @@ impl ParticipantService for Tap {
         // Both ends of the channel are here.
         let _ = to_server.send(FromParticipant { message: Some(From::Hello(hello)) });
         let mut client = ParticipantServiceClient::new(channel).max_decoding_message_size(64 << 20);
-        let mut from_server = client.connect(queue(from_tap)).await?.into_inner();
+        let from_server = client.connect(queue(from_tap)).await?.into_inner();
         let (to_participant, outbound) = mpsc::unbounded_channel();
 
-        let (tap, late_commands) = (self.clone(), to_participant.clone());
-        tokio::spawn(async move {
-            // Ends with the participant or, as nobody takes what it says, with the orchestrator.
-            while let Ok(Some(message)) = inbound.message().await {
-                let message = match message.message {
-                    Some(From::Replies(batch)) => {
-                        let (replies, late) = tap.replies(batch.replies);
-                        if !late.is_empty() {
-                            let _ = late_commands.send(Ok(sending(late)));
-                        }
-                        From::Replies(saga_proto::v1::ReplyBatch { replies })
-                    }
-                    Some(other) => other,
-                    None => continue,
-                };
-                if to_server.send(FromParticipant { message: Some(message) }).is_err() {
-                    break;
-                }
-            }
-        });
-        let tap = self.clone();
-        tokio::spawn(async move {
-            let why = loop {
-                let message = match from_server.message().await {
-                    Ok(Some(message)) => message,
-                    Ok(None) => break gone(),
-                    Err(status) => break status,
-                };
-                let message = match message.message {
-                    Some(To::Commands(batch)) => sending(tap.commands(&participant, batch)),
-                    // The participants must not find the way around the tap.
-                    Some(To::Welcome(welcome)) => ToParticipant {
-                        message: Some(To::Welcome(Welcome { addresses: Vec::new(), ..welcome })),
-                    },
-                    None => continue,
-                };
-                if to_participant.send(Ok(message)).is_err() {
-                    return;
-                }
-            };
-            let _ = to_participant.send(Err(why));
-        });
+        tokio::spawn(self.clone().carry_up(inbound, to_server, to_participant.clone()));
+        tokio::spawn(self.clone().carry_down(participant, from_server, to_participant));
         Ok(Response::new(queue(outbound).boxed()))
     }
 }
 
+type ToParticipants = mpsc::UnboundedSender<Result<ToParticipant, Status>>;
+
 impl Tap {
+    /// Carries what the participant says. Ends with it or, as nobody takes what it says any more, with the orchestrator.
+    async fn carry_up(
+        self,
+        mut inbound: Streaming<FromParticipant>,
+        to_server: mpsc::UnboundedSender<FromParticipant>,
+        to_participant: ToParticipants,
+    ) {
+        while let Ok(Some(message)) = inbound.message().await {
+            let message = match message.message {
+                Some(From::Replies(batch)) => {
+                    let (replies, late) = self.replies(batch.replies);
+                    if !late.is_empty() {
+                        // A participant that has gone gets them in the end, with all others.
+                        let _ = to_participant.send(Ok(sending(late)));
+                    }
+                    From::Replies(ReplyBatch { replies })
+                }
+                Some(other) => other,
+                None => continue,
+            };
+            if to_server.send(FromParticipant { message: Some(message) }).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Carries what the orchestrator says, until either is gone.
+    async fn carry_down(
+        self,
+        participant: String,
+        mut from_server: Streaming<ToParticipant>,
+        to_participant: ToParticipants,
+    ) {
+        let why = loop {
+            let message = match from_server.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => break Status::unavailable("the orchestrator is gone"),
+                Err(status) => break status,
+            };
+            let message = match message.message {
+                Some(To::Commands(batch)) => sending(self.commands(&participant, batch)),
+                // The participants must not find the way around the tap.
+                Some(To::Welcome(welcome)) => {
+                    ToParticipant { message: Some(To::Welcome(Welcome { addresses: Vec::new(), ..welcome })) }
+                }
+                None => continue,
+            };
+            if to_participant.send(Ok(message)).is_err() {
+                return;
+            }
+        };
+        let _ = to_participant.send(Err(why));
+    }
+
     /// Plays the orchestrator: sends commands and counts the replies.
     fn play(
         &self,

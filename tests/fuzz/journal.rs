@@ -124,10 +124,10 @@ pub fn target(plan: &Arc<Plan>, bytes: &[u8]) {
             }
         }
     }
-    if let Ok(picture) = Picture::fold(Arc::clone(plan), journal.saga, &rows) {
-        if picture.state.birth.is_some() {
-            goes_on(plan, &picture, last);
-        }
+    if let Ok(picture) = Picture::fold(Arc::clone(plan), journal.saga, &rows)
+        && picture.state.birth.is_some()
+    {
+        goes_on(plan, &picture, last);
     }
 }
 

@@ -199,7 +199,7 @@ impl Walk<'_> {
     fn lost(&self, command: &Command, how: u8) -> Input {
         let Command { step, round, op, attempt, .. } = *command;
         let error = ErrorBody::new("connection_lost", "as the walk says");
-        Input::Lost(Lost { step, round, op, attempt, unsent: how % 2 == 0, error })
+        Input::Lost(Lost { step, round, op, attempt, unsent: how.is_multiple_of(2), error })
     }
 }
 
@@ -226,14 +226,14 @@ fn sample(ty: &Type, how: u8) -> Value {
         Type::String => "text".into(),
         Type::Int => (i64::from(how) % 4).into(),
         Type::Double => 1.5.into(),
-        Type::Bool => (how % 2 == 0).into(),
+        Type::Bool => (how.is_multiple_of(2)).into(),
         Type::Bytes => "YWI=".into(),
         Type::Timestamp => "2026-01-31T10:00:00Z".into(),
         Type::Duration => "1h".into(),
         Type::Any | Type::Null => Value::Null,
         Type::List(item) => vec![sample(item, how); usize::from(how % 3)].into(),
         Type::Object(fields) => fields.iter().map(|(name, ty)| (name.clone(), sample(ty, how))).collect(),
-        Type::Optional(inner) if how % 2 == 0 => sample(inner, how),
+        Type::Optional(inner) if how.is_multiple_of(2) => sample(inner, how),
         Type::Optional(_) => Value::Null,
     }
 }
