@@ -27,11 +27,13 @@ const VIEWS: &str = "
 create temp table plan (participant text, step text, undoable integer);
 insert into plan values ('flights', 'reserve_flight', 1), ('hotels', 'reserve_hotel', 1),
     ('payments', 'charge_card', 0), ('notifications', 'send_confirmation', 0);
-create temp view end as select {id} as saga, key, incident,
+create temp table end as select {id} as saga, key, incident,
     case status when 1 then 'running' when 2 then 'compensating' when 11 then 'completed'
         when 12 then 'compensated' else 'status ' || status end as status from store.saga;
-create temp view deed as select participant, saga, step, round,
+create temp table deed as select participant, saga, step, round,
     sum(kind = 'effect') as done, sum(kind = 'compensation') as undone from line group by 1, 2, 3, 4;
+create unique index temp.deed_saga on deed (saga, participant, step, round);
+create unique index temp.end_saga on end (saga);
 ";
 
 /// Each promise with the query that finds what breaks it.

@@ -177,13 +177,9 @@ impl Tap {
             commands.iter().map(|(name, own)| (name.clone(), own.len())).collect();
         self.0.replay.send_replace(Some(Arc::new(commands)));
         let mut answered = self.0.answered.subscribe();
-        let all = answered.wait_for(|answered| *answered == wanted);
-        match tokio::time::timeout(crate::client::STALL_LIMIT, all).await {
-            Ok(done) => drop(done.expect("the tap lives")),
-            Err(_) => panic!(
-                "commands that were sent again were not answered: {:?} of {wanted:?}",
-                self.0.answered.borrow()
-            ),
+        while *answered.borrow_and_update() != wanted {
+            let moved = tokio::time::timeout(crate::client::STALL_LIMIT, answered.changed()).await;
+            assert!(moved.is_ok(), "no more answers: {:?} of {wanted:?}", *self.0.answered.borrow());
         }
         wanted.values().sum()
     }
