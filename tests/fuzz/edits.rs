@@ -118,10 +118,14 @@ fn edit(words: &'static [&'static str]) -> impl Strategy<Value = Edit> {
 
 /// Texts or messages of a collection with edits, words of the dictionary in a row, and noise.
 pub fn edited(originals: Vec<Vec<u8>>, words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
-    let mended = (select(originals), vec(edit(words), 0..9))
-        .prop_map(|(original, edits)| edits.iter().fold(original, apply));
+    let mended = move |edits| {
+        let edited = (select(originals.clone()), vec(edit(words), edits));
+        edited.prop_map(|(original, edits)| edits.iter().fold(original, apply))
+    };
     prop_oneof![
-        12 => mended,
+        // One or two edits are often still something; many are seldom.
+        12 => mended(0..3),
+        4 => mended(3..9),
         3 => vec(piece(words), 0..24).prop_map(|pieces| pieces.concat()),
         1 => vec(any::<u8>(), 0..200),
     ]

@@ -47,7 +47,8 @@ const WORDS: &[&str] = &[
 
 #[test]
 fn reply() {
-    let mut frames = vec![encoded(From::Hello(registration())), encoded(From::Draining(v1::Draining {}))];
+    let mut frames = vec![encoded(From::Hello(registration())); 6];
+    frames.push(encoded(From::Draining(v1::Draining {})));
     for outcome in 0..=15 {
         let replies = vec![answer(1, outcome), answer(outcome, outcome)];
         frames.push(encoded(From::Replies(v1::ReplyBatch { replies })));
