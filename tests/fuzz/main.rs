@@ -13,6 +13,7 @@
 //! In reading order: [`run`] (how a target is run), [`edits`] (how cases are made), then one module a target.
 #![allow(clippy::expect_used, reason = "a test may panic")]
 
+mod definition;
 mod edits;
 mod expression;
 mod journal;

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use crate::{edits::files, journal::is_told, run::fuzz};
 
 /// Two groups, conditions, a pivot, what follows it, a deadline, an undo with an input of its own.
-const VARIED: &str = "
+pub const VARIED: &str = "
 saga: varied
 version: 1
 deadline: 10m
