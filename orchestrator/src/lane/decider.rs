@@ -7,7 +7,8 @@ use std::{
 };
 
 use saga_core::{
-    Decision, ErrorBody, Gate, Input, Rejected, SagaId, SagaState, Timestamp, decide, input::Outcome,
+    Decision, ErrorBody, Gate, Input, Rejected, Rules, SagaId, SagaState, Timestamp, decide_under,
+    input::Outcome,
 };
 use saga_dsl::plan::Plan;
 
@@ -53,7 +54,7 @@ impl Worker {
         let now = self.clock.now();
         let state = SagaState::unborn(job.id);
         let input = Input::Start(job.start.clone());
-        match decide_safely(&job.plan, &state, &input, self.links.gate(), now) {
+        match decide_safely(self.settings.rules, &job.plan, &state, &input, self.links.gate(), now) {
             Ok(decision) => {
                 let slot = Slot::new(job.plan.clone(), decision.state, 0);
                 self.pending.keep(job.id, None);
@@ -100,7 +101,8 @@ impl Worker {
             slot.unroute(reply.step, reply.op, reply.round, reply.attempt);
         }
         let now = self.clock.now();
-        let decided = decide_safely(&slot.plan, &slot.state, &input, self.links.gate(), now);
+        let decided =
+            decide_safely(self.settings.rules, &slot.plan, &slot.state, &input, self.links.gate(), now);
         let decision = match decided {
             Ok(decision) => decision,
             Err(Refusal::Rejected(rejected)) => {
@@ -172,13 +174,14 @@ impl std::fmt::Debug for Refusal {
 
 /// One bad saga never stops the others: a panic is that saga's trouble.
 fn decide_safely(
+    rules: Rules,
     plan: &Plan,
     state: &SagaState,
     input: &Input,
     gate: &Gate,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    match catch_unwind(AssertUnwindSafe(|| decide(plan, state, input, gate, now))) {
+    match catch_unwind(AssertUnwindSafe(|| decide_under(rules, plan, state, input, gate, now))) {
         Ok(decided) => decided.map_err(Refusal::Rejected),
         Err(_) => Err(Refusal::Panicked),
     }

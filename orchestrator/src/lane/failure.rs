@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use saga_core::ErrorBody;
+use saga_core::{ErrorBody, rules::Rule};
 
 use super::{
     answer::Why,
@@ -31,7 +31,9 @@ impl Worker {
                     "it is unknown whether a commit was written; reading back what is there"
                 );
                 self.take_back(batch);
-                self.reload().await;
+                if self.settings.rules.keep(Rule::ReloadAfterUnknown) {
+                    self.reload().await;
+                }
             }
             CommitError::Fenced(partitions) => {
                 tracing::error!(?partitions, "partitions are owned by another process; claiming them again");
@@ -52,6 +54,9 @@ impl Worker {
     }
 
     fn restore(&mut self, batch: Pending) -> Vec<Job> {
+        if !self.settings.rules.keep(Rule::RestorePreImages) {
+            return batch.jobs;
+        }
         for (id, before) in batch.before {
             match before {
                 Some(state) => {

@@ -5,6 +5,7 @@ use saga_core::{
     command::{addressee, outstanding_op},
     effect::Command,
     input::{Input, Lost},
+    rules::Rule,
 };
 
 use super::{
@@ -36,6 +37,29 @@ impl Worker {
         let mut outbox = Outbox::default();
         self.carry_out(release, &mut outbox);
         outbox.send();
+    }
+
+    /// Does before the commit what a rule forbids; nothing, unless one is left out.
+    pub(super) fn release_early(&mut self, batch: &mut Pending) {
+        let rules = self.settings.rules;
+        if !rules.keep(Rule::AnswerAfterCommit) {
+            for job in &mut batch.jobs {
+                if let Job::Start(job) = job
+                    && let Some(answer) = job.started.take()
+                {
+                    answer.send(Started::Created).ok();
+                }
+            }
+        }
+        if !rules.keep(Rule::SendAfterCommit) {
+            let mut outbox = Outbox::default();
+            for effect in batch.releases.iter().flat_map(|release| &release.effects) {
+                if let Effect::Send(command) = effect {
+                    self.send(command.clone(), &mut outbox);
+                }
+            }
+            outbox.send();
+        }
     }
 
     /// True when the decision changed the saga.

@@ -72,7 +72,7 @@ impl Worker {
     ) -> Result<Self, store::Error> {
         let claim = store.claim(uuid::Uuid::now_v7().as_u128()).await?;
         let mut worker = Self {
-            clock: Clock::new(claim.last_commit_at),
+            clock: Clock::new(settings.wall, claim.last_commit_at),
             commit_no: claim.last_commit_no,
             claim,
             store,
@@ -261,6 +261,7 @@ impl Worker {
             self.release(batch);
             return;
         }
+        self.release_early(&mut batch);
         self.commit_no += 1;
         let rows = batch.take_rows(self.commit_no, &self.claim.fences);
         let store = Arc::clone(&self.store);

@@ -152,7 +152,7 @@ fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> O
                 "{undo} has answered {} for {}; attempt {} {}.",
                 words::error(error),
                 words::span(since, now),
-                attempt + 1,
+                attempt.saturating_add(1),
                 words::until(now, *due),
             ))
         }
@@ -179,7 +179,7 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
         ActionState::BackingOff { due, error } if forward => Some(format!(
             "{id} failed at {action} with {}; attempt {} {}.",
             words::error(error),
-            attempt + 1,
+            attempt.saturating_add(1),
             words::until(now, *due),
         )),
         ActionState::Asking { seal, ask } => {

@@ -19,6 +19,7 @@ use crate::{
     input::Op,
     payload::Payload,
     retry::{self, Ended},
+    rules::Rule,
     scope::SagaScope,
     state::{ActionState, Ask, Status, StepState},
 };
@@ -32,7 +33,8 @@ pub(super) const ASK_AGAIN_MS: u64 = 1_000;
 pub(super) fn begin_attempt(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
     // An attempt of a pivot whose outcome is open may have charged the card: ask before trying again.
-    if planned.kind == Kind::Pivot && draft.step(ix).unclear && !planned.at_least_once {
+    let ask_first = draft.rules.keep(Rule::AskBeforeRetry);
+    if planned.kind == Kind::Pivot && draft.step(ix).unclear && !planned.at_least_once && ask_first {
         ask(draft, ix, false);
     } else {
         send_attempt(draft, ix);
@@ -62,7 +64,7 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
     let mortal = draft.step(ix).not_after.is_none();
     let event = StepDispatched {
         step: ix,
-        attempt: draft.step(ix).attempts + 1,
+        attempt: draft.step(ix).attempts.saturating_add(1),
         input,
         due: draft.now.plus_ms(planned.action.timeout_ms),
         not_after: if mortal { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
@@ -155,7 +157,8 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
         return;
     }
     let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, op));
-    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks + 1, seal, due };
+    let seal = seal && draft.rules.keep(Rule::SealPivot);
+    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks.saturating_add(1), seal, due };
     draft.record(Event::PivotAsked(asked));
     emit(draft, ix);
 }

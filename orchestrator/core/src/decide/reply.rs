@@ -9,6 +9,7 @@ use crate::{
     event::{AtAttempt, Cause, Event, IncidentKind, LateReply, StepAccepted},
     input::{Lost, Op, Outcome, Rejected, Reply},
     payload::Payload,
+    rules::Rule,
     state::{ActionState, Status, UndoState},
 };
 
@@ -22,7 +23,7 @@ pub(super) fn reply(draft: &mut Draft<'_>, reply: &Reply) -> Result<(), Rejected
         Err(rejected) => return Err(rejected),
     };
     let (expected, _) = addressee(draft.plan, ix, reply.op).ok_or(Rejected::Nonsense)?;
-    if *reply.participant != *expected {
+    if *reply.participant != *expected && draft.rules.keep(Rule::MatchParticipant) {
         let (from, expected) = (reply.participant.to_string(), expected.to_owned());
         return Err(Rejected::WrongParticipant { from, expected });
     }
@@ -92,7 +93,7 @@ fn is_current(draft: &Draft<'_>, ix: StepIx, op: Op, attempt: u32) -> bool {
         Op::Compensation => step.undo_attempts,
         Op::Query | Op::Seal => step.asks,
     };
-    outstanding_op(step) == Some(op) && current == attempt
+    outstanding_op(step) == Some(op) && (current == attempt || !draft.rules.keep(Rule::MatchAttempt))
 }
 
 fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
@@ -275,7 +276,13 @@ fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reje
         }
         Outcome::Sealed | Outcome::Compensated if open => forward::sealed(draft, ix),
         // No trace of it: the next attempt. Never the conclusion that it was not done.
-        Outcome::Absent if current && reply.op == Op::Query => forward::absent(draft, ix),
+        Outcome::Absent if current && reply.op == Op::Query => {
+            if draft.state.closing.is_some() && !draft.rules.keep(Rule::SealPivot) {
+                forward::sealed(draft, ix);
+            } else {
+                forward::absent(draft, ix);
+            }
+        }
         Outcome::Running if current => {
             let error = ErrorBody::new("running", "the action is still in progress");
             forward::ask_unclear(draft, ix, error, forward::ASK_AGAIN_MS);
@@ -310,6 +317,9 @@ pub(super) fn lost(draft: &mut Draft<'_>, lost: &Lost) -> Result<(), Rejected> {
     let attempt = AtAttempt { step: ix, attempt: lost.attempt };
     match (lost.op, lost.unsent) {
         (Op::Action, true) => draft.record(Event::StepUnsent(attempt)),
+        (Op::Action, false) if !draft.rules.keep(Rule::LostIsUnknown) => {
+            draft.record(Event::StepUnsent(attempt));
+        }
         // The participant works on it and will answer over another connection.
         (Op::Action, false) if matches!(draft.step(ix).action, ActionState::Sent { accepted: true, .. }) => {}
         (Op::Action, false) => forward::attempt_unknown(draft, ix, lost.error.clone()),

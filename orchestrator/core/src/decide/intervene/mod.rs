@@ -91,7 +91,7 @@ fn turn(draft: &mut Draft<'_>, ix: StepIx) {
 
 /// The step begins again under another key; `advance` sends it.
 fn open_round(draft: &mut Draft<'_>, ix: StepIx, input: Option<Payload>, unproven: bool) {
-    let round = draft.step(ix).round + 1;
+    let round = draft.step(ix).round.saturating_add(1);
     draft.record(Event::RoundOpened(RoundOpened { step: ix, round, input, unproven }));
 }
 
