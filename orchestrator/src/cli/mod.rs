@@ -19,6 +19,7 @@ mod exit;
 mod explain;
 mod fields;
 mod files;
+mod fmt;
 mod follow;
 mod graph;
 mod history;
@@ -110,6 +111,8 @@ enum Command {
     Cancel(cancel::Args),
     /// Check saga files, without a server
     Lint(lint::Args),
+    /// Format saga files, without a server
+    Fmt(fmt::Args),
     /// Draw the steps of a saga file, without a server
     Graph(graph::Args),
     /// Register saga files
@@ -205,6 +208,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::History(args) => client(history::run(args, context)),
         Command::Cancel(args) => client(cancel::run(args, context)),
         Command::Lint(args) => lint::run(args),
+        Command::Fmt(args) => fmt::run(args),
         Command::Graph(args) => graph::run(args),
         Command::Deploy(args) => client(deploy::run(args, context)),
         Command::Definitions(args) => client(definitions::run(args, context)),
