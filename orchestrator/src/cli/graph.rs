@@ -4,7 +4,7 @@ use std::path::Path;
 
 use saga_dsl::{
     file,
-    graph::{ascii, dot, mermaid},
+    graph::{ascii, dot, mermaid, svg},
     plan::Plan,
 };
 
@@ -18,7 +18,8 @@ const EXAMPLES: &str = "\
 Examples:
   saga graph book_trip.saga.yaml
   saga graph book_trip.saga.yaml --format mermaid   for a Markdown page
-  saga graph book_trip.saga.yaml --format dot | dot -Tsvg > book_trip.svg";
+  saga graph book_trip.saga.yaml --format svg > book_trip.svg
+  saga graph book_trip.saga.yaml --format dot | dot -Tpng > book_trip.png";
 
 /// Who is to read the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -29,6 +30,8 @@ enum Picture {
     Mermaid,
     /// Graphviz.
     Dot,
+    /// A page or a slide: a picture as it is.
+    Svg,
 }
 
 /// Arguments of `saga graph`.
@@ -64,6 +67,7 @@ fn drawn(plan: &Plan, picture: Picture, width: Option<u16>) -> String {
         Picture::Ascii => ascii(plan, width.map(usize::from)),
         Picture::Mermaid => mermaid(plan),
         Picture::Dot => dot(plan),
+        Picture::Svg => svg(plan),
     }
 }
 
@@ -126,5 +130,6 @@ mod tests {
         assert!(drawn(&plan, Picture::Ascii, Some(10)).starts_with("start\n├─ a ↩\n"));
         assert!(drawn(&plan, Picture::Mermaid, Some(10)).starts_with("flowchart LR\n"));
         assert!(drawn(&plan, Picture::Dot, Some(10)).starts_with("digraph "));
+        assert!(drawn(&plan, Picture::Svg, Some(10)).starts_with("<svg "));
     }
 }

@@ -1,16 +1,18 @@
-//! Pictures of a plan as text: [`ascii()`] for terminals, [`mermaid()`] for documents, [`dot()`] for Graphviz.
+//! Pictures of a plan as text: [`ascii()`] for terminals, [`svg()`] for pages, [`mermaid()`] for documents, [`dot()`]
+//! for Graphviz.
 //!
-//! All three name a step by its id and the same marks: `◆` the pivot, `↩` has a compensation, `∞` retried until
-//! it succeeds, `?` may be skipped. The text in the terminal follows the groups of the file; the other two list
-//! the steps and who waits for whom, and leave the layout to the tool that shows them.
+//! All name a step by its id and the same marks: `◆` the pivot, `↩` has a compensation, `∞` retried until
+//! it succeeds, `?` may be skipped. The first two follow the groups of the file; the other two list the steps and
+//! who waits for whom, and leave the layout to the tool that shows them.
 
 mod ascii;
 mod dot;
 mod mermaid;
+mod svg;
 #[cfg(test)]
 mod tests;
 
-pub use self::{ascii::ascii, dot::dot, mermaid::mermaid};
+pub use self::{ascii::ascii, dot::dot, mermaid::mermaid, svg::svg};
 use crate::{
     definition::{Kind, Node},
     plan::{Plan, PlanStep},
@@ -18,6 +20,8 @@ use crate::{
 
 /// A step as every picture names it.
 struct Label {
+    /// Position in the plan.
+    at: usize,
     /// The id, behind the sign of the pivot if it is one.
     name: String,
     /// What else is to be known, one sign each.
@@ -25,7 +29,7 @@ struct Label {
 }
 
 impl Label {
-    fn of(step: &PlanStep) -> Self {
+    fn of(at: usize, step: &PlanStep) -> Self {
         // A plan made without the checks may have any id; a control character would tear the picture apart.
         let id: String =
             step.id.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
@@ -44,7 +48,7 @@ impl Label {
         if !step.guards.is_empty() {
             marks.push("?");
         }
-        Self { name, marks }
+        Self { at, name, marks }
     }
 
     fn text(&self) -> String {
@@ -84,8 +88,8 @@ impl Part {
     fn item(plan: &Plan, node: &Node) -> Option<Self> {
         match node {
             Node::Step(step) => {
-                let step = plan.step_ix(&step.step).and_then(|ix| plan.step(ix))?;
-                Some(Self::Step(Label::of(step)))
+                let ix = plan.step_ix(&step.step)?;
+                Some(Self::Step(Label::of(ix.at(), plan.step(ix)?)))
             }
             Node::Sequence(group) => Self::row(plan, &group.sequence),
             Node::Parallel(group) => Self::branches(plan, &group.parallel),
