@@ -28,6 +28,7 @@ mod json;
 mod lint;
 mod list;
 mod log;
+mod new;
 mod output;
 mod participants;
 #[cfg(test)]
@@ -109,6 +110,8 @@ enum Command {
     History(history::Args),
     /// Stop a saga and undo what it did
     Cancel(cancel::Args),
+    /// Make a saga with tests and a participant, to begin with
+    New(new::Args),
     /// Check saga files, without a server
     Lint(lint::Args),
     /// Format saga files, without a server
@@ -207,6 +210,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Watch(args) => client(watch::run(args, context)),
         Command::History(args) => client(history::run(args, context)),
         Command::Cancel(args) => client(cancel::run(args, context)),
+        Command::New(args) => new::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Graph(args) => graph::run(args),
