@@ -150,6 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn the_screen() {
+        let source: &[u8] = b"saga: trip\nversion: 1\ninput: {amount: int}\nsteps:\n  - step: book\n    action: flights/reserve\n    input: [amuont]\n";
+        let loaded = file::load("trip.saga.yaml", source);
+        let mut tally = Tally::default();
+        tally.add(&loaded.diagnostics);
+        let screen = drawn(&loaded.diagnostics, source, false) + &tally.line(1);
+        insta::assert_snapshot!(screen);
+    }
+
+    #[test]
     fn warnings_fail_only_when_denied() {
         let tally = Tally { warnings: 2, notes: 1, errors: 0 };
         assert_eq!(tally.exit(None), Exit::Ok);

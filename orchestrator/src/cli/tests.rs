@@ -106,6 +106,19 @@ fn long_help() {
     insta::assert_snapshot!(Cli::command().render_long_help().to_string());
 }
 
+/// The first screen that most people see of a verb.
+#[test]
+fn help_of_every_verb() {
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+        let name = format!("help_{}", verb.get_name());
+        if verb.get_name() != "help" {
+            insta::assert_snapshot!(name, verb.render_long_help().to_string());
+        }
+    }
+}
+
 #[test]
 fn ls_is_list() {
     assert!(matches!(parse("ls").map(|cli| cli.command), Ok(Command::List(_))));
