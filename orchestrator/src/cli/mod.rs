@@ -116,7 +116,7 @@ enum Command {
     Lint(lint::Args),
     /// Format saga files, without a server
     Fmt(fmt::Args),
-    /// Draw the steps of a saga file, without a server
+    /// Draw the steps of a saga file or of a saga
     Graph(graph::Args),
     /// Register saga files
     Deploy(deploy::Args),
@@ -213,7 +213,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::New(args) => new::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Fmt(args) => fmt::run(args),
-        Command::Graph(args) => graph::run(args),
+        Command::Graph(args) => client(graph::run(args, context)),
         Command::Deploy(args) => client(deploy::run(args, context)),
         Command::Definitions(args) => client(definitions::run(args, context)),
         Command::Participants(args) => client(participants::run(args, context)),

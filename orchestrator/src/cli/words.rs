@@ -135,6 +135,7 @@ pub fn step(step: &StepDetail, forward: bool, now_us: i64) -> Word {
         "compensated" => Word::new("↩", "compensated", Tone::Back),
         "nothing_to_undo" => Word::new("–", "nothing to undo", Tone::Dim),
         "not_undone" => Word::new("✗", "not undone", Tone::Bad),
+        "sealed" => Word::new("✗", "sealed, never happened", Tone::Bad),
         other => Word::new("?", other, Tone::Plain),
     }
 }
@@ -173,6 +174,7 @@ mod tests {
             "compensated",
             "nothing_to_undo",
             "not_undone",
+            "sealed",
         ] {
             let detail = StepDetail { status: name.into(), ..StepDetail::default() };
             let word = step(&detail, true, 0);

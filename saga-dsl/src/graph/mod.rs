@@ -12,11 +12,40 @@ mod svg;
 #[cfg(test)]
 mod tests;
 
-pub use self::{ascii::ascii, dot::dot, mermaid::mermaid, svg::svg};
+pub use self::{
+    ascii::ascii,
+    dot::dot,
+    mermaid::mermaid,
+    svg::{svg, svg_with},
+};
 use crate::{
     definition::{Kind, Node},
     plan::{Plan, PlanStep},
 };
+
+/// Where a step of a running saga stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// How it is coloured.
+    pub tone: Tone,
+    /// The status in words, for nobody should have to go by the colour.
+    pub words: String,
+}
+
+/// What a status means to whoever skims a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Done.
+    Done,
+    /// At work now.
+    Busy,
+    /// Undone, or about to be.
+    Back,
+    /// Refused, failed, or in need of an operator.
+    Bad,
+    /// Waiting, skipped or not reached.
+    Idle,
+}
 
 /// A step as every picture names it.
 struct Label {

@@ -5,7 +5,9 @@
 //! that the picture can be read on a light page and on a dark one. Letters are those of the reader's own system, of
 //! one width, because the boxes must fit them without measuring.
 
-use super::{Label, Part, legend};
+use std::collections::BTreeMap;
+
+use super::{Label, Part, Standing, Tone, legend};
 use crate::{
     definition::Kind,
     plan::{Plan, PlanStep},
@@ -34,6 +36,11 @@ const STYLE: &str = "\
 .saga-graph .r .b{fill:#ddf4ff;stroke:#0a5fb4}\
 .saga-graph .s .b{stroke-dasharray:5 4}\
 .saga-graph .e .b{fill:#57606a;stroke:#57606a}\
+.saga-graph .t-done .b{fill:#dafbe1;stroke:#1a7f37}\
+.saga-graph .t-busy .b{fill:#ddf4ff;stroke:#0969da}\
+.saga-graph .t-back .b{fill:#fff8c5;stroke:#9a6700}\
+.saga-graph .t-bad .b{fill:#ffebe9;stroke:#cf222e}\
+.saga-graph .t-idle .b{fill:#f6f8fa;stroke:#8c959f}\
 .saga-graph .n{font-size:14px;fill:#1f2328}\
 .saga-graph .e .n{fill:#ffffff}\
 .saga-graph .a{font-size:11px;fill:#57606a}\
@@ -44,10 +51,17 @@ const STYLE: &str = "\
 /// Draws a plan. Ends with a line feed.
 #[must_use]
 pub fn svg(plan: &Plan) -> String {
+    svg_with(plan, &BTreeMap::new())
+}
+
+/// Draws a plan with where its steps stand, by their ids: as colour and, in the place of the action, as words.
+#[must_use]
+pub fn svg_with(plan: &Plan, standings: &BTreeMap<String, Standing>) -> String {
+    let drawing = Drawing { plan, standings };
     let mut parts = vec![Figure::pill("start")];
     match Part::of(plan) {
-        Some(Part::Row(row)) => parts.extend(row.iter().map(|part| Figure::of(plan, part))),
-        Some(part) => parts.push(Figure::of(plan, &part)),
+        Some(Part::Row(row)) => parts.extend(row.iter().map(|part| Figure::of(drawing, part))),
+        Some(part) => parts.push(Figure::of(drawing, &part)),
         None => {}
     }
     parts.push(Figure::pill("end"));
@@ -65,7 +79,7 @@ pub fn svg(plan: &Plan) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" class=\"saga-graph\" role=\"img\" \
          aria-labelledby=\"saga-{name}-title saga-{name}-desc\">\n<title id=\"saga-{name}-title\">{title}</title>\n\
          <desc id=\"saga-{name}-desc\">{}</desc>\n<style>{STYLE}</style>\n",
-        escaped(&description(plan)),
+        escaped(&description(drawing)),
         w = number(full_width),
         h = number(full_height),
     );
@@ -79,20 +93,46 @@ pub fn svg(plan: &Plan) -> String {
     text
 }
 
+/// What is drawn.
+#[derive(Clone, Copy)]
+struct Drawing<'a> {
+    plan: &'a Plan,
+    standings: &'a BTreeMap<String, Standing>,
+}
+
+impl Drawing<'_> {
+    /// What a pointer that rests on a step is told.
+    fn tip(self, step: &PlanStep) -> String {
+        let undo = step.compensation.as_ref();
+        let undo = undo.map(|undo| format!(", undone by {}/{}", undo.participant, undo.action));
+        let kind = match step.kind {
+            Kind::Compensatable => "",
+            Kind::Pivot => ", the pivot",
+            Kind::Retriable => ", retried until it succeeds",
+        };
+        let skippable = if step.guards.is_empty() { "" } else { ", may be skipped" };
+        let standing = self.standings.get(&step.id).map(|standing| format!(": {}", standing.words));
+        let (undo, standing) = (undo.unwrap_or_default(), standing.unwrap_or_default());
+        format!("{}: {}{undo}{kind}{skippable}{standing}", step.id, action(step))
+    }
+}
+
 /// The picture in words, for whoever does not see it.
-fn description(plan: &Plan) -> String {
-    match Part::of(plan) {
-        Some(part) => format!("start, then {}, then end", in_words(plan, &part)),
+fn description(drawing: Drawing<'_>) -> String {
+    match Part::of(drawing.plan) {
+        Some(part) => format!("start, then {}, then end", in_words(drawing, &part)),
         None => "start, then end".to_owned(),
     }
 }
 
-fn in_words(plan: &Plan, part: &Part) -> String {
+fn in_words(drawing: Drawing<'_>, part: &Part) -> String {
     let all = |parts: &[Part], word: &str| {
-        parts.iter().map(|part| in_words(plan, part)).collect::<Vec<_>>().join(word)
+        parts.iter().map(|part| in_words(drawing, part)).collect::<Vec<_>>().join(word)
     };
     match part {
-        Part::Step(label) => plan.steps.get(label.at).map(tip).unwrap_or_default(),
+        Part::Step(label) => {
+            drawing.plan.steps.get(label.at).map(|step| drawing.tip(step)).unwrap_or_default()
+        }
         Part::Row(parts) => all(parts, ", then "),
         Part::Branches(parts) => format!("at the same time ({})", all(parts, "; ")),
     }
@@ -115,7 +155,9 @@ enum Shape {
 
 struct Step {
     label: String,
-    action: String,
+    /// Below the label: the action, or where the step stands.
+    below: String,
+    tone: Option<Tone>,
     tip: String,
     kind: Kind,
     is_skippable: bool,
@@ -141,12 +183,12 @@ impl Figure {
         }
     }
 
-    fn of(plan: &Plan, part: &Part) -> Self {
+    fn of(drawing: Drawing<'_>, part: &Part) -> Self {
         match part {
-            Part::Step(label) => Self::step(plan, label),
-            Part::Row(parts) => Self::row(parts.iter().map(|part| Self::of(plan, part)).collect()),
+            Part::Step(label) => Self::step(drawing, label),
+            Part::Row(parts) => Self::row(parts.iter().map(|part| Self::of(drawing, part)).collect()),
             Part::Branches(parts) => {
-                let figures: Vec<Self> = parts.iter().map(|part| Self::of(plan, part)).collect();
+                let figures: Vec<Self> = parts.iter().map(|part| Self::of(drawing, part)).collect();
                 let gaps = BRANCH_GAP * count(figures.len().saturating_sub(1));
                 let height = figures.iter().map(Self::height).sum::<f64>() + gaps;
                 let width = figures.iter().map(|figure| figure.width).fold(0.0, f64::max);
@@ -166,17 +208,20 @@ impl Figure {
         }
     }
 
-    fn step(plan: &Plan, label: &Label) -> Self {
-        let planned = plan.steps.get(label.at);
+    fn step(drawing: Drawing<'_>, label: &Label) -> Self {
+        let planned = drawing.plan.steps.get(label.at);
+        let standing = planned.and_then(|step| drawing.standings.get(&step.id));
+        let action = planned.map(action).unwrap_or_default();
         let step = Step {
             label: label.text(),
-            action: planned.map(action).unwrap_or_default(),
-            tip: planned.map(tip).unwrap_or_default(),
+            below: standing.map_or(action, |standing| standing.words.clone()),
+            tone: standing.map(|standing| standing.tone),
+            tip: planned.map(|step| drawing.tip(step)).unwrap_or_default(),
             kind: planned.map_or(Kind::Compensatable, |step| step.kind),
             is_skippable: planned.is_some_and(|step| !step.guards.is_empty()),
         };
         let edge = if step.kind == Kind::Pivot { PIVOT_EDGE } else { BOX_EDGE };
-        let text = width(&step.label, NAME_SIZE).max(width(&step.action, SMALL_SIZE));
+        let text = width(&step.label, NAME_SIZE).max(width(&step.below, SMALL_SIZE));
         let half = BOX_HEIGHT / 2.0;
         Self { width: text + 2.0 * edge, above: half, below: half, shape: Shape::Step(step) }
     }
@@ -303,31 +348,26 @@ impl Canvas {
             Kind::Retriable => "r",
         };
         let skippable = if step.is_skippable { " s" } else { "" };
+        let tone = match step.tone {
+            None => "",
+            Some(Tone::Done) => " t-done",
+            Some(Tone::Busy) => " t-busy",
+            Some(Tone::Back) => " t-back",
+            Some(Tone::Bad) => " t-bad",
+            Some(Tone::Idle) => " t-idle",
+        };
         let middle = " text-anchor=\"middle\"";
         self.boxes.push_str(&format!(
-            "<g class=\"{kind}{skippable}\"><title>{}</title>{outline}{}{}</g>\n",
+            "<g class=\"{kind}{skippable}{tone}\"><title>{}</title>{outline}{}{}</g>\n",
             escaped(&step.tip),
             line_of_text("n", x + width / 2.0, y - 3.0, middle, &step.label).trim_end(),
-            line_of_text("a", x + width / 2.0, y + 14.0, middle, &step.action).trim_end(),
+            line_of_text("a", x + width / 2.0, y + 14.0, middle, &step.below).trim_end(),
         ));
     }
 }
 
 fn action(step: &PlanStep) -> String {
     format!("{}/{}", step.action.participant, step.action.action)
-}
-
-/// What a pointer that rests on a step is told.
-fn tip(step: &PlanStep) -> String {
-    let undo = step.compensation.as_ref();
-    let undo = undo.map(|undo| format!(", undone by {}/{}", undo.participant, undo.action));
-    let kind = match step.kind {
-        Kind::Compensatable => "",
-        Kind::Pivot => ", the pivot",
-        Kind::Retriable => ", retried until it succeeds",
-    };
-    let skippable = if step.guards.is_empty() { "" } else { ", may be skipped" };
-    format!("{}: {}{}{kind}{skippable}", step.id, action(step), undo.unwrap_or_default())
 }
 
 fn line_of_text(class: &str, x: f64, y: f64, more: &str, text: &str) -> String {

@@ -89,6 +89,24 @@ fn book_trip_as_svg() {
 }
 
 #[test]
+fn an_svg_of_a_running_saga_says_where_its_steps_stand() {
+    let standing = |tone, words: &str| Standing { tone, words: words.to_owned() };
+    let standings = [
+        ("reserve_flight", standing(Tone::Back, "↩ compensated")),
+        ("reserve_hotel", standing(Tone::Back, "↺ undoing <now>")),
+        ("charge_card", standing(Tone::Bad, "✗ refused")),
+        ("send_confirmation", standing(Tone::Idle, "– not reached")),
+    ];
+    let drawn = svg_with(&book_trip(), &standings.map(|(id, standing)| (id.to_owned(), standing)).into());
+    for wanted in
+        ["class=\"c t-back\"", "class=\"p t-bad\"", ">↺ undoing &lt;now&gt;</text>", "pivot: ✗ refused"]
+    {
+        assert!(drawn.contains(wanted), "{wanted}:\n{drawn}");
+    }
+    assert!(!drawn.contains(">payments/charge</text>"));
+}
+
+#[test]
 fn an_svg_is_closed_and_holds_every_step_once_and_inside_of_its_frame() {
     for plan in [book_trip(), nested(), plan(&json!([])), plan(&json!([step("a")]))] {
         let drawn = svg(&plan);
