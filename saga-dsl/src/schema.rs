@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod checker;
 #[cfg(test)]
+pub(crate) mod page;
+#[cfg(test)]
 mod tests;
 
 use serde_json::{Map, Value, json};

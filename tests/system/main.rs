@@ -9,6 +9,7 @@ mod files;
 mod flow;
 mod hardship;
 mod lists;
+mod made;
 mod operators;
 mod pivots;
 mod restarts;

@@ -1,8 +1,10 @@
 //! From the engine's types to the messages of the wire, for everything that is shown.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use saga_core::{ErrorBody, Payload, SagaId, Status, Timestamp, state::StepState};
-use saga_dsl::plan::GroupKind;
+use saga_dsl::definition::Node;
 use saga_proto::v1 as wire;
 
 use super::picture::Seen;
@@ -112,8 +114,10 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
     detail.deadline_us = birth.and_then(|birth| birth.deadline).map_or(0, |at| at.0);
     let mut room = DOCUMENTS_BYTES_MAX.saturating_sub(detail.input.len() + detail.output.len());
     let mut left_out = false;
+    let groups = groups(&picture.plan.definition.steps);
     for view in detail::steps(picture) {
         let Some(mut step) = step(picture, &view) else { continue };
+        step.groups = groups.get(&*step.id).cloned().unwrap_or_default();
         for document in [&mut step.input, &mut step.output] {
             match room.checked_sub(document.len()) {
                 Some(rest) => room = rest,
@@ -181,15 +185,35 @@ fn step(picture: &Picture, view: &StepView) -> Option<wire::StepDetail> {
         settled_at_us: at(state.settled_at),
         undo_started_at_us: at(state.undo_first_sent),
         undo_settled_at_us: at(state.undo_settled_at),
-        groups: planned.groups.iter().map(|group| group_word(*group).to_owned()).collect(),
+        groups: Vec::new(),
         round: state.round,
     })
 }
 
-fn group_word(group: GroupKind) -> &'static str {
-    match group {
-        GroupKind::Parallel => "parallel",
-        GroupKind::Sequence => "sequence",
+/// The groups around each step, from the outside in. One that stands right behind another of its kind is numbered,
+/// `parallel:2`: a list of steps alone would not tell the two apart.
+fn groups(items: &[Node]) -> BTreeMap<&str, Vec<String>> {
+    let mut found = BTreeMap::new();
+    collect_groups(items, &[], &mut found);
+    found
+}
+
+fn collect_groups<'a>(items: &'a [Node], around: &[String], found: &mut BTreeMap<&'a str, Vec<String>>) {
+    let mut before = ("", 0);
+    for item in items {
+        let (word, inside) = match item {
+            Node::Step(step) => {
+                before = ("", 0);
+                found.insert(&step.step, around.to_vec());
+                continue;
+            }
+            Node::Parallel(group) => ("parallel", &group.parallel),
+            Node::Sequence(group) => ("sequence", &group.sequence),
+        };
+        let number = if before.0 == word { before.1 + 1 } else { 1 };
+        before = (word, number);
+        let name = if number == 1 { word.to_owned() } else { format!("{word}:{number}") };
+        collect_groups(inside, &[around, &[name]].concat(), found);
     }
 }
 
@@ -214,4 +238,25 @@ pub(super) fn hash_text(hash: &[u8; 32]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_groups_are_told_apart() {
+        let step = |id: &str| serde_json::json!({"step": id, "action": "p/do"});
+        let items: Vec<Node> = serde_json::from_value(serde_json::json!([
+            {"parallel": [step("a"), {"sequence": [step("b")]}, {"sequence": [step("c")]}]},
+            {"parallel": [step("d")]},
+            step("e"),
+            {"parallel": [step("f")]},
+        ]))
+        .expect("steps");
+        let groups = groups(&items);
+        let of = |id: &str| groups[id].join("/");
+        assert_eq!([of("a"), of("b"), of("c")], ["parallel", "parallel/sequence", "parallel/sequence:2"]);
+        assert_eq!([of("d"), of("e"), of("f")], ["parallel:2", "", "parallel"]);
+    }
 }

@@ -73,11 +73,28 @@ fn find(text: &str) -> Result<Article, Failure> {
     let wanted = bare.trim().to_ascii_uppercase();
     articles().find(|article| article.code == wanted).ok_or_else(|| {
         let failure = Failure::new(Exit::NotFound, format!("there is no code `{}`", output::printable(text)));
-        match saga_dsl::near_miss::near_miss(&wanted, articles().map(|article| article.code)) {
+        match meant(&wanted) {
             Some(near) => failure.help(format!("did you mean {near}? `saga explain` lists all")),
             None => failure.help("`saga explain` lists all"),
         }
     })
+}
+
+/// The code that was probably meant: letters read as the digits that they look like, and of equally near ones the one
+/// of the same group.
+fn meant(wanted: &str) -> Option<&'static str> {
+    let digit = |(at, c): (usize, char)| match c {
+        'O' if at > 0 => '0',
+        'I' | 'L' if at > 0 => '1',
+        other => other,
+    };
+    let wanted: String = wanted.chars().enumerate().map(digit).collect();
+    let mut codes: Vec<&'static str> = articles().map(|article| article.code).collect();
+    codes.sort_by_key(|code| {
+        let shared = code.chars().zip(wanted.chars()).take_while(|(one, other)| one == other).count();
+        std::cmp::Reverse(shared)
+    });
+    saga_dsl::near_miss::near_miss(&wanted, codes)
 }
 
 /// Columns in which prose reads well.
@@ -113,6 +130,29 @@ mod tests {
     fn unknown_codes_are_not_found() {
         for text in ["", "nonsense", "S9", "[[[", "é"] {
             assert_eq!(find(text).expect_err("unknown").exit(), Exit::NotFound, "{text}");
+        }
+    }
+
+    #[test]
+    fn near_misses_name_a_code_of_their_group() {
+        for (text, near) in [
+            ("s303", "S0303"),
+            ("0303", "S0303"),
+            ("SO3O3", "S0303"),
+            ("A04l0", "A0410"),
+            ("S0306", "S0301"),
+            ("error[S0404]", "S0401"),
+            ("w0602", "W0601"),
+        ] {
+            let Err(Failure::Told { help: Some(help), .. }) = find(text) else { panic!("{text}") };
+            assert_eq!(help, format!("did you mean {near}? `saga explain` lists all"), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_found_in_small_letters() {
+        for article in articles() {
+            assert_eq!(find(&article.code.to_lowercase()).expect("found").title, article.title);
         }
     }
 

@@ -10,6 +10,8 @@ use super::exit::Failure;
 
 /// How the names of saga files end.
 const SUFFIX: &str = ".saga.yaml";
+/// How the names of their tests end.
+const TEST_SUFFIX: &str = ".saga.test.yaml";
 /// A definition has at most 256 KiB; so much more is read that the fault can be told from a truncated file.
 pub const SAGA_FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -76,6 +78,28 @@ pub fn saga_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         let named = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX));
         if named && path.is_file() {
             found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The saga files and tests of a folder and of all below it, by name. Hidden folders and links to folders are passed
+/// over: what a tool keeps for itself is not the author's.
+pub fn saga_files_below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let shown = folder.display().to_string();
+        for entry in std::fs::read_dir(&folder).map_err(|error| unreadable_folder(&shown, &error))? {
+            let entry = entry.map_err(|error| unreadable_folder(&shown, &error))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let kind = entry.file_type().map_err(|error| unreadable_folder(&shown, &error))?;
+            if kind.is_dir() && !name.starts_with('.') {
+                folders.push(entry.path());
+            } else if [SUFFIX, TEST_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) && !kind.is_dir() {
+                found.push(entry.path());
+            }
         }
     }
     found.sort();

@@ -47,11 +47,16 @@ struct Tally {
     errors: usize,
     warnings: usize,
     notes: usize,
+    /// The first code that is not a remark alone.
+    first: Option<&'static str>,
 }
 
 impl Tally {
     fn add(&mut self, found: &[Diagnostic]) {
         for diagnostic in found {
+            if diagnostic.severity != Severity::Note {
+                self.first.get_or_insert(diagnostic.code.as_str());
+            }
             match diagnostic.severity {
                 Severity::Error => self.errors += 1,
                 Severity::Warning => self.warnings += 1,
@@ -81,7 +86,8 @@ impl Tally {
         if found.is_empty() {
             format!("{files}, no faults")
         } else {
-            format!("{files}: {}", found.join(", "))
+            let more = self.first.map(|code| format!("; more: saga explain {code}")).unwrap_or_default();
+            format!("{files}: {}{more}", found.join(", "))
         }
     }
 }
@@ -150,8 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn the_screen() {
+        let source: &[u8] = b"saga: trip\nversion: 1\ninput: {amount: int}\nsteps:\n  - step: book\n    action: flights/reserve\n    input: [amuont]\n";
+        let loaded = file::load("trip.saga.yaml", source);
+        let mut tally = Tally::default();
+        tally.add(&loaded.diagnostics);
+        let screen = drawn(&loaded.diagnostics, source, false) + &tally.line(1);
+        insta::assert_snapshot!(screen);
+    }
+
+    #[test]
     fn warnings_fail_only_when_denied() {
-        let tally = Tally { warnings: 2, notes: 1, errors: 0 };
+        let tally = Tally { warnings: 2, notes: 1, ..Tally::default() };
         assert_eq!(tally.exit(None), Exit::Ok);
         assert_eq!(tally.exit(Some(Deny::Warnings)), Exit::Error);
         assert_eq!(tally.line(1), "1 file: 2 warnings, 1 note");

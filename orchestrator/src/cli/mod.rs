@@ -21,6 +21,7 @@ mod exit;
 mod explain;
 mod fields;
 mod files;
+mod fmt;
 mod follow;
 mod graph;
 mod history;
@@ -29,6 +30,7 @@ mod json;
 mod lint;
 mod list;
 mod log;
+mod new;
 mod output;
 mod participants;
 mod resolve;
@@ -127,9 +129,13 @@ enum Command {
     Abandon(abandon::Args),
     /// Show what operators did, and why
     Audit(audit::Args),
+    /// Make a saga with tests and a participant, to begin with
+    New(new::Args),
     /// Check saga files, without a server
     Lint(lint::Args),
-    /// Draw the steps of a saga file, without a server
+    /// Format saga files, without a server
+    Fmt(fmt::Args),
+    /// Draw the steps of a saga file or of a saga
     Graph(graph::Args),
     /// Register saga files
     Deploy(deploy::Args),
@@ -229,8 +235,10 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Resolve(args) => client(resolve::run(args, context)),
         Command::Abandon(args) => client(abandon::run(args, context)),
         Command::Audit(args) => client(audit::run(args, context)),
+        Command::New(args) => new::run(args),
         Command::Lint(args) => lint::run(args),
-        Command::Graph(args) => graph::run(args),
+        Command::Fmt(args) => fmt::run(args),
+        Command::Graph(args) => client(graph::run(args, context)),
         Command::Deploy(args) => client(deploy::run(args, context)),
         Command::Definitions(args) => client(definitions::run(args, context)),
         Command::Participants(args) => client(participants::run(args, context)),

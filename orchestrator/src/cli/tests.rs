@@ -26,6 +26,10 @@ fn verbs_parse() {
         "history 7QK --follow",
         "cancel 7QK --reason why --yes",
         "lint a.yaml b.yaml - --deny warnings -o json",
+        "new order",
+        "new order --dir x/y --sdk ../saga/participants",
+        "fmt",
+        "fmt a.yaml dir - --check",
         "graph a.yaml",
         "graph - --format mermaid",
         "deploy a.yaml dir --dry-run",
@@ -60,6 +64,7 @@ fn slips_are_usage_errors() {
         "list --limit 0",
         "list --since yesterday",
         "watch --through-incidents",
+        "new",
         "lint",
         "lint x --deny everything",
         "graph",
@@ -99,6 +104,19 @@ fn every_verb_has_a_summary_and_most_have_examples() {
 #[test]
 fn long_help() {
     insta::assert_snapshot!(Cli::command().render_long_help().to_string());
+}
+
+/// The first screen that most people see of a verb.
+#[test]
+fn help_of_every_verb() {
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+        let name = format!("help_{}", verb.get_name());
+        if verb.get_name() != "help" {
+            insta::assert_snapshot!(name, verb.render_long_help().to_string());
+        }
+    }
 }
 
 #[test]

@@ -141,6 +141,7 @@ pub fn step(step: &StepDetail, forward: bool, now_us: i64) -> Word {
         "nothing_to_undo" => Word::new("–", "nothing to undo", Tone::Dim),
         "not_undone" => Word::new("✗", "not undone", Tone::Bad),
         "undo_skipped" => Word::new("–", "undo skipped", Tone::Bad),
+        "sealed" => Word::new("✗", "sealed, never happened", Tone::Bad),
         other => Word::new("?", other, Tone::Plain),
     }
 }
@@ -180,6 +181,7 @@ mod tests {
             "nothing_to_undo",
             "not_undone",
             "undo_skipped",
+            "sealed",
         ] {
             let detail = StepDetail { status: name.into(), ..StepDetail::default() };
             let word = step(&detail, true, 0);

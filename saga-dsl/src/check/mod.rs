@@ -13,6 +13,8 @@ mod scope;
 mod tests;
 
 pub(crate) use self::names::GROUPS_MAX;
+#[cfg(test)]
+pub(crate) use self::scope::{OWN_FIELDS, SAGA_FIELDS};
 
 use std::collections::{BTreeMap, BTreeSet};
 

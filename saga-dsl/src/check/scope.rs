@@ -11,6 +11,12 @@ use crate::{
     types::Type,
 };
 
+/// What can be read of the saga, behind `saga.`.
+pub(crate) const SAGA_FIELDS: &[&str] = &["id", "version", "started_at", "failure"];
+
+/// What can be read of the action that is undone, behind `self.`.
+pub(crate) const OWN_FIELDS: &[&str] = &["input", "output", "key"];
+
 /// A place from which expressions read.
 pub(super) struct Scope<'c, 'a> {
     check: &'c Check<'a>,
@@ -157,7 +163,7 @@ impl<'a> Scope<'_, 'a> {
                     maybe_absent: (!undoing).then_some(reason),
                 }
             }
-            _ => suggest(name, "saga", &["id", "version", "started_at", "failure"]),
+            _ => suggest(name, "saga", SAGA_FIELDS),
         }
     }
 
@@ -190,7 +196,7 @@ impl<'a> Scope<'_, 'a> {
                 let reason = "the outcome of the action may be unknown".to_owned();
                 RootType::Known { ty, maybe_absent: Some(reason) }
             }
-            _ => suggest(name, "self", &["input", "output", "key"]),
+            _ => suggest(name, "self", OWN_FIELDS),
         }
     }
 }

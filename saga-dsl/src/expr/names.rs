@@ -14,7 +14,7 @@ use super::{
 use crate::near_miss::near_miss;
 
 /// How deep loops may stand in loops.
-const LOOPS_MAX: usize = 2;
+pub(super) const LOOPS_MAX: usize = 2;
 /// Size of a compiled pattern in bytes.
 const PATTERN_MAX: usize = 128 * 1024;
 /// Names that CEL keeps for itself.

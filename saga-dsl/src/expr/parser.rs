@@ -12,9 +12,9 @@ use super::{
 };
 
 /// Longest expression in bytes.
-const LENGTH_MAX: usize = 4096;
+pub(super) const LENGTH_MAX: usize = 4096;
 /// Deepest nesting, of the text and of the tree.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// What parsing gives.
 #[derive(Debug, Clone)]

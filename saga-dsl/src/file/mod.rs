@@ -7,6 +7,7 @@
 //! fault at once. The parser is `granit-parser`, used for its events alone: a reader of typed values would stop
 //! at its first error, and would no longer see YAML's traps (tags, cut texts, anchors).
 
+pub mod format;
 pub(crate) mod keys;
 mod locate;
 pub(crate) mod model;

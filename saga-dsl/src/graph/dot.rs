@@ -1,6 +1,6 @@
 //! The picture for Graphviz.
 
-use super::{Label, Point, arrows};
+use super::{Label, Point, arrows, legend};
 use crate::{definition::Kind, plan::Plan};
 
 /// Draws a plan as a directed graph from left to right: the pivot is a hexagon, a step that may be skipped has a dashed
@@ -16,12 +16,16 @@ pub fn dot(plan: &Plan) -> String {
             Kind::Compensatable | Kind::Retriable => "",
         };
         let style = if step.guards.is_empty() { "" } else { ", style=dashed" };
-        let label = quoted(&Label::of(step).text());
+        let label = quoted(&Label::of(at, step).text());
         text.push_str(&format!("  {} [label={label}{shape}{style}];\n", Point::Step(at).name()));
     }
     text.push_str(&format!("  {} [label=\"end\", shape=oval];\n", Point::End.name()));
     for (from, to) in arrows(plan) {
         text.push_str(&format!("  {} -> {};\n", from.name(), to.name()));
+    }
+    let legend = legend(plan);
+    if !legend.is_empty() {
+        text.push_str(&format!("  label={}; labelloc=b; fontsize=11;\n", quoted(&legend)));
     }
     text.push_str("}\n");
     text

@@ -12,7 +12,7 @@ pub fn mermaid(plan: &Plan) -> String {
     let mut skippable = Vec::new();
     for (at, step) in plan.steps.iter().enumerate() {
         let name = Point::Step(at).name();
-        let label = escaped(&Label::of(step).text());
+        let label = escaped(&Label::of(at, step).text());
         let (open, close) = match step.kind {
             Kind::Pivot => ("{{", "}}"),
             Kind::Compensatable | Kind::Retriable => ("[", "]"),

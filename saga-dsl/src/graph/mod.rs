@@ -1,23 +1,56 @@
-//! Pictures of a plan as text: [`ascii()`] for terminals, [`mermaid()`] for documents, [`dot()`] for Graphviz.
+//! Pictures of a plan as text: [`ascii()`] for terminals, [`svg()`] for pages, [`mermaid()`] for documents, [`dot()`]
+//! for Graphviz.
 //!
-//! All three name a step by its id and the same marks: `◆` the pivot, `↩` has a compensation, `∞` retried until
-//! it succeeds, `?` may be skipped. The text in the terminal follows the groups of the file; the other two list
-//! the steps and who waits for whom, and leave the layout to the tool that shows them.
+//! All name a step by its id and the same marks: `◆` the pivot, `↩` has a compensation, `∞` retried until
+//! it succeeds, `?` may be skipped. The first two follow the groups of the file; the other two list the steps and
+//! who waits for whom, and leave the layout to the tool that shows them.
 
 mod ascii;
 mod dot;
 mod mermaid;
+mod svg;
 #[cfg(test)]
 mod tests;
 
-pub use self::{ascii::ascii, dot::dot, mermaid::mermaid};
+pub use self::{
+    ascii::ascii,
+    dot::dot,
+    mermaid::mermaid,
+    svg::{svg, svg_with},
+};
 use crate::{
     definition::{Kind, Node},
     plan::{Plan, PlanStep},
 };
 
+/// Where a step of a running saga stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// How it is coloured.
+    pub tone: Tone,
+    /// The status in words, for nobody should have to go by the colour.
+    pub words: String,
+}
+
+/// What a status means to whoever skims a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Done.
+    Done,
+    /// At work now.
+    Busy,
+    /// Undone, or about to be.
+    Back,
+    /// Refused, failed, or in need of an operator.
+    Bad,
+    /// Waiting, skipped or not reached.
+    Idle,
+}
+
 /// A step as every picture names it.
 struct Label {
+    /// Position in the plan.
+    at: usize,
     /// The id, behind the sign of the pivot if it is one.
     name: String,
     /// What else is to be known, one sign each.
@@ -25,7 +58,7 @@ struct Label {
 }
 
 impl Label {
-    fn of(step: &PlanStep) -> Self {
+    fn of(at: usize, step: &PlanStep) -> Self {
         // A plan made without the checks may have any id; a control character would tear the picture apart.
         let id: String =
             step.id.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
@@ -44,7 +77,7 @@ impl Label {
         if !step.guards.is_empty() {
             marks.push("?");
         }
-        Self { name, marks }
+        Self { at, name, marks }
     }
 
     fn text(&self) -> String {
@@ -84,8 +117,8 @@ impl Part {
     fn item(plan: &Plan, node: &Node) -> Option<Self> {
         match node {
             Node::Step(step) => {
-                let step = plan.step_ix(&step.step).and_then(|ix| plan.step(ix))?;
-                Some(Self::Step(Label::of(step)))
+                let ix = plan.step_ix(&step.step)?;
+                Some(Self::Step(Label::of(ix.at(), plan.step(ix)?)))
             }
             Node::Sequence(group) => Self::row(plan, &group.sequence),
             Node::Parallel(group) => Self::branches(plan, &group.parallel),

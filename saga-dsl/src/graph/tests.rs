@@ -84,6 +84,73 @@ fn nested_as_dot() {
 }
 
 #[test]
+fn book_trip_as_svg() {
+    insta::assert_snapshot!(svg(&book_trip()));
+}
+
+#[test]
+fn an_svg_of_a_running_saga_says_where_its_steps_stand() {
+    let standing = |tone, words: &str| Standing { tone, words: words.to_owned() };
+    let standings = [
+        ("reserve_flight", standing(Tone::Back, "↩ compensated")),
+        ("reserve_hotel", standing(Tone::Back, "↺ undoing <now>")),
+        ("charge_card", standing(Tone::Bad, "✗ refused")),
+        ("send_confirmation", standing(Tone::Idle, "– not reached")),
+    ];
+    let drawn = svg_with(&book_trip(), &standings.map(|(id, standing)| (id.to_owned(), standing)).into());
+    for wanted in
+        ["class=\"c t-back\"", "class=\"p t-bad\"", ">↺ undoing &lt;now&gt;</text>", "pivot: ✗ refused"]
+    {
+        assert!(drawn.contains(wanted), "{wanted}:\n{drawn}");
+    }
+    assert!(!drawn.contains(">payments/charge</text>"));
+}
+
+#[test]
+fn an_svg_is_closed_and_holds_every_step_once_and_inside_of_its_frame() {
+    for plan in [book_trip(), nested(), plan(&json!([])), plan(&json!([step("a")]))] {
+        let drawn = svg(&plan);
+        for tag in ["svg", "g", "title", "desc", "style", "text"] {
+            let opened =
+                drawn.matches(&format!("<{tag} ")).count() + drawn.matches(&format!("<{tag}>")).count();
+            assert_eq!(opened, drawn.matches(&format!("</{tag}>")).count(), "{tag}:\n{drawn}");
+        }
+        assert!(!drawn.contains("<script") && drawn.ends_with("</svg>\n"));
+        let frame = |name: &str| -> f64 {
+            let rest = drawn.split_once(&format!(" {name}=\"")).map_or("", |(_, rest)| rest);
+            rest.split('"').next().and_then(|text| text.parse().ok()).expect("a size")
+        };
+        let (width, height) = (frame("width"), frame("height"));
+        let boxes: Vec<Vec<f64>> = drawn
+            .lines()
+            .filter(|line| line.contains("<rect"))
+            .map(|line| {
+                let rect = line.split_once("<rect").map_or("", |(_, rect)| rect);
+                let attributes = ["x", "y", "width", "height"];
+                let value = |name: &str| rect.split_once(&format!(" {name}=\"")).map_or("", |(_, rest)| rest);
+                attributes
+                    .map(|name| {
+                        value(name).split('"').next().and_then(|text| text.parse().ok()).expect("a number")
+                    })
+                    .to_vec()
+            })
+            .collect();
+        let pivots = plan.steps.iter().filter(|step| step.kind == Kind::Pivot).count();
+        assert_eq!(boxes.len() + pivots, plan.steps.len() + 2);
+        for (at, one) in boxes.iter().enumerate() {
+            assert!(one[0] >= 0.0 && one[1] >= 0.0 && one[0] + one[2] <= width && one[1] + one[3] <= height);
+            for other in &boxes[at + 1..] {
+                let apart = one[0] + one[2] <= other[0]
+                    || other[0] + other[2] <= one[0]
+                    || one[1] + one[3] <= other[1]
+                    || other[1] + other[3] <= one[1];
+                assert!(apart, "boxes overlap: {one:?} {other:?}\n{drawn}");
+            }
+        }
+    }
+}
+
+#[test]
 fn groups_at_the_edges_and_side_by_side() {
     let pair = |one: &str, other: &str| json!({"parallel": [step(one), step(other)]});
     insta::assert_snapshot!(ascii(
@@ -132,6 +199,7 @@ fn a_saga_without_steps_has_a_start_and_an_end() {
     assert_eq!(ascii(&empty, Some(5)), "start\n└─ end\n");
     assert!(mermaid(&empty).contains("begin --> finish"));
     assert!(dot(&empty).contains("begin -> finish;"));
+    assert!(svg(&empty).contains("<desc id=\"saga-s-desc\">start, then end</desc>"));
 }
 
 #[test]
@@ -141,5 +209,6 @@ fn no_id_breaks_out_of_its_label() {
     );
     assert!(ascii(&odd, None).starts_with("start ── a\"] --> x\u{fffd}#<b>\\N ── end ↩ ── end\n"));
     assert!(mermaid(&odd).contains("  s0[\"a#34;] --#62; x\u{fffd}#35;#60;b#62;#92;N\"]\n  s1[\"end ↩\"]\n"));
+    assert!(svg(&odd).contains(">a&quot;] --&gt; x\u{fffd}#&lt;b&gt;\\N</text>"));
     assert!(dot(&odd).contains("  s0 [label=\"a\\\"] --> x\u{fffd}#<b>\\\\N\"];\n"));
 }

@@ -6,22 +6,51 @@ use saga_orchestrator::config;
 
 use super::{
     super::{client::Endpoint, output::printable, words::Tone},
-    folder::{Fate, Outcome},
+    folder::{Fate, Outcome, Taken},
 };
 
-/// One line about a file.
+/// What became of a file, in one line; where the version is taken, a second one says how to go on.
 pub fn line(outcome: &Outcome) -> String {
     let path = printable(&outcome.path);
+    let kept = |stays: &Option<String>, how: &str| match stays {
+        Some(definition) => format!("; {} stays {how}", printable(definition)),
+        None => String::new(),
+    };
     match &outcome.fate {
         Fate::Registered { name, version, created, .. } => {
             let sign = if *created { Tone::Good.paint("✔") } else { Tone::Dim.paint("=") };
             let word = if *created { "registered" } else { "unchanged" };
             format!("{sign} {}@{version} {word}  {path}", printable(name))
         }
-        Fate::Skipped { faults: 0 } => format!("{} {path} skipped", Tone::Bad.paint("✗")),
-        Fate::Skipped { faults: 1 } => format!("{} {path} skipped: 1 fault", Tone::Bad.paint("✗")),
-        Fate::Skipped { faults } => format!("{} {path} skipped: {faults} faults", Tone::Bad.paint("✗")),
+        Fate::Skipped { faults, stays, taken } => {
+            let faults = match faults {
+                0 => String::new(),
+                1 => ": 1 fault".to_owned(),
+                faults => format!(": {faults} faults"),
+            };
+            let way_out = taken.as_ref().map(way_out).unwrap_or_default();
+            format!("{} {path} skipped{faults}{}{way_out}", Tone::Bad.paint("✗"), kept(stays, "as it was"))
+        }
+        Fate::Gone { stays } => {
+            format!("{} {path} is gone{}", Tone::Dim.paint("–"), kept(stays, "registered"))
+        }
     }
+}
+
+/// How to go on where a version is registered with other content.
+fn way_out(taken: &Taken) -> String {
+    let definition = printable(&taken.by);
+    if let Some(file) = &taken.file {
+        return format!(
+            "\n  {definition} is defined by {} too: give one of them another name",
+            printable(file)
+        );
+    }
+    let anew = match taken.is_kept {
+        true => "try things out with `saga dev --ephemeral`, which knows nothing of before",
+        false => "start `saga dev` again, for it keeps nothing",
+    };
+    format!("\n  raise `version` in it, or {anew}")
 }
 
 fn joined(names: &BTreeSet<String>) -> String {
@@ -55,7 +84,7 @@ pub fn screen(outcomes: &[Outcome], endpoint: &Endpoint, dir: &Path, store: Opti
                 participants.extend(needed.iter().cloned());
                 first = first.or(Some(name.as_str()));
             }
-            Fate::Skipped { .. } => {}
+            Fate::Skipped { .. } | Fate::Gone { .. } => {}
         }
     }
     if !participants.is_empty() {
@@ -84,12 +113,32 @@ mod tests {
             participants: names(&["flights", "payments"]),
         };
         let outcomes = [
-            of("sagas/broken.saga.yaml", Fate::Skipped { faults: 2 }),
+            of("sagas/broken.saga.yaml", Fate::Skipped { faults: 2, stays: None, taken: None }),
             of("sagas/order.saga.yaml", registered("order", false)),
             of("sagas/trip.saga.yaml", registered("trip", true)),
         ];
         let endpoint = "grpc://127.0.0.1:7420".parse().expect("an endpoint");
         insta::assert_snapshot!(bare(&screen(&outcomes, &endpoint, Path::new("sagas"), Some("./saga.db"))));
+    }
+
+    #[test]
+    fn the_lines_about_files_that_change() {
+        let stays = Some("trip@1".to_owned());
+        let taken = |file: Option<&str>, is_kept| {
+            Some(Taken { by: "trip@1".into(), file: file.map(str::to_owned), is_kept })
+        };
+        let skipped = |faults, taken| Fate::Skipped { faults, stays: stays.clone(), taken };
+        let fates = [
+            skipped(0, None),
+            skipped(1, None),
+            skipped(1, taken(None, true)),
+            skipped(1, taken(None, false)),
+            Fate::Skipped { faults: 1, stays: None, taken: taken(Some("sagas/order.saga.yaml"), true) },
+            Fate::Gone { stays: stays.clone() },
+            Fate::Gone { stays: None },
+        ];
+        let lines = fates.map(|fate| line(&Outcome { path: "sagas/trip.saga.yaml".into(), fate }));
+        insta::assert_snapshot!(bare(&lines.join("\n")));
     }
 
     #[test]

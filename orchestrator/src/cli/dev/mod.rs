@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 
 async fn host(running: Running, dir: &Path, store: Option<&str>) -> Result<Exit, Failure> {
     let endpoint = endpoint_of(running.address())?;
-    let mut folder = Folder::new(dir);
+    let mut folder = Folder::new(dir, store.is_some());
     let server = match Server::connect(&endpoint).await {
         Ok(server) => welcome(&server, &mut folder, &endpoint, dir, store).await.map(|()| server),
         Err(failure) => Err(failure),

@@ -6,6 +6,7 @@ mod absence;
 mod conformance;
 mod faults;
 mod limits;
+mod page;
 mod random;
 mod saga_files;
 mod soundness;
