@@ -14,7 +14,7 @@ pub const SUFFIX: &str = ".saga.test.yaml";
 /// A test file as far as it could be read.
 #[derive(Debug)]
 pub struct LoadedTests {
-    /// The file, if nothing is wrong with it.
+    /// The cases that nothing is wrong with; `None` where it cannot be told which those are.
     pub tests: Option<TestFile>,
     /// Everything found, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,

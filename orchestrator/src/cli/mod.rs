@@ -35,6 +35,7 @@ mod schema;
 mod serve;
 mod start;
 mod table;
+mod test;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -110,6 +111,8 @@ enum Command {
     Cancel(cancel::Args),
     /// Check saga files, without a server
     Lint(lint::Args),
+    /// Try saga files with every kind of trouble, in virtual time, without a server
+    Test(test::Args),
     /// Draw the steps of a saga file, without a server
     Graph(graph::Args),
     /// Register saga files
@@ -205,6 +208,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::History(args) => client(history::run(args, context)),
         Command::Cancel(args) => client(cancel::run(args, context)),
         Command::Lint(args) => lint::run(args),
+        Command::Test(args) => client(test::run(args)),
         Command::Graph(args) => graph::run(args),
         Command::Deploy(args) => client(deploy::run(args, context)),
         Command::Definitions(args) => client(definitions::run(args, context)),

@@ -26,6 +26,8 @@ fn verbs_parse() {
         "history 7QK --follow",
         "cancel 7QK --reason why --yes",
         "lint a.yaml b.yaml - --deny warnings -o json",
+        "test",
+        "test a.saga.yaml sagas b.saga.test.yaml --case x --seed 7 --list -o json",
         "graph a.yaml",
         "graph - --format mermaid",
         "deploy a.yaml dir --dry-run",

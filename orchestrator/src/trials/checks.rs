@@ -76,7 +76,12 @@ fn is_clear(plan: &Plan, step: &StepState, ix: StepIx) -> bool {
 
 /// An operator was called for something that no machine mends.
 pub(super) fn is_parked(state: &SagaState) -> bool {
-    state.incidents.iter().any(|open| match open.incident.kind {
+    state.incidents.iter().any(|open| needs_a_person(open.incident.kind))
+}
+
+/// Whether incidents of this kind stay until somebody acts.
+pub(super) fn needs_a_person(kind: IncidentKind) -> bool {
+    match kind {
         IncidentKind::Slow | IncidentKind::UndoSlow | IncidentKind::Deadline => false,
         IncidentKind::UndoStuck
         | IncidentKind::RetriableRefused
@@ -85,7 +90,7 @@ pub(super) fn is_parked(state: &SagaState) -> bool {
         | IncidentKind::PivotUnknown
         | IncidentKind::Contradiction
         | IncidentKind::Internal => true,
-    })
+    }
 }
 
 /// What a ledger tells of a step at the end of its saga: faults, and whether something was left behind that nothing

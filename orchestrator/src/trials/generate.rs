@@ -34,8 +34,7 @@ pub struct Generated {
 /// Makes the cases of a plan.
 #[must_use]
 pub fn generate(plan: &Plan) -> Generated {
-    let mut made = Maker { plan, base: Scenario::of(plan), cases: Vec::new(), notes: Vec::new() };
-    made.prefer_all_steps();
+    let mut made = Maker { plan, base: base(plan), cases: Vec::new(), notes: Vec::new() };
     made.whole();
     for at in 0..plan.steps.len() {
         if let Ok(at) = u16::try_from(at) {
@@ -43,6 +42,20 @@ pub fn generate(plan: &Plan) -> Generated {
         }
     }
     Generated { cases: made.cases, notes: made.notes }
+}
+
+/// Values under which as many steps as possible run.
+pub(super) fn base(plan: &Plan) -> Scenario {
+    let mut base = Scenario::of(plan);
+    for at in (0..plan.steps.len()).filter_map(|at| u16::try_from(at).ok()) {
+        let kept: Vec<StepIx> = (0..at).map(StepIx).filter(|ix| base.selects(plan, *ix)).collect();
+        if let Some(found) = scenario(plan, &base, StepIx(at), true)
+            && kept.iter().all(|ix| found.selects(plan, *ix))
+        {
+            base = found;
+        }
+    }
+    base
 }
 
 struct Maker<'a> {
@@ -102,19 +115,6 @@ fn incident(kinds: &[IncidentKind]) -> Expect {
 }
 
 impl<'a> Maker<'a> {
-    /// Values under which as many steps as possible run.
-    fn prefer_all_steps(&mut self) {
-        for at in (0..self.plan.steps.len()).filter_map(|at| u16::try_from(at).ok()) {
-            let kept: Vec<StepIx> =
-                (0..at).map(StepIx).filter(|ix| self.base.selects(self.plan, *ix)).collect();
-            if let Some(found) = scenario(self.plan, &self.base, StepIx(at), true)
-                && kept.iter().all(|ix| found.selects(self.plan, *ix))
-            {
-                self.base = found;
-            }
-        }
-    }
-
     fn add(
         &mut self,
         name: String,
@@ -256,8 +256,11 @@ impl<'a> Maker<'a> {
                 let turns = Turns { answers: vec![Answer::Succeed(None)], first: Some((fail(), for_ms)) };
                 let mut script = Script::default();
                 script.0.insert((of.ix, Side::Action), turns);
-                let expect = ends_or_cut(&[End::Completed]);
-                self.one(of, "fails until an operator is called, then succeeds", script, Vec::new(), expect);
+                // Without a budget the deadline is what ends the attempts; that is no surprise to anybody.
+                let before_pivot = of.planned.kind != Kind::Retriable && self.plan.deadline_ms.is_some();
+                let expect =
+                    ends(if before_pivot { &[End::Completed, End::Compensated] } else { &[End::Completed] });
+                self.one(of, "fails until an operator is called", script, Vec::new(), expect);
             }
         }
         if let Some(code) = policy.non_retryable.first() {
@@ -268,7 +271,7 @@ impl<'a> Maker<'a> {
 
     fn silences(&mut self, of: &Of<'_>) {
         let single = of.planned.action.retry.max_attempts == Some(1);
-        for (done, effect) in [(true, "the effect happened"), (false, "no effect")] {
+        for (done, effect) in [(true, "effect happened"), (false, "no effect")] {
             // Where nothing catches a second sending, silence is as good as the end of it.
             let expect = match of.planned.kind {
                 Kind::Compensatable if single => ends(&[End::Compensated]),
@@ -471,7 +474,7 @@ impl<'a> Maker<'a> {
                 let turns = Turns { answers: vec![Answer::Succeed(None)], first: Some((fail(), for_ms)) };
                 let mut script = Script::default();
                 script.0.insert((of.ix, Side::Undo), turns);
-                let what = "its undo fails until an operator is called, then succeeds".to_owned();
+                let what = "its undo fails until an operator is called".to_owned();
                 add(what, script, ends(&[End::Compensated]));
             }
         }

@@ -99,7 +99,7 @@ fn end<C: Cast>(world: &World<'_, C>) -> Option<End> {
 
 /// To the end of the saga, not of the last message that came too late.
 fn took_ms<C: Cast>(world: &World<'_, C>) -> u64 {
-    match world.state.ended_at {
+    match world.state.ended_at.or(world.parked_at) {
         Some(at) => u64::try_from((at.0 - super::world::BEGIN.0) / 1_000).unwrap_or(0),
         None => world.elapsed_ms(),
     }

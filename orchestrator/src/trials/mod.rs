@@ -26,6 +26,7 @@ mod checks;
 mod generate;
 mod judge;
 pub mod memory;
+mod own;
 pub mod real;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use self::{
     case::Case,
     generate::{Generated, generate},
     judge::{End, Line, Verdict},
+    own::own,
 };
 use self::{cast::Cast, world::World};
 

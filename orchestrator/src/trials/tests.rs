@@ -87,7 +87,7 @@ async fn a_compensation_whose_payload_fails_names_the_cases_that_undo() {
         "compensation: {action: hotels/cancel, input: {room: '${has(self.output) ? 1 : int(self.key)}'}}",
     );
     let names = names_of_broken(&plan).await;
-    assert!(names.contains(&"reserve_hotel: never answers, the effect happened".to_owned()), "{names:?}");
+    assert!(names.contains(&"reserve_hotel: never answers, effect happened".to_owned()), "{names:?}");
     assert!(names.iter().all(|name| name.contains("reserve_hotel")), "{names:?}");
     assert!(!names.contains(&"reserve_hotel: its undo fails 3 times, then succeeds".to_owned()), "{names:?}");
 }
@@ -147,7 +147,7 @@ async fn trouble_really_happens() {
         ("crash before each of its commits", "the orchestrator dies before it commits"),
         ("crash after each of its commits", "the orchestrator dies right after it committed"),
         ("its undo arrives before its action", "keeps it out"),
-        ("no answer once, the effect happened", "and the answer is lost"),
+        ("no answer once, effect happened", "and the answer is lost"),
         ("no answer once, no effect", "is lost on its way"),
         ("the deadline passes while it waits", "the deadline passed"),
         ("cancelled while its command is held up", "has sealed it"),

@@ -69,6 +69,8 @@ pub(super) struct World<'a, C> {
     pub effects: BTreeMap<String, Effects>,
     /// Every incident that was raised.
     pub incidents: Vec<saga_core::event::Incident>,
+    /// When the first one was raised that no machine mends.
+    pub parked_at: Option<Timestamp>,
     chance: Chance,
     journal: Vec<(Timestamp, String)>,
     wire: BTreeMap<(Timestamp, u64), Message>,
@@ -100,6 +102,7 @@ impl<'a, C: Cast> World<'a, C> {
             cancel: None,
             effects: BTreeMap::new(),
             incidents: Vec::new(),
+            parked_at: None,
             chance,
             journal: Vec::new(),
             wire: BTreeMap::new(),
@@ -288,7 +291,12 @@ impl<'a, C: Cast> World<'a, C> {
             self.tell(line.step, text);
             match event {
                 Event::UndoDispatched(undo) if undo.attempt == 1 => undone.push(undo.step),
-                Event::IncidentRaised(incident) => self.incidents.push(incident.clone()),
+                Event::IncidentRaised(incident) => {
+                    self.incidents.push(incident.clone());
+                    if checks::needs_a_person(incident.kind) {
+                        self.parked_at.get_or_insert(self.now);
+                    }
+                }
                 _ => {}
             }
         }
