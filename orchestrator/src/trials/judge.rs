@@ -173,12 +173,11 @@ fn generated<C: Cast>(
             kind if incidents.contains(&kind) || incident.error.code == "expression" => {}
             kind => {
                 let step = incident.step.map_or("the saga", |ix| words::step(world.plan, ix));
-                let key =
-                    incident.step.map(|ix| format!("; its key is {}", world.key(ix))).unwrap_or_default();
                 found.faults.push(format!(
-                    "{step}: incident {} that this case does not ask for: {}{key}",
+                    "{step}: incident {} that this case does not ask for: {}{}",
                     incident_code(kind),
-                    words::error(&incident.error)
+                    words::error(&incident.error),
+                    elsewhere(world, incident.step)
                 ));
             }
         }
@@ -199,6 +198,19 @@ fn generated<C: Cast>(
                 found.faults.push(format!("it must end {}, and {}", listed(ends), ended(world, end)));
             }
         }
+    }
+}
+
+/// The usual reason why a participant knows nothing of what it shall undo.
+fn elsewhere<C: Cast>(world: &World<'_, C>, step: Option<StepIx>) -> String {
+    let planned = step.and_then(|ix| world.plan.step(ix));
+    let undo = planned.and_then(|step| step.compensation.as_ref());
+    match (planned, undo) {
+        (Some(planned), Some(undo)) if planned.action.participant != undo.participant => format!(
+            "; its action goes to `{}` and its compensation to `{}`",
+            planned.action.participant, undo.participant
+        ),
+        (_, _) => String::new(),
     }
 }
 

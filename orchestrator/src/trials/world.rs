@@ -8,7 +8,7 @@ use std::{
 use saga_core::{
     Command, Effect, ErrorBody, Event, Gate, Input, Partition, Payload, Record, Rejected, SagaId, SagaState,
     Timestamp, apply_record,
-    command::{addressee, may_repeat, outstanding, outstanding_op, step_key, timeout_ms},
+    command::{addressee, may_repeat, outstanding, outstanding_op, timeout_ms},
     decide,
     gate::Live,
     input::{Cancel, Op, Outcome, Reply, Start},
@@ -536,11 +536,6 @@ impl<'a, C: Cast> World<'a, C> {
 
     fn fault(&mut self, text: impl Into<String>) {
         self.faults.push(text.into());
-    }
-
-    /// The key of a step, as participants see it.
-    pub fn key(&self, step: StepIx) -> String {
-        step_key(self.plan, &self.state, step)
     }
 }
 
