@@ -417,4 +417,34 @@ mod tests {
             assert!(cases == 0 && !faults.is_empty(), "{text:?}");
         }
     }
+
+    const REFERENCE: &str = include_str!("../../../docs/reference/test-files.md");
+    const HOW_TO: &str = include_str!("../../../docs/how-to/test-a-saga.md");
+    const EXAMPLE: &str = include_str!("../../../examples/book_trip/book_trip.saga.test.yaml");
+
+    #[test]
+    fn the_documents_show_what_the_reader_takes() {
+        let saga = include_bytes!("../../../examples/book_trip/book_trip.saga.yaml");
+        let plan = file::load("book_trip.saga.yaml", saga).plan.expect("no faults");
+        let blocks = [REFERENCE, HOW_TO].map(|page| {
+            let block = page.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```"));
+            block.map(|(block, _)| block).expect("an example")
+        });
+        for text in blocks.into_iter().chain([EXAMPLE]) {
+            let loaded = load_tests("t.saga.test.yaml", text.as_bytes(), &mut |_| Ok(plan.clone()));
+            assert_eq!(loaded.diagnostics, [], "{text}");
+            assert_eq!(loaded.tests.map(|tests| tests.cases.len()), Some(text.matches("- case:").count()));
+        }
+    }
+
+    #[test]
+    fn the_reference_has_every_key_and_no_other() {
+        let keys = [keys::TEST_FILE, keys::CASE, keys::ANSWER, keys::EXPECT].concat();
+        let rows = REFERENCE.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let told: Vec<&str> = rows.collect();
+        assert_eq!(told, keys);
+        for key in [keys::WORDS, keys::FAIL].concat() {
+            assert!(REFERENCE.contains(&format!("`{key}`")), "{key}");
+        }
+    }
 }
