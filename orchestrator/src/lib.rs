@@ -10,3 +10,4 @@ pub mod refusal;
 pub mod server;
 pub mod store;
 pub mod transport;
+pub mod trials;

@@ -56,6 +56,10 @@ struct Dev {
 
 impl Dev {
     fn start(files: &[(&str, &str)]) -> Self {
+        Self::start_with(files, &[])
+    }
+
+    fn start_with(files: &[(&str, &str)], options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sagas = folder.path().join("sagas");
         std::fs::create_dir(&sagas).unwrap();
@@ -68,6 +72,7 @@ impl Dev {
             .arg(&sagas)
             .args(["--listen", "127.0.0.1:0", "--store"])
             .arg(store)
+            .args(options)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -268,4 +273,51 @@ fn a_reader_that_leaves_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     exits(&output, 0);
     assert_eq!(err(&output), "");
+}
+
+#[test]
+fn mocks_bring_a_trip_to_its_end_and_say_what_they_were_asked() {
+    let mut dev = Dev::start_with(&[("trip.saga.yaml", book_trip::BOOK_TRIP)], &["--mock", "all"]);
+    assert!(dev.welcome.contains("made-up answers for       flights, hotels, notifications, payments"));
+    let input = dev.folder.path().join("trip.json");
+    std::fs::write(&input, TRIP).unwrap();
+    let started =
+        dev.saga(&["start", "book_trip", "-i", input.to_str().unwrap(), "--wait", "--timeout", "60s"]);
+    exits(&started, 0);
+    let mut said = String::new();
+    while !said.contains("mock notifications/send") {
+        assert_ne!(dev.stdout.read_line(&mut said).unwrap(), 0, "ended early: {said}");
+    }
+    assert!(
+        said.contains(r#"hotels/reserve"#) && said.contains(r#"→ {"confirmation":"confirmation-1"}"#),
+        "{said}"
+    );
+}
+
+#[test]
+fn trials_need_no_server_and_fail_with_the_shell_in_mind() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trip.saga.yaml");
+    std::fs::write(&file, book_trip::BOOK_TRIP).unwrap();
+    let file = file.to_str().unwrap();
+    let passed = saga(&["test", file]);
+    exits(&passed, 0);
+    assert!(out(&passed).contains("✔ charge_card: refused") && out(&passed).contains("all passed  seed 1"));
+    let listed = saga(&["test", file, "--list"]);
+    assert_eq!(out(&listed).lines().filter(|line| *line == "charge_card: refused").count(), 1);
+    let broken =
+        book_trip::BOOK_TRIP.replacen("compensation: hotels/cancel", "compensation: flights/cancel", 1);
+    std::fs::write(file, broken).unwrap();
+    let failed = saga(&["test", file, "--case", "charge_card: refused", "--seed", "7"]);
+    exits(&failed, 1);
+    assert!(
+        out(&failed).contains("✗ charge_card: refused") && out(&failed).contains("--seed 7"),
+        "{}",
+        out(&failed)
+    );
+    let json = saga(&["test", file, "--case", "charge_card: refused", "-o", "json"]);
+    let first: Value = serde_json::from_str(out(&json).lines().next().unwrap()).unwrap();
+    assert_eq!((&first["passed"], &first["end"]), (&Value::from(false), &Value::from("incident")));
+    std::fs::write(file, BROKEN).unwrap();
+    exits(&saga(&["test", file]), 1);
 }

@@ -132,6 +132,11 @@ impl<S: Store> Harness<S> {
         Ok(answered.map(|(attempt, answer)| convert::reply(&ask.key, ask.op, attempt, answer)))
     }
 
+    /// Delivers a command as it stands, whatever step it is about; `None` where nobody waits for an answer.
+    pub async fn deliver_ask(&self, ask: Ask) -> Option<Answer> {
+        self.core.execute(&Arc::new(ask), &Sink::nowhere()).await.map(|(_, answer)| answer)
+    }
+
     fn ask(&self, op: Op, action: &str, input: &Value) -> Call<'_, S> {
         let step = self.step();
         let known = if step.output.is_some() { Known::Done } else { Known::Unknown };
@@ -219,7 +224,11 @@ impl<'a, S: Store> IntoFuture for Call<'a, S> {
     }
 }
 
-/// A bare command without limits.
+/// A bare command without limits, to be filled in and [delivered](Harness::deliver).
+pub fn bare(key: StepKey, op: Op) -> Ask {
+    command(key, op)
+}
+
 fn command(key: StepKey, op: Op) -> Ask {
     Ask {
         key,

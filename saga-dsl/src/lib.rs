@@ -4,7 +4,7 @@
 //! [`check`] finds what is wrong with it, as [`diagnostic::Diagnostic`]s with stable [`codes`].
 //! [`schema`] tells editors what a file may hold.
 //! [`plan::Plan`] is a definition made ready to run.
-//! [`graph`] draws one.
+//! [`graph`] draws one, [`sample`] makes up the values it speaks of.
 
 pub mod builder;
 pub mod canonical;
@@ -22,5 +22,7 @@ pub mod near_miss;
 mod outline;
 mod place;
 pub mod plan;
+pub mod sample;
 pub mod schema;
+pub mod test_file;
 pub mod types;

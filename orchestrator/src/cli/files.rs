@@ -71,11 +71,16 @@ fn unreadable_folder(name: &str, error: &io::Error) -> Failure {
 
 /// The saga files of a folder, by name.
 pub fn saga_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    ending(folder, SUFFIX)
+}
+
+/// The files of a folder whose names end so, by name.
+pub fn ending(folder: &Path, suffix: &str) -> Result<Vec<PathBuf>, Failure> {
     let shown = folder.display().to_string();
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable_folder(&shown, &error))? {
         let path = entry.map_err(|error| unreadable_folder(&shown, &error))?.path();
-        let named = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX));
+        let named = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix));
         if named && path.is_file() {
             found.push(path);
         }

@@ -43,6 +43,7 @@ mod skip;
 mod start;
 mod steer;
 mod table;
+mod test;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -135,6 +136,8 @@ enum Command {
     Lint(lint::Args),
     /// Format saga files, without a server
     Fmt(fmt::Args),
+    /// Try saga files with every kind of trouble, in virtual time, without a server
+    Test(test::Args),
     /// Draw the steps of a saga file or of a saga
     Graph(graph::Args),
     /// Register saga files
@@ -238,6 +241,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::New(args) => new::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Fmt(args) => fmt::run(args),
+        Command::Test(args) => client(test::run(args)),
         Command::Graph(args) => client(graph::run(args, context)),
         Command::Deploy(args) => client(deploy::run(args, context)),
         Command::Definitions(args) => client(definitions::run(args, context)),

@@ -30,6 +30,8 @@ fn verbs_parse() {
         "new order --dir x/y --sdk ../saga/participants",
         "fmt",
         "fmt a.yaml dir - --check",
+        "test",
+        "test a.saga.yaml sagas b.saga.test.yaml --case x --seed 7 --list -o json",
         "graph a.yaml",
         "graph - --format mermaid",
         "deploy a.yaml dir --dry-run",

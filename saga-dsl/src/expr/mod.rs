@@ -19,6 +19,7 @@ mod budget;
 mod check;
 mod compare;
 mod decode;
+mod demand;
 mod eval;
 mod fault;
 mod functions;
@@ -43,6 +44,7 @@ use serde_json::Value;
 pub use self::{
     budget::{BYTES_MAX, Budget, STEPS_MAX},
     check::{Checked, RootType, TypeEnv},
+    demand::{Demand, Way},
     fault::{EvalError, Fault, FaultKind},
     template::Template,
     value_template::ValueTemplate,

@@ -90,6 +90,11 @@ impl Template {
         }
     }
 
+    /// Nothing but one expression, whose type it keeps.
+    pub(super) fn is_one_expression(&self) -> bool {
+        matches!(self.parts.as_slice(), [Part::Expr(..)])
+    }
+
     /// Its expressions, each with the bytes of the text that it takes (without `${` and `}`).
     pub fn expressions(&self) -> impl Iterator<Item = (&Expr, Range<usize>)> {
         self.parts.iter().filter_map(|part| match part {

@@ -53,3 +53,21 @@ pub(crate) const GROUP: &[&str] = &["when"];
 
 /// Words of the expression language, which are no ids.
 pub(crate) const RESERVED: &[&str] = &["true", "false", "null", "in"];
+
+/// Of a test file.
+pub(crate) const TEST_FILE: &[&str] = &["saga", "cases"];
+
+/// Of a case in a test file.
+pub(crate) const CASE: &[&str] = &["case", "input", "answers", "expect"];
+
+/// Of an answer in a test file: exactly one of them.
+pub(crate) const ANSWER: &[&str] = &["succeed", "refuse", "fail", "silent", "needs_operator"];
+
+/// Of an error in a test file.
+pub(crate) const WORDS: &[&str] = &["code", "message"];
+
+/// Of a failure in a test file.
+pub(crate) const FAIL: &[&str] = &["code", "message", "retry_after"];
+
+/// Of what a case expects.
+pub(crate) const EXPECT: &[&str] = &["status", "step", "code", "compensated", "output", "calls"];

@@ -17,6 +17,7 @@ mod report;
 mod scalar;
 pub(crate) mod steps;
 mod syntax;
+mod test_cases;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -25,11 +26,14 @@ pub(crate) mod walk;
 
 use std::collections::BTreeSet;
 
-pub use self::text::FILE_BYTES_MAX;
 use self::{
     report::Report,
     tree::{Content, Node},
     walk::Walk,
+};
+pub use self::{
+    test_cases::{NoPlan, load_tests},
+    text::FILE_BYTES_MAX,
 };
 use crate::{
     check::{self, Catalog, FINDINGS_MAX, Knowledge},

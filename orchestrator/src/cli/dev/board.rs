@@ -58,8 +58,14 @@ fn joined(names: &BTreeSet<String>) -> String {
     printable(&names.join(", ")).into_owned()
 }
 
-/// The first screen. `store` is `None` when nothing is kept.
-pub fn screen(outcomes: &[Outcome], endpoint: &Endpoint, dir: &Path, store: Option<&str>) -> String {
+/// The first screen. `store` is `None` when nothing is kept; `played` says who is answered for.
+pub fn screen(
+    outcomes: &[Outcome],
+    endpoint: &Endpoint,
+    dir: &Path,
+    store: Option<&str>,
+    played: &dyn Fn(&str) -> bool,
+) -> String {
     let keeps = match store {
         Some(path) => format!("store {}", printable(path)),
         None => "keeps nothing".to_owned(),
@@ -87,8 +93,15 @@ pub fn screen(outcomes: &[Outcome], endpoint: &Endpoint, dir: &Path, store: Opti
             Fate::Skipped { .. } | Fate::Gone { .. } => {}
         }
     }
-    if !participants.is_empty() {
-        text += &format!("  connect participants      {}\n", joined(&participants));
+    let (mocked, missing): (BTreeSet<String>, BTreeSet<String>) =
+        participants.into_iter().partition(|name| played(name));
+    if !mocked.is_empty() {
+        text += &format!("  made-up answers for       {}\n", joined(&mocked));
+    }
+    if !missing.is_empty() {
+        text += &format!("  connect participants      {}\n", joined(&missing));
+        let name = missing.first().map_or("", String::as_str);
+        text += &format!("  or have them made up      --mock {}, or --mock all\n", printable(name));
     }
     if let Some(name) = first {
         text += &format!("  saga start {} -i input.json --watch\n", printable(name));
@@ -118,7 +131,13 @@ mod tests {
             of("sagas/trip.saga.yaml", registered("trip", true)),
         ];
         let endpoint = "grpc://127.0.0.1:7420".parse().expect("an endpoint");
-        insta::assert_snapshot!(bare(&screen(&outcomes, &endpoint, Path::new("sagas"), Some("./saga.db"))));
+        insta::assert_snapshot!(bare(&screen(
+            &outcomes,
+            &endpoint,
+            Path::new("sagas"),
+            Some("./saga.db"),
+            &|name| name == "payments"
+        )));
     }
 
     #[test]
@@ -144,6 +163,6 @@ mod tests {
     #[test]
     fn an_empty_folder_and_another_port() {
         let endpoint = "grpc://127.0.0.1:9999".parse().expect("an endpoint");
-        insta::assert_snapshot!(bare(&screen(&[], &endpoint, Path::new("sagas"), None)));
+        insta::assert_snapshot!(bare(&screen(&[], &endpoint, Path::new("sagas"), None, &|_| false)));
     }
 }

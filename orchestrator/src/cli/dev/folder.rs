@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use saga_dsl::file;
+use saga_dsl::{file, plan::Plan};
 use saga_proto::v1::{DeployResponse, SagaFile};
 
 use super::super::{
@@ -81,6 +81,8 @@ struct Tried {
 pub struct Folder {
     dir: PathBuf,
     tried: BTreeMap<PathBuf, Tried>,
+    /// The last plan of each file that was without faults.
+    plans: BTreeMap<PathBuf, Plan>,
     /// Whether the server's store outlives it.
     is_kept: bool,
 }
@@ -88,13 +90,28 @@ pub struct Folder {
 impl Folder {
     /// A folder whose files nobody has tried, and whether what is registered outlives the server.
     pub fn new(dir: &Path, is_kept: bool) -> Self {
-        Self { dir: dir.to_owned(), tried: BTreeMap::new(), is_kept }
+        Self { dir: dir.to_owned(), tried: BTreeMap::new(), plans: BTreeMap::new(), is_kept }
+    }
+
+    /// Reads the plans of what is new or has changed, without registering anything.
+    pub fn read(&mut self) -> Result<(), Failure> {
+        for path in files::saga_files(&self.dir)? {
+            let name = path.display().to_string();
+            let Ok(bytes) = files::read(&name, files::SAGA_FILE_BYTES_MAX) else { continue };
+            if self.tried.get(&path).is_none_or(|tried| tried.content != bytes)
+                && let Some(plan) = file::load(&name, &bytes).plan
+            {
+                self.plans.insert(path, plan);
+            }
+        }
+        Ok(())
     }
 
     /// Tries what is new or has changed. Faults are shown as they are found.
     pub async fn look(&mut self, server: &Server) -> Result<Vec<Outcome>, Failure> {
         let found = files::saga_files(&self.dir)?;
         let mut outcomes = self.forget_all_but(&found);
+        self.plans.retain(|path, _| found.contains(path));
         for path in found {
             let name = path.display().to_string();
             let bytes = files::read(&name, files::SAGA_FILE_BYTES_MAX);
@@ -102,13 +119,17 @@ impl Folder {
             if self.tried.get(&path).is_some_and(|tried| tried.content == content) {
                 continue;
             }
+            let plan = bytes.as_ref().ok().and_then(|bytes| file::load(&name, bytes).plan);
             let fate = match &bytes {
-                Ok(bytes) => register(server, &name, bytes).await?,
+                Ok(bytes) => register(server, &name, bytes, plan.as_ref()).await?,
                 Err(failure) => {
                     output::failure(failure);
                     Fate::Skipped { faults: 0, stays: None, taken: None }
                 }
             };
+            if let Some(plan) = plan {
+                self.plans.insert(path.clone(), plan);
+            }
             outcomes.push(Outcome { path: name, fate: self.remember(path, bytes.unwrap_or_default(), fate) });
         }
         Ok(outcomes)
@@ -150,9 +171,23 @@ impl Folder {
         let says = |tried: &Tried| tried.registered.as_deref() == Some(definition);
         self.tried.iter().find(|(_, tried)| says(tried)).map(|(path, _)| path.display().to_string())
     }
+
+    /// Tries those that were skipped once more at the next look.
+    pub fn try_again(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if let Fate::Skipped { .. } = outcome.fate {
+                self.tried.remove(Path::new(&outcome.path));
+            }
+        }
+    }
+
+    /// What the files ask for, those with faults as they last were without.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.plans.values()
+    }
 }
 
-async fn register(server: &Server, name: &str, bytes: &[u8]) -> Result<Fate, Failure> {
+async fn register(server: &Server, name: &str, bytes: &[u8], plan: Option<&Plan>) -> Result<Fate, Failure> {
     let file = SagaFile { path: name.to_owned(), content: bytes.to_vec().into() };
     match deploy::deploy(server, vec![file], false).await {
         Ok(answer) => {
@@ -160,7 +195,7 @@ async fn register(server: &Server, name: &str, bytes: &[u8]) -> Result<Fate, Fai
             for diagnostic in answer.diagnostics.iter().filter(|diagnostic| diagnostic.severity != "note") {
                 output::note(&deploy::shown(diagnostic));
             }
-            Ok(fate(&answer, needed(name, bytes), || defined(name, bytes)))
+            Ok(fate(&answer, needed(plan), || defined(name, bytes)))
         }
         Err(failure) if failure.exit() == Exit::Unreachable => Err(failure),
         Err(failure) => {
@@ -171,11 +206,11 @@ async fn register(server: &Server, name: &str, bytes: &[u8]) -> Result<Fate, Fai
 }
 
 /// Whom the steps of a file need; nobody while it has faults.
-fn needed(name: &str, bytes: &[u8]) -> BTreeSet<String> {
+fn needed(plan: Option<&Plan>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for step in file::load(name, bytes).plan.into_iter().flat_map(|plan| plan.steps) {
-        names.insert(step.action.participant);
-        names.extend(step.compensation.map(|undo| undo.participant));
+    for step in plan.into_iter().flat_map(|plan| &plan.steps) {
+        names.insert(step.action.participant.clone());
+        names.extend(step.compensation.as_ref().map(|undo| undo.participant.clone()));
     }
     names
 }
@@ -217,9 +252,9 @@ mod tests {
 
     #[test]
     fn participants_are_read_from_the_steps() {
-        let names: Vec<String> = needed("trip.saga.yaml", TRIP).into_iter().collect();
+        let names: Vec<String> = needed(file::load("t", TRIP).plan.as_ref()).into_iter().collect();
         assert_eq!(names, ["flights", "payments"]);
-        assert_eq!(needed("broken.saga.yaml", b"saga: [").len(), 0);
+        assert_eq!(needed(None).len(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod board;
 mod folder;
+mod mock;
 
 use std::{
     convert::Infallible,
@@ -17,7 +18,7 @@ use saga_orchestrator::{
 };
 use tokio::time::MissedTickBehavior;
 
-use self::folder::Folder;
+use self::{folder::Folder, mock::Mocks};
 use super::{
     client::{Endpoint, Server},
     exit::{Exit, Failure},
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   saga dev                      the saga files of this folder, store ./saga.db
   saga dev sagas/ --ephemeral   keeps nothing
+  saga dev sagas/ --mock all    answers for every service that is not there yet
 
 A file with faults is skipped, and its faults are shown.
 A file is tried again when it changes.";
@@ -46,12 +48,15 @@ pub struct Args {
     /// Address to listen on
     #[arg(long, env = "SAGA_LISTEN", value_name = "HOST:PORT", default_value = config::DEFAULT_LISTEN, hide_env_values = true)]
     listen: String,
-    /// Where sagas are kept: the path of an SQLite file
-    #[arg(long, env = "SAGA_STORE", value_name = "PATH", default_value = config::DEFAULT_STORE, hide_env_values = true)]
-    store: String,
+    /// Where sagas are kept: the path of an SQLite file [default: ./saga.db, with --mock nothing is kept]
+    #[arg(long, env = "SAGA_STORE", value_name = "PATH", hide_env_values = true)]
+    store: Option<String>,
     /// Keep nothing: the store is a temporary file
     #[arg(long)]
     ephemeral: bool,
+    /// Answer for this participant with made-up outputs; `all` stands for everyone whom the files name
+    #[arg(long = "mock", value_name = "PARTICIPANT")]
+    mocks: Vec<String>,
     /// Format of the log, which goes to stderr
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log: log::Format,
@@ -62,24 +67,42 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     log::begin(args.log, "warn")?;
     // A slip in the folder's name is told before anything is started.
     files::saga_files(&args.dir)?;
-    let temporary = if args.ephemeral { Some(Temporary::new()?) } else { None };
-    let store = match &temporary {
-        Some(folder) => folder.0.join("saga.db").display().to_string(),
-        None => args.store.clone(),
+    // A mock's inbox goes away with it, and a store that outlived it would refuse the service that comes after.
+    let keeps_nothing = args.ephemeral || (args.store.is_none() && !args.mocks.is_empty());
+    let temporary = if keeps_nothing { Some(Temporary::new()?) } else { None };
+    let store = match (&temporary, args.store) {
+        (Some(folder), _) => folder.0.join("saga.db").display().to_string(),
+        (None, Some(store)) => store,
+        (None, None) => config::DEFAULT_STORE.to_owned(),
     };
+    let inboxes = match &temporary {
+        Some(folder) => folder.0.clone(),
+        None => PathBuf::from(format!("{store}.mocks")),
+    };
+    if !args.mocks.is_empty() && temporary.is_none() {
+        fs::create_dir_all(&inboxes)
+            .map_err(|error| Failure::error(format!("cannot make {}: {error}", inboxes.display())))?;
+    }
     let written = Written { listen: args.listen.clone(), store: store.clone(), ..Written::default() };
     let running = serve::start(written.read().map_err(|error| serve::misconfigured(&error))?).await?;
-    let kept = (!args.ephemeral).then_some(store.as_str());
-    let ended = host(running, &args.dir, kept).await?;
+    let kept = temporary.is_none().then_some(store.as_str());
+    let ended = host(running, &args.dir, kept, &args.mocks, &inboxes).await?;
     output::note("stopped");
     Ok(ended)
 }
 
-async fn host(running: Running, dir: &Path, store: Option<&str>) -> Result<Exit, Failure> {
+async fn host(
+    running: Running,
+    dir: &Path,
+    store: Option<&str>,
+    wanted: &[String],
+    inboxes: &Path,
+) -> Result<Exit, Failure> {
     let endpoint = endpoint_of(running.address())?;
     let mut folder = Folder::new(dir, store.is_some());
+    let mut mocks = Mocks::new(wanted, inboxes, endpoint.to_string());
     let server = match Server::connect(&endpoint).await {
-        Ok(server) => welcome(&server, &mut folder, &endpoint, dir, store).await.map(|()| server),
+        Ok(server) => welcome(&server, &mut folder, &mut mocks, &endpoint, dir, store).await.map(|()| server),
         Err(failure) => Err(failure),
     };
     let server = match server {
@@ -91,10 +114,14 @@ async fn host(running: Running, dir: &Path, store: Option<&str>) -> Result<Exit,
             return Err(failure);
         }
     };
-    let told = || output::note("stopping: finishing what is in flight");
+    let stop = mocks.stop();
+    let told = || {
+        output::note("stopping: finishing what is in flight");
+        stop.cancel();
+    };
     tokio::select! {
         ended = serve::until_told(running, told) => ended,
-        never = keep_up(&server, &mut folder) => match never {},
+        never = keep_up(&server, &mut folder, &mut mocks) => match never {},
     }
 }
 
@@ -102,21 +129,31 @@ async fn host(running: Running, dir: &Path, store: Option<&str>) -> Result<Exit,
 async fn welcome(
     server: &Server,
     folder: &mut Folder,
+    mocks: &mut Mocks,
     endpoint: &Endpoint,
     dir: &Path,
     store: Option<&str>,
 ) -> Result<(), Failure> {
     let outcomes = folder.look(server).await?;
-    output::data(&board::screen(&outcomes, endpoint, dir, store))
+    if mocks.follow(folder.plans()) {
+        // A store that is kept may know less of a mock than the mock will serve in a moment.
+        folder.try_again(&outcomes);
+    }
+    output::data(&board::screen(&outcomes, endpoint, dir, store, &|name| mocks.plays(name)))
 }
 
 /// Looks at the folder again and again. A look that fails says nothing: while the server goes down all do, and a
 /// folder that is being moved comes back.
-async fn keep_up(server: &Server, folder: &mut Folder) -> Infallible {
+async fn keep_up(server: &Server, folder: &mut Folder, mocks: &mut Mocks) -> Infallible {
     let mut ticks = tokio::time::interval(LOOK_AGAIN);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        // A file is held against what participants registered, so a mock that must serve more registers first. It has
+        // until the next tick.
+        if folder.read().is_ok() && mocks.follow(folder.plans()) {
+            continue;
+        }
         for outcome in folder.look(server).await.unwrap_or_default() {
             let _ = output::line(&board::line(&outcome));
         }
