@@ -9,6 +9,7 @@ pub mod gate;
 pub mod host;
 pub mod instance;
 pub mod ledger;
+pub mod postgres;
 pub mod script;
 pub mod server;
 pub mod wait;
