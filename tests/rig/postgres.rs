@@ -244,6 +244,11 @@ pub async fn database() -> String {
     url
 }
 
+/// The same, as a server's option names it.
+pub async fn database_place() -> saga_orchestrator::config::Store {
+    saga_orchestrator::config::Store::Postgres { url: database().await, unsafe_durability: false }
+}
+
 fn shared() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(Postgres::start)
