@@ -8,6 +8,7 @@ mod crash;
 mod differential;
 mod full_disk;
 mod model;
+mod postgres;
 mod rate;
 
 use std::time::Duration;
@@ -88,7 +89,7 @@ async fn new_sqlite() -> (SqliteStore, TempDir) {
 
 suite!(the_model, new_model());
 suite!(sqlite, new_sqlite());
-suite!(postgres, new_postgres());
+suite!(postgresql, new_postgres());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints rates of the store alone; build with --release to mean something"]
