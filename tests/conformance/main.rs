@@ -7,6 +7,7 @@ mod cases;
 mod crash;
 mod differential;
 mod full_disk;
+mod inbox;
 mod model;
 mod postgres;
 mod rate;
