@@ -1,6 +1,7 @@
 //! What was written, then what it means. Every option of the server stands here.
 
 use std::{
+    fmt,
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
 };
@@ -12,9 +13,14 @@ pub struct Written {
     #[arg(long, env = "SAGA_LISTEN", value_name = "HOST:PORT", default_value = DEFAULT_LISTEN)]
     pub listen: String,
 
-    /// Where sagas are kept: the path of an SQLite file, which is made if it is not there.
-    #[arg(long, env = "SAGA_STORE", value_name = "PATH", default_value = DEFAULT_STORE)]
+    /// Where sagas are kept: the path of an SQLite file, which is made if it is not there, or the URL of a PostgreSQL
+    /// database, as in postgres://saga@db.internal/sagas
+    #[arg(long, env = "SAGA_STORE", value_name = "PATH|URL", default_value = DEFAULT_STORE, hide_env_values = true)]
     pub store: String,
+
+    /// Take a PostgreSQL server that may lose what it confirmed: fsync off, asynchronous commits or standbys.
+    #[arg(long, env = "SAGA_UNSAFE_STORE")]
+    pub unsafe_store: bool,
 
     /// Listen on addresses that others can reach, without encryption and without asking who they are.
     #[arg(long, env = "SAGA_INSECURE_LISTEN")]
@@ -28,7 +34,12 @@ pub const DEFAULT_STORE: &str = "./saga.db";
 
 impl Default for Written {
     fn default() -> Self {
-        Self { listen: DEFAULT_LISTEN.to_owned(), store: DEFAULT_STORE.to_owned(), insecure_listen: false }
+        Self {
+            listen: DEFAULT_LISTEN.to_owned(),
+            store: DEFAULT_STORE.to_owned(),
+            unsafe_store: false,
+            insecure_listen: false,
+        }
     }
 }
 
@@ -37,8 +48,43 @@ impl Default for Written {
 pub struct Config {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// The SQLite file.
-    pub store: PathBuf,
+    /// Where sagas are kept.
+    pub store: Store,
+}
+
+/// Where sagas are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres {
+        /// `postgres://user:password@host:port/database`.
+        url: String,
+        /// Take a server that may lose what it confirmed.
+        unsafe_durability: bool,
+    },
+}
+
+impl From<PathBuf> for Store {
+    fn from(path: PathBuf) -> Self {
+        Self::Sqlite(path)
+    }
+}
+
+/// For messages: without user and password.
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres { url, .. } => {
+                let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+                let rest = rest.split(['?', '#']).next().unwrap_or_default();
+                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+                write!(f, "{scheme}://{place}")
+            }
+        }
+    }
 }
 
 /// An option that cannot be meant. The words say how to put it right.
@@ -61,7 +107,8 @@ pub enum Error {
     },
     /// Not a store of this release.
     #[error(
-        "store: `{written}` is not supported in this release; write the path of an SQLite file, such as {DEFAULT_STORE}"
+        "store: `{written}` is no store of this release; write the path of an SQLite file, such as {DEFAULT_STORE}, or \
+         postgres://user@host/database"
     )]
     Store {
         /// As written, without what may be a password.
@@ -82,20 +129,23 @@ impl Written {
         if !listen.ip().is_loopback() && !self.insecure_listen {
             return Err(Error::NotLoopback { address: listen });
         }
-        Ok(Config { listen, store: store_path(&self.store)? })
+        Ok(Config { listen, store: store(&self.store, self.unsafe_store)? })
     }
 }
 
-fn store_path(written: &str) -> Result<PathBuf, Error> {
+fn store(written: &str, unsafe_durability: bool) -> Result<Store, Error> {
     let path = match written.split_once("://") {
         None => written,
         Some(("sqlite", path)) => path,
+        Some(("postgres" | "postgresql", _)) => {
+            return Ok(Store::Postgres { url: written.to_owned(), unsafe_durability });
+        }
         Some((scheme, _)) => return Err(Error::Store { written: format!("{scheme}://...") }),
     };
     if path.is_empty() {
         return Err(Error::Store { written: written.to_owned() });
     }
-    Ok(PathBuf::from(path))
+    Ok(Store::Sqlite(PathBuf::from(path)))
 }
 
 #[cfg(test)]
@@ -112,7 +162,7 @@ mod tests {
     fn nothing_written_means_the_embedded_default() {
         let config = written(|_| {}).expect("the defaults are good");
         assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
-        assert_eq!(config.store, PathBuf::from("./saga.db"));
+        assert_eq!(config.store, Store::Sqlite("./saga.db".into()));
     }
 
     #[test]
@@ -129,12 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn stores_are_files_and_passwords_are_not_repeated() {
+    fn stores_are_files_or_databases_and_passwords_are_not_repeated() {
         assert_eq!(
             written(|w| w.store = "sqlite:///var/saga.db".to_owned()).map(|c| c.store),
-            Ok("/var/saga.db".into())
+            Ok(Store::Sqlite("/var/saga.db".into()))
         );
-        let error = written(|w| w.store = "postgres://u:secret@h/db".to_owned()).expect_err("refused");
+        let config = written(|w| w.store = "postgres://u:s@cret@h:5/db?x=y".to_owned()).expect("a database");
+        assert_eq!(config.store.to_string(), "postgres://h:5/db");
+        let error = written(|w| w.store = "mysql://u:secret@h/db".to_owned()).expect_err("refused");
         assert!(!error.to_string().contains("secret"), "{error}");
         assert!(written(|w| w.store = String::new()).is_err());
     }

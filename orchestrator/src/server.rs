@@ -6,7 +6,7 @@
 //!        ──► streams end ──► store closes
 //! ```
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use saga_core::Rules;
 use saga_dsl::plan::Plan;
@@ -22,10 +22,10 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     api::{Api, Parts},
-    config::Config,
+    config::{self, Config},
     definitions::Definitions,
     lane,
-    store::{self, Store, sqlite::SqliteStore},
+    store::{self, Store, postgres::PostgresStore, sqlite::SqliteStore},
     transport::{directory::Directory, grpc::Participants},
 };
 
@@ -144,7 +144,7 @@ impl Server {
     }
 
     async fn serve(rules: Rules, config: &Config, store: Arc<dyn Store>) -> Result<Running, Error> {
-        let wrap = |source| Error::Store { path: config.store.display().to_string(), source };
+        let wrap = |source| Error::Store { path: config.store.to_string(), source };
         // Before the lane: an address in use is the commonest mistake, and must not cost a claim.
         let listener = bind(config.listen).await?;
         let address =
@@ -168,27 +168,26 @@ impl Server {
         });
         let (router, health) = services(&api, participants).await?;
         let shutdown = CancellationToken::new();
-        let up = Up {
-            api,
-            lane,
-            lane_done,
-            store,
-            closing,
-            tasks,
-            health,
-            store_path: config.store.display().to_string(),
-        };
+        let up =
+            Up { api, lane, lane_done, store, closing, tasks, health, store_path: config.store.to_string() };
         let done = tokio::spawn(up.run(router, listener, shutdown.clone()));
         Ok(Running { address, shutdown, done })
     }
 }
 
-async fn open_store(path: &Path) -> Result<Arc<dyn Store>, Error> {
-    let file = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&file)).await;
-    let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    let store = opened.map_err(|source| Error::Store { path: path.display().to_string(), source })?;
-    Ok(Arc::new(store))
+async fn open_store(place: &config::Store) -> Result<Arc<dyn Store>, Error> {
+    let wrap = |source| Error::Store { path: place.to_string(), source };
+    match place {
+        config::Store::Sqlite(path) => {
+            let file = path.to_owned();
+            let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&file)).await;
+            let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            Ok(Arc::new(opened.map_err(wrap)?))
+        }
+        config::Store::Postgres { url, unsafe_durability } => {
+            Ok(Arc::new(PostgresStore::open(url, *unsafe_durability).await.map_err(wrap)?))
+        }
+    }
 }
 
 /// Makes every stored definition ready. One that does not load is skipped; its sagas cannot run, others can.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::SqliteConnection;
+use sqlx::{PgConnection, SqliteConnection, Transaction};
 use tokio::{
     sync::{MappedMutexGuard, MutexGuard},
     time::timeout,
@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     command::{Ask, StepKey},
     execute::Core,
-    inbox::{Memory, Sqlite, Store},
+    inbox::{Memory, Postgres, Sqlite, Store},
     participant::Handle,
     reply::Answer,
     serve::Sink,
@@ -109,6 +109,36 @@ impl Deref for Tx<'_> {
 impl DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
         self.0.connection_mut()
+    }
+}
+
+impl Ctx<Postgres> {
+    /// The transaction that commits together with the inbox row and the reply. Do not commit or roll
+    /// it back: the inbox does. The guard is exclusive; drop it before asking again.
+    ///
+    /// # Errors
+    /// When the handler has returned already (a task that it left behind cannot write any more), or when
+    /// the guard is held for longer than five seconds, most likely by the very caller.
+    pub async fn tx(&self) -> Result<PgTx<'_>, TxError> {
+        let slot = timeout(TX_WAIT, self.unit.0.lock()).await.map_err(|_| TxError::Held)?;
+        MutexGuard::try_map(slot, Option::as_mut).map(PgTx).map_err(|_| TxError::Over)
+    }
+}
+
+/// The inbox's open transaction in PostgreSQL, as the connection it lives on.
+pub struct PgTx<'a>(MappedMutexGuard<'a, Transaction<'static, sqlx::Postgres>>);
+
+impl Deref for PgTx<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for PgTx<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
     }
 }
 

@@ -58,9 +58,9 @@ pub mod serve;
 pub mod testing;
 
 pub use command::{Known, Op, StepKey};
-pub use context::{Ctx, Tx, TxError};
+pub use context::{Ctx, PgTx, Tx, TxError};
 pub use handler::{ActionHandler, ActionOutput, CompensationHandler, Undo};
-pub use inbox::{Memory, MemoryInbox, Sqlite, SqliteInbox, Store};
+pub use inbox::{Memory, MemoryInbox, PgInbox, Postgres, Sqlite, SqliteInbox, Store};
 pub use participant::{CompleteError, Handle, Participant};
 pub use reply::{Answer, Failure, Fault, HandlerError, NeedsOperator, Outcome, Reject, Result, Retry};
 pub use serve::Error;

@@ -18,16 +18,16 @@ use saga_orchestrator::store::{
     record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
 };
 
-const TOKEN: u128 = 0x0123_4567_89AB_CDEF_0011_2233_4455_6677;
+pub const TOKEN: u128 = 0x0123_4567_89AB_CDEF_0011_2233_4455_6677;
 
 const RUNNING: Face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
 
 /// A saga id in partition `n % 32`; ids are in the order of `n`.
-fn id(n: u64) -> SagaId {
+pub fn id(n: u64) -> SagaId {
     SagaId::new(1_000 + n, Partition(u16::try_from(n % 32).expect("small")), n)
 }
 
-fn start(n: u64) -> StartRow {
+pub fn start(n: u64) -> StartRow {
     let row = SagaRow {
         id: id(n),
         name: "book".to_owned(),
@@ -52,13 +52,13 @@ fn journal(n: u64, seq: u64) -> JournalRow {
     JournalRow { saga_id: id(n), seq, at, body: format!("{n}/{seq}").into_bytes() }
 }
 
-fn change(n: u64, status: RowStatus) -> ChangeRow {
+pub fn change(n: u64, status: RowStatus) -> ChangeRow {
     let ended_at = (!status.is_open()).then_some(Timestamp(77));
     ChangeRow { id: id(n), face: Face { status, incident: false, exceptions: false, ended_at } }
 }
 
 /// A batch under every fence of the claim.
-fn batch(claim: &Claim, commit_no: u64) -> Batch {
+pub fn batch(claim: &Claim, commit_no: u64) -> Batch {
     Batch { commit_no, fence: claim.fences.clone(), ..Batch::default() }
 }
 

@@ -7,12 +7,14 @@ mod cases;
 mod crash;
 mod differential;
 mod full_disk;
+mod inbox;
 mod model;
+mod postgres;
 mod rate;
 
 use std::time::Duration;
 
-use saga_orchestrator::store::sqlite::SqliteStore;
+use saga_orchestrator::store::{postgres::PostgresStore, sqlite::SqliteStore};
 use tempfile::TempDir;
 
 /// Runs every case, and the comparison with the model, on stores made by `$make`. It is awaited and answers the
@@ -76,6 +78,11 @@ async fn new_model() -> (model::Model, ()) {
     (model::Model::default(), ())
 }
 
+async fn new_postgres() -> (PostgresStore, ()) {
+    let url = saga_tests::postgres::database().await;
+    (PostgresStore::open(&url, false).await.expect("open"), ())
+}
+
 async fn new_sqlite() -> (SqliteStore, TempDir) {
     let dir = TempDir::new().expect("directory");
     (SqliteStore::open(&dir.path().join("saga.db")).expect("open"), dir)
@@ -83,6 +90,7 @@ async fn new_sqlite() -> (SqliteStore, TempDir) {
 
 suite!(the_model, new_model());
 suite!(sqlite, new_sqlite());
+suite!(postgresql, new_postgres());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints rates of the store alone; build with --release to mean something"]

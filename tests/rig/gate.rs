@@ -45,7 +45,8 @@ impl Gate {
         within("handlers to come to the gate", come).await.expect("the gate lives");
     }
 
-    pub(crate) async fn pass(&self) {
+    /// Waits here until the gate is open.
+    pub async fn pass(&self) {
         self.arrived.send_modify(|there| *there += 1);
         // An error means that the gate is gone, and what is gone stops nobody.
         let _ = self.open.subscribe().wait_for(|open| *open).await;

@@ -9,6 +9,8 @@ pub mod gate;
 pub mod host;
 pub mod instance;
 pub mod ledger;
+pub mod postgres;
+pub mod proxy;
 pub mod script;
 pub mod server;
 pub mod wait;

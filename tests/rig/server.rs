@@ -6,7 +6,7 @@ use std::{
 };
 
 use saga_orchestrator::{
-    config::Config,
+    config::{Config, Store as Place},
     server::{Error, Running, Server},
 };
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::{
     client::Clients,
     host::Host,
+    postgres,
     wait::{eventually, within},
 };
 
@@ -22,17 +23,31 @@ pub struct Rig {
     /// Calls it.
     pub clients: Clients,
     folder: TempDir,
-    store: PathBuf,
+    store: Place,
     address: SocketAddr,
     server: Option<(Running, Host)>,
 }
 
 impl Rig {
-    /// Starts a server on an empty store.
+    /// Starts a server on an empty store: in SQLite, or in PostgreSQL where `SAGA_TEST_STORE=postgres`.
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = match std::env::var("SAGA_TEST_STORE").as_deref() {
+            Ok("postgres") => postgres::database_place().await,
+            Ok(other) => panic!("SAGA_TEST_STORE is `{other}`; it may be `postgres`"),
+            Err(_) => Place::Sqlite(folder.path().join("saga.db")),
+        };
+        Self::start_on(folder, place).await
+    }
+
+    /// Starts a server on an empty SQLite file, wherever other tests keep their sagas.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_on_a_file() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = folder.path().join("saga.db");
         Self::start_in(folder, store).await
@@ -43,6 +58,10 @@ impl Rig {
     /// # Panics
     /// When it does not start.
     pub async fn start_in(folder: TempDir, store: PathBuf) -> Self {
+        Self::start_on(folder, Place::Sqlite(store)).await
+    }
+
+    async fn start_on(folder: TempDir, store: Place) -> Self {
         let config = Config { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), store: store.clone() };
         let server = launch(config).await.expect("the server starts");
         let address = server.0.address();
@@ -61,10 +80,16 @@ impl Rig {
         self.address
     }
 
-    /// Its store.
+    /// The file of its store.
+    ///
+    /// # Panics
+    /// When it is none.
     #[must_use]
     pub fn store(&self) -> &Path {
-        &self.store
+        match &self.store {
+            Place::Sqlite(path) => path,
+            Place::Postgres { .. } => panic!("the store is a database, not a file"),
+        }
     }
 
     /// A folder that goes away with the rig.

@@ -97,9 +97,9 @@ async fn a_server_ends_soon_although_streams_are_open_and_sagas_run() {
 
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start_on_a_file().await;
     let other = rig.folder().join("other.db");
-    let config = |store: &std::path::Path, listen| Config { listen, store: store.to_owned() };
+    let config = |store: &std::path::Path, listen| Config { listen, store: store.to_owned().into() };
     let taken = launch(config(&other, rig.address())).await;
     let Err(error @ Error::AddressInUse { .. }) = taken.map(drop) else { panic!("the port is taken") };
     assert!(error.to_string().contains(&rig.address().to_string()), "{error}");
@@ -116,7 +116,7 @@ async fn a_server_that_cannot_start_says_why() {
 
 #[tokio::test]
 async fn a_damaged_definition_stops_its_own_sagas_and_no_others() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start_on_a_file().await;
     let gate = Gate::new();
     let left = Script::plain(&rig, "left").hang_until("act", &gate);
     let _left = left.serve(&rig).await;

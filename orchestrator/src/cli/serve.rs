@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   saga serve
   saga serve --store /var/lib/saga/saga.db --log json
+  saga serve --store postgres://saga@db.internal/sagas
   saga serve --listen 127.0.0.1:0          a port that is free; the first line of stdout names it
 
 SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug.
@@ -42,7 +43,7 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<Exit, Failure> {
     log::begin(args.log, "info")?;
     let config = args.server.read().map_err(|error| misconfigured(&error))?;
-    let store = config.store.display().to_string();
+    let store = config.store.to_string();
     let running = start(config).await?;
     let address = running.address();
     // For whoever started us with port 0. A server whose stdout is closed goes on.

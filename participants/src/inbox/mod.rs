@@ -1,11 +1,12 @@
 //! The inbox: seen before? too late? then the same answer.
 //!
 //! One row per [`StepKey`] stands between the wire and the handlers. `barrier` says what an
-//! operation that meets a row leads to; each inbox carries that out under its own exclusion: SQLite
+//! operation that meets a row leads to; each inbox carries that out under its own exclusion: PostgreSQL and SQLite
 //! inside the transaction that the handler writes through, memory under a lock.
 
 pub mod barrier;
 mod memory;
+mod postgres;
 #[cfg(test)]
 mod race;
 mod sqlite;
@@ -15,6 +16,7 @@ use std::{future::Future, time::SystemTime};
 use bytes::Bytes;
 
 pub use memory::{Memory, MemoryInbox};
+pub use postgres::{PgInbox, PgUnit, Postgres};
 pub(crate) use sqlite::Lent;
 pub use sqlite::{Sqlite, SqliteInbox, SqliteUnit};
 

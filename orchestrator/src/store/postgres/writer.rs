@@ -1,0 +1,251 @@
+//! The one session that writes, and its task.
+//!
+//! It takes whole operations from a channel, in order, and answers each when it is durable. A session that broke is
+//! made anew for the next operation; the one that was under way then is answered as what it is: unknown.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection, Row};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use uuid::Uuid;
+
+use super::{
+    commit,
+    fault::{breaks_connection, read_error},
+    lease,
+    session::Target,
+};
+use crate::store::{
+    Claim, CommitError, Error,
+    record::{Batch, DefinitionRow, ParticipantRow},
+};
+
+/// Longer than the server lets a statement run: whoever does not answer by then is gone.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+
+type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
+
+/// What the writer is asked to do.
+pub(super) enum Op {
+    Claim { token: u128, answer: Answer<Claim> },
+    Commit { batch: Box<Batch>, answer: Answer<(), CommitError> },
+    PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
+    PutParticipant { row: ParticipantRow, answer: Answer<()> },
+    Close { answer: Answer<()> },
+}
+
+pub(super) struct Writer {
+    target: Target,
+    owner: Uuid,
+    conn: Option<PgConnection>,
+}
+
+impl Writer {
+    pub(super) fn new(target: Target, owner: Uuid, conn: PgConnection) -> Self {
+        Self { target, owner, conn: Some(conn) }
+    }
+
+    /// Serves until everybody has hung up, or until [`Op::Close`].
+    ///
+    /// A send to somebody who stopped waiting fails, which is their business: the operation was done.
+    pub(super) async fn serve(mut self, mut queue: mpsc::UnboundedReceiver<Op>) {
+        while let Some(op) = queue.recv().await {
+            match op {
+                Op::Commit { batch, answer } => drop(answer.send(self.commit(&batch).await)),
+                Op::Claim { token, answer } => self.claim(token, answer).await,
+                Op::PutDefinitions { rows, answer } => drop(answer.send(self.put_definitions(&rows).await)),
+                Op::PutParticipant { row, answer } => drop(answer.send(self.put_participant(&row).await)),
+                Op::Close { answer } => {
+                    queue.close();
+                    while let Some(late) = queue.recv().await {
+                        refuse(late);
+                    }
+                    self.close().await;
+                    answer.send(Ok(())).ok();
+                    return;
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    async fn session(&mut self) -> Result<&mut PgConnection, Error> {
+        if self.conn.is_none() {
+            self.conn = Some(self.target.connect().await?);
+        }
+        self.conn.as_mut().ok_or(Error::Closed)
+    }
+
+    async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let conn = self.session().await.map_err(|error| CommitError::Unavailable(error.to_string()))?;
+        match timeout(ANSWERS_WITHIN, commit::commit(conn, batch)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((told, error))) => {
+                if matches!(told, CommitError::Unknown(_)) || error.as_ref().is_some_and(breaks_connection) {
+                    self.conn = None;
+                }
+                Err(told)
+            }
+            Err(_) => {
+                self.conn = None;
+                Err(CommitError::Unknown(format!("{} does not answer", self.target.name())))
+            }
+        }
+    }
+
+    /// Waits while somebody else holds the lease: this process stands by.
+    async fn claim(&mut self, token: u128, mut answer: Answer<Claim>) {
+        let mut told = false;
+        loop {
+            let owner = self.owner;
+            let claimed = match self.session().await {
+                Ok(conn) => match timeout(ANSWERS_WITHIN, lease::claim(conn, owner, token)).await {
+                    Ok(claimed) => claimed.map_err(|error| {
+                        self.conn = None;
+                        read_error(error)
+                    }),
+                    Err(_) => {
+                        self.conn = None;
+                        Err(Error::Unavailable(format!("{} does not answer", self.target.name())))
+                    }
+                },
+                Err(error) => Err(error),
+            };
+            match claimed {
+                Ok(Some(claim)) => {
+                    if told {
+                        tracing::info!("this process owns the store now");
+                    }
+                    answer.send(Ok(claim)).ok();
+                    return;
+                }
+                Ok(None) => {
+                    if !told {
+                        let store = self.target.name();
+                        tracing::info!(
+                            store,
+                            "another process owns the store; standing by until its lease ends"
+                        );
+                        told = true;
+                    }
+                }
+                Err(error) => {
+                    answer.send(Err(error)).ok();
+                    return;
+                }
+            }
+            tokio::select! {
+                // Nobody waits any more.
+                () = answer.closed() => return,
+                () = tokio::time::sleep(lease::LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn put_definitions(&mut self, rows: &[DefinitionRow]) -> Result<Vec<bool>, Error> {
+        let conn = self.session().await?;
+        let done = timeout(ANSWERS_WITHIN, put_definitions(conn, rows)).await;
+        self.settled(done)?.map_err(|(name, version)| Error::DefinitionConflict { name, version })
+    }
+
+    async fn put_participant(&mut self, row: &ParticipantRow) -> Result<(), Error> {
+        let conn = self.session().await?;
+        let put = sqlx::query(
+            "INSERT INTO participant (name, inbox_id, inbox_kind, actions, last_seen) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (name) DO UPDATE SET inbox_id = excluded.inbox_id, inbox_kind = excluded.inbox_kind,
+                 actions = excluded.actions, last_seen = excluded.last_seen",
+        )
+        .bind(&row.name)
+        .bind(&row.inbox_id)
+        .bind(&row.inbox_kind)
+        .bind(&row.actions)
+        .bind(row.last_seen.0)
+        .execute(conn);
+        let done = timeout(ANSWERS_WITHIN, put).await;
+        self.settled(done).map(drop)
+    }
+
+    fn settled<T>(
+        &mut self,
+        done: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Error> {
+        match done {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => {
+                if breaks_connection(&error) {
+                    self.conn = None;
+                }
+                Err(read_error(error))
+            }
+            Err(_) => {
+                self.conn = None;
+                Err(Error::Unavailable(format!("{} does not answer", self.target.name())))
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        let owner = self.owner;
+        if let Some(mut conn) = self.conn.take() {
+            // Whoever comes next waits for the end of the lease at most.
+            if let Ok(Err(error)) = timeout(ANSWERS_WITHIN, lease::release(&mut conn, owner)).await {
+                tracing::warn!(%error, "the lease on the store was not given up; it runs out by itself");
+            }
+            conn.close().await.ok();
+        }
+    }
+}
+
+/// All rows or none; for each whether it is new, or the name and version that has other content.
+async fn put_definitions(
+    conn: &mut PgConnection,
+    rows: &[DefinitionRow],
+) -> Result<Result<Vec<bool>, (String, u32)>, sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    let mut new = Vec::with_capacity(rows.len());
+    for row in rows {
+        let version = i64::from(row.version);
+        let inserted = sqlx::query(
+            "INSERT INTO definition (name, version, hash, canonical, deployed_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(&row.name)
+        .bind(version)
+        .bind(row.hash.as_slice())
+        .bind(&row.canonical)
+        .bind(row.deployed_at.0)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if inserted == 0 {
+            let there = sqlx::query("SELECT hash FROM definition WHERE name = $1 AND version = $2")
+                .bind(&row.name)
+                .bind(version)
+                .fetch_one(&mut *tx)
+                .await?;
+            if there.try_get::<Vec<u8>, _>("hash")? != row.hash {
+                tx.rollback().await?;
+                return Ok(Err((row.name.clone(), row.version)));
+            }
+        }
+        new.push(inserted == 1);
+    }
+    tx.commit().await?;
+    Ok(Ok(new))
+}
+
+/// The store is closed; what comes now is told so.
+fn refuse(op: Op) {
+    match op {
+        Op::Claim { answer, .. } => drop(answer.send(Err(Error::Closed))),
+        Op::Commit { answer, .. } => {
+            drop(answer.send(Err(CommitError::Unavailable(Error::Closed.to_string()))));
+        }
+        Op::PutDefinitions { answer, .. } => drop(answer.send(Err(Error::Closed))),
+        Op::PutParticipant { answer, .. } => drop(answer.send(Err(Error::Closed))),
+        Op::Close { answer } => drop(answer.send(Err(Error::Closed))),
+    }
+}

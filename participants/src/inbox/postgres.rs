@@ -1,0 +1,308 @@
+//! The inbox in a PostgreSQL database: the *business* database, so that row, reply and effect share one
+//! transaction.
+//!
+//! Every operation first tries to insert the key's row. Whoever finds it there, or under way in another
+//! transaction, waits for that one and then locks the row; so operations on one key follow each other, in whatever
+//! process, at `READ COMMITTED`. Undo, query and seal have connections of their own: forward work cannot take the
+//! last one from them.
+
+mod rows;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use sqlx::{
+    PgConnection, PgPool, Postgres as Driver, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{
+    End, Entry, Error, Inbox, Kind, Store, answer,
+    barrier::{Decision, RowState, decide},
+    unix_micros,
+};
+use crate::{
+    command::{Ask, Op, StepKey},
+    reply::Answer,
+};
+use rows::{SCHEMA, Stored, bump_attempt, delete, insert, lock, update, write};
+
+/// How long an operation waits for another one on the same key before it answers `running`.
+const LOCK_WAIT_MS: u32 = 5_000;
+/// How long an operation waits for a connection before it fails, and comes again.
+const CONNECTION_WAIT: Duration = Duration::from_secs(30);
+/// Connections for actions.
+const FORWARD_CONNECTIONS: u32 = 16;
+/// Connections for undo, query, seal and the rest.
+const UNDO_CONNECTIONS: u32 = 4;
+/// Rows that one sweep transaction deletes at most.
+const SWEEP_ROWS: u64 = 1_000;
+
+/// Marks handlers that write through the inbox's PostgreSQL transaction: `Ctx<Postgres>`.
+#[derive(Debug, Clone, Copy)]
+pub struct Postgres;
+
+impl Store for Postgres {
+    type Inbox = PgInbox;
+    type Unit = PgUnit;
+}
+
+/// The table `saga_inbox` in a PostgreSQL database; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PgInbox {
+    id: Arc<str>,
+    forward: PgPool,
+    undo: PgPool,
+}
+
+/// The open transaction of one handler run. Empty once the run is settled.
+#[derive(Debug, Clone)]
+pub struct PgUnit(pub(crate) Arc<Mutex<Option<Transaction<'static, Driver>>>>);
+
+impl PgInbox {
+    /// Opens the database behind a `postgres://` URL, and makes the inbox's tables where they are missing.
+    ///
+    /// It holds up to 16 connections for actions and 4 for everything else.
+    ///
+    /// # Errors
+    /// When the URL is none, or the database cannot be reached or written.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let options: PgConnectOptions = url.parse()?;
+        Self::connect_with(options, FORWARD_CONNECTIONS).await
+    }
+
+    /// The same with options of one's own, and so many connections for actions.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or written.
+    pub async fn connect_with(options: PgConnectOptions, connections: u32) -> Result<Self, Error> {
+        let pool = |most: u32| {
+            PgPoolOptions::new()
+                .max_connections(most.max(1))
+                .acquire_timeout(CONNECTION_WAIT)
+                .connect_lazy_with(options.clone())
+        };
+        let (forward, undo) = (pool(connections), pool(UNDO_CONNECTIONS));
+        let mut tx = undo.begin().await?;
+        // Instances that start together make the tables one after the other.
+        sqlx::query("select pg_advisory_xact_lock(hashtext('saga_inbox'))").execute(&mut *tx).await?;
+        sqlx::raw_sql(SCHEMA).execute(&mut *tx).await?;
+        sqlx::query(
+            "insert into saga_inbox_meta (name, value) values ('inbox_id', $1) on conflict do nothing",
+        )
+        .bind(Uuid::now_v7().to_string())
+        .execute(&mut *tx)
+        .await?;
+        let id: String = sqlx::query_scalar("select value from saga_inbox_meta where name = 'inbox_id'")
+            .fetch_one(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Self { id: id.into(), forward, undo })
+    }
+
+    /// Runs `statements` in a transaction of its own: the place for the business tables'
+    /// `create table if not exists`.
+    ///
+    /// # Errors
+    /// When a statement fails; nothing of it stays then.
+    pub async fn migrate(&self, statements: &'static str) -> Result<(), Error> {
+        let mut tx = self.undo.begin().await?;
+        sqlx::query("select pg_advisory_xact_lock(hashtext('saga_inbox'))").execute(&mut *tx).await?;
+        sqlx::raw_sql(statements).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn begin(&self, op: Op) -> Result<Transaction<'static, Driver>, Error> {
+        let pool = if op == Op::Action { &self.forward } else { &self.undo };
+        let mut tx = pool.begin_with("begin isolation level read committed").await?;
+        let limit = sqlx::AssertSqlSafe(format!("set local lock_timeout = {LOCK_WAIT_MS}"));
+        sqlx::raw_sql(limit).execute(&mut *tx).await?;
+        Ok(tx)
+    }
+}
+
+/// What is left to do with the transaction after the barrier has spoken.
+enum Step {
+    Run(Option<Bytes>),
+    Commit(Option<Answer>),
+    Rollback(Option<Answer>),
+}
+
+async fn carry_out(connection: &mut PgConnection, ask: &Ask) -> Result<Step, Error> {
+    // A row that goes between the two statements is swept, or rolled back by who held it: then ours goes in.
+    let row = loop {
+        let ours = ask.op != Op::Forget && insert(connection, ask).await?;
+        let row = if ours { None } else { lock(connection, &ask.key).await? };
+        if ours || row.is_some() || ask.op == Op::Forget {
+            break row;
+        }
+    };
+    let facts = ask.facts(row.as_ref().map(|row| row.fingerprint));
+    let decision = decide(ask.op, row.as_ref().map(|row| row.state), facts);
+    Ok(match decision {
+        Decision::Act | Decision::Undo => {
+            sqlx::raw_sql("savepoint saga_handler").execute(connection).await?;
+            Step::Run(row.map(|row| row.output))
+        }
+        Decision::Tombstone(say) => {
+            let fingerprint = row.map_or(0, |row| row.fingerprint);
+            write(connection, ask, Stored::new("tombstone", fingerprint)).await?;
+            Step::Commit(Some(answer(say, ask, Bytes::new(), None)))
+        }
+        Decision::Answer(say) => {
+            let (output, fault, newer) = match row {
+                Some(row) => {
+                    let newer = row.state == RowState::Running && row.attempt < ask.attempt;
+                    (row.output, row.fault, newer && ask.op == Op::Action)
+                }
+                None => (Bytes::new(), None, false),
+            };
+            let answer = answer(say, ask, output, fault);
+            if newer && answer != Answer::Conflict {
+                bump_attempt(connection, ask).await?;
+                Step::Commit(Some(answer))
+            } else {
+                Step::Rollback(Some(answer))
+            }
+        }
+        Decision::Delete => {
+            delete(connection, &ask.key).await?;
+            Step::Commit(None)
+        }
+        Decision::Keep => Step::Rollback(None),
+    })
+}
+
+impl Inbox for PgInbox {
+    type Store = Postgres;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Transactional
+    }
+
+    async fn enter(&self, ask: &Ask) -> Result<Entry<PgUnit>, Error> {
+        let mut tx = self.begin(ask.op).await?;
+        let step = match carry_out(&mut tx, ask).await {
+            Ok(step) => step,
+            // Somebody is at work on this very key.
+            Err(error) if is_lock_timeout(&error) => {
+                tx.rollback().await?;
+                return Ok(match ask.op {
+                    Op::Forget => Entry::Silent,
+                    Op::Action | Op::Compensation | Op::Query | Op::Seal => {
+                        Entry::Answered { answer: Answer::Running, wrote: false }
+                    }
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let (reply, wrote) = match step {
+            Step::Run(output) => {
+                // The limit was for the barrier; what the handler waits for is its own business.
+                sqlx::raw_sql("set local lock_timeout = default").execute(&mut *tx).await?;
+                return Ok(Entry::Run { unit: PgUnit(Arc::new(Mutex::new(Some(tx)))), output });
+            }
+            Step::Commit(reply) => {
+                tx.commit().await?;
+                (reply, true)
+            }
+            Step::Rollback(reply) => {
+                tx.rollback().await?;
+                (reply, false)
+            }
+        };
+        Ok(reply.map_or(Entry::Silent, |answer| Entry::Answered { answer, wrote }))
+    }
+
+    async fn settle(&self, ask: &Ask, unit: PgUnit, end: End) -> Result<u32, Error> {
+        // The handler is over; taking the transaction out ends it for whatever it left behind, too.
+        let Some(mut tx) = unit.0.lock().await.take() else { return Err(Error::TransactionGone) };
+        let stored = match end {
+            End::RolledBack => {
+                tx.rollback().await?;
+                return Ok(ask.attempt);
+            }
+            End::Refused(fault) => {
+                savepoint(&mut tx, "rollback to saga_handler").await?;
+                Stored { fault: Some(fault), ..Stored::new("refused", ask.fingerprint) }
+            }
+            End::Done(output) => Stored { output: Some(output), ..Stored::new("done", ask.fingerprint) },
+            End::Accepted => Stored::new("running", ask.fingerprint),
+            End::Compensated => Stored::new("compensated", 0),
+        };
+        savepoint(&mut tx, "release saga_handler").await?;
+        write(&mut tx, ask, stored).await?;
+        tx.commit().await?;
+        Ok(ask.attempt)
+    }
+
+    async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
+        let mut tx = self.begin(Op::Query).await?;
+        let row = lock(&mut tx, key).await?;
+        let Some(row) = row.filter(|row| row.state == RowState::Running) else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
+        let stored = match end {
+            End::Done(output) => Stored { output: Some(output), ..Stored::new("done", row.fingerprint) },
+            End::Refused(fault) => Stored { fault: Some(fault), ..Stored::new("refused", row.fingerprint) },
+            End::RolledBack => {
+                delete(&mut tx, key).await?;
+                tx.commit().await?;
+                return Ok(Some(row.attempt));
+            }
+            End::Accepted | End::Compensated => {
+                tx.rollback().await?;
+                return Ok(None);
+            }
+        };
+        update(&mut tx, key, stored).await?;
+        tx.commit().await?;
+        Ok(Some(row.attempt))
+    }
+
+    async fn sweep(&self) -> Result<u64, Error> {
+        let mut dropped = 0;
+        loop {
+            let rows = sqlx::query(
+                "delete from saga_inbox where (saga_id, step, round) in (select saga_id, step, round from saga_inbox
+                 where retain_until_us > 0 and retain_until_us < $1 and state <> 'running' limit $2
+                 for update skip locked)",
+            )
+            .bind(unix_micros())
+            .bind(SWEEP_ROWS as i64)
+            .execute(&self.undo)
+            .await?
+            .rows_affected();
+            dropped += rows;
+            if rows < SWEEP_ROWS {
+                return Ok(dropped);
+            }
+        }
+    }
+}
+
+async fn savepoint(connection: &mut PgConnection, statement: &'static str) -> Result<(), Error> {
+    sqlx::raw_sql(statement).execute(connection).await.map(drop).map_err(|error| {
+        match error.as_database_error() {
+            Some(_) => Error::TransactionGone,
+            None => Error::Database(error),
+        }
+    })
+}
+
+fn is_lock_timeout(error: &Error) -> bool {
+    match error {
+        Error::Database(error) => {
+            error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+        }
+        Error::Busy | Error::UnknownState { .. } | Error::TransactionGone => false,
+    }
+}
