@@ -125,11 +125,9 @@ impl<'a, C: Cast> World<'a, C> {
             }
         }
         self.converge().await;
+        self.effects = self.cast.effects(self.state.id).await;
         if self.state.status.is_end() {
-            self.effects = self.cast.effects(self.state.id).await;
             self.replay().await;
-        } else {
-            self.effects = self.cast.effects(self.state.id).await;
         }
     }
 
