@@ -7,7 +7,7 @@
 use saga_core::event::IncidentKind;
 use saga_dsl::{
     definition::Kind,
-    plan::{Plan, PlanStep, StepIx},
+    plan::{Plan, PlanStep, RetryPolicy, StepIx},
     sample::{Scenario, scenario},
     test_file::{Answer, Words},
 };
@@ -108,6 +108,26 @@ fn ends(ends: &[End]) -> Expect {
 /// As [`ends`], where the file's own limits may be shorter than its budget of attempts.
 fn ends_or_cut(list: &[End]) -> Expect {
     Expect::Generated { ends: list.to_vec(), incidents: Vec::new(), cancel: None, or_cut: true }
+}
+
+/// Completed; or whatever follows where the file's own limits end the attempts before that.
+fn completed_or_cut(step: &PlanStep) -> Expect {
+    let timed = step.action.retry.max_elapsed_ms.is_some();
+    match step.kind {
+        Kind::Compensatable | Kind::Pivot => ends_or_cut(&[End::Completed]),
+        Kind::Retriable if timed => Expect::Generated {
+            ends: vec![End::Completed, End::Incident],
+            incidents: vec![IncidentKind::RetriableExhausted],
+            cancel: None,
+            or_cut: false,
+        },
+        Kind::Retriable => ends(&[End::Completed]),
+    }
+}
+
+/// Whether attempts end by themselves.
+fn is_limited(policy: &RetryPolicy) -> bool {
+    policy.max_attempts.is_some() || policy.max_elapsed_ms.is_some()
 }
 
 fn incident(kinds: &[IncidentKind]) -> Expect {
@@ -220,7 +240,14 @@ impl<'a> Maker<'a> {
     fn refusals(&mut self, of: &Of<'_>) {
         let expect = match of.planned.kind {
             Kind::Compensatable | Kind::Pivot => ends(&[End::Compensated]),
-            Kind::Retriable => incident(&[IncidentKind::RetriableRefused]),
+            Kind::Retriable if self.pivot_runs(&of.scenario) => incident(&[IncidentKind::RetriableRefused]),
+            // Where a condition leaves the pivot out, the first retriable step can still be left backwards.
+            Kind::Retriable => Expect::Generated {
+                ends: vec![End::Compensated, End::Incident],
+                incidents: vec![IncidentKind::RetriableRefused],
+                cancel: None,
+                or_cut: false,
+            },
         };
         self.action(of, "refused", vec![refuse()], expect);
     }
@@ -244,12 +271,16 @@ impl<'a> Maker<'a> {
         let most = policy.max_attempts.map_or(FAILURES, |max| max.saturating_sub(1));
         if most > 0 {
             let what = format!("fails {}, then succeeds", count(most));
-            self.action(of, &what, times(&fail(), most), ends_or_cut(&[End::Completed]));
+            self.action(of, &what, times(&fail(), most), completed_or_cut(of.planned));
         }
         match policy.max_attempts {
             Some(max) => {
                 let what = format!("fails {}, which uses up its attempts", count(max));
                 self.action(of, &what, vec![fail()], Self::exhausted(of));
+            }
+            None if policy.max_elapsed_ms.is_some() => {
+                let what = "fails until its time for attempts is over";
+                self.action(of, what, vec![fail()], Self::exhausted(of));
             }
             None => {
                 let for_ms = of.planned.escalate_after_ms.saturating_add(1_000);
@@ -275,7 +306,7 @@ impl<'a> Maker<'a> {
             // Where nothing catches a second sending, silence is as good as the end of it.
             let expect = match of.planned.kind {
                 Kind::Compensatable if single => ends(&[End::Compensated]),
-                Kind::Compensatable => ends_or_cut(&[End::Completed]),
+                Kind::Compensatable => completed_or_cut(of.planned),
                 Kind::Pivot if of.planned.at_least_once => Expect::Generated {
                     ends: vec![End::Completed, End::Compensated, End::Incident],
                     incidents: vec![IncidentKind::PivotUnknown],
@@ -284,9 +315,8 @@ impl<'a> Maker<'a> {
                 },
                 Kind::Pivot if done => ends(&[End::Completed]),
                 Kind::Pivot if single => ends(&[End::Compensated]),
-                Kind::Pivot => ends_or_cut(&[End::Completed]),
                 Kind::Retriable if single => incident(&[IncidentKind::RetriableExhausted]),
-                Kind::Retriable => ends(&[End::Completed]),
+                Kind::Pivot | Kind::Retriable => completed_or_cut(of.planned),
             };
             let what = format!("no answer once, {effect}");
             self.action(of, &what, times(&Answer::Silent(done), 1), expect);
@@ -297,7 +327,7 @@ impl<'a> Maker<'a> {
     fn never_answers(&mut self, of: &Of<'_>, done: bool, effect: &str) {
         let what = format!("never answers, {effect}");
         let silent = Answer::Silent(done);
-        let finite = of.planned.action.retry.max_attempts.is_some();
+        let finite = is_limited(&of.planned.action.retry);
         let script = Script::default().with(of.ix, Side::Action, vec![silent.clone()]);
         match of.planned.kind {
             Kind::Retriable if finite => {
@@ -355,12 +385,8 @@ impl<'a> Maker<'a> {
         }
         let single = of.planned.action.retry.max_attempts == Some(1);
         if !single && !of.planned.at_least_once {
-            let expect = match of.planned.kind {
-                Kind::Compensatable | Kind::Pivot => ends_or_cut(&[End::Completed]),
-                Kind::Retriable => ends(&[End::Completed]),
-            };
             let what = "its first command arrives after the saga has ended";
-            self.one(of, what, Script::default(), vec![Twist::Late(of.ix)], expect);
+            self.one(of, what, Script::default(), vec![Twist::Late(of.ix)], completed_or_cut(of.planned));
         }
     }
 
@@ -399,8 +425,11 @@ impl<'a> Maker<'a> {
         if let (Some(deadline_ms), true) = (self.plan.deadline_ms, alone) {
             let twist = Twist::Unserved { step: of.ix, until_ms: deadline_ms.saturating_add(1_000) };
             // After the pivot, or where a condition left the pivot out: an operator is called, and it goes on.
-            let passed = of.planned.kind == Kind::Retriable && self.pivot_runs(&of.scenario);
-            let expect = ends(if passed { &[End::Completed] } else { &[End::Compensated] });
+            let expect = match of.planned.kind {
+                Kind::Compensatable | Kind::Pivot => ends(&[End::Compensated]),
+                Kind::Retriable if self.pivot_runs(&of.scenario) => ends(&[End::Completed]),
+                Kind::Retriable => ends(&[End::Completed, End::Compensated]),
+            };
             self.one(of, "the deadline passes while it waits", Script::default(), vec![twist], expect);
         }
         let cancel = Twist::Cancel { step: of.ix, attempt: 1 };
@@ -455,12 +484,22 @@ impl<'a> Maker<'a> {
             let (script, twists) = Self::going_back(of, script, Vec::new());
             self.one(of, &what, script, twists, expect);
         };
+        let compensated = || Expect::Generated {
+            // Its time may be over before its attempts are.
+            ends: match undo.retry.max_elapsed_ms {
+                Some(_) => vec![End::Compensated, End::Incident],
+                None => vec![End::Compensated],
+            },
+            incidents: undo.retry.max_elapsed_ms.map(|_| IncidentKind::UndoStuck).into_iter().collect(),
+            cancel: None,
+            or_cut: false,
+        };
         if most > 0 {
             let what = format!("its undo fails {}, then succeeds", count(most));
-            add(what, answered(times(&fail(), most)), ends(&[End::Compensated]));
+            add(what, answered(times(&fail(), most)), compensated());
             for (done, effect) in [(true, "undone"), (false, "not undone")] {
                 let script = answered(times(&Answer::Silent(done), 1));
-                add(format!("its undo does not answer once, {effect}"), script, ends(&[End::Compensated]));
+                add(format!("its undo does not answer once, {effect}"), script, compensated());
             }
         }
         let stuck = || incident(&[IncidentKind::UndoStuck]);
@@ -468,6 +507,9 @@ impl<'a> Maker<'a> {
             Some(max) => {
                 let what = format!("its undo fails {}, which uses up its attempts", count(max));
                 add(what, answered(vec![fail()]), stuck());
+            }
+            None if undo.retry.max_elapsed_ms.is_some() => {
+                add("its undo fails until its time is over".to_owned(), answered(vec![fail()]), stuck());
             }
             None => {
                 let for_ms = undo.escalate_after_ms.saturating_add(1_000);

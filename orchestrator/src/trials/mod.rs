@@ -6,8 +6,8 @@
 //! crashes, deadlines, cancels.
 //!
 //! In reading order: [`case`] (what a case is), [`generate()`] (the cases that every saga gets), [`cast`] (who plays
-//! the participants: [`memory`] alone, or [`real`] handlers), [`world`] (the run), [`checks`] (what must always
-//! hold), [`judge`] (whether the case ended as it must).
+//! the participants: [`memory`] alone, or [`real`] handlers), `world` (the run), `checks` (what must always
+//! hold), `judge` (whether the case ended as it must).
 //!
 //! ```no_run
 //! # use saga_orchestrator::trials::{self, memory::Memory};

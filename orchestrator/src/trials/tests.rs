@@ -44,7 +44,7 @@ async fn the_trip_passes_with_many_seeds() {
     }
 }
 
-const SHAPES: [&str; 6] = [
+const SHAPES: [&str; 9] = [
     // Nothing but compensatable steps, the last without anything after it; small budgets.
     "saga: s\nversion: 1\nsteps:\n  - {step: a, action: p/a, compensation: {action: p/b, retry: {max_attempts: 2}}, retry: {max_attempts: 1}}\n  - {step: c, action: p/c, compensation: p/d, retry: {max_attempts: 2, non_retryable: [gone]}}\n",
     // A lone pivot; a pivot with a budget.
@@ -56,6 +56,12 @@ const SHAPES: [&str; 6] = [
     "saga: s\nversion: 1\ndeadline: 1h\nsteps:\n  - {step: a, action: p/a, compensation: p/ua, at_least_once: true}\n  - {step: b, kind: pivot, action: p/b, at_least_once: true}\n  - {step: c, kind: retriable, action: p/c, at_least_once: true}\n",
     // Attempts that the deadline cuts, no limits elsewhere.
     "saga: s\nversion: 1\ndeadline: 30s\nsteps:\n  - {step: a, action: p/a, compensation: p/ua, timeout: 5s, retry: {max_attempts: 20, initial_delay: 10s, max_delay: 10s}}\n  - {step: b, action: p/b, compensation: p/ub, retry: {max_attempts: unlimited}}\n",
+    // Either the pivot or the step after it runs; steps that are never both there.
+    "saga: s\nversion: 1\ndeadline: 1h\ninput: {x: bool}\nsteps:\n  - {step: a, action: p/a, compensation: p/ua}\n  - {step: b, kind: pivot, when: input.x, action: p/b}\n  - {step: c, kind: retriable, when: \"!input.x\", action: p/c}\n",
+    // Limits by time instead of by number, also of an undo; short ones.
+    "saga: s\nversion: 1\nsteps:\n  - {step: a, action: p/a, timeout: 2s, retry: {max_attempts: unlimited, max_elapsed: 3s}, compensation: {action: p/ua, timeout: 1s, retry: {max_elapsed: 1s}}}\n  - {step: b, kind: pivot, action: p/b, retry: {max_elapsed: 10s}, escalate_after: 1s}\n  - {step: c, kind: retriable, action: p/c, timeout: 1s, retry: {max_elapsed: 1s}, escalate_after: 2s}\n",
+    // One action for several steps, a deadline that is near, a payload read through two steps.
+    "saga: s\nversion: 1\ndeadline: 2s\ninput: {items: [{sku: string}], note: optional string}\nsteps:\n  - {step: a, action: p/do, compensation: p/undo, timeout: 100ms, input: {n: '${size(input.items)}'}}\n  - parallel:\n      - {step: b, action: p/do, compensation: p/undo, timeout: 100ms, input: {of: '${steps.a.output.id}'}}\n      - {step: c, action: p/do, compensation: {action: p/undo, input: {k: '${self.key}', of: '${self.input}'}}, timeout: 100ms}\n  - {step: d, action: p/do, compensation: p/undo, timeout: 100ms, when: \"has(input.note) && input.note.startsWith('x')\"}\n",
 ];
 
 #[tokio::test]

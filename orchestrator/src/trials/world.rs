@@ -125,11 +125,9 @@ impl<'a, C: Cast> World<'a, C> {
             }
         }
         self.converge().await;
+        self.effects = self.cast.effects(self.state.id).await;
         if self.state.status.is_end() {
-            self.effects = self.cast.effects(self.state.id).await;
             self.replay().await;
-        } else {
-            self.effects = self.cast.effects(self.state.id).await;
         }
     }
 
@@ -190,12 +188,17 @@ impl<'a, C: Cast> World<'a, C> {
     /// What the shell says about sending now.
     fn gate(&self) -> Gate {
         let mut gate = Gate::default();
-        for (at, planned) in (0_u16..).zip(&self.plan.steps) {
-            let step = StepIx(at);
+        for planned in &self.plan.steps {
             let undo = planned.compensation.as_ref().map(|c| (&c.participant, &c.action));
-            let served = Some((&planned.action.participant, &planned.action.action)).filter(|_| {
-                !self.withheld(|twist| matches!(twist, Twist::Unserved { step: s, .. } if *s == step))
+            let called = (&planned.action.participant, &planned.action.action);
+            let unserved = self.withheld(|twist| match twist {
+                Twist::Unserved { step, .. } => self
+                    .plan
+                    .step(*step)
+                    .is_some_and(|step| (&step.action.participant, &step.action.action) == called),
+                _ => false,
             });
+            let served = Some(called).filter(|_| !unserved);
             for (participant, action) in [served, undo].into_iter().flatten() {
                 let absent = self.withheld(|twist| match twist {
                     Twist::Absent { step, .. } => {
@@ -520,7 +523,7 @@ impl<'a, C: Cast> World<'a, C> {
     }
 
     fn latency(&mut self) -> u64 {
-        self.chance.between(1, 40)
+        self.chance.between(1, 9)
     }
 
     fn after(&mut self, ms: u64, message: Message) {

@@ -94,7 +94,9 @@ impl Walk<'_> {
             Kind::Binary(operator, sides) => self.binary(*operator, &sides[0], &sides[1]),
             Kind::Call(function, arguments) => {
                 let wanted = argument(*function);
-                arguments.iter().for_each(|one| self.ask(one, &wanted, None));
+                // What `startsWith('x')` looks for is a value for which it holds.
+                let sought = arguments.get(1).and_then(self::literal);
+                arguments.iter().for_each(|one| self.ask(one, &wanted, sought.as_ref()));
             }
             Kind::Matches(target, _) => self.ask(target, &Type::String, None),
             Kind::List(items) => items.iter().for_each(|one| self.ask(one, &Type::Any, None)),
