@@ -1,8 +1,9 @@
-//! Writes to customers: the smallest participant, one action and nothing to undo.
+//! Writes to customers: the smallest participant, one action and nothing to undo. It comes after the pivot, so when it
+//! says no, a person is needed.
 
 use std::result::Result as StdResult;
 
-use saga_participant::{Ctx, Participant, Result, Sqlite, SqliteInbox, inbox};
+use saga_participant::{Ctx, Participant, Reject, Result, Sqlite, SqliteInbox, inbox};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ pub struct Sent {
 }
 
 async fn send(ctx: Ctx<Sqlite>, ask: Send) -> Result<Sent> {
+    if ask.customer_id == "customer-unreachable" {
+        return Err(Reject::new("no_address", "nobody knows where the customer lives").into());
+    }
     let mut tx = ctx.tx().await?;
     let id: i64 =
         sqlx::query_scalar("insert into message (step_key, customer_id, text) values (?, ?, ?) returning id")

@@ -2,7 +2,7 @@
 //!
 //! Size and depth are bounded here, so that nobody behind the edge has to fear a document.
 
-use saga_core::Payload;
+use saga_core::{Payload, payload::NotJson};
 
 /// Largest document, in bytes.
 pub const BYTES_MAX: usize = 1024 * 1024;
@@ -22,7 +22,7 @@ pub enum Fault {
     TooDeep,
     /// Not one JSON document.
     #[error(transparent)]
-    NotJson(#[from] saga_core::payload::NotJson),
+    NotJson(#[from] NotJson),
 }
 
 /// Reads one JSON document.
@@ -37,7 +37,32 @@ pub fn read(bytes: &[u8]) -> Result<Payload, Fault> {
     if bytes.len() > DEPTH_MAX as usize && is_too_deep(bytes) {
         return Err(Fault::TooDeep);
     }
-    Ok(Payload::from_bytes(bytes)?)
+    let payload = Payload::from_bytes(bytes)?;
+    if may_have_no_value(bytes) {
+        // Said now and in the words of the parser; later it would read as null.
+        serde_json::from_slice::<serde_json::Value>(bytes).map_err(NotJson::from)?;
+    }
+    Ok(payload)
+}
+
+/// Texts that have the form of JSON and no value: half of a surrogate pair, a number beyond every double. The form is
+/// all that is checked where a document passes through unread; what may be of this kind is read once, to be sure.
+fn may_have_no_value(bytes: &[u8]) -> bool {
+    /// Numbers with fewer digits and without an exponent are in range.
+    const DIGITS_SAFE: usize = 300;
+    let mut digits = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' if digits == DIGITS_SAFE => return true,
+            b'0'..=b'9' => digits += 1,
+            b'e' | b'E' if digits > 0 => return true,
+            b'u' if at > 0 && bytes[at - 1] == b'\\' && matches!(bytes.get(at + 1), Some(b'd' | b'D')) => {
+                return true;
+            }
+            _ => digits = 0,
+        }
+    }
+    false
 }
 
 /// Counts brackets outside of strings. Right for valid JSON; anything else fails to parse afterwards.
@@ -104,6 +129,18 @@ mod tests {
         assert!(read(largest.as_bytes()).is_ok());
         let larger = format!("\"{}\"", "a".repeat(BYTES_MAX - 1));
         assert!(matches!(read(larger.as_bytes()), Err(Fault::TooLarge(_))));
+    }
+
+    #[test]
+    fn what_has_the_form_of_json_and_no_value_is_refused() {
+        let long = "9".repeat(400);
+        for text in [r#"{"a":"\ud800"}"#, r#""\uDC00\ud800""#, "[1e400]", "-9E999", &long] {
+            assert!(matches!(read(text.as_bytes()), Err(Fault::NotJson(_))), "{text}");
+        }
+        for text in [r#""\ud83d\ude00""#, r#""\u00e9 3e 4""#, "1e300", "1e-400", &long[..300]] {
+            let payload = read(text.as_bytes()).expect("a value");
+            assert_eq!(Some(payload.tree()), serde_json::from_str(text).ok().as_ref(), "{text}");
+        }
     }
 
     #[test]

@@ -22,14 +22,20 @@ pub enum Code {
     NoSuchDefinition,
     /// Several sagas answer to that name.
     Ambiguous,
+    /// The saga has no such step.
+    NoSuchStep,
     /// The key belongs to a saga with other input.
     KeyConflict,
     /// The saga has ended.
     Ended,
     /// The pivot took effect.
     AfterPivot,
+    /// The act makes no sense where the saga stands.
+    Unfit,
     /// The document is too large or too deep.
     TooLarge,
+    /// Nobody can prove it.
+    NeedsForce,
     /// The input does not fit the definition.
     Input,
     /// The definition's idempotency key has no value for this input.
@@ -64,7 +70,7 @@ pub struct Explained {
 }
 
 /// Every code, in the order of [`Code`].
-pub const CODES: [Explained; 16] = [
+pub const CODES: [Explained; 19] = [
     row(
         Code::Malformed,
         "A0400",
@@ -95,6 +101,13 @@ pub const CODES: [Explained; 16] = [
         "The message lists them. Write more letters of the id.",
     ),
     row(
+        Code::NoSuchStep,
+        "A0407",
+        Grpc::NotFound,
+        "the saga has no such step",
+        "`saga describe ID` shows its steps. A step is named by its id alone, as the saga file has it.",
+    ),
+    row(
         Code::KeyConflict,
         "A0409",
         Grpc::AlreadyExists,
@@ -118,12 +131,29 @@ pub const CODES: [Explained; 16] = [
          needs a saga of its own.",
     ),
     row(
+        Code::Unfit,
+        "A0412",
+        Grpc::FailedPrecondition,
+        "the act makes no sense where the saga stands",
+        "The message says why, and what would make sense. Nothing was changed. `saga describe ID` tells what the saga waits \
+         for and which incidents stand.",
+    ),
+    row(
         Code::TooLarge,
         "A0413",
         Grpc::InvalidArgument,
         "the document is too large or too deep",
         "Documents have at most 1 MiB and 64 levels; above 256 KiB the server warns. Store large data elsewhere and \
          send a reference.",
+    ),
+    row(
+        Code::NeedsForce,
+        "A0414",
+        Grpc::FailedPrecondition,
+        "nobody can prove it, so it takes force",
+        "The participant has no inbox that shares a transaction with its effects, so an earlier sending of the step may \
+         still take effect. Find out at the participant itself what happened; then repeat the act with --force. The saga \
+         is marked for good (exceptions).",
     ),
     row(
         Code::Input,

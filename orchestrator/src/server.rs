@@ -8,9 +8,10 @@
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use saga_core::Rules;
 use saga_dsl::plan::Plan;
 use saga_proto::v1::{
-    definition_service_server::DefinitionServiceServer,
+    definition_service_server::DefinitionServiceServer, operator_service_server::OperatorServiceServer,
     participant_directory_server::ParticipantDirectoryServer,
     participant_service_server::ParticipantServiceServer, saga_service_server::SagaServiceServer,
 };
@@ -123,8 +124,16 @@ impl Server {
     /// # Errors
     /// See [`Error`]; nothing is left running then.
     pub async fn start(config: Config) -> Result<Running, Error> {
+        Self::start_under(Rules::ALL, config).await
+    }
+
+    /// As [`Server::start`], with the rules that are kept; for mutants.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_under(rules: Rules, config: Config) -> Result<Running, Error> {
         let store = open_store(&config.store).await?;
-        match Self::serve(&config, Arc::clone(&store)).await {
+        match Self::serve(rules, &config, Arc::clone(&store)).await {
             Ok(running) => Ok(running),
             Err(error) => {
                 // The first error is the one to tell.
@@ -134,7 +143,7 @@ impl Server {
         }
     }
 
-    async fn serve(config: &Config, store: Arc<dyn Store>) -> Result<Running, Error> {
+    async fn serve(rules: Rules, config: &Config, store: Arc<dyn Store>) -> Result<Running, Error> {
         let wrap = |source| Error::Store { path: config.store.display().to_string(), source };
         // Before the lane: an address in use is the commonest mistake, and must not cost a claim.
         let listener = bind(config.listen).await?;
@@ -142,10 +151,9 @@ impl Server {
             listener.local_addr().map_err(|source| Error::Bind { address: config.listen, source })?;
         let definitions = Arc::new(load_definitions(&*store).await.map_err(wrap)?);
         let directory = Arc::new(Directory::load(Arc::clone(&store)).await.map_err(wrap)?);
+        let settings = lane::Settings { rules, ..lane::Settings::default() };
         let (lane, lane_done) =
-            lane::spawn(Arc::clone(&store), Arc::clone(&definitions), lane::Settings::default())
-                .await
-                .map_err(wrap)?;
+            lane::spawn(Arc::clone(&store), Arc::clone(&definitions), settings).await.map_err(wrap)?;
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let participants =
@@ -223,6 +231,9 @@ async fn services(api: &Api, participants: Participants) -> Result<(Router, Heal
     let definitions = DefinitionServiceServer::new(api.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let operators = OperatorServiceServer::new(api.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let directory = ParticipantDirectoryServer::new(api.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -239,6 +250,7 @@ async fn services(api: &Api, participants: Participants) -> Result<(Router, Heal
         .add_service(reflection)
         .add_service(sagas)
         .add_service(definitions)
+        .add_service(operators)
         .add_service(directory)
         .add_service(participants);
     Ok((router, reporter))
@@ -249,6 +261,7 @@ async fn set_all(reporter: &HealthReporter, status: ServingStatus) {
         "",
         "saga.v1.SagaService",
         "saga.v1.DefinitionService",
+        "saga.v1.OperatorService",
         "saga.v1.ParticipantDirectory",
         "saga.v1.ParticipantService",
     ];

@@ -23,6 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use saga_proto::v1;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -32,8 +33,10 @@ use crate::{
     execute::Core,
     inbox::Store,
     reply::Answer,
-    serve::Sink,
+    serve::{Sink, convert},
 };
+
+pub use crate::serve::convert::Unreadable;
 
 /// Stands where the orchestrator would: it keeps one step, and sends it what the test says.
 pub struct Harness<S: Store> {
@@ -116,6 +119,17 @@ impl<S: Store> Harness<S> {
     pub async fn forget(&self) {
         let ask = self.ask(Op::Forget, "", &Value::Null).ask;
         self.core.execute(&Arc::new(ask), &Sink::nowhere()).await;
+    }
+
+    /// Executes a command of any saga as it came off the wire, recorded or made up, and returns what would go
+    /// back; `None` where nobody waits for an answer. The step under test is left alone.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where a connected participant would drop the command.
+    pub async fn deliver(&self, command: v1::Command) -> Result<Option<v1::Reply>, Unreadable> {
+        let ask = Arc::new(convert::ask(command)?);
+        let answered = self.core.execute(&ask, &Sink::nowhere()).await;
+        Ok(answered.map(|(attempt, answer)| convert::reply(&ask.key, ask.op, attempt, answer)))
     }
 
     fn ask(&self, op: Op, action: &str, input: &Value) -> Call<'_, S> {

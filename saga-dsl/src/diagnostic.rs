@@ -106,6 +106,25 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// A sentence as a screen can hold it: what it quotes of the author may have line breaks, or no end.
+pub(crate) fn one_line(text: String) -> String {
+    /// Longest sentence, in characters.
+    const CHARS_MAX: usize = 400;
+    if text.len() <= CHARS_MAX && !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = text.chars().flat_map(|c| {
+        let escaped = c.is_control().then(|| c.escape_default());
+        escaped.into_iter().flatten().chain((!c.is_control()).then_some(c))
+    });
+    let mut line: String = shown.take(CHARS_MAX + 1).collect();
+    if let Some((end, _)) = line.char_indices().nth(CHARS_MAX) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
 /// Sorts by position in the file, then by code: the order in which people read.
 pub fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by(|a, b| {
@@ -191,6 +210,13 @@ mod tests {
             help: Some("write a number".into()),
             notes: vec!["versions count from 1".into()],
         }
+    }
+
+    #[test]
+    fn quoted_line_breaks_and_endless_words_fit_on_a_line() {
+        assert_eq!(one_line("`a\n\u{7}ü` is not a type".into()), "`a\\n\\u{7}ü` is not a type");
+        assert_eq!(one_line("ü".repeat(400)), "ü".repeat(400));
+        assert_eq!(one_line("ü".repeat(401)), "ü".repeat(400) + "…");
     }
 
     #[test]

@@ -5,11 +5,15 @@
 //! last minutes instead of seconds.
 #![allow(clippy::expect_used, reason = "a test may panic")]
 
+mod audit;
 mod client;
 mod commands;
+mod forgetful;
 mod load;
 mod processes;
+mod tap;
 mod trips;
+mod without;
 
 /// Whether the long runs are asked for.
 fn long() -> bool {

@@ -49,41 +49,83 @@ pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -
     }
 }
 
-/// Starts a program that is killed when its handle is dropped. What it logs goes to `<dir>/<log>.log`.
-fn start<A: AsRef<OsStr>>(mut program: Command, args: &[A], dir: &Path, log: &str) -> Child {
-    let log = File::options().create(true).append(true).open(dir.join(log).with_extension("log"));
-    program
+/// A running program, killed when its handle is dropped.
+struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// SIGKILL.
+    async fn kill(&mut self) {
+        if let Err(error) = self.child.kill().await {
+            panic!("{}: it had ended before it was killed: {error}", self.log.display());
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        /// Lines of a log that are enough to see what a program last did.
+        const LINES: usize = 12;
+        if std::thread::panicking() {
+            // The folder goes away with the test, so what a failed test can tell, it tells now.
+            let ended = self.child.try_wait();
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LINES)..];
+            println!("{} (ended: {ended:?})\n{}", self.log.display(), last.join("\n"));
+        }
+    }
+}
+
+/// Starts a program. What it logs goes to `<dir>/<log>.log`.
+fn start<A: AsRef<OsStr>>(mut program: Command, args: &[A], dir: &Path, log: &str) -> Process {
+    let path = dir.join(log).with_extension("log");
+    let log = File::options().create(true).append(true).open(&path);
+    let child = program
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(log.expect("a log file"))
         .kill_on_drop(true)
         .spawn()
-        .unwrap_or_else(|error| panic!("{program:?}: {error}"))
+        .unwrap_or_else(|error| panic!("{program:?}: {error}"));
+    Process { child, log: path }
 }
 
 /// A server on its own SQLite file and port, both of which outlive its process.
 pub struct Server {
+    program: &'static [&'static str],
     dir: PathBuf,
     address: String,
-    child: Child,
+    process: Process,
 }
+
+/// The program itself and the verb that serves.
+const SAGA: &[&str] = &["saga", "serve"];
 
 impl Server {
     /// Starts it in `dir` and waits until it answers.
     pub async fn start(dir: &Path) -> Self {
+        Self::start_program(SAGA, dir).await
+    }
+
+    /// Starts another program that takes the arguments of `saga serve` behind its own.
+    pub async fn start_program(program: &'static [&'static str], dir: &Path) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.expect("a free port").to_string();
-        let server = Self { dir: dir.to_owned(), child: Self::spawn(dir, &address), address };
+        let process = Self::spawn(program, dir, &address);
+        let server = Self { program, dir: dir.to_owned(), process, address };
         server.channel().await;
         server
     }
 
-    fn spawn(dir: &Path, address: &str) -> Child {
+    fn spawn(words: &[&str], dir: &Path, address: &str) -> Process {
         let store = dir.join("saga.db");
-        let args =
-            [OsStr::new("serve"), "--listen".as_ref(), address.as_ref(), "--store".as_ref(), store.as_ref()];
-        let mut saga = Command::new(program("saga"));
+        let mut args: Vec<&OsStr> = words[1..].iter().map(OsStr::new).collect();
+        args.extend([OsStr::new("--listen"), address.as_ref(), "--store".as_ref(), store.as_ref()]);
+        let mut saga = Command::new(program(words[0]));
         // Should this test be killed itself, the closing pipe ends the server.
         saga.env("SAGA_LEASH", "1");
         start(saga, &args, dir, "server")
@@ -101,9 +143,14 @@ impl Server {
 
     /// SIGKILL in the midst of its work, and a new process on the same file.
     pub async fn kill_and_restart(&mut self) {
-        self.child.kill().await.expect("the server ran until now");
-        self.child = Self::spawn(&self.dir, &self.address);
+        self.process.kill().await;
+        self.process = Self::spawn(self.program, &self.dir, &self.address);
         self.channel().await;
+    }
+
+    /// SIGKILL, and no new process.
+    pub async fn kill(mut self) {
+        self.process.kill().await;
     }
 
     /// A connection, once it answers.
@@ -144,18 +191,17 @@ pub struct Participants {
     names: &'static [&'static str],
     endpoint: String,
     dir: PathBuf,
-    child: Child,
+    process: Process,
 }
 
 impl Participants {
     /// Starts those named, with their databases in `dir`.
-    pub fn start(names: &'static [&'static str], server: &Server, dir: &Path) -> Self {
-        let endpoint = server.endpoint();
-        let child = Self::spawn(names, &endpoint, dir);
-        Self { names, endpoint, dir: dir.to_owned(), child }
+    pub fn start(names: &'static [&'static str], endpoint: String, dir: &Path) -> Self {
+        let process = Self::spawn(names, &endpoint, dir);
+        Self { names, endpoint, dir: dir.to_owned(), process }
     }
 
-    fn spawn(names: &[&str], endpoint: &str, dir: &Path) -> Child {
+    fn spawn(names: &[&str], endpoint: &str, dir: &Path) -> Process {
         let mut args = vec![OsStr::new("--dir"), dir.as_os_str()];
         args.extend(names.iter().map(OsStr::new));
         let mut book_trip = Command::new(program("book_trip"));
@@ -165,7 +211,7 @@ impl Participants {
 
     /// SIGKILL, and a new process on the same databases.
     pub async fn kill_and_restart(&mut self) {
-        self.child.kill().await.expect("the participants ran until now");
-        self.child = Self::spawn(self.names, &self.endpoint, &self.dir);
+        self.process.kill().await;
+        self.process = Self::spawn(self.names, &self.endpoint, &self.dir);
     }
 }

@@ -1,9 +1,11 @@
 //! The rules of [`Store`], one case each. Every case gets an empty store.
 
+mod audit;
 mod commits;
 mod reads;
 mod registry;
 
+pub use audit::*;
 pub use commits::*;
 pub use reads::*;
 pub use registry::*;
@@ -18,7 +20,7 @@ use saga_orchestrator::store::{
 
 const TOKEN: u128 = 0x0123_4567_89AB_CDEF_0011_2233_4455_6677;
 
-const RUNNING: Face = Face { status: RowStatus::Running, incident: false, ended_at: None };
+const RUNNING: Face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
 
 /// A saga id in partition `n % 32`; ids are in the order of `n`.
 fn id(n: u64) -> SagaId {
@@ -52,7 +54,7 @@ fn journal(n: u64, seq: u64) -> JournalRow {
 
 fn change(n: u64, status: RowStatus) -> ChangeRow {
     let ended_at = (!status.is_open()).then_some(Timestamp(77));
-    ChangeRow { id: id(n), face: Face { status, incident: false, ended_at } }
+    ChangeRow { id: id(n), face: Face { status, incident: false, exceptions: false, ended_at } }
 }
 
 /// A batch under every fence of the claim.

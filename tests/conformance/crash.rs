@@ -25,7 +25,7 @@ fn batch(fence: Vec<saga_orchestrator::store::record::Fence>, commit_no: u64) ->
     let at = Timestamp(i64::try_from(commit_no).expect("small"));
     let mut batch = Batch { commit_no, fence, ..Batch::default() };
     for n in 0..SAGAS {
-        let face = Face { status: RowStatus::Running, incident: false, ended_at: None };
+        let face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
         let row = SagaRow {
             id: id(commit_no, n),
             name: "book".to_owned(),
@@ -40,7 +40,8 @@ fn batch(fence: Vec<saga_orchestrator::store::record::Fence>, commit_no: u64) ->
         batch.starts.push(StartRow { row, input_hash: [0; 32] });
         if commit_no > 1 {
             let saga_id = id(commit_no - 1, n);
-            let face = Face { status: RowStatus::Completed, incident: false, ended_at: Some(at) };
+            let face =
+                Face { status: RowStatus::Completed, incident: false, exceptions: false, ended_at: Some(at) };
             batch.journal.push(JournalRow { saga_id, seq: 2, at, body: vec![2; 300] });
             batch.changes.push(ChangeRow { id: saga_id, face });
         }

@@ -8,8 +8,8 @@ use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
     CommitError, Error, Store,
     record::{
-        Batch, ChangeRow, DefinitionRow, Face, Fence, JournalRow, ListFilter, ParticipantRow, RowStatus,
-        SagaRow, StartRow,
+        AuditRow, Batch, ChangeRow, DefinitionRow, Face, Fence, JournalRow, ListFilter, ParticipantRow,
+        RowStatus, SagaRow, StartRow,
     },
 };
 
@@ -204,6 +204,21 @@ impl Player {
         {
             batch.changes.push(ChangeRow { id, face: self.face() });
         }
+        if let Some((saga_id, seq)) = self.known()
+            && self.chance.one_in(4)
+        {
+            let step = if self.chance.one_in(2) { Some("charge".to_owned()) } else { None };
+            batch.audit.push(AuditRow {
+                saga_id,
+                seq,
+                at: self.chance.moment(),
+                verb: self.chance.pick(&["retry", "skip"]).to_owned(),
+                step,
+                who: "ann".to_owned(),
+                reason: self.chance.pick(&["", "it's \"so\"", "ключ"]).to_owned(),
+                forced: self.chance.one_in(2),
+            });
+        }
         batch
     }
 
@@ -214,7 +229,8 @@ impl Player {
     fn face(&mut self) -> Face {
         let status = self.chance.pick(&STATUSES);
         let ended_at = (!status.is_open()).then(|| self.chance.moment());
-        Face { status, incident: self.chance.one_in(4), ended_at }
+        let (incident, exceptions) = (self.chance.one_in(4), self.chance.one_in(4));
+        Face { status, incident, exceptions, ended_at }
     }
 
     fn start(&mut self) -> StartRow {
@@ -245,7 +261,7 @@ impl Player {
         let limit = usize::try_from(self.chance.below(12)).expect("small");
         let cursor = if self.chance.one_in(2) { self.known().map(|saga| saga.0) } else { None };
         let id = self.known().map_or(SagaId::from_u128(5), |saga| saga.0);
-        match self.chance.below(10) {
+        match self.chance.below(11) {
             0 => same(store.open_sagas(cursor, limit).await, model.open_sagas(cursor, limit).await, place),
             1 => same(store.saga(id).await, model.saga(id).await, place),
             2 => {
@@ -277,6 +293,13 @@ impl Player {
             6 => {
                 same(store.counts().await, model.counts().await, place);
                 same(store.open_per_definition().await, model.open_per_definition().await, place);
+            }
+            8 => {
+                let saga = if self.chance.one_in(2) { Some(id) } else { None };
+                let before = if self.chance.one_in(2) { Some(self.chance.below(20)) } else { None };
+                let answers =
+                    (store.audit(saga, before, limit).await, model.audit(saga, before, limit).await);
+                same(answers.0, answers.1, place);
             }
             7 => {
                 same(store.definitions().await, model.definitions().await, place);

@@ -52,7 +52,7 @@ fn batch(claim: &Claim, n: u64) -> Batch {
             key: Some(n.to_string()),
             labels: Default::default(),
             started_at: Timestamp(0),
-            face: Face { status: RowStatus::Running, incident: false, ended_at: None },
+            face: Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None },
         },
         input_hash: [0; 32],
     });

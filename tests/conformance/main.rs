@@ -31,6 +31,8 @@ macro_rules! suite {
             journal_gaps_and_repeats_are_named,
             journal_rows_may_come_in_any_order,
             a_change_of_an_unknown_saga_is_refused,
+            what_operators_did_is_kept_with_the_decision_or_not_at_all,
+            the_audit_list_pages_from_the_newest,
             open_sagas_come_in_pages_by_id,
             journals_come_in_the_order_asked_for,
             lists_page_without_gaps_or_repeats,

@@ -10,8 +10,8 @@ use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
-        StartConflict, StartRow,
+        AuditEntry, AuditRow, Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow,
+        RowStatus, SagaRow, StartConflict, StartRow,
     },
 };
 
@@ -38,6 +38,7 @@ struct State {
     journal: BTreeMap<SagaId, Vec<JournalRow>>,
     definitions: BTreeMap<(String, u32), DefinitionRow>,
     participants: BTreeMap<String, ParticipantRow>,
+    audit: Vec<AuditRow>,
     closed: bool,
 }
 
@@ -56,7 +57,8 @@ impl State {
         let fenced = |id: SagaId| batch.fence.iter().any(|fence| fence.partition == id.partition());
         let ids = batch.journal.iter().map(|row| row.saga_id);
         let ids = ids.chain(batch.starts.iter().map(|start| start.row.id));
-        if !ids.chain(batch.changes.iter().map(|change| change.id)).all(fenced) {
+        let ids = ids.chain(batch.changes.iter().map(|change| change.id));
+        if !ids.chain(batch.audit.iter().map(|row| row.saga_id)).all(fenced) {
             return Err(CommitError::Data("outside of the fence".to_owned()));
         }
         let mut conflicts = Vec::new();
@@ -80,6 +82,7 @@ impl State {
             }
             history.push(row);
         }
+        self.audit.extend(batch.audit);
         self.last_commit_no = self.last_commit_no.max(batch.commit_no);
         Ok(self)
     }
@@ -213,6 +216,23 @@ impl Store for Model {
             let rows: Vec<SagaRow> = fitting.iter().take(limit).copied().cloned().collect();
             let next = rows.last().map(|row| row.id).filter(|_| fitting.len() > rows.len());
             Page { rows, next }
+        })
+    }
+
+    fn audit(
+        &self,
+        saga: Option<SagaId>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>> {
+        self.with(|state| {
+            let all = state.audit.iter().cloned().enumerate().rev().map(|(at, row)| (at as u64 + 1, row));
+            all.filter(|(position, row)| {
+                before.is_none_or(|before| *position < before) && saga.is_none_or(|id| id == row.saga_id)
+            })
+            .map(|(position, row)| AuditEntry { position, row })
+            .take(limit)
+            .collect()
         })
     }
 

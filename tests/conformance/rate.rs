@@ -50,7 +50,12 @@ impl Load {
             if seq < ROWS_PER_SAGA {
                 self.turn.push_back((id, seq + 1));
             } else {
-                let face = Face { status: RowStatus::Completed, incident: false, ended_at: Some(at) };
+                let face = Face {
+                    status: RowStatus::Completed,
+                    incident: false,
+                    exceptions: false,
+                    ended_at: Some(at),
+                };
                 batch.changes.push(ChangeRow { id, face });
             }
         }
@@ -64,7 +69,7 @@ impl Load {
         let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let partition = Partition(u16::try_from(spread % 32).expect("small"));
         let id = SagaId::new(1_780_000_000_000 + self.commit_no, partition, spread);
-        let face = Face { status: RowStatus::Running, incident: false, ended_at: None };
+        let face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
         let row = SagaRow {
             id,
             name: "book-trip".to_owned(),

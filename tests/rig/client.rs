@@ -7,7 +7,8 @@ use saga_proto::v1::{
     CancelSagaRequest, CancelSagaResponse, DeployRequest, DeployResponse, GetSagaRequest, HistoryEvent,
     HistoryRequest, ListSagasRequest, ListSagasResponse, SagaDetail, SagaFile, StartSagaRequest,
     StartSagaResponse, StepDetail, definition_service_client::DefinitionServiceClient,
-    participant_directory_client::ParticipantDirectoryClient, saga_service_client::SagaServiceClient,
+    operator_service_client::OperatorServiceClient, participant_directory_client::ParticipantDirectoryClient,
+    saga_service_client::SagaServiceClient,
 };
 use serde_json::Value;
 use tonic::{
@@ -170,8 +171,18 @@ impl Clients {
     /// # Errors
     /// The server's refusal.
     pub async fn cancel(&self, saga: &str) -> Result<CancelSagaResponse, Status> {
-        let request = CancelSagaRequest { saga: saga.to_owned(), reason: "changed my mind".to_owned() };
+        let request = CancelSagaRequest {
+            saga: saga.to_owned(),
+            reason: "changed my mind".to_owned(),
+            by: String::new(),
+        };
         Ok(self.sagas.clone().cancel_saga(request).await?.into_inner())
+    }
+
+    /// Acts of operators.
+    #[must_use]
+    pub fn operators(&self) -> OperatorServiceClient<Channel> {
+        OperatorServiceClient::new(self.channel.clone())
     }
 
     /// One page of sagas.

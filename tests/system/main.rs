@@ -10,6 +10,7 @@ mod flow;
 mod hardship;
 mod lists;
 mod made;
+mod operators;
 mod pivots;
 mod restarts;
 mod serving;

@@ -2,7 +2,7 @@
 //! truth about commands, links and names.
 //!
 //! In reading order: [`tree`] (what is there), [`arrows`] (who may know whom), [`files`] (sources), [`documents`]
-//! (links, decisions), [`errors`] (a page for every code), [`tutorial`],
+//! (links, decisions), [`errors`] (a page for every code), [`promises`] (tests behind the guarantees), [`tutorial`],
 //! [`commands`] (what the documents tell people to type).
 
 mod arrows;
@@ -10,5 +10,6 @@ mod commands;
 mod documents;
 mod errors;
 mod files;
+mod promises;
 mod tree;
 mod tutorial;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use saga_dsl::plan::StepIx;
 
 use crate::{
+    error::ErrorBody,
     event::{AttemptEnded, Event, IncidentKind, Record, Started},
     ids::Timestamp,
-    state::{ActionState, Ask, Birth, OpenIncident, SagaState, Status, StepState, UndoState},
+    state::{ActionState, Ask, Birth, Budget, OpenIncident, SagaState, Status, StepState, UndoState},
 };
 
 /// The state after an event that was recorded at `at`.
@@ -42,6 +43,7 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             state.incidents.retain(|open| open.incident.kind != IncidentKind::Slow);
             for step in &mut state.steps {
                 step.escalate_at = None;
+                leave_open(step);
             }
         }
         Event::DeadlinePassed {} => state.deadline = None,
@@ -58,6 +60,10 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             state.output.clone_from(output);
         }
         Event::Compensated {} => end(state, Status::Compensated, at),
+        Event::Abandoned {} => {
+            end(state, Status::Abandoned, at);
+            state.exceptions = true;
+        }
 
         Event::StepSkipped(e) => with(state, e.step, |s| s.action = ActionState::Skipped),
         Event::StepWaiting(e) => with(state, e.step, |s| {
@@ -116,6 +122,7 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             with(state, e.step, |s| {
                 // Whatever was outstanding may still answer; what counts from here on is the seal.
                 s.action = ActionState::Asking { seal: true, ask: Ask::Waiting };
+                s.after_seal = None;
                 s.unclear = true;
             });
         }
@@ -160,6 +167,81 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             s.escalate_at = None;
         }),
         Event::LateReply(e) => with(state, e.step, |s| s.late_reply = true),
+
+        // The events behind it say what changes.
+        Event::Intervened(_) => {}
+        Event::TroubleSettled {} => {
+            state.incidents.retain(|open| open.incident.kind != IncidentKind::Internal);
+        }
+        Event::BudgetRenewed(e) => {
+            clear_incidents(state, e.step);
+            with(state, e.step, |s| {
+                s.escalate_at = None;
+                if e.undo {
+                    s.undo_budget = Budget { from: s.undo_attempts, since: Some(at) };
+                } else {
+                    s.budget = Budget { from: s.attempts, since: Some(at) };
+                }
+            });
+        }
+        Event::InputEdited(e) => with(state, e.step, |s| {
+            *(if e.undo { &mut s.undo_input } else { &mut s.input }) = Some(e.input.clone());
+        }),
+        Event::RoundClosing(e) => with(state, e.step, |s| {
+            s.unclear |= !matches!(s.action, ActionState::Refused(_));
+            s.action = ActionState::Asking { seal: true, ask: Ask::Waiting };
+            s.after_seal = Some(e.then.clone());
+        }),
+        Event::RoundOvertaken(e) => with(state, e.step, |s| s.after_seal = None),
+        Event::RoundOpened(e) => {
+            clear_incidents(state, e.step);
+            state.exceptions |= e.unproven;
+            with(state, e.step, |s| {
+                let input = e.input.clone().or_else(|| s.input.take());
+                *s = StepState { round: e.round, input, ..StepState::NEW };
+            });
+        }
+        Event::SkippedByWord(e) => {
+            state.exceptions = true;
+            settle(state, e.step, at, ActionState::Skipped);
+            with(state, e.step, |s| {
+                s.by_word = true;
+                // Attempts tell whether there may be something to undo.
+                s.attempts = if e.unproven { s.attempts } else { 0 };
+            });
+        }
+        Event::SucceededByWord(e) => {
+            state.exceptions = true;
+            with(state, e.step, |s| {
+                s.by_word = true;
+                // The operator knew of the refusal; that it comes again contradicts nothing.
+                s.late_reply |= matches!(s.action, ActionState::Refused(_));
+            });
+            settle(state, e.step, at, ActionState::Succeeded(e.output.clone()));
+        }
+        Event::SealedByWord(e) => {
+            state.exceptions = true;
+            with(state, e.step, |s| s.by_word = true);
+            settle(state, e.step, at, ActionState::Sealed);
+        }
+        Event::UndoneByWord(e) => {
+            state.exceptions = true;
+            with(state, e.step, |s| {
+                s.undo = UndoState::Skipped;
+                s.undo_settled_at = Some(at);
+                s.escalate_at = None;
+            });
+            clear_incidents(state, e.step);
+        }
+    }
+}
+
+/// A saga that goes back closes no round any more: its undo settles the step, whatever became of it.
+fn leave_open(step: &mut StepState) {
+    if step.after_seal.take().is_some() {
+        let error = ErrorBody::new("overtaken", "the saga went back while the round was being closed");
+        step.action = ActionState::Failed { error: Arc::new(error) };
+        step.unclear = true;
     }
 }
 
@@ -197,6 +279,7 @@ fn settle(state: &mut SagaState, step: StepIx, at: Timestamp, action: ActionStat
         s.action = action;
         s.settled_at = Some(at);
         s.escalate_at = None;
+        s.after_seal = None;
     });
     clear_incidents(state, step);
 }

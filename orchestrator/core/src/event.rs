@@ -53,7 +53,7 @@ pub enum Event {
     StepFailed(AttemptEnded),
     /// Nobody can say what became of an attempt.
     StepUnknown(AttemptEnded),
-    /// The pivot is asked what became of it.
+    /// A participant is asked what became of a step: of the pivot, or of a round that an operator closes.
     PivotAsked(PivotAsked),
     /// The question was not settled by the answer, or not answered.
     PivotUnclear(AttemptEnded),
@@ -90,6 +90,28 @@ pub enum Event {
     },
     /// An answer came too late to matter, or contradicts what is known.
     LateReply(LateReply),
+    /// An operator intervened; what follows from it are the events behind this one.
+    Intervened(Intervened),
+    /// The budget of attempts begins anew, and what called the operator is taken off.
+    BudgetRenewed(BudgetRenewed),
+    /// An operator replaced a payload; it holds for the attempts that follow.
+    InputEdited(InputEdited),
+    /// The step's key is sealed first, so that nothing of this round can happen any more.
+    RoundClosing(RoundClosing),
+    /// The action took effect before it could be sealed: the operator's wish is void.
+    RoundOvertaken(AtStep),
+    /// The step begins again under another key.
+    RoundOpened(RoundOpened),
+    /// Left out, on an operator's word.
+    SkippedByWord(SkippedByWord),
+    /// It took effect, on an operator's word.
+    SucceededByWord(StepSucceeded),
+    /// It has not happened and never will, on an operator's word.
+    SealedByWord(AtStep),
+    /// Nothing of it is left to undo, on an operator's word.
+    UndoneByWord(AtStep),
+    /// What the orchestrator stumbled over is to be tried again.
+    TroubleSettled {},
     /// Ended: every selected step took effect.
     Completed {
         /// The result, absent when its expressions failed.
@@ -101,6 +123,8 @@ pub enum Event {
     },
     /// Ended: as if the saga had never happened.
     Compensated {},
+    /// Ended on an operator's word: what was done stays, and what is under way is not waited for.
+    Abandoned {},
 }
 
 /// See [`Event::Started`].
@@ -268,6 +292,8 @@ pub enum Cause {
     Deadline,
     /// Somebody asked for it.
     Cancel,
+    /// An operator said that the step failed.
+    Operator,
 }
 
 /// See [`Event::UndoWaiting`].
@@ -362,11 +388,151 @@ pub struct LateReply {
     pub attempt: u32,
     /// The outcome in a word: `succeeded`, `refused`.
     pub outcome: String,
+    /// The round that was answered, where it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
+}
+
+/// See [`Event::Intervened`]. Who did what, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intervened {
+    /// What was asked for.
+    pub verb: Verb,
+    /// Where; absent: the whole saga.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepIx>,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who, as far as it is known.
+    pub by: String,
+    /// The operator's word stands where a proof was not to be had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
+}
+
+/// What operators can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Try again now.
+    Retry,
+    /// Try again with another payload.
+    RetryEdited,
+    /// Go on without the step, or without its undo.
+    Skip,
+    /// It took effect.
+    ResolveSucceeded,
+    /// It did not.
+    ResolveFailed,
+    /// End the saga as it is.
+    Abandon,
+}
+
+impl Verb {
+    /// Its stable name, as journals and the audit list have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::RetryEdited => "retry_edited",
+            Self::Skip => "skip",
+            Self::ResolveSucceeded => "resolve_succeeded",
+            Self::ResolveFailed => "resolve_failed",
+            Self::Abandon => "abandon",
+        }
+    }
+}
+
+/// See [`Event::BudgetRenewed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetRenewed {
+    /// The step.
+    pub step: StepIx,
+    /// True: the budget of its undo.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undo: bool,
+}
+
+/// See [`Event::InputEdited`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputEdited {
+    /// The step.
+    pub step: StepIx,
+    /// True: the payload of its undo.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undo: bool,
+    /// The payload from here on.
+    pub input: Payload,
+}
+
+/// See [`Event::RoundClosing`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundClosing {
+    /// The step.
+    pub step: StepIx,
+    /// What follows once it is sealed.
+    pub then: AfterSeal,
+}
+
+/// What an operator wants of a step once nothing of its round can happen any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterSeal {
+    /// Another round, with another payload where one is given.
+    NewRound {
+        /// The payload.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
+        input: Option<Payload>,
+    },
+    /// Go on without the step.
+    Skip,
+    /// The step counts as failed.
+    Fail,
+}
+
+/// See [`Event::RoundOpened`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundOpened {
+    /// The step.
+    pub step: StepIx,
+    /// Number of the round that begins.
+    pub round: u32,
+    /// Another payload, where one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
+    pub input: Option<Payload>,
+    /// The round before was not sealed: something of it may still happen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
+}
+
+/// See [`Event::SkippedByWord`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedByWord {
+    /// The step.
+    pub step: StepIx,
+    /// It was sent, and nobody proved that it has no effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verb_is_named_as_it_is_written() {
+        let all = [
+            Verb::Retry,
+            Verb::RetryEdited,
+            Verb::Skip,
+            Verb::ResolveSucceeded,
+            Verb::ResolveFailed,
+            Verb::Abandon,
+        ];
+        for verb in all {
+            assert_eq!(serde_json::to_value(verb).expect("JSON"), verb.name());
+        }
+    }
 
     #[test]
     fn a_result_that_is_null_is_not_an_absent_one() {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{error::ErrorBody, ids::Timestamp, payload::Payload};
+use crate::{error::ErrorBody, event::Verb, ids::Timestamp, payload::Payload};
 use saga_dsl::plan::StepIx;
 
 /// Something that happened to a saga and asks for a decision.
@@ -20,6 +20,8 @@ pub enum Input {
     Wake,
     /// Somebody wants the saga undone.
     Cancel(Cancel),
+    /// An operator intervenes.
+    Intervene(Intervention),
     /// The orchestrator itself stumbled over this saga: a decision panicked, or the store refuses its row.
     Trouble(ErrorBody),
 }
@@ -125,6 +127,137 @@ pub struct Cancel {
     pub by: String,
 }
 
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intervention {
+    /// What.
+    pub order: Order,
+    /// Where; `None`: the whole saga.
+    pub step: Option<StepIx>,
+    /// Why, for the record.
+    pub reason: String,
+    /// Who, as far as it is known.
+    pub by: String,
+    /// Take the operator's word where a proof is not to be had. The saga is marked for good.
+    pub force: bool,
+}
+
+/// What operators can ask for, with what it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Try again now. A refused step begins another round, and so does one with another payload.
+    Retry {
+        /// The payload from here on.
+        input: Option<Payload>,
+    },
+    /// Go on without the step, or without its undo.
+    Skip,
+    /// The step took effect.
+    ResolveSucceeded {
+        /// What it returned.
+        output: Payload,
+    },
+    /// The step did not take effect.
+    ResolveFailed,
+    /// End the saga as it is.
+    Abandon,
+}
+
+impl Order {
+    /// What is asked for, without what it needs.
+    #[must_use]
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Retry { input: None } => Verb::Retry,
+            Self::Retry { input: Some(_) } => Verb::RetryEdited,
+            Self::Skip => Verb::Skip,
+            Self::ResolveSucceeded { .. } => Verb::ResolveSucceeded,
+            Self::ResolveFailed => Verb::ResolveFailed,
+            Self::Abandon => Verb::Abandon,
+        }
+    }
+}
+
+/// Why an intervention makes no sense where the saga stands. The words say what would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Retry of a whole saga.
+    #[error("nothing has failed: no step is backing off, refused or stuck")]
+    NothingFailed,
+    /// This order is about one step.
+    #[error("it needs a step")]
+    StepNeeded,
+    /// This order is about the whole saga.
+    #[error("it is about the whole saga and takes no step")]
+    NoStepTaken,
+    /// The step's turn has not come.
+    #[error("the turn of `{step}` has not come")]
+    NotReached {
+        /// Id of the step.
+        step: String,
+    },
+    /// An answer may come any moment.
+    #[error("`{step}` is outstanding at its participant; wait for the answer or for its limit")]
+    Outstanding {
+        /// Id of the step.
+        step: String,
+    },
+    /// It waits and goes on by itself.
+    #[error("`{step}` waits ({reason}) and goes on by itself when that is over")]
+    Waits {
+        /// Id of the step.
+        step: String,
+        /// For what.
+        reason: String,
+    },
+    /// Nothing is open at the step.
+    #[error("`{step}` is settled ({status})")]
+    Settled {
+        /// Id of the step.
+        step: String,
+        /// Its status in a word.
+        status: String,
+    },
+    /// Nothing begins while the pivot is being settled.
+    #[error("the saga shall go back and its pivot is being settled first; nothing else begins until then")]
+    Closing,
+    /// What may have happened is undone anyway.
+    #[error(
+        "the saga goes back: whatever of `{step}` may have happened is undone; `skip` ends an undo that cannot be done"
+    )]
+    GoesBack {
+        /// Id of the step.
+        step: String,
+    },
+    /// The pivot decides the direction, so it cannot be left out.
+    #[error("`{step}` is the pivot and cannot be left out: resolve it as what it was, or cancel the saga")]
+    PivotStays {
+        /// Id of the step.
+        step: String,
+    },
+    /// There is no way back after the pivot.
+    #[error("`{step}` comes after the pivot and must succeed: retry it, resolve it as succeeded, or skip it")]
+    MustSucceed {
+        /// Id of the step.
+        step: String,
+    },
+    /// It cannot have failed.
+    #[error("`{step}` was never sent: skip it, or cancel the saga")]
+    NeverSent {
+        /// Id of the step.
+        step: String,
+    },
+    /// No proof is to be had.
+    #[error(
+        "`{step}` has no inbox that shares a transaction with its effects, so nobody can prove that an earlier sending of \
+         it never takes effect; find out yourself, and say so with force"
+    )]
+    NeedsForce {
+        /// Id of the step.
+        step: String,
+    },
+}
+
 /// Why an input was not taken. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
@@ -146,6 +279,9 @@ pub enum Rejected {
         /// Id of the pivot step, or of the retriable step that was begun where the pivot was skipped.
         pivot: String,
     },
+    /// The intervention makes no sense where the saga stands.
+    #[error("{0}")]
+    Unfit(#[from] Unfit),
     /// The reply does not answer an outstanding command.
     #[error("no such command is outstanding")]
     Stale,

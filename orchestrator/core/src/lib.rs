@@ -6,7 +6,7 @@
 //! and no others.
 //!
 //! In reading order: [`ids`], [`input`], [`event`], [`effect`], [`gate`], [`state`] (the transition list stands at
-//! its top), [`decide()`] (one file per input), [`compensation`], [`retry`], [`apply()`].
+//! its top), [`decide()`] (one file per input), [`compensation`], [`retry`], [`apply()`]; [`rules`] names what all of it stands on.
 
 pub mod apply;
 pub mod command;
@@ -20,11 +20,12 @@ pub mod ids;
 pub mod input;
 pub mod payload;
 pub mod retry;
+pub mod rules;
 pub mod scope;
 pub mod state;
 
 pub use apply::{apply, apply_record};
-pub use decide::{Decision, decide};
+pub use decide::{Decision, decide, decide_under};
 pub use effect::{Command, Effect};
 pub use error::ErrorBody;
 pub use event::{Event, Record};
@@ -32,4 +33,5 @@ pub use gate::Gate;
 pub use ids::{Partition, SagaId, Timestamp};
 pub use input::{Input, Rejected};
 pub use payload::Payload;
+pub use rules::{Rule, Rules};
 pub use state::{SagaState, Status};

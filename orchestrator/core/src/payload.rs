@@ -108,6 +108,16 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_as_they_were_written() {
+        // The fast way of reading doubles gives the neighbour of each.
+        for number in [1.0 / 92_233_720_368_547_758_073.0, 1.0 / 3.0, 5e-324] {
+            let live = Payload::from_value(number.into());
+            let read = Payload::from_bytes(live.text().as_bytes()).expect("valid JSON");
+            assert_eq!(read.tree(), live.tree(), "{}", live.text());
+        }
+    }
+
+    #[test]
     fn what_is_not_json_is_refused() {
         for bytes in [&b""[..], b"{", b"{} {}", b"\xff", b"nul"] {
             assert!(Payload::from_bytes(bytes).is_err(), "{bytes:?}");

@@ -117,6 +117,7 @@ pub fn status_word(step: &StepState) -> &'static str {
         UndoState::Done { nothing_to_do: false } => return "compensated",
         UndoState::Done { nothing_to_do: true } => return "nothing_to_undo",
         UndoState::Stuck { .. } => return "undo_stuck",
+        UndoState::Skipped => return "undo_skipped",
         UndoState::None => {}
     }
     match &step.action {

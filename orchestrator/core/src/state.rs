@@ -4,6 +4,7 @@
 //! saga      running      -> completed        every step succeeded or skipped                 [end]
 //!           running      -> compensating     refusal, exhaustion, expression, deadline, cancel
 //!           compensating -> compensated      every undo is settled                           [end]
+//!           running | compensating -> abandoned   an operator ends it as it is               [end]
 //!
 //! action    pending      -> skipped          its condition was false                         [settled]
 //!           pending      -> waiting          ready, gate closed
@@ -26,6 +27,18 @@
 //!           waiting      -> succeeded | refused   a late answer to an earlier attempt
 //!           waiting      -> failed           its lifetime or `max_elapsed` ran out meanwhile
 //!           sealed                                                                           [settled]
+//!         by an operator:
+//!           sent | waiting | backing_off | asking | failed | refused -> asking   with seal: the round is closed first
+//!           asking       -> pending          sealed: another round
+//!           sent | waiting | backing_off | asking | failed | refused -> pending   another round, by force
+//!           asking       -> skipped          sealed: left out                                [settled]
+//!           pending | waiting | refused -> skipped   left out                                [settled]
+//!           sent | backing_off | failed -> skipped   left out, by force                      [settled]
+//!           pending | sent | waiting | backing_off | asking | failed | refused -> succeeded  resolved [settled]
+//!           sent | waiting | backing_off | asking | failed -> sealed   resolved, by force    [settled]
+//!           sent | waiting | backing_off | asking -> failed   resolved: it is undone as unknown
+//!           failed       -> sent | waiting   tried again
+//!           asking       -> failed           the saga goes back while a round is being closed
 //!
 //! undo      none         -> waiting | sent
 //!           waiting      -> sent
@@ -38,6 +51,9 @@
 //!           waiting      -> none             never sent, and the action turned out to be without effect
 //!           stuck        -> done             a late answer after all
 //!           stuck                                                                 [waits for an operator]
+//!         by an operator:
+//!           stuck        -> sent | waiting   tried again
+//!           stuck | waiting | backing_off | sent -> skipped   left as it is                  [settled]
 //! ```
 //! Of the actions, `pending`, `waiting` and `backing_off` count as at rest once the saga compensates: nothing
 //! new is dispatched then, and what was ever dispatched and is not refused or sealed is undone.
@@ -52,7 +68,7 @@ use saga_dsl::{
 use crate::{
     command::outstanding_op,
     error::ErrorBody,
-    event::{Failure, Incident},
+    event::{AfterSeal, Failure, Incident},
     gate::Wait,
     ids::{SagaId, Timestamp},
     input::Op,
@@ -86,6 +102,8 @@ pub struct SagaState {
     pub output: Option<Payload>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// An operator's word stands where a proof was not to be had; never taken off again.
+    pub exceptions: bool,
 }
 
 /// Where a saga stands.
@@ -99,6 +117,8 @@ pub enum Status {
     Completed,
     /// As if it had never happened.
     Compensated,
+    /// Ended on an operator's word; what was done stays.
+    Abandoned,
 }
 
 impl Status {
@@ -107,7 +127,7 @@ impl Status {
     pub fn is_end(self) -> bool {
         match self {
             Self::Running | Self::Compensating => false,
-            Self::Completed | Self::Compensated => true,
+            Self::Completed | Self::Compensated | Self::Abandoned => true,
         }
     }
 }
@@ -177,6 +197,23 @@ pub struct StepState {
     pub not_after: Option<Timestamp>,
     /// When an incident is raised; `None` once raised or settled.
     pub escalate_at: Option<Timestamp>,
+    /// What the action's attempts are counted from.
+    pub budget: Budget,
+    /// What the undo's attempts are counted from.
+    pub undo_budget: Budget,
+    /// What an operator wants once the round is sealed.
+    pub after_seal: Option<AfterSeal>,
+    /// The action is settled by an operator's word, not by its participant's.
+    pub by_word: bool,
+}
+
+/// Where a budget of attempts begins: at the first attempt, or where an operator renewed it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Attempts that were spent before and do not count.
+    pub from: u32,
+    /// When it was renewed.
+    pub since: Option<Timestamp>,
 }
 
 impl StepState {
@@ -199,6 +236,10 @@ impl StepState {
         undo_settled_at: None,
         not_after: None,
         escalate_at: None,
+        budget: Budget { from: 0, since: None },
+        undo_budget: Budget { from: 0, since: None },
+        after_seal: None,
+        by_word: false,
     };
 
     /// Takes the limit off what is outstanding here: it is on no wire.
@@ -221,6 +262,7 @@ impl StepState {
             | UndoState::Waiting { .. }
             | UndoState::BackingOff { .. }
             | UndoState::Done { .. }
+            | UndoState::Skipped
             | UndoState::Stuck { .. } => {}
         }
     }
@@ -229,10 +271,10 @@ impl StepState {
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self.action {
-            ActionState::Pending | ActionState::Skipped | ActionState::Refused(_) | ActionState::Sealed => {
-                false
-            }
-            ActionState::Waiting { .. }
+            ActionState::Pending | ActionState::Refused(_) | ActionState::Sealed => false,
+            // Left out by an operator after it was sent, and nobody proved that it has no effect.
+            ActionState::Skipped
+            | ActionState::Waiting { .. }
             | ActionState::Sent { .. }
             | ActionState::BackingOff { .. }
             | ActionState::Asking { .. }
@@ -272,7 +314,8 @@ pub enum ActionState {
     },
     /// The participant is asked what became of it.
     Asking {
-        /// True: and to make sure that it never happens, if it has not.
+        /// True: and to make sure that it never happens, if it has not. A pivot that must be settled, or a round that an
+        /// operator closes.
         seal: bool,
         /// The question stands, or the next one is due.
         ask: Ask,
@@ -345,6 +388,8 @@ pub enum UndoState {
         /// Why.
         error: Arc<ErrorBody>,
     },
+    /// Done, or left, on an operator's word.
+    Skipped,
 }
 
 impl SagaState {
@@ -364,6 +409,7 @@ impl SagaState {
             incidents: Vec::new(),
             output: None,
             ended_at: None,
+            exceptions: false,
         }
     }
 
@@ -399,7 +445,9 @@ impl SagaState {
                 UndoState::Sent { due } => *due,
                 UndoState::BackingOff { due, .. } => Some(*due),
                 UndoState::Waiting { until, .. } => *until,
-                UndoState::None | UndoState::Done { .. } | UndoState::Stuck { .. } => None,
+                UndoState::None | UndoState::Done { .. } | UndoState::Stuck { .. } | UndoState::Skipped => {
+                    None
+                }
             });
         }
         next

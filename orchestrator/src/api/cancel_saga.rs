@@ -8,41 +8,28 @@ use super::{
     Api, convert,
     error::{Code, Refusal},
     resolve::resolve,
+    steering::{REASON_BYTES_MAX, not_open, who},
 };
 use crate::{
     document::clean_text,
     lane::intake::{CancelError, CancelJob, Cancelled, Intake},
 };
 
-/// Longest reason, in bytes; longer ones are cut.
-const REASON_BYTES_MAX: usize = 1_024;
-
 pub(super) async fn cancel_saga(
     api: &Api,
     request: wire::CancelSagaRequest,
-    by: String,
+    from: String,
 ) -> Result<wire::CancelSagaResponse, Refusal> {
     let id = resolve(api, &request.saga).await?;
     let (answer, answered) = oneshot::channel();
+    let by = who(&request.by, &from);
     let cancel = Cancel { reason: clean_text(request.reason, REASON_BYTES_MAX), by };
     api.parts().lane.send(Intake::Cancel(CancelJob { id, cancel, answer })).await?;
-    let ended = |status: &str| {
-        Refusal::new(Code::Ended, format!("saga {id} has ended ({status}); nothing is left to cancel"))
-    };
     let disposition = match answered.await.unwrap_or(Err(CancelError::Unavailable)) {
         Ok(Cancelled::Compensating) => "compensating",
         Ok(Cancelled::Settling) => "settling",
         Ok(Cancelled::Already) => "already",
-        Err(CancelError::NotOpen | CancelError::Ended) => {
-            let row = api.parts().store.saga(id).await?;
-            let row = row.ok_or_else(|| Refusal::new(Code::NoSuchSaga, format!("no saga {id}")))?;
-            if row.face.status.is_open() {
-                let message =
-                    format!("saga {id} is open, but nothing runs it; the server's log names the reason");
-                return Err(Refusal::new(Code::NotRunning, message));
-            }
-            return Err(ended(convert::status_word(row.face.status)));
-        }
+        Err(CancelError::NotOpen | CancelError::Ended) => return Err(not_open(api, id).await?),
         Err(CancelError::AfterPivot { pivot }) => {
             let message = format!(
                 "the pivot `{pivot}` of saga {id} has taken effect, there is no way back; it goes on until it completes"

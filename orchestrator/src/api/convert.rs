@@ -50,6 +50,7 @@ pub(super) fn status_of(status: Status) -> &'static str {
         Status::Compensating => "compensating",
         Status::Completed => "completed",
         Status::Compensated => "compensated",
+        Status::Abandoned => "abandoned",
     }
 }
 
@@ -86,6 +87,7 @@ pub(super) fn summary(
         tries: shown.tries,
         next: shown.next,
         next_due_us: shown.next_due.map_or(0, |at| at.0),
+        exceptions: row.face.exceptions,
     }
 }
 
@@ -140,6 +142,7 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
     if let Some(summary) = &mut detail.summary {
         status_of(state.status).clone_into(&mut summary.status);
         summary.ended_at_us = state.ended_at.map_or(0, |at| at.0);
+        summary.exceptions = state.exceptions;
     }
     detail
 }

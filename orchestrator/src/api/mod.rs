@@ -1,21 +1,27 @@
 //! The services that clients call: one file per call, wire types stop at `convert.rs`.
 //!
-//! Starts and cancels go to the lane; everything that is shown is read from the store, so it is committed.
+//! Starts and acts of operators go to the lane; everything that is shown is read from the store, so it is committed.
 
+mod abandon;
 mod cancel_saga;
 mod convert;
 mod deploy;
 mod get_saga;
 mod history;
 mod input;
+mod list_audit;
 mod list_definitions;
 mod list_participants;
 mod list_sagas;
 mod picture;
 mod prepare;
 mod resolve;
+mod resolve_step;
+mod retry;
 mod run_sagas;
+mod skip;
 mod start_saga;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod watch_saga;
@@ -32,7 +38,7 @@ use std::{
 
 use futures_util::Stream;
 use saga_proto::v1::{
-    self as wire, definition_service_server::DefinitionService,
+    self as wire, definition_service_server::DefinitionService, operator_service_server::OperatorService,
     participant_directory_server::ParticipantDirectory, saga_service_server::SagaService,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -149,8 +155,50 @@ impl SagaService for Api {
         &self,
         request: Request<wire::CancelSagaRequest>,
     ) -> Result<Response<wire::CancelSagaResponse>, Status> {
-        let by = request.remote_addr().map_or_else(|| "unknown".to_owned(), |addr| addr.ip().to_string());
-        Ok(Response::new(cancel_saga::cancel_saga(self, request.into_inner(), by).await?))
+        let from = steering::address(&request);
+        Ok(Response::new(cancel_saga::cancel_saga(self, request.into_inner(), from).await?))
+    }
+}
+
+#[tonic::async_trait]
+impl OperatorService for Api {
+    async fn retry(
+        &self,
+        request: Request<wire::RetryRequest>,
+    ) -> Result<Response<wire::InterventionResponse>, Status> {
+        let from = steering::address(&request);
+        Ok(Response::new(retry::retry(self, request.into_inner(), &from).await?))
+    }
+
+    async fn skip(
+        &self,
+        request: Request<wire::SkipRequest>,
+    ) -> Result<Response<wire::InterventionResponse>, Status> {
+        let from = steering::address(&request);
+        Ok(Response::new(skip::skip(self, request.into_inner(), &from).await?))
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<wire::ResolveRequest>,
+    ) -> Result<Response<wire::InterventionResponse>, Status> {
+        let from = steering::address(&request);
+        Ok(Response::new(resolve_step::resolve_step(self, request.into_inner(), &from).await?))
+    }
+
+    async fn abandon(
+        &self,
+        request: Request<wire::AbandonRequest>,
+    ) -> Result<Response<wire::InterventionResponse>, Status> {
+        let from = steering::address(&request);
+        Ok(Response::new(abandon::abandon(self, request.into_inner(), &from).await?))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<wire::ListAuditRequest>,
+    ) -> Result<Response<wire::ListAuditResponse>, Status> {
+        Ok(Response::new(list_audit::list_audit(self, request.into_inner()).await?))
     }
 }
 

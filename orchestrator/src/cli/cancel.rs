@@ -1,15 +1,14 @@
 //! `saga cancel`: stop a saga and undo what it did.
 
-use saga_proto::v1::{CancelSagaRequest, CancelSagaResponse, GetSagaRequest, SagaSummary};
+use saga_proto::v1::{CancelSagaRequest, CancelSagaResponse};
 use serde::Serialize;
 
 use super::{
     Context,
-    client::Server,
     exit::{Exit, Failure},
-    ids::{id_of, id_text, short},
+    ids::{id_of, short},
     output::{self, Format},
-    words,
+    steer::{self, Common},
 };
 
 const EXAMPLES: &str = "\
@@ -29,12 +28,8 @@ pub struct Args {
     /// Why; stands in the saga's history
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// Format
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What `-o json` prints.
@@ -49,18 +44,14 @@ struct Cancelled<'a> {
 /// Runs `saga cancel`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    if !args.yes
-        && args.output == Format::Text
-        && output::can_ask()
-        && !confirmed(&server, &args.saga).await?
-    {
-        output::note("nothing was cancelled");
+    let question = |saga: &str| format!("cancel {saga}, and undo what it did?");
+    if !steer::confirmed(&server, &args.saga, &args.common, question).await? {
         return Ok(Exit::Error);
     }
-    let request = CancelSagaRequest { saga: args.saga, reason: args.reason };
+    let request = CancelSagaRequest { saga: args.saga, reason: args.reason, by: steer::by() };
     let answer = server.sagas().cancel_saga(request).await.map_err(|status| server.failure(status))?;
     let answer = answer.into_inner();
-    match args.output {
+    match args.common.output {
         Format::Text => output::line(&sentence(&answer))?,
         Format::Json => output::json(&Cancelled {
             id: id_of(&answer.saga_id),
@@ -69,26 +60,6 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         })?,
     }
     Ok(Exit::Ok)
-}
-
-async fn confirmed(server: &Server, saga: &str) -> Result<bool, Failure> {
-    let detail = server.sagas().get_saga(GetSagaRequest { saga: saga.to_owned() }).await;
-    let summary = detail.map_err(|status| server.failure(status))?.into_inner().summary.unwrap_or_default();
-    let answer = output::ask(&question(&summary));
-    let answer =
-        answer.map_err(|error| Failure::error(format!("cannot read the answer: {error}")).help("--yes"))?;
-    Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
-}
-
-fn question(summary: &SagaSummary) -> String {
-    let text = format!(
-        "{}@{} {} {}",
-        summary.name,
-        summary.version,
-        short(&id_text(summary)),
-        words::saga(summary).text()
-    );
-    format!("cancel {}, and undo what it did? [y/N] ", output::printable(&text))
 }
 
 fn sentence(answer: &CancelSagaResponse) -> String {
@@ -106,7 +77,6 @@ fn sentence(answer: &CancelSagaResponse) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
     use super::*;
 
     #[test]
@@ -125,14 +95,5 @@ mod tests {
         00000000 was on its way back before
         00000000: later, now running
         ");
-    }
-
-    #[test]
-    fn the_question_names_the_saga() {
-        let summary = sample::compensating().summary.expect("there");
-        assert_eq!(
-            question(&summary),
-            "cancel book_trip@1 0X2QAC4M ↺ compensating, and undo what it did? [y/N] "
-        );
     }
 }

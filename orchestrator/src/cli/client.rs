@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use saga_proto::v1::{
-    definition_service_client::DefinitionServiceClient,
+    definition_service_client::DefinitionServiceClient, operator_service_client::OperatorServiceClient,
     participant_directory_client::ParticipantDirectoryClient, saga_service_client::SagaServiceClient,
 };
 use tonic::{
@@ -101,6 +101,11 @@ impl Server {
     /// Starting, following and steering sagas.
     pub fn sagas(&self) -> SagaServiceClient<Channel> {
         SagaServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Acts of operators.
+    pub fn operators(&self) -> OperatorServiceClient<Channel> {
+        OperatorServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The register of definitions.

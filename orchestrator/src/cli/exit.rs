@@ -34,6 +34,8 @@ pub enum Exit {
     Incident,
     /// Waited for: the time was up first.
     GaveUp,
+    /// Waited for: an operator ended the saga as it was.
+    Abandoned,
 }
 
 impl Exit {
@@ -50,6 +52,7 @@ impl Exit {
             Self::Compensated => 10,
             Self::Incident => 11,
             Self::GaveUp => 12,
+            Self::Abandoned => 13,
         }
     }
 }
@@ -202,6 +205,7 @@ mod tests {
             (Exit::Compensated, 10),
             (Exit::Incident, 11),
             (Exit::GaveUp, 12),
+            (Exit::Abandoned, 13),
         ];
         for (exit, number) in numbers {
             assert_eq!(exit.number(), number, "{exit:?}");

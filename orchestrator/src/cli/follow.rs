@@ -142,7 +142,7 @@ fn ending(detail: &SagaDetail, through_incidents: bool) -> Option<Exit> {
     match summary.status.as_str() {
         "completed" => Some(Exit::Ok),
         "compensated" => Some(Exit::Compensated),
-        "abandoned" => Some(Exit::Error),
+        "abandoned" => Some(Exit::Abandoned),
         _ if summary.mark == "incident" && !through_incidents => Some(Exit::Incident),
         _ => None,
     }
@@ -246,7 +246,7 @@ mod tests {
     fn each_end_has_its_exit_code() {
         assert_eq!(ending(&with("completed", ""), false), Some(Exit::Ok));
         assert_eq!(ending(&with("compensated", ""), false), Some(Exit::Compensated));
-        assert_eq!(ending(&with("abandoned", ""), false), Some(Exit::Error));
+        assert_eq!(ending(&with("abandoned", ""), false), Some(Exit::Abandoned));
         assert_eq!(ending(&with("running", ""), false), None);
         assert_eq!(ending(&with("compensating", "waiting"), false), None);
         assert_eq!(ending(&SagaDetail::default(), false), None);

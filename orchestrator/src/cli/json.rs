@@ -25,6 +25,8 @@ pub struct Saga {
     /// `incident`, `waiting`, `paused`; absent without a mark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
+    /// In part it rests on an operator's word.
+    pub exceptions: bool,
     /// Idempotency key of the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -259,6 +261,7 @@ impl From<&v1::SagaSummary> for Saga {
             saga: s.name.clone(),
             version: s.version,
             status: s.status.clone(),
+            exceptions: s.exceptions,
             mark: some(&s.mark),
             key: some(&s.key),
             labels: s.labels.clone().into_iter().collect(),

@@ -4,6 +4,8 @@
 //! its screens are pure functions from messages of the contract to text. To add a verb: a file with `Args` and `run`,
 //! a line in [`Command`], a line in `dispatch`.
 
+mod abandon;
+mod audit;
 mod bench;
 mod cancel;
 mod changes;
@@ -31,11 +33,15 @@ mod log;
 mod new;
 mod output;
 mod participants;
+mod resolve;
+mod retry;
 #[cfg(test)]
 mod sample;
 mod schema;
 mod serve;
+mod skip;
 mod start;
+mod steer;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -43,6 +49,7 @@ mod time;
 mod timeline;
 mod tree;
 mod version;
+mod wait;
 mod watch;
 mod words;
 
@@ -64,7 +71,7 @@ A first minute:
 
 Exit codes:
   0 ok, 1 error, 2 usage, 3 no server, 4 not allowed, 5 not found, 6 refused in this state
-  after waiting: 10 compensated, 11 an operator is needed, 12 gave up waiting";
+  after waiting: 10 compensated, 11 an operator is needed, 12 gave up waiting, 13 abandoned";
 
 /// Runs business transactions that span services, and undoes them when they cannot be finished.
 #[derive(Debug, Parser)]
@@ -108,8 +115,20 @@ enum Command {
     Watch(watch::Args),
     /// Show every event of a saga
     History(history::Args),
+    /// Block until a saga has ended
+    Wait(wait::Args),
     /// Stop a saga and undo what it did
     Cancel(cancel::Args),
+    /// Try again now what failed, backs off or is stuck
+    Retry(retry::Args),
+    /// Go on without a step, or without its undo
+    Skip(skip::Args),
+    /// Say what became of a step that nobody else can tell of
+    Resolve(resolve::Args),
+    /// End a saga as it is, and undo nothing
+    Abandon(abandon::Args),
+    /// Show what operators did, and why
+    Audit(audit::Args),
     /// Make a saga with tests and a participant, to begin with
     New(new::Args),
     /// Check saga files, without a server
@@ -209,7 +228,13 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Describe(args) => client(describe::run(args, context)),
         Command::Watch(args) => client(watch::run(args, context)),
         Command::History(args) => client(history::run(args, context)),
+        Command::Wait(args) => client(wait::run(args, context)),
         Command::Cancel(args) => client(cancel::run(args, context)),
+        Command::Retry(args) => client(retry::run(args, context)),
+        Command::Skip(args) => client(skip::run(args, context)),
+        Command::Resolve(args) => client(resolve::run(args, context)),
+        Command::Abandon(args) => client(abandon::run(args, context)),
+        Command::Audit(args) => client(audit::run(args, context)),
         Command::New(args) => new::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Fmt(args) => fmt::run(args),

@@ -90,6 +90,11 @@ pub fn saga(summary: &SagaSummary) -> Word {
         "incident" => Word::new("✗", "incident", Tone::Bad),
         "waiting" => Word::new("⏸", "waiting", Tone::Dim),
         "paused" => Word::new("⏸", "paused", Tone::Dim),
+        _ if summary.exceptions && is_end(&summary.status) => {
+            let plain = status(&summary.status);
+            // Whoever skims must not take it for an end that was proved.
+            Word { word: format!("{} (exceptions)", plain.word), tone: Tone::Bad, ..plain }
+        }
         _ => status(&summary.status),
     }
 }
@@ -136,6 +141,7 @@ pub fn step(step: &StepDetail, forward: bool, now_us: i64) -> Word {
         "nothing_to_undo" => Word::new("–", "nothing to undo", Tone::Dim),
         "not_undone" => Word::new("✗", "not undone", Tone::Bad),
         "sealed" => Word::new("✗", "sealed, never happened", Tone::Bad),
+        "undo_skipped" => Word::new("–", "undo skipped", Tone::Bad),
         other => Word::new("?", other, Tone::Plain),
     }
 }
@@ -175,6 +181,7 @@ mod tests {
             "nothing_to_undo",
             "not_undone",
             "sealed",
+            "undo_skipped",
         ] {
             let detail = StepDetail { status: name.into(), ..StepDetail::default() };
             let word = step(&detail, true, 0);
@@ -198,6 +205,9 @@ mod tests {
         let summary =
             SagaSummary { status: "running".into(), mark: "incident".into(), ..SagaSummary::default() };
         assert_eq!(saga(&summary).text(), "✗ incident");
+        let summary =
+            SagaSummary { status: "compensated".into(), exceptions: true, ..SagaSummary::default() };
+        assert_eq!(saga(&summary).text(), "↩ compensated (exceptions)");
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use saga_core::{Effect, Event, Partition, Record, SagaId, SagaState, Timestamp, input::Input};
-use tokio::sync::oneshot;
-
 use super::{
-    intake::{CancelError, Cancelled, StartJob},
+    answer::Answer,
+    intake::StartJob,
     slot::{Slot, face},
 };
-use crate::store::record::{Batch, ChangeRow, Fence, JournalRow, SagaRow, StartRow};
+use crate::store::record::{AuditRow, Batch, ChangeRow, Fence, JournalRow, SagaRow, StartRow};
+use saga_core::{Effect, Event, Partition, Record, SagaId, SagaState, Timestamp, input::Input};
+use saga_dsl::plan::StepIx;
 
 /// One input for one saga.
 pub(super) enum Job {
@@ -23,7 +23,7 @@ pub(super) enum Job {
         id: SagaId,
         input: Input,
         /// Told after the commit, where somebody waits for it.
-        answer: Option<oneshot::Sender<Result<Cancelled, CancelError>>>,
+        answer: Option<Answer>,
     },
 }
 
@@ -98,6 +98,7 @@ impl Pending {
                 self.rows.changes.push(ChangeRow { id, face: now_face });
             }
         }
+        self.rows.audit.extend(audit(slot, &events, at));
         let body = encode(events);
         self.bytes += body.len();
         self.rows.journal.push(JournalRow { saga_id: id, seq: slot.state.seq, at, body });
@@ -121,6 +122,25 @@ impl Pending {
         rows.fence = fences.iter().filter(|f| self.partitions.contains(&f.partition)).copied().collect();
         rows
     }
+}
+
+/// What operators did in a decision.
+fn audit<'a>(slot: &'a Slot, events: &'a [Event], at: Timestamp) -> impl Iterator<Item = AuditRow> + 'a {
+    let row = move |verb: &str, step: Option<StepIx>, who: &str, reason: &str, forced| AuditRow {
+        saga_id: slot.state.id,
+        seq: slot.state.seq,
+        at,
+        verb: verb.to_owned(),
+        step: step.and_then(|ix| slot.plan.step(ix)).map(|step| step.id.clone()),
+        who: who.to_owned(),
+        reason: reason.to_owned(),
+        forced,
+    };
+    events.iter().filter_map(move |event| match event {
+        Event::Intervened(e) => Some(row(e.verb.name(), e.step, &e.by, &e.reason, e.forced)),
+        Event::CancelRequested { reason, by } => Some(row("cancel", None, by, reason, false)),
+        _ => None,
+    })
 }
 
 fn encode(events: Vec<Event>) -> Vec<u8> {

@@ -7,20 +7,18 @@ use std::{
 };
 
 use saga_core::{
-    Decision, ErrorBody, Gate, Input, Rejected, SagaId, SagaState, Status, Timestamp, decide, input::Outcome,
+    Decision, ErrorBody, Gate, Input, Rejected, Rules, SagaId, SagaState, Timestamp, decide_under,
+    input::Outcome,
 };
 use saga_dsl::plan::Plan;
-use tokio::sync::oneshot;
 
 use super::{
+    answer::{Answer, Why},
     batch::{Job, Release},
-    intake::{CancelError, Cancelled, End, Ended, StartJob, Started},
+    intake::{End, Ended, StartJob, Started},
     slot::{Slot, face},
     worker::Worker,
 };
-
-/// The answer of a cancel.
-pub(super) type CancelAnswer = oneshot::Sender<Result<Cancelled, CancelError>>;
 
 impl Worker {
     /// Decides what waits, as far as the batch has room.
@@ -56,7 +54,7 @@ impl Worker {
         let now = self.clock.now();
         let state = SagaState::unborn(job.id);
         let input = Input::Start(job.start.clone());
-        match decide_safely(&job.plan, &state, &input, self.links.gate(), now) {
+        match decide_safely(self.settings.rules, &job.plan, &state, &input, self.links.gate(), now) {
             Ok(decision) => {
                 let slot = Slot::new(job.plan.clone(), decision.state, 0);
                 self.pending.keep(job.id, None);
@@ -92,28 +90,29 @@ impl Worker {
         })
     }
 
-    fn decide_input(&mut self, id: SagaId, input: Input, answer: Option<CancelAnswer>) {
+    fn decide_input(&mut self, id: SagaId, input: Input, answer: Option<Answer>) {
         let Some(slot) = self.sagas.get_mut(&id) else {
-            refuse(answer, CancelError::NotOpen);
+            refuse(answer, Why::NotOpen);
             return;
         };
         if let Input::Reply(reply) = &input
             && !matches!(reply.outcome, Outcome::Running)
         {
-            slot.unroute(reply.step, reply.op, reply.attempt);
+            slot.unroute(reply.step, reply.op, reply.round, reply.attempt);
         }
         let now = self.clock.now();
-        let decided = decide_safely(&slot.plan, &slot.state, &input, self.links.gate(), now);
+        let decided =
+            decide_safely(self.settings.rules, &slot.plan, &slot.state, &input, self.links.gate(), now);
         let decision = match decided {
             Ok(decision) => decision,
             Err(Refusal::Rejected(rejected)) => {
                 note_rejected(id, &input, &rejected);
-                refuse(answer, cancel_error(&rejected));
+                refuse(answer, Why::Rejected(rejected));
                 return;
             }
             Err(Refusal::Panicked) => {
                 self.trouble(id, ErrorBody::new("internal", "deciding panicked; the input was dropped"));
-                refuse(answer, CancelError::Unavailable);
+                refuse(answer, Why::Unavailable);
                 return;
             }
         };
@@ -175,13 +174,14 @@ impl std::fmt::Debug for Refusal {
 
 /// One bad saga never stops the others: a panic is that saga's trouble.
 fn decide_safely(
+    rules: Rules,
     plan: &Plan,
     state: &SagaState,
     input: &Input,
     gate: &Gate,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    match catch_unwind(AssertUnwindSafe(|| decide(plan, state, input, gate, now))) {
+    match catch_unwind(AssertUnwindSafe(|| decide_under(rules, plan, state, input, gate, now))) {
         Ok(decided) => decided.map_err(Refusal::Rejected),
         Err(_) => Err(Refusal::Panicked),
     }
@@ -196,30 +196,17 @@ fn note_rejected(id: SagaId, input: &Input, rejected: &Rejected) {
         | Rejected::NotBegun
         | Rejected::Ended { .. }
         | Rejected::AfterPivot { .. }
+        | Rejected::Unfit(_)
         | Rejected::Stale => {
             tracing::debug!(saga_id = %id, %rejected, ?input, "input rejected");
         }
     }
 }
 
-fn cancel_error(rejected: &Rejected) -> CancelError {
-    match rejected {
-        Rejected::AfterPivot { pivot } => CancelError::AfterPivot { pivot: pivot.clone() },
-        Rejected::Ended { .. } => CancelError::Ended,
-        // Not said of a cancel.
-        Rejected::Begun
-        | Rejected::NotBegun
-        | Rejected::Stale
-        | Rejected::WrongParticipant { .. }
-        | Rejected::Nonsense
-        | Rejected::NoSuchStep(_) => CancelError::NotOpen,
-    }
-}
-
-pub(super) fn refuse(answer: Option<CancelAnswer>, error: CancelError) {
+/// Tells who waits for an answer that nothing was changed, and why.
+pub(super) fn refuse(answer: Option<Answer>, why: Why) {
     if let Some(answer) = answer {
-        // Whoever asked may have gone.
-        answer.send(Err(error)).ok();
+        answer.refuse(why);
     }
 }
 
@@ -232,14 +219,5 @@ pub(super) fn answer_start(job: StartJob, started: Started) {
     }
     if let Some(answer) = job.started {
         answer.send(started).ok();
-    }
-}
-
-/// What a cancel led to, given where the saga stands after it.
-pub(super) fn cancelled(state: &SagaState, changed: bool) -> Cancelled {
-    match (state.status, changed) {
-        (Status::Running, _) => Cancelled::Settling,
-        (_, true) => Cancelled::Compensating,
-        (_, false) => Cancelled::Already,
     }
 }

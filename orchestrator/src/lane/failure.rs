@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use saga_core::ErrorBody;
+use saga_core::{ErrorBody, rules::Rule};
 
 use super::{
+    answer::Why,
     batch::{Job, Pending},
     decider::answer_start,
-    intake::{CancelError, Started},
+    intake::Started,
     worker::Worker,
 };
 use crate::store::{CommitError, record::StartConflict};
@@ -30,7 +31,9 @@ impl Worker {
                     "it is unknown whether a commit was written; reading back what is there"
                 );
                 self.take_back(batch);
-                self.reload().await;
+                if self.settings.rules.keep(Rule::ReloadAfterUnknown) {
+                    self.reload().await;
+                }
             }
             CommitError::Fenced(partitions) => {
                 tracing::error!(?partitions, "partitions are owned by another process; claiming them again");
@@ -51,6 +54,9 @@ impl Worker {
     }
 
     fn restore(&mut self, batch: Pending) -> Vec<Job> {
+        if !self.settings.rules.keep(Rule::RestorePreImages) {
+            return batch.jobs;
+        }
         for (id, before) in batch.before {
             match before {
                 Some(state) => {
@@ -105,7 +111,7 @@ impl Worker {
                 answer_start(*job, Started::Unavailable);
             }
             Some(Job::Input { id, input, answer }) => {
-                super::decider::refuse(answer, CancelError::Unavailable);
+                super::decider::refuse(answer, Why::Unavailable);
                 if matches!(input, saga_core::Input::Trouble(_)) {
                     tracing::error!(saga_id = %id, reason, "the store refuses even the incident; the saga is set aside");
                     self.set_aside(id, ErrorBody::new("unstorable", reason));

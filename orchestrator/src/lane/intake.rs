@@ -5,7 +5,7 @@ use std::sync::Arc;
 use saga_core::{
     ErrorBody, Payload, SagaId, Status,
     event::Failure,
-    input::{Cancel, Op, Outcome, Start},
+    input::{Cancel, Op, Order, Outcome, Start, Unfit},
 };
 use saga_dsl::plan::Plan;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,6 +20,8 @@ pub enum Intake {
     Replies(Vec<Incoming>),
     /// Undo a saga.
     Cancel(CancelJob),
+    /// An operator intervenes.
+    Intervene(InterveneJob),
     /// Tell me when this saga changes.
     Watch(WatchJob),
     /// A participant instance can be reached.
@@ -172,6 +174,47 @@ pub enum CancelError {
     #[error("the saga has ended")]
     Ended,
     /// The lane stopped.
+    #[error("the server is shutting down")]
+    Unavailable,
+}
+
+/// An operator's intervention and its answer.
+pub struct InterveneJob {
+    /// The saga.
+    pub id: SagaId,
+    /// Id of the step; `None`: the whole saga.
+    pub step: Option<String>,
+    /// What.
+    pub order: Order,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// Take the operator's word where a proof is not to be had.
+    pub force: bool,
+    /// Told after the commit.
+    pub answer: oneshot::Sender<Result<(), InterveneError>>,
+}
+
+/// Why an intervention was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InterveneError {
+    /// Not among the open sagas; the store knows whether it ended or never was.
+    #[error("the saga is not open")]
+    NotOpen,
+    /// Its plan has no such step.
+    #[error("it has no step `{step}`")]
+    NoSuchStep {
+        /// As written.
+        step: String,
+    },
+    /// It makes no sense where the saga stands.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It ended.
+    #[error("the saga has ended")]
+    Ended,
+    /// The lane stopped, or could not decide it.
     #[error("the server is shutting down")]
     Unavailable,
 }

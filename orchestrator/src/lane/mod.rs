@@ -9,11 +9,12 @@
 //! back to where it was and the inputs are decided again.
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
-//! `decider.rs` (from input to rows), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
+//! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
 //! (after a restart), `links.rs` (who is connected), `timers.rs`, `clock.rs`.
 
+mod answer;
 mod batch;
-mod clock;
+pub mod clock;
 mod decider;
 mod failure;
 pub mod intake;
@@ -28,13 +29,15 @@ mod worker;
 
 use std::sync::Arc;
 
+use saga_core::Rules;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{definitions::Definitions, store, store::Store};
+use clock::Wall;
 use intake::Intake;
 
-/// Limits of a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Limits of a lane, and what it stands on.
+#[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Inputs in one batch, at most.
     pub batch_inputs_max: usize,
@@ -42,11 +45,21 @@ pub struct Settings {
     pub batch_bytes_max: usize,
     /// Messages that wait before senders do.
     pub intake_messages_max: usize,
+    /// The rules that are kept: all of them, except in mutants.
+    pub rules: Rules,
+    /// The wall clock, read when partitions are claimed.
+    pub wall: Wall,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch_inputs_max: 1_000, batch_bytes_max: 8 * 1024 * 1024, intake_messages_max: 256 }
+        Self {
+            batch_inputs_max: 1_000,
+            batch_bytes_max: 8 * 1024 * 1024,
+            intake_messages_max: 256,
+            rules: Rules::ALL,
+            wall: clock::system,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use saga_core::{
     ErrorBody, Input, Record, SagaId, SagaState, apply_record,
     command::{addressee, may_repeat, outstanding},
     input::Lost,
+    rules::Rule,
 };
 
 use super::{
@@ -65,7 +66,9 @@ impl Worker {
         let id = slot.state.id;
         slot.state.suspend_limits();
         for command in outstanding(&slot.plan, &slot.state) {
-            if let Some((participant, _)) = addressee(&slot.plan, command.step, command.op) {
+            if let Some((participant, _)) = addressee(&slot.plan, command.step, command.op)
+                && self.settings.rules.keep(Rule::SendAgain)
+            {
                 self.links.await_resend(participant, id);
             }
         }
@@ -93,7 +96,8 @@ impl Worker {
             self.send_again(id, &participant, &mut outbox);
         }
         outbox.send();
-        for id in self.links.take_waiting(&participant) {
+        let waiting = self.links.take_waiting(&participant);
+        for id in waiting.into_iter().filter(|_| self.settings.rules.keep(Rule::WakeOnConnect)) {
             self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
         }
     }
@@ -124,6 +128,7 @@ impl Worker {
     /// What was sent over the link and not answered is lost: nobody can say what became of it.
     pub(super) fn disconnected(&mut self, link: u64) {
         self.links.disconnect(link);
+        let mut lost_inputs = Vec::new();
         for (&id, slot) in &mut self.sagas {
             let mut at = 0;
             while at < slot.routes.len() {
@@ -132,10 +137,9 @@ impl Worker {
                     continue;
                 }
                 let route = slot.routes.swap_remove(at);
-                let round = slot.state.steps.get(route.step.at()).map_or(1, |step| step.round);
                 let lost = Lost {
                     step: route.step,
-                    round,
+                    round: route.round,
                     op: route.op,
                     attempt: route.attempt,
                     unsent: false,
@@ -144,8 +148,13 @@ impl Worker {
                         "the participant's connection ended before it answered",
                     ),
                 };
-                self.queue.push_back(Job::Input { id, input: Input::Lost(lost), answer: None });
+                lost_inputs.push((id, lost));
             }
+        }
+        // In an order that does not hang on the map's: the same run, the same journal.
+        lost_inputs.sort_by_key(|(id, lost)| (*id, lost.step));
+        for (id, lost) in lost_inputs {
+            self.queue.push_back(Job::Input { id, input: Input::Lost(lost), answer: None });
         }
     }
 
@@ -165,12 +174,14 @@ impl Worker {
     async fn claim_again(&mut self) -> Result<(), store::Error> {
         self.claim = self.store.claim(uuid::Uuid::now_v7().as_u128()).await?;
         self.commit_no = self.commit_no.max(self.claim.last_commit_no);
-        self.clock = Clock::new(self.claim.last_commit_at.max(self.clock.now()));
+        self.clock = Clock::new(self.settings.wall, self.claim.last_commit_at.max(self.clock.now()));
         self.recover().await
     }
 
     /// Moves over what the memory knew and the store does not: who listens, and what is on which wire.
     async fn keep_contacts(&mut self, old: HashMap<SagaId, Slot>) {
+        let mut old: Vec<(SagaId, Slot)> = old.into_iter().collect();
+        old.sort_by_key(|(id, _)| *id);
         for (id, old) in old {
             match (self.sagas.get_mut(&id), old.listener) {
                 (Some(slot), listener) => {

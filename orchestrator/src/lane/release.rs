@@ -5,11 +5,11 @@ use saga_core::{
     command::{addressee, outstanding_op},
     effect::Command,
     input::{Input, Lost},
+    rules::Rule,
 };
 
 use super::{
     batch::{Job, Pending, Release},
-    decider::cancelled,
     intake::{End, Ended, Started},
     links::Outbox,
     slot::Route,
@@ -39,6 +39,29 @@ impl Worker {
         outbox.send();
     }
 
+    /// Does before the commit what a rule forbids; nothing, unless one is left out.
+    pub(super) fn release_early(&mut self, batch: &mut Pending) {
+        let rules = self.settings.rules;
+        if !rules.keep(Rule::AnswerAfterCommit) {
+            for job in &mut batch.jobs {
+                if let Job::Start(job) = job
+                    && let Some(answer) = job.started.take()
+                {
+                    answer.send(Started::Created).ok();
+                }
+            }
+        }
+        if !rules.keep(Rule::SendAfterCommit) {
+            let mut outbox = Outbox::default();
+            for effect in batch.releases.iter().flat_map(|release| &release.effects) {
+                if let Effect::Send(command) = effect {
+                    self.send(command.clone(), &mut outbox);
+                }
+            }
+            outbox.send();
+        }
+    }
+
     /// True when the decision changed the saga.
     fn note_committed(&mut self, release: &Release) -> bool {
         let Some(slot) = self.sagas.get_mut(&release.id) else { return false };
@@ -65,7 +88,7 @@ impl Worker {
             }
             Job::Input { answer, .. } => {
                 if let (Some(answer), Some(slot)) = (answer.take(), self.sagas.get(&id)) {
-                    answer.send(Ok(cancelled(&slot.state, changed))).ok();
+                    answer.taken(&slot.state, changed);
                 }
             }
         }
@@ -100,8 +123,8 @@ impl Worker {
         let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else { return };
         match self.links.pick(participant, action, command.op) {
             Some(link) => {
-                let (step, op, attempt) = (command.step, command.op, command.attempt);
-                slot.route(Route { link: link.number(), step, op, attempt });
+                let Command { step, round, op, attempt, .. } = command;
+                slot.route(Route { link: link.number(), step, round, op, attempt });
                 outbox.push(&link, Outgoing { plan: slot.plan.clone(), command });
             }
             None => {

@@ -30,6 +30,7 @@ pub(super) struct Slot {
 pub(super) struct Route {
     pub(super) link: u64,
     pub(super) step: StepIx,
+    pub(super) round: u32,
     pub(super) op: Op,
     pub(super) attempt: u32,
 }
@@ -41,13 +42,13 @@ impl Slot {
 
     /// Remembers where a command went; an earlier attempt at the same is forgotten.
     pub(super) fn route(&mut self, route: Route) {
-        self.unroute(route.step, route.op, u32::MAX);
+        self.unroute(route.step, route.op, route.round, u32::MAX);
         self.routes.push(route);
     }
 
-    /// Forgets the commands of a step up to an attempt: they are answered or overtaken.
-    pub(super) fn unroute(&mut self, step: StepIx, op: Op, attempt: u32) {
-        self.routes.retain(|r| r.step != step || r.op != op || r.attempt > attempt);
+    /// Forgets the commands of a step up to an attempt of a round: they are answered or overtaken.
+    pub(super) fn unroute(&mut self, step: StepIx, op: Op, round: u32, attempt: u32) {
+        self.routes.retain(|r| r.step != step || r.op != op || (r.round, r.attempt) > (round, attempt));
     }
 }
 
@@ -58,6 +59,8 @@ pub(super) fn face(state: &SagaState) -> Face {
         saga_core::Status::Compensating => RowStatus::Compensating,
         saga_core::Status::Completed => RowStatus::Completed,
         saga_core::Status::Compensated => RowStatus::Compensated,
+        saga_core::Status::Abandoned => RowStatus::Abandoned,
     };
-    Face { status, incident: !state.incidents.is_empty(), ended_at: state.ended_at }
+    let (incident, exceptions) = (!state.incidents.is_empty(), state.exceptions);
+    Face { status, incident, exceptions, ended_at: state.ended_at }
 }

@@ -6,14 +6,18 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use saga_core::{ErrorBody, Input, SagaId, input::Reply};
+use saga_core::{
+    ErrorBody, Input, SagaId,
+    input::{Intervention, Reply},
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Settings,
+    answer::{Answer, Why},
     batch::{Job, Pending},
     clock::Clock,
-    intake::{Census, Intake, LinkCensus, WatchJob},
+    intake::{Census, Intake, InterveneJob, LinkCensus, WatchJob},
     links::Links,
     slot::Slot,
     timers::Timers,
@@ -68,7 +72,7 @@ impl Worker {
     ) -> Result<Self, store::Error> {
         let claim = store.claim(uuid::Uuid::now_v7().as_u128()).await?;
         let mut worker = Self {
-            clock: Clock::new(claim.last_commit_at),
+            clock: Clock::new(settings.wall, claim.last_commit_at),
             commit_no: claim.last_commit_no,
             claim,
             store,
@@ -145,9 +149,10 @@ impl Worker {
             Intake::Starts(jobs) => self.queue.extend(jobs.into_iter().map(|job| Job::Start(Box::new(job)))),
             Intake::Replies(replies) => replies.into_iter().for_each(|reply| self.take_reply(reply)),
             Intake::Cancel(job) => {
-                let (id, answer) = (job.id, Some(job.answer));
+                let (id, answer) = (job.id, Some(Answer::Cancel(job.answer)));
                 self.queue.push_back(Job::Input { id, input: Input::Cancel(job.cancel), answer });
             }
+            Intake::Intervene(job) => self.take_intervention(job),
             Intake::Watch(job) => self.watch(job),
             Intake::Connected(link) => self.connected(link),
             Intake::Draining { link } => self.links.drain(link),
@@ -180,6 +185,22 @@ impl Worker {
             outcome: reply.outcome,
         });
         self.queue.push_back(Job::Input { id: reply.saga_id, input, answer: None });
+    }
+
+    fn take_intervention(&mut self, job: InterveneJob) {
+        let InterveneJob { id, step, order, reason, by, force, answer } = job;
+        let answer = Answer::Intervene(answer);
+        let Some(slot) = self.sagas.get(&id) else {
+            answer.refuse(Why::NotOpen);
+            return;
+        };
+        let ix = step.as_deref().map(|step| slot.plan.step_ix(step));
+        if let (Some(None), Some(step)) = (ix, step) {
+            answer.refuse(Why::NoSuchStep { step });
+            return;
+        }
+        let input = Input::Intervene(Intervention { order, step: ix.flatten(), reason, by, force });
+        self.queue.push_back(Job::Input { id, input, answer: Some(answer) });
     }
 
     fn watch(&mut self, job: WatchJob) {
@@ -240,6 +261,7 @@ impl Worker {
             self.release(batch);
             return;
         }
+        self.release_early(&mut batch);
         self.commit_no += 1;
         let rows = batch.take_rows(self.commit_no, &self.claim.fences);
         let store = Arc::clone(&self.store);

@@ -79,7 +79,8 @@ fn view(picture: &Picture, ix: StepIx, step: &StepState, trouble: &Trouble) -> S
 fn going_back(picture: &Picture) -> bool {
     match picture.state.status {
         Status::Compensating | Status::Compensated => true,
-        Status::Running | Status::Completed => false,
+        // What was abandoned stays as it was.
+        Status::Running | Status::Completed | Status::Abandoned => false,
     }
 }
 
@@ -91,6 +92,7 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
         UndoState::Done { nothing_to_do: false } => return "compensated",
         UndoState::Done { nothing_to_do: true } => return "nothing_to_undo",
         UndoState::Stuck { .. } => return "not_undone",
+        UndoState::Skipped => return "undo_skipped",
         UndoState::None => {}
     }
     let in_flight =
@@ -101,7 +103,11 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
             return if has_undo { "undo_pending" } else { "nothing_to_undo" };
         }
         Status::Compensated if step.may_have_happened() => return "nothing_to_undo",
-        Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {}
+        Status::Running
+        | Status::Compensating
+        | Status::Completed
+        | Status::Compensated
+        | Status::Abandoned => {}
     }
     match &step.action {
         // What waited and was never sent is not waited for any more.
@@ -121,15 +127,22 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
     }
 }
 
+/// What is settled without its participant's word.
+const BY_WORD: &str = "on an operator's word";
+
 fn note(step: &StepState, trouble: &Trouble, going_back: bool) -> String {
     let last = |last: &Option<LastError>| last.as_ref().map(|l| words::error(&l.error)).unwrap_or_default();
     match &step.undo {
         UndoState::Waiting { reason, .. } => return reason.to_string(),
         UndoState::Stuck { error } | UndoState::BackingOff { error, .. } => return words::error(error),
         UndoState::Sent { .. } => return last(&trouble.undo),
+        UndoState::Skipped => return BY_WORD.to_owned(),
         UndoState::Done { .. } | UndoState::None => {}
     }
     match &step.action {
+        ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed if step.by_word => {
+            BY_WORD.to_owned()
+        }
         ActionState::Waiting { .. } if going_back => last(&trouble.action),
         ActionState::Waiting { reason, .. } => reason.to_string(),
         ActionState::Refused(error)
@@ -149,7 +162,7 @@ fn next_due(step: &StepState, going_back: bool) -> Option<Timestamp> {
         UndoState::Sent { due } => return *due,
         UndoState::BackingOff { due, .. } => return Some(*due),
         UndoState::Waiting { until, .. } => return *until,
-        UndoState::Done { .. } | UndoState::Stuck { .. } => return None,
+        UndoState::Done { .. } | UndoState::Skipped | UndoState::Stuck { .. } => return None,
         UndoState::None => {}
     }
     match &step.action {

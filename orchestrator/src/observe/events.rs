@@ -1,6 +1,9 @@
 //! Events as lines of a history.
 
-use saga_core::{ErrorBody, Event, Timestamp, event::AttemptEnded};
+use saga_core::{
+    ErrorBody, Event, Timestamp,
+    event::{AfterSeal, AttemptEnded, Intervened, Verb},
+};
 use saga_dsl::plan::{Plan, StepIx};
 
 use super::{story, words};
@@ -100,12 +103,74 @@ pub fn describe(plan: &Plan, event: &Event, at: Timestamp) -> Line {
             line("cancel_requested", None, format!("cancel asked for by {by}: {reason}"))
         }
         Event::LateReply(e) => {
-            line("late_reply", e.step, format!("late answer {} of attempt {}", e.outcome, e.attempt))
+            let round = e.round.map(|round| format!(" of round {round}")).unwrap_or_default();
+            let text = format!("late answer {} of attempt {}{round}", e.outcome, e.attempt);
+            line("late_reply", e.step, text)
         }
+        Event::Intervened(e) => line("intervened", e.step, intervened(e)),
+        Event::TroubleSettled {} => {
+            line("trouble_settled", None, "what the orchestrator stumbled over is tried again")
+        }
+        Event::BudgetRenewed(e) => {
+            let what = if e.undo { "its undo" } else { "it" };
+            line("budget_renewed", e.step, format!("{what} is tried again, with all its attempts"))
+        }
+        Event::InputEdited(e) => {
+            let what = if e.undo { "the payload of its undo" } else { "its payload" };
+            line("input_edited", e.step, format!("{what} was replaced"))
+        }
+        Event::RoundClosing(e) => {
+            let then = match e.then {
+                AfterSeal::NewRound { .. } => "then it begins another round",
+                AfterSeal::Skip => "then it is left out",
+                AfterSeal::Fail => "then it counts as failed",
+            };
+            line(
+                "round_closing",
+                e.step,
+                format!("sealed first, so that nothing of it can happen any more; {then}"),
+            )
+        }
+        Event::RoundOvertaken(e) => line(
+            "round_overtaken",
+            e.step,
+            "it had taken effect before it was sealed: what was asked for is void",
+        ),
+        Event::RoundOpened(e) => {
+            let edited = if e.input.is_some() { ", with another payload" } else { "" };
+            let unproven = if e.unproven { "; the round before was not sealed" } else { "" };
+            line("round_opened", e.step, format!("round {}{edited}{unproven}", e.round))
+        }
+        Event::SkippedByWord(e) => {
+            let unproven = if e.unproven { "; whether it took effect is not proved" } else { "" };
+            line("skipped_by_word", e.step, format!("left out on an operator's word{unproven}"))
+        }
+        Event::SucceededByWord(e) => {
+            line("succeeded_by_word", e.step, "taken as succeeded on an operator's word")
+        }
+        Event::SealedByWord(e) => {
+            line("sealed_by_word", e.step, "taken as never happened on an operator's word")
+        }
+        Event::UndoneByWord(e) => line("undone_by_word", e.step, "taken as undone on an operator's word"),
         Event::Completed { error: None, .. } => line("completed", None, "completed"),
         Event::Completed { error: Some(error), .. } => line("completed", None, without_output(error)),
         Event::Compensated {} => line("compensated", None, "compensated"),
+        Event::Abandoned {} => line("abandoned", None, "abandoned: what was done stays as it is"),
     }
+}
+
+fn intervened(e: &Intervened) -> String {
+    let what = match e.verb {
+        Verb::Retry => "retry",
+        Verb::RetryEdited => "retry with another payload",
+        Verb::Skip => "skip",
+        Verb::ResolveSucceeded => "resolve as succeeded",
+        Verb::ResolveFailed => "resolve as failed",
+        Verb::Abandon => "abandon",
+    };
+    let forced = if e.forced { ", by force" } else { "" };
+    let reason = if e.reason.is_empty() { String::new() } else { format!(": {}", e.reason) };
+    format!("{what}{forced}, asked for by {}{reason}", e.by)
 }
 
 fn without_output(error: &ErrorBody) -> String {

@@ -148,8 +148,20 @@ impl Picture {
             | Event::DeadlinePassed {}
             | Event::CancelRequested { .. }
             | Event::LateReply(_)
+            | Event::Intervened(_)
+            | Event::TroubleSettled {}
+            | Event::BudgetRenewed(_)
+            | Event::InputEdited(_)
+            | Event::RoundClosing(_)
+            | Event::RoundOvertaken(_)
+            | Event::RoundOpened(_)
+            | Event::SkippedByWord(_)
+            | Event::SucceededByWord(_)
+            | Event::SealedByWord(_)
+            | Event::UndoneByWord(_)
             | Event::Completed { .. }
-            | Event::Compensated {} => {}
+            | Event::Compensated {}
+            | Event::Abandoned {} => {}
         }
     }
 

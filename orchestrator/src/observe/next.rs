@@ -46,7 +46,7 @@ fn weigh(state: &SagaState, ix: StepIx, step: &StepState) -> Weight {
         UndoState::Stuck { .. } => return Weight::Incident,
         UndoState::Waiting { .. } | UndoState::BackingOff { .. } => return Weight::UndoHeld,
         UndoState::Sent { .. } => return Weight::Undoing,
-        UndoState::Done { .. } => return Weight::Settled,
+        UndoState::Done { .. } | UndoState::Skipped => return Weight::Settled,
         UndoState::None => {}
     }
     match &step.action {
@@ -75,6 +75,7 @@ pub(super) fn tries(step: &StepState) -> u32 {
         | UndoState::Sent { .. }
         | UndoState::BackingOff { .. }
         | UndoState::Done { .. }
+        | UndoState::Skipped
         | UndoState::Stuck { .. } => step.undo_attempts,
     }
 }
@@ -104,7 +105,7 @@ fn undo_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> Optio
             Some(format!("retry {}: {undo} {}", words::until(now, *due), error.code))
         }
         UndoState::Stuck { error } => Some(format!("operator: {undo} {}", error.code)),
-        UndoState::None | UndoState::Done { .. } => None,
+        UndoState::None | UndoState::Done { .. } | UndoState::Skipped => None,
     }
 }
 

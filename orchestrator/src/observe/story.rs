@@ -5,7 +5,7 @@
 use saga_core::{
     Status, Timestamp,
     command::step_key,
-    event::{Cause, Failure, IncidentKind},
+    event::{AfterSeal, Cause, Failure, IncidentKind},
     state::{ActionState, Ask, Birth, OpenIncident, StepState, UndoState},
 };
 use saga_dsl::plan::StepIx;
@@ -58,6 +58,7 @@ pub fn story(picture: &Picture, now: Timestamp) -> Vec<String> {
     let Some(birth) = &state.birth else { return vec!["The saga has not begun.".to_owned()] };
     let mut story = vec![opening(picture, birth, now)];
     story.extend(state.failure.as_deref().map(|failure| cause(picture, failure, now)));
+    story.extend(state.exceptions.then(|| exceptions(picture)));
     if state.status.is_end() {
         story.extend(left_behind(picture));
         return story;
@@ -89,7 +90,13 @@ fn opening(picture: &Picture, birth: &Birth, now: Timestamp) -> String {
         }
         Status::Completed => ended("completed"),
         Status::Compensated => ended("was compensated"),
+        Status::Abandoned => ended("was abandoned"),
     }
+}
+
+fn exceptions(picture: &Picture) -> String {
+    let id = picture.state.id.short();
+    format!("In part it rests on an operator's word, which nobody proved; `saga audit {id}` tells whose.")
 }
 
 fn cause(picture: &Picture, failure: &Failure, now: Timestamp) -> String {
@@ -107,7 +114,7 @@ pub fn reason(picture: &Picture, failure: &Failure) -> String {
             Cause::Cancel if failure.error.message.is_empty() => "it was cancelled".to_owned(),
             Cause::Cancel => format!("it was cancelled: {}", failure.error.message),
             Cause::Deadline => "its deadline passed".to_owned(),
-            Cause::Refused | Cause::Exhausted | Cause::Expression => error,
+            Cause::Refused | Cause::Exhausted | Cause::Expression | Cause::Operator => error,
         };
     };
     let (step, action) = (words::step(plan, ix), words::action(plan, ix));
@@ -116,6 +123,7 @@ pub fn reason(picture: &Picture, failure: &Failure) -> String {
         Cause::Refused => format!("{step} was refused by {action}: {error}"),
         Cause::Exhausted => format!("{step} ran out of attempts ({attempts}) at {action}: {error}"),
         Cause::Expression => format!("an expression of {step} failed: {error}"),
+        Cause::Operator => format!("an operator resolved {step} as failed"),
         Cause::Deadline | Cause::Cancel => format!("{step}: {error}"),
     }
 }
@@ -144,11 +152,11 @@ fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> O
                 "{undo} has answered {} for {}; attempt {} {}.",
                 words::error(error),
                 words::span(since, now),
-                attempt + 1,
+                attempt.saturating_add(1),
                 words::until(now, *due),
             ))
         }
-        UndoState::Stuck { .. } | UndoState::None | UndoState::Done { .. } => None,
+        UndoState::Stuck { .. } | UndoState::None | UndoState::Done { .. } | UndoState::Skipped => None,
     }
 }
 
@@ -171,10 +179,20 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
         ActionState::BackingOff { due, error } if forward => Some(format!(
             "{id} failed at {action} with {}; attempt {} {}.",
             words::error(error),
-            attempt + 1,
+            attempt.saturating_add(1),
             words::until(now, *due),
         )),
-        ActionState::Asking { seal, ask } => Some(asking(id, &action, *seal, ask, now)),
+        ActionState::Asking { seal, ask } => {
+            let what = match &step.after_seal {
+                None => format!("The outcome of the pivot {id} is unknown; {action} is asked"),
+                Some(AfterSeal::NewRound { .. }) => {
+                    format!("{id} begins another round once {action} has been asked")
+                }
+                Some(AfterSeal::Skip) => format!("{id} is left out once {action} has been asked"),
+                Some(AfterSeal::Fail) => format!("{id} counts as failed once {action} has been asked"),
+            };
+            Some(asking(&what, *seal, ask, now))
+        }
         ActionState::Waiting { .. }
         | ActionState::BackingOff { .. }
         | ActionState::Pending
@@ -186,7 +204,7 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
     }
 }
 
-fn asking(id: &str, action: &str, seal: bool, ask: &Ask, now: Timestamp) -> String {
+fn asking(what: &str, seal: bool, ask: &Ask, now: Timestamp) -> String {
     let purpose = if seal { "to settle it for good (done, or never)" } else { "before it is tried again" };
     let when = match ask {
         Ask::Sent { due } => format!("the question is on its way{}", left(*due, now)),
@@ -195,7 +213,7 @@ fn asking(id: &str, action: &str, seal: bool, ask: &Ask, now: Timestamp) -> Stri
         }
         Ask::Waiting => "it is asked as soon as the participant can be reached".to_owned(),
     };
-    format!("The outcome of the pivot {id} is unknown; {action} is asked {purpose}: {when}.")
+    format!("{what} {purpose}: {when}.")
 }
 
 fn left(due: Option<Timestamp>, now: Timestamp) -> String {
@@ -221,32 +239,38 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         IncidentKind::Slow => (
             format!("{step} takes longer than its escalate_after"),
             format!(
-                "Retries go on; once {action} answers, the saga moves on by itself. `saga participants` shows who is connected."
+                "Retries go on; once {action} answers, the saga moves on by itself. `saga participants` shows who is connected; `saga retry {id} {step}` tries at once."
             ),
         ),
         IncidentKind::UndoSlow => (
             format!("the undo of {step} takes longer than its escalate_after"),
             format!(
-                "Retries go on; once {undo} answers, the saga moves on by itself. `saga participants` shows who is connected."
+                "Retries go on; once {undo} answers, the saga moves on by itself. `saga participants` shows who is connected; `saga retry {id} {step}` tries at once."
             ),
         ),
         IncidentKind::UndoStuck => (
             format!("{step} cannot be undone by machine"),
             format!(
-                "Its undo is not tried again; the other steps are undone. `saga history {id}` shows every answer of {undo}."
+                "Its undo is not tried again by itself; the other steps are undone. When {undo} can do it: `saga retry {id} {step}`. When it was done by hand: `saga skip {id} {step} --reason ...`."
             ),
         ),
         IncidentKind::RetriableRefused => (
             format!("{step} was refused after the pivot"),
-            format!("There is no way back. `saga history {id}` shows what {action} answered."),
+            format!(
+                "There is no way back. `saga retry {id} {step}` begins another round, with other data by --input FILE; `saga resolve {id} {step} --as succeeded` or `saga skip {id} {step}` goes on without it."
+            ),
         ),
         IncidentKind::RetriableExhausted => (
             format!("{step} used up its retries after the pivot"),
-            format!("There is no way back. `saga history {id}` shows what {action} answered."),
+            format!(
+                "There is no way back. When {action} is well again: `saga retry {id} {step}`. `saga history {id}` shows what it answered."
+            ),
         ),
         IncidentKind::Expression => (
             format!("an expression of {step} failed after the pivot"),
-            format!("There is no way back. `saga history {id}` shows the events before it."),
+            format!(
+                "There is no way back. `saga retry {id} {step} --input FILE` gives it its payload; `saga skip {id} {step}` goes on without it."
+            ),
         ),
         IncidentKind::Deadline => (
             "the deadline passed after the pivot".to_owned(),
@@ -254,7 +278,9 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         ),
         IncidentKind::PivotUnknown => (
             format!("whether the pivot {step} took effect cannot be found out by machine"),
-            format!("Find out at {action} itself, where its key is {key}."),
+            format!(
+                "Find out at {action} itself, where its key is {key}; then `saga resolve {id} {step} --as succeeded` or `--as failed`."
+            ),
         ),
         IncidentKind::Contradiction => (
             format!("{step}: the participant contradicts what it said before"),
@@ -262,7 +288,9 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         ),
         IncidentKind::Internal => (
             "the orchestrator itself stumbled over it".to_owned(),
-            "The server's log tells more; please report it. Other sagas are not affected.".to_owned(),
+            format!(
+                "The server's log tells more; please report it. Other sagas are not affected. `saga retry {id}` tries it again."
+            ),
         ),
     };
     format!("Incident, {age} old: {what} ({error}). {help}")
@@ -304,7 +332,7 @@ fn outlook(picture: &Picture, now: Timestamp) -> String {
         // Where no timer is armed, the sentence before has said it all.
         (Status::Compensating, _) if state.next_due().is_none() => String::new(),
         (Status::Compensating, _) => " Undo goes on until every step is settled.".to_owned(),
-        (Status::Completed | Status::Compensated, _) => String::new(),
+        (Status::Completed | Status::Compensated | Status::Abandoned, _) => String::new(),
     };
     format!("{wake}{end}")
 }

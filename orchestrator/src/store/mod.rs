@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use saga_core::{Partition, SagaId, Timestamp};
 
 use record::{
-    Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
-    StartConflict,
+    AuditEntry, Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
+    SagaRow, StartConflict,
 };
 
 /// A durable store of sagas.
@@ -61,6 +61,14 @@ pub trait Store: Send + Sync + 'static {
         before: Option<SagaId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, Error>>;
+
+    /// What operators did, newest first, to one saga or to all, before position `before`.
+    fn audit(
+        &self,
+        saga: Option<SagaId>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>>;
 
     /// Number of sagas in each status: every status, zero too, in the order of [`RowStatus`].
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>>;

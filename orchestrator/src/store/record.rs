@@ -17,6 +17,8 @@ pub struct Batch {
     pub starts: Vec<StartRow>,
     /// Sagas whose listed face changed, at most one row a saga, and none that stands in `starts`.
     pub changes: Vec<ChangeRow>,
+    /// What operators did in it.
+    pub audit: Vec<AuditRow>,
 }
 
 /// Proof of ownership of a partition.
@@ -71,6 +73,8 @@ pub struct Face {
     pub status: RowStatus,
     /// True while an operator is needed.
     pub incident: bool,
+    /// An operator's word stands in it where a proof was not to be had.
+    pub exceptions: bool,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
 }
@@ -117,6 +121,36 @@ pub struct ChangeRow {
     pub id: SagaId,
     /// Its new face.
     pub face: Face,
+}
+
+/// What an operator did: who, what, where and why. Written with the decision that it led to, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// The saga.
+    pub saga_id: SagaId,
+    /// The decision in its journal.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What, in a word: `retry`, `cancel`.
+    pub verb: String,
+    /// Id of the step; `None`: the whole saga.
+    pub step: Option<String>,
+    /// Who, as far as it is known.
+    pub who: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// The operator's word stands where a proof was not to be had.
+    pub forced: bool,
+}
+
+/// An [`AuditRow`] with its place in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Grows with every row; pass the last one as `before` for the next page.
+    pub position: u64,
+    /// The row.
+    pub row: AuditRow,
 }
 
 /// A start that was asked for before.

@@ -13,10 +13,12 @@ use crate::{
 };
 
 /// A command that cannot be read, so that nobody could be answered.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unreadable {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// The saga's id has another length.
     #[error("the saga id has {0} bytes instead of 16")]
     SagaId(usize),
+    /// The number of an operation that a later version may know.
     #[error("operation {0} is unknown to this version")]
     Op(i32),
 }

@@ -1,6 +1,6 @@
 //! The participant's road to the orchestrators: one stream to each, kept up for as long as it takes.
 
-mod convert;
+pub(crate) mod convert;
 mod dispatch;
 mod grpc;
 mod outbound;

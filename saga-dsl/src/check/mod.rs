@@ -83,7 +83,7 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
             Diagnostic {
                 severity: finding.code.severity(),
                 code: finding.code,
-                message: finding.message,
+                message: diagnostic::one_line(finding.message),
                 path: format!("{}@{} {}", definition.saga, definition.version, finding.place),
                 span: None,
                 line: 0,

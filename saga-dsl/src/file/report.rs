@@ -6,7 +6,7 @@ use super::{read::TextFinding, tree::Node};
 use crate::{
     check::FINDINGS_MAX,
     codes::Code,
-    diagnostic::{Diagnostic, LineIndex},
+    diagnostic::{Diagnostic, LineIndex, one_line},
     finding::Finding,
     place::{Part, Place},
 };
@@ -28,12 +28,12 @@ impl<'a> Report<'a> {
         Diagnostic {
             severity: code.severity(),
             code,
-            message,
+            message: one_line(message),
             path: self.path.to_owned(),
             span: Some(span),
             line,
             column,
-            label,
+            label: one_line(label),
             help: None,
             notes: Vec::new(),
         }

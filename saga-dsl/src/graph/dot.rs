@@ -31,7 +31,9 @@ pub fn dot(plan: &Plan) -> String {
     text
 }
 
-/// A text in quotes. Inside a label a backslash begins an escape (`\N` is the node's name), so it is doubled.
+/// A text in quotes. Inside a label a backslash begins an escape (`\N` is the node's name), so it is doubled. A plan made
+/// without the checks may have any name, and a control character would tear the picture apart.
 fn quoted(text: &str) -> String {
+    let text = text.replace(char::is_control, "\u{fffd}");
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

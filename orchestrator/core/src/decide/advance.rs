@@ -132,16 +132,17 @@ fn top_level_outputs(plan: &saga_dsl::plan::Plan, state: &SagaState) -> Map<Stri
 
 fn compensate(draft: &mut Draft<'_>) {
     // Undo that waits is tried again; it may be due, or the gate may have opened.
-    for ix in compensation::due(draft.plan, &draft.state) {
+    for ix in compensation::due(draft.rules, draft.plan, &draft.state) {
         match draft.step(ix).undo {
             UndoState::None | UndoState::Waiting { .. } => undo::send(draft, ix),
             UndoState::Sent { .. }
             | UndoState::BackingOff { .. }
             | UndoState::Done { .. }
+            | UndoState::Skipped
             | UndoState::Stuck { .. } => {}
         }
     }
-    if compensation::is_over(draft.plan, &draft.state) {
+    if compensation::is_over(draft.rules, draft.plan, &draft.state) {
         draft.record(Event::Compensated {});
         draft.effects.push(Effect::Announce);
     }

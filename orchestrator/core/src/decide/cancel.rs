@@ -14,7 +14,7 @@ pub(super) fn cancel(draft: &mut Draft<'_>, cancel: &Cancel) -> Result<(), Rejec
         return Err(Rejected::NotBegun);
     }
     match draft.state.status {
-        Status::Completed | Status::Compensated => {
+        Status::Completed | Status::Compensated | Status::Abandoned => {
             return Err(Rejected::Ended { at: draft.state.ended_at.unwrap_or(draft.now) });
         }
         // It is on its way back already; a second cancel changes nothing.

@@ -2,7 +2,7 @@
 //!
 //! Looks at everything that is due rather than at one timer, so a timer that fires twice or late does no harm.
 
-use saga_dsl::plan::StepIx;
+use saga_dsl::{definition::Kind, plan::StepIx};
 
 use crate::{
     error::ErrorBody,
@@ -76,6 +76,7 @@ fn undoing(draft: &mut Draft<'_>, ix: StepIx) {
         | UndoState::Sent { .. }
         | UndoState::BackingOff { .. }
         | UndoState::Done { .. }
+        | UndoState::Skipped
         | UndoState::Stuck { .. } => {}
     }
 }
@@ -89,16 +90,20 @@ fn escalate(draft: &mut Draft<'_>, ix: StepIx) {
     let (kind, error) = if compensating {
         let last = match &step.undo {
             UndoState::BackingOff { error, .. } | UndoState::Stuck { error } => Some(error),
-            UndoState::None | UndoState::Waiting { .. } | UndoState::Sent { .. } | UndoState::Done { .. } => {
-                None
-            }
+            UndoState::None
+            | UndoState::Waiting { .. }
+            | UndoState::Sent { .. }
+            | UndoState::Done { .. }
+            | UndoState::Skipped => None,
         };
         (IncidentKind::UndoSlow, last.map(|e| (**e).clone()))
     } else {
         let kind = match step.action {
             // The saga shall go back and nobody answers: the outcome of the pivot is what the operator must find out.
-            ActionState::Asking { seal: true, .. } => IncidentKind::PivotUnknown,
-            ActionState::Asking { seal: false, .. }
+            ActionState::Asking { seal: true, .. } if draft.planned(ix).kind == Kind::Pivot => {
+                IncidentKind::PivotUnknown
+            }
+            ActionState::Asking { .. }
             | ActionState::Pending
             | ActionState::Skipped
             | ActionState::Waiting { .. }

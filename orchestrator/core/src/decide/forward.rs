@@ -11,19 +11,20 @@ use crate::{
     effect::Effect,
     error::ErrorBody,
     event::{
-        AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred, StepSucceeded,
-        StepWaiting,
+        AfterSeal, AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred,
+        StepSucceeded, StepWaiting,
     },
     gate::Wait,
     ids::Timestamp,
     input::Op,
     payload::Payload,
     retry::{self, Ended},
+    rules::Rule,
     scope::SagaScope,
     state::{ActionState, Ask, Status, StepState},
 };
 
-use super::Draft;
+use super::{Draft, intervene};
 
 /// How long a participant that says "in progress" is left alone at least, in milliseconds.
 pub(super) const ASK_AGAIN_MS: u64 = 1_000;
@@ -32,7 +33,8 @@ pub(super) const ASK_AGAIN_MS: u64 = 1_000;
 pub(super) fn begin_attempt(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
     // An attempt of a pivot whose outcome is open may have charged the card: ask before trying again.
-    if planned.kind == Kind::Pivot && draft.step(ix).unclear && !planned.at_least_once {
+    let ask_first = draft.rules.keep(Rule::AskBeforeRetry);
+    if planned.kind == Kind::Pivot && draft.step(ix).unclear && !planned.at_least_once && ask_first {
         ask(draft, ix, false);
     } else {
         send_attempt(draft, ix);
@@ -59,12 +61,13 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
             return;
         }
     };
+    let mortal = draft.step(ix).not_after.is_none();
     let event = StepDispatched {
         step: ix,
-        attempt: draft.step(ix).attempts + 1,
+        attempt: draft.step(ix).attempts.saturating_add(1),
         input,
         due: draft.now.plus_ms(planned.action.timeout_ms),
-        not_after: if first { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
+        not_after: if mortal { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
         escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::StepDispatched(event));
@@ -75,7 +78,8 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
 fn too_late(draft: &Draft<'_>, ix: StepIx) -> Option<ErrorBody> {
     let step = draft.step(ix);
     let elapsed = draft.planned(ix).action.retry.max_elapsed_ms;
-    let last = step.first_sent.zip(elapsed).map(|(first, elapsed_ms)| first.plus_ms(elapsed_ms));
+    let begun = step.budget.since.or(step.first_sent);
+    let last = begun.zip(elapsed).map(|(begun, elapsed_ms)| begun.plus_ms(elapsed_ms));
     if step.not_after.is_some_and(|limit| limit <= draft.now) {
         Some(ErrorBody::new("expired", "the lifetime of the step's key has passed"))
     } else if step.attempts > 0 && last.is_some_and(|last| last < draft.now) {
@@ -153,7 +157,8 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
         return;
     }
     let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, op));
-    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks + 1, seal, due };
+    let seal = seal && draft.rules.keep(Rule::SealPivot);
+    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks.saturating_add(1), seal, due };
     draft.record(Event::PivotAsked(asked));
     emit(draft, ix);
 }
@@ -182,8 +187,8 @@ fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> E
     let planned = draft.planned(ix);
     let step = draft.step(ix);
     let ended = Ended {
-        attempts: step.attempts,
-        first_sent: step.first_sent.unwrap_or(draft.now),
+        attempts: step.attempts - step.budget.from.min(step.attempts),
+        first_sent: step.budget.since.or(step.first_sent).unwrap_or(draft.now),
         now: draft.now,
         error: &error,
         not_after: step.not_after,
@@ -191,7 +196,7 @@ fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> E
     let seed = retry::seed(draft.state.id, ix, false);
     let retry_at = match draft.state.status {
         Status::Running => retry::next_attempt(&planned.action.retry, &ended, seed),
-        Status::Compensating | Status::Completed | Status::Compensated => None,
+        Status::Compensating | Status::Completed | Status::Compensated | Status::Abandoned => None,
     };
     match retry_at {
         Some(_) => {
@@ -217,19 +222,34 @@ pub(super) fn give_up(
 
 /// The action took effect.
 pub(super) fn succeeded(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, output: Payload) {
+    if draft.step(ix).after_seal.is_some() {
+        draft.record(Event::RoundOvertaken(AtStep { step: ix }));
+    }
     draft.record(Event::StepSucceeded(StepSucceeded { step: ix, attempt, output }));
     draft.settle_closing(ix);
 }
 
 /// A business no.
 pub(super) fn refused(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, error: ErrorBody) {
+    match draft.step(ix).after_seal.clone() {
+        Some(then @ (AfterSeal::NewRound { .. } | AfterSeal::Skip)) => {
+            intervene::round_is_over(draft, ix, then);
+            return;
+        }
+        // The operator said that it failed, and so it did.
+        Some(AfterSeal::Fail) | None => {}
+    }
     draft.record(Event::StepRefused(StepErred { step: ix, attempt, error: error.clone() }));
     draft.settle_closing(ix);
     draft.fail(Failure { cause: Cause::Refused, step: Some(ix), error });
 }
 
-/// The pivot has not happened and never will.
+/// The step has not happened and never will.
 pub(super) fn sealed(draft: &mut Draft<'_>, ix: StepIx) {
+    if let Some(then) = draft.step(ix).after_seal.clone() {
+        intervene::round_is_over(draft, ix, then);
+        return;
+    }
     draft.record(Event::PivotSealed(AtStep { step: ix }));
     draft.settle_closing(ix);
     let error = ErrorBody::new("sealed", "the pivot was sealed before it took effect");

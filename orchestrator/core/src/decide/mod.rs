@@ -4,6 +4,7 @@ mod advance;
 mod cancel;
 mod due;
 mod forward;
+mod intervene;
 mod reply;
 mod start;
 mod undo;
@@ -21,6 +22,7 @@ use crate::{
     gate::Gate,
     ids::Timestamp,
     input::{Input, Op, Rejected},
+    rules::{Rule, Rules},
     state::{ActionState, SagaState, Status, StepState},
 };
 
@@ -50,7 +52,23 @@ pub fn decide(
     gate: &Gate,
     now: Timestamp,
 ) -> Result<Decision, Rejected> {
-    let mut draft = Draft { plan, state: state.clone(), gate, now, events: Vec::new(), effects: Vec::new() };
+    decide_under(Rules::ALL, plan, state, input, gate, now)
+}
+
+/// As [`decide()`], with the rules that are kept; for mutants.
+///
+/// # Errors
+/// As [`decide()`].
+pub fn decide_under(
+    rules: Rules,
+    plan: &Plan,
+    state: &SagaState,
+    input: &Input,
+    gate: &Gate,
+    now: Timestamp,
+) -> Result<Decision, Rejected> {
+    let (events, effects) = (Vec::new(), Vec::new());
+    let mut draft = Draft { rules, plan, state: state.clone(), gate, now, events, effects };
     match input {
         Input::Start(start) => start::start(&mut draft, start)?,
         Input::Reply(reply) => reply::reply(&mut draft, reply)?,
@@ -58,6 +76,7 @@ pub fn decide(
         Input::Due => due::due(&mut draft),
         Input::Wake => {}
         Input::Cancel(cancel) => cancel::cancel(&mut draft, cancel)?,
+        Input::Intervene(intervention) => intervene::intervene(&mut draft, intervention)?,
         Input::Trouble(error) => trouble(&mut draft, error)?,
     }
     // What made the trouble may be the very thing that would follow now.
@@ -84,6 +103,7 @@ fn trouble(draft: &mut Draft<'_>, error: &ErrorBody) -> Result<(), Rejected> {
 
 /// A decision in the making: the state moves along as events are recorded.
 struct Draft<'a> {
+    rules: Rules,
     plan: &'a Plan,
     state: SagaState,
     gate: &'a Gate,
@@ -130,7 +150,7 @@ impl<'a> Draft<'a> {
         if self.state.pivot_done(self.plan).is_some() {
             let kind = match failure.cause {
                 Cause::Refused => IncidentKind::RetriableRefused,
-                Cause::Exhausted => IncidentKind::RetriableExhausted,
+                Cause::Exhausted | Cause::Operator => IncidentKind::RetriableExhausted,
                 Cause::Expression => IncidentKind::Expression,
                 // A cancel after the pivot is refused before it gets here.
                 Cause::Deadline | Cause::Cancel => IncidentKind::Deadline,
@@ -148,11 +168,20 @@ impl<'a> Draft<'a> {
 
     /// The saga turns back: at once, or when the pivot that is in flight is settled.
     fn turn(&mut self, failure: Failure) {
-        self.retract();
-        match self.pivot_in_flight() {
+        let settled = self.takes_pivot_for_settled();
+        if self.rules.keep(Rule::NothingNewOnTheWayBack) {
+            self.retract();
+        }
+        match self.pivot_in_flight().filter(|_| !settled) {
             Some(step) => self.record(Event::PivotClosing(PivotClosing { step, failure })),
             None => self.record(Event::Failing(failure)),
         }
+    }
+
+    /// False, unless a rule is left out.
+    fn takes_pivot_for_settled(&self) -> bool {
+        let failed = matches!(self.events.last(), Some(Event::StepFailed(end)) if self.planned(end.step).kind == Kind::Pivot);
+        !self.rules.keep(Rule::SettlePivot) || (failed && !self.rules.keep(Rule::FailedIsOneAttempt))
     }
 
     /// An attempt that this very decision began has not left the house, and now it never will.

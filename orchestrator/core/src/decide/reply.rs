@@ -9,20 +9,29 @@ use crate::{
     event::{AtAttempt, Cause, Event, IncidentKind, LateReply, StepAccepted},
     input::{Lost, Op, Outcome, Rejected, Reply},
     payload::Payload,
+    rules::Rule,
     state::{ActionState, Status, UndoState},
 };
 
 use super::{Draft, forward, undo};
 
 pub(super) fn reply(draft: &mut Draft<'_>, reply: &Reply) -> Result<(), Rejected> {
-    let ix = known_step(draft, reply.step, reply.round)?;
+    let known = known_step(draft, reply.step, reply.round);
+    let ix = match known {
+        Ok(ix) => ix,
+        Err(Rejected::Stale) if is_over(draft, reply) => reply.step,
+        Err(rejected) => return Err(rejected),
+    };
     let (expected, _) = addressee(draft.plan, ix, reply.op).ok_or(Rejected::Nonsense)?;
-    if *reply.participant != *expected {
+    if *reply.participant != *expected && draft.rules.keep(Rule::MatchParticipant) {
         let (from, expected) = (reply.participant.to_string(), expected.to_owned());
         return Err(Rejected::WrongParticipant { from, expected });
     }
     if draft.state.status.is_end() {
         return Err(Rejected::Stale);
+    }
+    if known.is_err() {
+        return earlier_round(draft, ix, reply);
     }
     match reply.op {
         Op::Action => action(draft, ix, reply),
@@ -39,6 +48,43 @@ fn known_step(draft: &Draft<'_>, step: StepIx, round: u32) -> Result<StepIx, Rej
     }
 }
 
+/// Is the reply about a round that an operator closed?
+fn is_over(draft: &Draft<'_>, reply: &Reply) -> bool {
+    let open = draft.state.steps.get(reply.step.at()).map_or(0, |step| step.round);
+    reply.round > 0 && reply.round < open
+}
+
+/// A round that is over had no effect, or an operator said so. Who says otherwise contradicts that.
+fn earlier_round(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
+    let happened = match &reply.outcome {
+        Outcome::Succeeded(_) => reply.op == Op::Action,
+        Outcome::Done(_) => matches!(reply.op, Op::Query | Op::Seal),
+        Outcome::Refused(_)
+        | Outcome::Failed(_)
+        | Outcome::Accepted
+        | Outcome::Running
+        | Outcome::Blocked
+        | Outcome::Conflict(_)
+        | Outcome::Expired
+        | Outcome::NeedsOperator(_)
+        | Outcome::NothingToDo
+        | Outcome::Compensated
+        | Outcome::Absent
+        | Outcome::Sealed => false,
+    };
+    if !happened {
+        return Err(Rejected::Stale);
+    }
+    if !draft.step(ix).late_reply {
+        let (attempt, outcome) = (reply.attempt, "succeeded".to_owned());
+        let round = Some(reply.round);
+        draft.record(Event::LateReply(LateReply { step: ix, attempt, outcome, round }));
+        let error = ErrorBody::new("contradiction", format!("round {} took effect after all", reply.round));
+        draft.raise(Some(ix), IncidentKind::Contradiction, error);
+    }
+    Ok(())
+}
+
 /// Is this the answer to the attempt that is outstanding?
 fn is_current(draft: &Draft<'_>, ix: StepIx, op: Op, attempt: u32) -> bool {
     let step = draft.step(ix);
@@ -47,7 +93,7 @@ fn is_current(draft: &Draft<'_>, ix: StepIx, op: Op, attempt: u32) -> bool {
         Op::Compensation => step.undo_attempts,
         Op::Query | Op::Seal => step.asks,
     };
-    outstanding_op(step) == Some(op) && current == attempt
+    outstanding_op(step) == Some(op) && (current == attempt || !draft.rules.keep(Rule::MatchAttempt))
 }
 
 fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
@@ -138,6 +184,7 @@ fn definite(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Pa
 fn contradiction(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
     let contradicts = match (&draft.step(ix).action, outcome) {
         (ActionState::Refused(_) | ActionState::Sealed, Ok(_)) | (ActionState::Succeeded(_), Err(_)) => true,
+        (ActionState::Skipped, Ok(_)) => draft.step(ix).by_word,
         (ActionState::Refused(_) | ActionState::Sealed, Err(_)) | (ActionState::Succeeded(_), Ok(_)) => false,
         (
             ActionState::Pending
@@ -152,7 +199,12 @@ fn contradiction(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Resul
     };
     if contradicts && !draft.step(ix).late_reply {
         late(draft, ix, attempt, outcome);
-        let error = ErrorBody::new("contradiction", "the participant had answered differently before");
+        let told = if draft.step(ix).by_word {
+            "an operator had said otherwise"
+        } else {
+            "the participant had answered differently before"
+        };
+        let error = ErrorBody::new("contradiction", told);
         draft.raise(Some(ix), IncidentKind::Contradiction, error);
     }
 }
@@ -160,7 +212,7 @@ fn contradiction(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Resul
 fn late(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
     if !draft.step(ix).late_reply {
         let outcome = if outcome.is_ok() { "succeeded" } else { "refused" }.to_owned();
-        draft.record(Event::LateReply(LateReply { step: ix, attempt, outcome }));
+        draft.record(Event::LateReply(LateReply { step: ix, attempt, outcome, round: None }));
     }
 }
 
@@ -174,7 +226,7 @@ fn compensation(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), 
         | UndoState::BackingOff { .. }
         | UndoState::Waiting { .. }
         | UndoState::Stuck { .. } => true,
-        UndoState::None | UndoState::Done { .. } => false,
+        UndoState::None | UndoState::Done { .. } | UndoState::Skipped => false,
     };
     match &reply.outcome {
         Outcome::Compensated if open => undo::done(draft, ix, reply.attempt, false),
@@ -224,7 +276,13 @@ fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reje
         }
         Outcome::Sealed | Outcome::Compensated if open => forward::sealed(draft, ix),
         // No trace of it: the next attempt. Never the conclusion that it was not done.
-        Outcome::Absent if current && reply.op == Op::Query => forward::absent(draft, ix),
+        Outcome::Absent if current && reply.op == Op::Query => {
+            if draft.state.closing.is_some() && !draft.rules.keep(Rule::SealPivot) {
+                forward::sealed(draft, ix);
+            } else {
+                forward::absent(draft, ix);
+            }
+        }
         Outcome::Running if current => {
             let error = ErrorBody::new("running", "the action is still in progress");
             forward::ask_unclear(draft, ix, error, forward::ASK_AGAIN_MS);
@@ -259,6 +317,9 @@ pub(super) fn lost(draft: &mut Draft<'_>, lost: &Lost) -> Result<(), Rejected> {
     let attempt = AtAttempt { step: ix, attempt: lost.attempt };
     match (lost.op, lost.unsent) {
         (Op::Action, true) => draft.record(Event::StepUnsent(attempt)),
+        (Op::Action, false) if !draft.rules.keep(Rule::LostIsUnknown) => {
+            draft.record(Event::StepUnsent(attempt));
+        }
         // The participant works on it and will answer over another connection.
         (Op::Action, false) if matches!(draft.step(ix).action, ActionState::Sent { accepted: true, .. }) => {}
         (Op::Action, false) => forward::attempt_unknown(draft, ix, lost.error.clone()),

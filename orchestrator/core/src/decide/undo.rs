@@ -13,6 +13,7 @@ use crate::{
     input::Op,
     payload::Payload,
     retry::{self, Ended},
+    rules::Rule,
     scope::SagaScope,
     state::{ActionState, OpenIncident, UndoState},
 };
@@ -27,11 +28,11 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
     let Some(compensation) = &planned.compensation else { return };
     let step = draft.step(ix);
-    let known_done = matches!(step.action, ActionState::Succeeded(_));
+    let known_done = matches!(step.action, ActionState::Succeeded(_)) && !step.by_word;
     // No inbox would catch an earlier attempt that arrives after the undo.
     let may_arrive =
         step.not_after.filter(|limit| planned.at_least_once && step.unclear && *limit > draft.now);
-    if may_arrive.is_some() {
+    if may_arrive.is_some() && draft.rules.keep(Rule::UndoAfterLifetime) {
         wait(draft, ix, Wait::ActionMayArrive, may_arrive);
         return;
     }
@@ -41,7 +42,7 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
         draft.effects.push(Effect::Await { participant: participant.clone() });
         return;
     }
-    let first = step.undo_input.is_none();
+    let first = step.undo_input.is_none() || !draft.rules.keep(Rule::EvaluateOnce);
     let input = match first.then(|| payload(draft, ix)).transpose() {
         Ok(input) => input,
         Err(error) => {
@@ -51,7 +52,7 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
     };
     let event = UndoDispatched {
         step: ix,
-        attempt: draft.step(ix).undo_attempts + 1,
+        attempt: draft.step(ix).undo_attempts.saturating_add(1),
         input,
         // Fixed with the first sending, so that every sending is the same command.
         known_done: if first { known_done } else { draft.step(ix).undo_known },
@@ -128,8 +129,8 @@ pub(super) fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody)
     let step = draft.step(ix);
     let attempt = step.undo_attempts;
     let ended = Ended {
-        attempts: attempt,
-        first_sent: step.undo_first_sent.unwrap_or(draft.now),
+        attempts: attempt - step.undo_budget.from.min(attempt),
+        first_sent: step.undo_budget.since.or(step.undo_first_sent).unwrap_or(draft.now),
         now: draft.now,
         error: &error,
         not_after: None,

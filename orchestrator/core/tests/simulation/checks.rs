@@ -33,7 +33,8 @@ pub fn decision(plan: &Plan, before: &SagaState, decision: &Decision) {
     if after.status.is_end() {
         assert_eq!(after.next_due(), None);
         assert!(
-            outstanding(plan, after).iter().all(|c| c.op != Op::Compensation),
+            after.status == Status::Abandoned
+                || outstanding(plan, after).iter().all(|c| c.op != Op::Compensation),
             "an end with an undo in flight"
         );
     }
@@ -43,7 +44,8 @@ pub fn decision(plan: &Plan, before: &SagaState, decision: &Decision) {
 fn direction(plan: &Plan, before: &SagaState, after: &SagaState) {
     let allowed = match (before.status, after.status) {
         (Status::Running, _) => true,
-        (Status::Compensating, to) => matches!(to, Status::Compensating | Status::Compensated),
+        (Status::Compensating, to) => to != Status::Running && to != Status::Completed,
+        (Status::Abandoned, to) => to == Status::Abandoned,
         (Status::Completed, to) => to == Status::Completed,
         (Status::Compensated, to) => to == Status::Compensated,
     };
@@ -60,7 +62,7 @@ fn direction(plan: &Plan, before: &SagaState, after: &SagaState) {
 
 /// I18: what is sent is outstanding in the recorded state, and what became outstanding is sent.
 fn sends(plan: &Plan, before: &SagaState, decision: &Decision) {
-    let name = |c: &Command| (c.step, c.op, c.attempt);
+    let name = |c: &Command| (c.step, c.round, c.op, c.attempt);
     let now_out = outstanding(plan, &decision.state);
     let unsent = |step: StepIx| {
         decision.events.iter().any(|event| match event {
@@ -76,7 +78,11 @@ fn sends(plan: &Plan, before: &SagaState, decision: &Decision) {
             let kind = plan.steps[command.step.at()].kind;
             match command.op {
                 Op::Compensation => assert_eq!(kind, Kind::Compensatable, "I8: undo of {kind:?}"),
-                Op::Query | Op::Seal => assert_eq!(kind, Kind::Pivot, "only pivots are asked"),
+                Op::Query => assert_eq!(kind, Kind::Pivot, "only pivots are asked"),
+                Op::Seal => {
+                    let closing = decision.state.steps[command.step.at()].after_seal.is_some();
+                    assert!(closing || kind == Kind::Pivot, "only pivots and closed rounds are sealed");
+                }
                 Op::Action => {
                     assert_eq!(decision.state.status, Status::Running, "nothing new on the way back");
                 }
@@ -110,6 +116,7 @@ fn is_clear(plan: &Plan, step: &StepState, ix: StepIx) -> bool {
         return false;
     }
     let harmless = matches!(step.action, ActionState::Refused(_) | ActionState::Sealed)
+        || matches!(step.undo, UndoState::Skipped)
         || (step.attempts == 0 && !matches!(step.action, ActionState::Succeeded(_)));
     let planned = &plan.steps[ix.at()];
     harmless || planned.compensation.is_none() || matches!(step.undo, UndoState::Done { .. })
@@ -151,11 +158,26 @@ pub fn ledger(plan: &Plan, state: &SagaState, inboxes: &Inboxes) {
     assert_eq!(inboxes.alarms, 0, "the orchestrator knew of an effect that was not there");
     for (at, (planned, step)) in plan.steps.iter().zip(&state.steps).enumerate() {
         let key = u16::try_from(at).expect("few steps");
-        let effects = inboxes.ledger.get(&key).copied().unwrap_or_default();
         let id = &planned.id;
+        for round in 1..=step.round {
+            let effects = inboxes.ledger.get(&(key, round)).copied().unwrap_or_default();
+            if !planned.at_least_once {
+                assert!(effects.acted <= 1, "I1: {id}: {effects:?}");
+                assert!(effects.undone <= effects.acted, "I2: {id}: {effects:?}");
+            }
+            let over = round < step.round;
+            assert!(
+                !over || state.exceptions || !effects.present,
+                "{id}: a round that was closed has an effect"
+            );
+        }
+        // What an operator said is his to answer for.
+        if step.by_word || step.undo == UndoState::Skipped || (state.exceptions && step.round > 1) {
+            assert!(state.exceptions, "{id}: a word that left no mark");
+            continue;
+        }
+        let effects = inboxes.ledger.get(&(key, step.round)).copied().unwrap_or_default();
         if !planned.at_least_once {
-            assert!(effects.acted <= 1, "I1: {id}: {effects:?}");
-            assert!(effects.undone <= effects.acted, "I2: {id}: {effects:?}");
             sticky(step, inboxes.rows.get(&(key, step.round)));
         }
         match state.status {
@@ -176,7 +198,7 @@ pub fn ledger(plan: &Plan, state: &SagaState, inboxes: &Inboxes) {
                     assert!(!effects.present, "I8: {id} took effect in a saga that went back");
                 }
             }
-            Status::Running | Status::Compensating => {}
+            Status::Running | Status::Compensating | Status::Abandoned => {}
         }
     }
 }

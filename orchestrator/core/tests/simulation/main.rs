@@ -5,6 +5,7 @@
 
 mod chance;
 mod checks;
+mod operator;
 mod participants;
 mod plans;
 mod transitions;
@@ -74,6 +75,7 @@ fn every_story_keeps_the_promises() {
         let end = match world.state.status {
             Status::Completed => "completed",
             Status::Compensated => "compensated",
+            Status::Abandoned => "abandoned",
             Status::Running | Status::Compensating => "parked",
         };
         *ends.entry(end).or_default() += 1;

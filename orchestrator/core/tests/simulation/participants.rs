@@ -48,7 +48,8 @@ pub struct Effects {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inboxes {
     pub rows: BTreeMap<(u16, u32), Row>,
-    pub ledger: BTreeMap<u16, Effects>,
+    /// By step and round.
+    pub ledger: BTreeMap<(u16, u32), Effects>,
     /// Undos of what was said to be there and is not.
     pub alarms: u32,
     fingerprints: BTreeMap<(u16, u32, Op), u64>,
@@ -143,7 +144,7 @@ impl Inboxes {
         }
         let output = Payload::from_value(serde_json::json!({"step": step.0}));
         self.rows.insert((step.0, round), Row::Done(output.clone()));
-        let effects = self.ledger.entry(step.0).or_default();
+        let effects = self.ledger.entry((step.0, round)).or_default();
         effects.acted += 1;
         effects.present = true;
         Outcome::Succeeded(output)
@@ -191,7 +192,7 @@ impl Inboxes {
             }
             Some(Row::Done(_)) => {
                 self.rows.insert(key, Row::Compensated);
-                let effects = self.ledger.entry(command.step.0).or_default();
+                let effects = self.ledger.entry((command.step.0, command.round)).or_default();
                 effects.undone += 1;
                 effects.present = false;
                 Outcome::Compensated
@@ -209,7 +210,7 @@ impl Inboxes {
         chance: &mut Chance,
     ) -> Outcome {
         let refuse = if retriable { mood.refuse_retriable } else { mood.refuse };
-        let effects = self.ledger.entry(command.step.0).or_default();
+        let effects = self.ledger.entry((command.step.0, command.round)).or_default();
         match command.op {
             Op::Action if command.not_after.is_some_and(|limit| limit < now) => Outcome::Expired,
             Op::Action if chance.percent(mood.fail) => Outcome::Failed(failure(chance)),

@@ -60,6 +60,7 @@ fn saga(status: Status) -> &'static str {
         Status::Compensating => "compensating",
         Status::Completed => "completed",
         Status::Compensated => "compensated",
+        Status::Abandoned => "abandoned",
     }
 }
 
@@ -86,5 +87,6 @@ fn undo(step: &StepState) -> &'static str {
         UndoState::BackingOff { .. } => "backing_off",
         UndoState::Done { .. } => "done",
         UndoState::Stuck { .. } => "stuck",
+        UndoState::Skipped => "skipped",
     }
 }

@@ -33,7 +33,7 @@ impl World<'_> {
     }
 
     pub(super) fn send(&mut self, command: Command) {
-        let attempt = (command.step, command.op, command.attempt);
+        let attempt = (command.step, command.round, command.op, command.attempt);
         if !self.healed && !self.on_wire.contains(&attempt) && self.chance.percent(3) {
             let (participant, _) = addressee(self.plan, command.step, command.op).expect("sent");
             let name = name_of(participant);
@@ -46,7 +46,7 @@ impl World<'_> {
     }
 
     pub(super) fn transmit(&mut self, command: Command) {
-        self.on_wire.insert((command.step, command.op, command.attempt));
+        self.on_wire.insert((command.step, command.round, command.op, command.attempt));
         if let Some(first) =
             self.sent.iter().find(|c| (c.step, c.op, c.round) == (command.step, command.op, command.round))
         {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used)]
 
+mod operators;
 mod rig;
 mod running;
 mod steering;

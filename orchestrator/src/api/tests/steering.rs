@@ -83,7 +83,11 @@ async fn a_cancel_undoes_and_a_second_one_finds_nothing_left() {
     .await;
     let started = rig.sagas().start_saga(start("ping", "{}")).await.expect("started").into_inner();
     let saga = text(&started.saga_id);
-    let cancel = wire::CancelSagaRequest { saga: saga.clone(), reason: "wrong customer".to_owned() };
+    let cancel = wire::CancelSagaRequest {
+        saga: saga.clone(),
+        reason: "wrong customer".to_owned(),
+        by: "ann".to_owned(),
+    };
     let answer = rig.sagas().cancel_saga(cancel.clone()).await.expect("taken").into_inner();
     assert_eq!((answer.disposition.as_str(), answer.status.as_str()), ("compensating", "compensating"));
     let detail = rig.get(&saga).await;
@@ -95,8 +99,11 @@ async fn a_cancel_undoes_and_a_second_one_finds_nothing_left() {
     );
     let again = rig.sagas().cancel_saga(cancel).await.expect("taken").into_inner();
     assert_eq!(again.disposition, "already");
-    let nobody =
-        wire::CancelSagaRequest { saga: "01JD8W3K5T01JD8W3K5T01JD8W".to_owned(), reason: String::new() };
+    let nobody = wire::CancelSagaRequest {
+        saga: "01JD8W3K5T01JD8W3K5T01JD8W".to_owned(),
+        reason: String::new(),
+        by: String::new(),
+    };
     assert_eq!(rig.sagas().cancel_saga(nobody).await.expect_err("unknown").code(), Code::NotFound);
 }
 
@@ -110,7 +117,7 @@ async fn an_ended_saga_is_not_cancelled() {
     let request = wire::GetSagaRequest { saga: saga.clone() };
     let mut watch = rig.sagas().watch_saga(request).await.expect("a stream").into_inner();
     while soon(watch.message()).await.expect("pictures").is_some() {}
-    let cancel = wire::CancelSagaRequest { saga, reason: "late".to_owned() };
+    let cancel = wire::CancelSagaRequest { saga, reason: "late".to_owned(), by: String::new() };
     let refused = rig.sagas().cancel_saga(cancel).await.expect_err("ended");
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().starts_with("A0410") && refused.message().contains("(completed)"));

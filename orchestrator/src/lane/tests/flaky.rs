@@ -7,7 +7,9 @@ use saga_core::SagaId;
 
 use crate::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
-    record::{Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow},
+    record::{
+        AuditEntry, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
+    },
     sqlite::SqliteStore,
 };
 
@@ -82,6 +84,14 @@ impl Store for FlakyStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, Error>> {
         self.inner.list(filter, before, limit)
+    }
+    fn audit(
+        &self,
+        saga: Option<SagaId>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>> {
+        self.inner.audit(saga, before, limit)
     }
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
         self.inner.counts()

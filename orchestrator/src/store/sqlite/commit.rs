@@ -1,6 +1,6 @@
 //! One batch, one transaction.
 //!
-//! Order inside: fence, starts, changes, journal, counters, progress. A start that meets an earlier one does not stop
+//! Order inside: fence, starts, changes, journal, audit, counters, progress. A start that meets an earlier one does not stop
 //! the others, so that all conflicts are found in one go; then everything is rolled back.
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,7 +11,9 @@ use saga_core::{Partition, SagaId};
 use super::convert::{Id, Status, labels_text, status_number};
 use super::fault::{commit_error, statement_error};
 use crate::store::CommitError;
-use crate::store::record::{Batch, ChangeRow, Fence, JournalRow, RowStatus, StartConflict, StartRow};
+use crate::store::record::{
+    AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, StartConflict, StartRow,
+};
 
 /// Who owns a partition, as the database says; the file is ours alone, so memory may answer.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +82,8 @@ fn check_coverage(batch: &Batch) -> Result<(), CommitError> {
     let fenced: HashSet<Partition> = batch.fence.iter().map(|fence| fence.partition).collect();
     let ids = batch.journal.iter().map(|row| row.saga_id);
     let ids = ids.chain(batch.starts.iter().map(|start| start.row.id));
-    let mut ids = ids.chain(batch.changes.iter().map(|change| change.id));
+    let ids = ids.chain(batch.changes.iter().map(|change| change.id));
+    let mut ids = ids.chain(batch.audit.iter().map(|row| row.saga_id));
     match ids.find(|id| !fenced.contains(&id.partition())) {
         None => Ok(()),
         Some(id) => Err(CommitError::Data(format!(
@@ -106,6 +109,7 @@ fn write(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
         update_face(conn, change, &mut deltas)?;
     }
     append_journal(conn, batch)?;
+    append_audit(conn, &batch.audit)?;
     write_counters(conn, &deltas)?;
     write_progress(conn, batch)
 }
@@ -184,8 +188,8 @@ fn insert_saga(conn: &Connection, start: &StartRow) -> Result<usize, CommitError
         .map_err(|error| CommitError::Data(format!("labels of saga {}: {error}", row.id)))?;
     conn.prepare_cached(
         "INSERT INTO saga
-         (id, name, version, hash, key, input_hash, labels, started_at, status, incident, ended_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO NOTHING",
+         (id, name, version, hash, key, input_hash, labels, started_at, status, incident, ended_at, exceptions)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
     )
     .and_then(|mut statement| {
         statement.execute(params![
@@ -200,6 +204,7 @@ fn insert_saga(conn: &Connection, start: &StartRow) -> Result<usize, CommitError
             Status(row.face.status),
             row.face.incident,
             row.face.ended_at.map(|at| at.0),
+            row.face.exceptions,
         ])
     })
     .map_err(|error| statement_error(error, || format!("start of saga {}", row.id)))
@@ -221,13 +226,16 @@ fn update_face(conn: &Connection, change: &ChangeRow, deltas: &mut Deltas) -> Re
         count(deltas, &name, version, old, -1);
         count(deltas, &name, version, face.status, 1);
     }
-    conn.prepare_cached("UPDATE saga SET status = ?2, incident = ?3, ended_at = ?4 WHERE id = ?1")
-        .and_then(|mut statement| {
-            let ended_at = face.ended_at.map(|at| at.0);
-            statement.execute(params![Id(change.id), Status(face.status), face.incident, ended_at])
-        })
-        .map(drop)
-        .map_err(fault)
+    conn.prepare_cached(
+        "UPDATE saga SET status = ?2, incident = ?3, ended_at = ?4, exceptions = ?5 WHERE id = ?1",
+    )
+    .and_then(|mut statement| {
+        let ended_at = face.ended_at.map(|at| at.0);
+        let status = Status(face.status);
+        statement.execute(params![Id(change.id), status, face.incident, ended_at, face.exceptions])
+    })
+    .map(drop)
+    .map_err(fault)
 }
 
 /// Appends the journal saga by saga, which keeps the index's pages near each other and shows gaps.
@@ -254,6 +262,31 @@ fn append_journal(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
         })
         .map_err(|error| statement_error(error, name))?;
         last = Some((row.saga_id, row.seq));
+    }
+    Ok(())
+}
+
+fn append_audit(conn: &Connection, rows: &[AuditRow]) -> Result<(), CommitError> {
+    for row in rows {
+        let name = || format!("audit of saga {} seq {}", row.saga_id, row.seq);
+        let seq = signed(row.seq, name)?;
+        conn.prepare_cached(
+            "INSERT INTO audit (saga_id, seq, at, verb, step, who, reason, forced)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                Id(row.saga_id),
+                seq,
+                row.at.0,
+                row.verb,
+                row.step,
+                row.who,
+                row.reason,
+                row.forced
+            ])
+        })
+        .map_err(|error| statement_error(error, name))?;
     }
     Ok(())
 }

@@ -11,7 +11,9 @@ use rusqlite::{
 };
 use saga_core::{SagaId, Timestamp};
 
-use crate::store::record::{DefinitionRow, Face, JournalRow, ParticipantRow, RowStatus, SagaRow};
+use crate::store::record::{
+    AuditEntry, AuditRow, DefinitionRow, Face, JournalRow, ParticipantRow, RowStatus, SagaRow,
+};
 
 /// The smallest status number of an ended saga.
 pub(super) const FIRST_ENDED: i64 = 10;
@@ -27,7 +29,7 @@ pub(super) const STATUSES: [RowStatus; 5] = [
 
 /// The columns that [`saga_row`] reads, in its order.
 pub(super) const SAGA_COLUMNS: &str =
-    "id, name, version, hash, key, labels, started_at, status, incident, ended_at";
+    "id, name, version, hash, key, labels, started_at, status, incident, ended_at, exceptions";
 
 /// The number of a status.
 pub(super) fn status_number(status: RowStatus) -> i64 {
@@ -109,6 +111,7 @@ pub(super) fn saga_row(row: &Row<'_>) -> rusqlite::Result<SagaRow> {
             status: row.get::<_, Status>(7)?.0,
             incident: row.get(8)?,
             ended_at: row.get::<_, Option<i64>>(9)?.map(Timestamp),
+            exceptions: row.get(10)?,
         },
     })
 }
@@ -116,6 +119,23 @@ pub(super) fn saga_row(row: &Row<'_>) -> rusqlite::Result<SagaRow> {
 /// Reads `seq, at, body` of a saga's journal.
 pub(super) fn journal_row(saga_id: SagaId, row: &Row<'_>) -> rusqlite::Result<JournalRow> {
     Ok(JournalRow { saga_id, seq: unsigned(row, 0)?, at: Timestamp(row.get(1)?), body: row.get(2)? })
+}
+
+/// Reads `position, saga_id, seq, at, verb, step, who, reason, forced`.
+pub(super) fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry {
+        position: unsigned(row, 0)?,
+        row: AuditRow {
+            saga_id: row.get::<_, Id>(1)?.0,
+            seq: unsigned(row, 2)?,
+            at: Timestamp(row.get(3)?),
+            verb: row.get(4)?,
+            step: row.get(5)?,
+            who: row.get(6)?,
+            reason: row.get(7)?,
+            forced: row.get(8)?,
+        },
+    })
 }
 
 /// Reads `name, version, hash, canonical, deployed_at`.

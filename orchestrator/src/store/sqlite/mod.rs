@@ -25,7 +25,9 @@ use rusqlite::{Connection, OpenFlags};
 use saga_core::SagaId;
 use tokio::sync::oneshot;
 
-use super::record::{Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow};
+use super::record::{
+    AuditEntry, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
+};
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
 use reader::Pool;
 use writer::{Op, Writer};
@@ -189,6 +191,15 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, Error>> {
         self.read(move |conn| list::list(conn, &filter, before, limit))
+    }
+
+    fn audit(
+        &self,
+        saga: Option<SagaId>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>> {
+        self.read(move |conn| reader::audit(conn, saga, before, limit))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {

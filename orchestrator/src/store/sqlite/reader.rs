@@ -12,11 +12,11 @@ use saga_core::SagaId;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::convert::{
-    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, clamped, definition_row, journal_row, participant_row,
-    row_limit, saga_row, unsigned,
+    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, audit_entry, clamped, definition_row, journal_row,
+    participant_row, row_limit, saga_row, unsigned,
 };
 use super::fault::read_error;
-use crate::store::record::{DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow};
+use crate::store::record::{AuditEntry, DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow};
 use crate::store::{DefinitionCount, Error};
 
 /// Connections at most; they are opened when first needed.
@@ -170,6 +170,31 @@ pub(super) fn find_by_key(conn: &Connection, name: &str, key: &str) -> rusqlite:
     conn.prepare_cached("SELECT saga_id FROM start_key WHERE name = ?1 AND key = ?2")?
         .query_row(params![name, key], |row| row.get::<_, Id>(0).map(|Id(id)| id))
         .optional()
+}
+
+/// What operators did, newest first.
+pub(super) fn audit(
+    conn: &Connection,
+    saga: Option<SagaId>,
+    before: Option<u64>,
+    limit: usize,
+) -> rusqlite::Result<Vec<AuditEntry>> {
+    const COLUMNS: &str = "position, saga_id, seq, at, verb, step, who, reason, forced";
+    let before = before.map_or(i64::MAX, clamped);
+    match saga {
+        Some(id) => conn
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM audit WHERE saga_id = ?1 AND position < ?2 ORDER BY position DESC LIMIT ?3"
+            ))?
+            .query_map(params![Id(id), before, row_limit(limit)], audit_entry)?
+            .collect(),
+        None => conn
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM audit WHERE position < ?1 ORDER BY position DESC LIMIT ?2"
+            ))?
+            .query_map(params![before, row_limit(limit)], audit_entry)?
+            .collect(),
+    }
 }
 
 /// Every status with its number of sagas, zero too.

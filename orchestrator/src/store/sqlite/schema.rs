@@ -14,7 +14,8 @@ const APPLICATION_ID: i64 = 0x7361_6761;
 ///
 /// `saga_event` keeps its rows in order of arrival with an index beside it: a batch touches a thousand sagas, and
 /// rows clustered by saga would dirty a page for each of them in every commit.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
 
 CREATE TABLE partition (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, owner_token BLOB) STRICT;
@@ -85,7 +86,24 @@ CREATE TABLE participant (
     actions TEXT NOT NULL,
     last_seen INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
-"];
+",
+    "
+ALTER TABLE saga ADD COLUMN exceptions INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE audit (
+    position INTEGER PRIMARY KEY,
+    saga_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    verb TEXT NOT NULL,
+    step TEXT,
+    who TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    forced INTEGER NOT NULL
+) STRICT;
+CREATE INDEX audit_saga ON audit (saga_id, position);
+",
+];
 
 /// The newest schema this release knows.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
@@ -182,6 +200,22 @@ mod tests {
         let partitions: i64 =
             conn.query_row("SELECT count(*) FROM partition", [], |row| row.get(0)).expect("count");
         assert_eq!(partitions, 8);
+    }
+
+    #[test]
+    fn a_store_of_the_first_schema_is_brought_up_and_keeps_its_sagas() {
+        let mut conn = Connection::open_in_memory().expect("open");
+        apply(&mut conn, 1, MIGRATIONS[0], 4).expect("the first");
+        conn.execute(
+            "INSERT INTO saga VALUES (?1, 'book', 1, ?1, NULL, ?1, '{}', 5, 12, 0, 9)",
+            params![[1_u8; 16]],
+        )
+        .expect("a saga of then");
+        migrate(&mut conn, 4).expect("the others");
+        let exceptions: bool =
+            conn.query_row("SELECT exceptions FROM saga", [], |row| row.get(0)).expect("still there");
+        assert!(!exceptions);
+        assert_eq!(version(&conn).expect("a version"), KNOWN);
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn starts(commit_no: u64, first: u64, count: u64, body: usize) -> Batch {
     };
     for n in first..first + count {
         let id = SagaId::new(1_000 + n, Partition(3), n);
-        let face = Face { status: RowStatus::Running, incident: false, ended_at: None };
+        let face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
         let row = SagaRow {
             id,
             name: "book".to_owned(),

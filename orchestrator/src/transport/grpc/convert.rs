@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Longest message of an error, in bytes; longer ones are cut.
-const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// Longest code of an error, in bytes.
-const CODE_BYTES_MAX: usize = 128;
+pub const CODE_BYTES_MAX: usize = 128;
 
 /// A command as the participant gets it.
 pub(super) fn command(outgoing: &Outgoing) -> wire::Command {
@@ -68,17 +68,23 @@ fn op_to_wire(op: Op) -> wire::Op {
 
 /// Why a reply was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Nonsense {
+pub enum Nonsense {
+    /// The saga's id has another length.
     #[error("the saga id is not 16 bytes")]
     SagaId,
+    /// Nothing that could have been asked.
     #[error("the op is missing, unknown, or never answered")]
     Op,
+    /// Nothing that could have been answered.
     #[error("the outcome is missing or unknown")]
     Outcome,
 }
 
 /// A reply as the lane takes it. Who answered is the session's word, never the message's.
-pub(super) fn reply(participant: &Arc<str>, reply: wire::Reply) -> Result<Incoming, Nonsense> {
+///
+/// # Errors
+/// [`Nonsense`] when it cannot be told which command it answers, or how.
+pub fn reply(participant: &Arc<str>, reply: wire::Reply) -> Result<Incoming, Nonsense> {
     let saga_id = SagaId::from_bytes(&reply.saga_id).ok_or(Nonsense::SagaId)?;
     let op = match reply.op() {
         wire::Op::Action => Op::Action,

@@ -17,7 +17,7 @@ const SCHEMA_BYTES_MAX: usize = 256 * 1024;
 /// What is wrong with a hello; the words name the field and the rule.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
-pub(super) struct Malformed {
+pub struct Malformed {
     field: String,
     message: String,
 }
@@ -27,7 +27,10 @@ fn malformed(field: impl Into<String>, message: impl ToString) -> Malformed {
 }
 
 /// Checks a hello.
-pub(super) fn read(hello: wire::Hello) -> Result<Registration, Malformed> {
+///
+/// # Errors
+/// The first field that is not as it must be.
+pub fn read(hello: wire::Hello) -> Result<Registration, Malformed> {
     let inbox_kind = match hello.inbox_kind() {
         wire::InboxKind::Transactional => InboxKind::Transactional,
         wire::InboxKind::Journaled => InboxKind::Journaled,

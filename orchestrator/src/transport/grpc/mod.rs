@@ -6,8 +6,8 @@
 //! end of the stream, for whatever reason ──► the lane hears `Disconnected`, once
 //! ```
 
-mod convert;
-mod hello;
+pub mod convert;
+pub mod hello;
 mod link;
 mod outgoing;
 mod session;

@@ -15,7 +15,7 @@ use crate::{
     decide,
     gate::Live,
     ids::Partition,
-    input::{Cancel, Lost, Op, Outcome, Reply},
+    input::{Cancel, Intervention, Lost, Op, Order, Outcome, Reply, Unfit},
     scope::status_word,
 };
 
@@ -93,7 +93,7 @@ impl Conversation {
         Ok(decision.events)
     }
 
-    /// The commands since the last look: `a`, `a#2` for a second attempt, `undo a`, `query p`, `seal p`.
+    /// The commands since the last look: `a`, `a#2` for a second attempt, `a@2` for a second round, `undo a`, `query p`, `seal p`.
     #[track_caller]
     pub(super) fn sends(&mut self, expected: &[&str]) -> &mut Self {
         let names: Vec<String> = std::mem::take(&mut self.sent).iter().map(|c| self.name(c)).collect();
@@ -110,7 +110,8 @@ impl Conversation {
             Op::Seal => "seal ",
         };
         let again = if command.attempt > 1 { format!("#{}", command.attempt) } else { String::new() };
-        format!("{verb}{id}{again}")
+        let round = if command.round > 1 { format!("@{}", command.round) } else { String::new() };
+        format!("{verb}{id}{round}{again}")
     }
 
     pub(super) fn ix(&self, id: &str) -> StepIx {
@@ -135,10 +136,53 @@ impl Conversation {
         attempt: u32,
         outcome: Outcome,
     ) -> Result<Vec<Event>, Rejected> {
+        let round = self.state.steps[self.ix(id).at()].round;
+        self.answers_in(id, round, op, attempt, outcome)
+    }
+
+    /// An answer to a round of long ago.
+    #[track_caller]
+    pub(super) fn answers_in(
+        &mut self,
+        id: &str,
+        round: u32,
+        op: Op,
+        attempt: u32,
+        outcome: Outcome,
+    ) -> Result<Vec<Event>, Rejected> {
         let ix = self.ix(id);
         let (participant, _) = addressee(&self.plan, ix, op).expect("somebody was asked");
-        let reply = Reply { participant: participant.into(), step: ix, round: 1, op, attempt, outcome };
+        let reply = Reply { participant: participant.into(), step: ix, round, op, attempt, outcome };
         self.tell(Input::Reply(reply))
+    }
+
+    /// An operator intervenes.
+    #[track_caller]
+    pub(super) fn orders(
+        &mut self,
+        order: Order,
+        id: Option<&str>,
+        force: bool,
+    ) -> Result<Vec<Event>, Unfit> {
+        let step = id.map(|id| self.ix(id));
+        let (reason, by) = ("because".to_owned(), "ann".to_owned());
+        match self.tell(Input::Intervene(Intervention { order, step, reason, by, force })) {
+            Ok(events) => Ok(events),
+            Err(Rejected::Unfit(unfit)) => Err(unfit),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn retries(&mut self, id: &str) -> &mut Self {
+        self.orders(Order::Retry { input: None }, Some(id), false).expect("taken");
+        self
+    }
+
+    #[track_caller]
+    pub(super) fn skips(&mut self, id: &str) -> &mut Self {
+        self.orders(Order::Skip, Some(id), false).expect("taken");
+        self
     }
 
     #[track_caller]

@@ -7,6 +7,7 @@ mod admission;
 mod conversation;
 mod failing;
 mod forward;
+mod intervening;
 mod pivot;
 mod retriable;
 mod retrying;

@@ -1,0 +1,24 @@
+//! `Retry`: try again now.
+
+use saga_core::input::Order;
+use saga_proto::v1 as wire;
+
+use super::{
+    Api,
+    error::{Code, Refusal},
+    steering::{Act, act, document},
+};
+
+pub(super) async fn retry(
+    api: &Api,
+    request: wire::RetryRequest,
+    from: &str,
+) -> Result<wire::InterventionResponse, Refusal> {
+    let input = document("input", &request.input)?;
+    if input.is_some() && request.step.is_empty() {
+        return Err(Refusal::new(Code::Malformed, "input: another payload needs a step that it is for"));
+    }
+    let order = Order::Retry { input };
+    let wire::RetryRequest { saga, step, reason, by, force, .. } = request;
+    act(api, Act { saga, step, order, reason, by, force }, from).await
+}

@@ -1,0 +1,143 @@
+//! What the operator's verbs share: who asks, what is asked first, and how the answer is shown.
+
+use saga_proto::v1::{GetSagaRequest, InterventionResponse, SagaSummary, StepDetail};
+use serde::Serialize;
+
+use super::{
+    client::Server,
+    exit::{Exit, Failure},
+    ids::{id_text, short},
+    json,
+    output::{self, Format, printable},
+    words,
+};
+
+/// Arguments of every verb that steers one saga.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: Format,
+}
+
+/// What `-o json` prints.
+#[derive(Serialize)]
+struct Steered {
+    saga: json::Saga,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<json::Step>,
+}
+
+/// Who asks, for the record: the name of the account. Nobody checks it in this release.
+pub fn by() -> String {
+    ["SAGA_OPERATOR", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_default()
+}
+
+/// Asks whether it is meant, where there is somebody to ask; `question` gets the saga in words.
+pub async fn confirmed(
+    server: &Server,
+    saga: &str,
+    common: &Common,
+    question: impl FnOnce(&str) -> String,
+) -> Result<bool, Failure> {
+    if common.yes || common.output != Format::Text || !output::can_ask() {
+        return Ok(true);
+    }
+    let summary = summary(server, saga).await?;
+    let answer = ask(&format!("{} [y/N] ", question(&named(&summary))))?;
+    let yes = matches!(answer.to_lowercase().as_str(), "y" | "yes");
+    if !yes {
+        output::note("nothing was changed");
+    }
+    Ok(yes)
+}
+
+/// One line from whoever sits there.
+pub fn ask(question: &str) -> Result<String, Failure> {
+    output::ask(question)
+        .map_err(|error| Failure::error(format!("cannot read the answer: {error}")).help("--yes"))
+}
+
+/// The saga as it is now.
+pub async fn summary(server: &Server, saga: &str) -> Result<SagaSummary, Failure> {
+    let detail = server.sagas().get_saga(GetSagaRequest { saga: saga.to_owned() }).await;
+    let detail = detail.map_err(|status| server.failure(status))?.into_inner();
+    Ok(detail.summary.unwrap_or_default())
+}
+
+/// `book_trip@1 0X2QAC4M ↺ compensating`.
+pub fn named(summary: &SagaSummary) -> String {
+    let word = words::saga(summary);
+    let text = format!("{}@{} {} {}", summary.name, summary.version, short(&id_text(summary)), word.text());
+    printable(&text).into_owned()
+}
+
+/// Shows where the saga, and the step that was named, stand after the act.
+pub fn show(answer: InterventionResponse, format: Format) -> Result<Exit, Failure> {
+    let saga = answer.saga.unwrap_or_default();
+    match format {
+        Format::Json => {
+            let step = answer.step.as_ref().map(json::Step::from);
+            output::json(&Steered { saga: json::Saga::from(&saga), step })?;
+        }
+        Format::Text => {
+            output::line(&sentence(&saga, answer.step.as_ref(), answer.now_us))?;
+            if saga.exceptions {
+                let id = short(&id_text(&saga));
+                output::note(&format!(
+                    "in part it rests on your word now, and is marked so for good (saga audit {id})"
+                ));
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn sentence(saga: &SagaSummary, step: Option<&StepDetail>, now_us: i64) -> String {
+    let id = short(&id_text(saga));
+    let open = !words::is_end(&saga.status);
+    let place = step.map_or_else(String::new, |step| {
+        let word = words::step(step, saga.status == "running", now_us);
+        let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
+        let round = if step.round > 1 { format!(", round {}", step.round) } else { String::new() };
+        format!("{} {}{round}{note}; ", step.id, word.text())
+    });
+    let next = if saga.next.is_empty() { String::new() } else { format!(", next: {}", saga.next) };
+    let more = if open { format!("   (saga watch {id})") } else { String::new() };
+    let text = format!("{id}: {place}the saga is {}{next}{more}", words::saga(saga).text());
+    printable(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    #[test]
+    fn the_answer_says_where_step_and_saga_stand() {
+        let detail = sample::compensating();
+        let saga = detail.summary.clone().expect("there");
+        let ended =
+            SagaSummary { status: "abandoned".into(), exceptions: true, next: String::new(), ..saga.clone() };
+        let again = StepDetail { round: 2, status: "running".into(), ..detail.steps[1].clone() };
+        let all = [
+            sentence(&saga, detail.steps.get(1), sample::NOW_US),
+            sentence(&saga, Some(&again), sample::NOW_US),
+            sentence(&saga, None, sample::NOW_US),
+            sentence(&ended, None, sample::NOW_US),
+        ];
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn the_question_names_the_saga() {
+        let summary = sample::compensating().summary.expect("there");
+        assert_eq!(named(&summary), "book_trip@1 0X2QAC4M ↺ compensating");
+    }
+}

@@ -1,0 +1,88 @@
+//! To who steers a saga: what came of it, told after the commit, or why nothing was changed.
+
+use saga_core::{Rejected, SagaState, Status};
+use tokio::sync::oneshot;
+
+use super::intake::{CancelError, Cancelled, InterveneError};
+
+/// Where the answer goes.
+pub(super) enum Answer {
+    Cancel(oneshot::Sender<Result<Cancelled, CancelError>>),
+    Intervene(oneshot::Sender<Result<(), InterveneError>>),
+}
+
+/// Why nothing was changed.
+pub(super) enum Why {
+    NotOpen,
+    NoSuchStep { step: String },
+    Rejected(Rejected),
+    Unavailable,
+}
+
+impl Answer {
+    /// It was taken, and is committed; `changed`: something was recorded for it.
+    pub(super) fn taken(self, state: &SagaState, changed: bool) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Cancel(answer) => drop(answer.send(Ok(cancelled(state, changed)))),
+            Self::Intervene(answer) => drop(answer.send(Ok(()))),
+        }
+    }
+
+    pub(super) fn refuse(self, why: Why) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Cancel(answer) => drop(answer.send(Err(cancel_error(why)))),
+            Self::Intervene(answer) => drop(answer.send(Err(intervene_error(why)))),
+        }
+    }
+}
+
+/// What a cancel led to, given where the saga stands after it.
+fn cancelled(state: &SagaState, changed: bool) -> Cancelled {
+    match (state.status, changed) {
+        (Status::Running, _) => Cancelled::Settling,
+        (_, true) => Cancelled::Compensating,
+        (_, false) => Cancelled::Already,
+    }
+}
+
+fn cancel_error(why: Why) -> CancelError {
+    match why {
+        Why::Rejected(Rejected::AfterPivot { pivot }) => CancelError::AfterPivot { pivot },
+        Why::Rejected(Rejected::Ended { .. }) => CancelError::Ended,
+        Why::Unavailable => CancelError::Unavailable,
+        Why::NotOpen
+        | Why::NoSuchStep { .. }
+        // Not said of a cancel.
+        | Why::Rejected(
+            Rejected::Begun
+            | Rejected::NotBegun
+            | Rejected::Unfit(_)
+            | Rejected::Stale
+            | Rejected::WrongParticipant { .. }
+            | Rejected::Nonsense
+            | Rejected::NoSuchStep(_),
+        ) => CancelError::NotOpen,
+    }
+}
+
+fn intervene_error(why: Why) -> InterveneError {
+    match why {
+        Why::NoSuchStep { step } => InterveneError::NoSuchStep { step },
+        Why::Rejected(Rejected::Unfit(unfit)) => InterveneError::Unfit(unfit),
+        Why::Rejected(Rejected::Ended { .. }) => InterveneError::Ended,
+        Why::Unavailable => InterveneError::Unavailable,
+        Why::NotOpen
+        // Not said of an intervention.
+        | Why::Rejected(
+            Rejected::Begun
+            | Rejected::NotBegun
+            | Rejected::AfterPivot { .. }
+            | Rejected::Stale
+            | Rejected::WrongParticipant { .. }
+            | Rejected::Nonsense
+            | Rejected::NoSuchStep(_),
+        ) => InterveneError::NotOpen,
+    }
+}
