@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may as well say so")]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
     thread::JoinHandle,
@@ -181,6 +181,11 @@ fn a_trip_is_booked_and_another_is_undone() {
     let detail: Value =
         serde_json::from_slice(&dev.saga(&["describe", "book_trip/t2", "-o", "json"]).stdout).unwrap();
     assert_eq!(detail["failure"]["code"], "card_declined");
+    let graph = dev.saga(&["graph", "book_trip/t2"]);
+    exits(&graph, 0);
+    assert!(out(&graph).starts_with("start ─┬─ reserve_flight ↩"), "{}", out(&graph));
+    assert!(out(&graph).contains("charge_card        ✗ refused"), "{}", out(&graph));
+    exits(&dev.saga(&["graph", "nobody/t2"]), 5);
     exits(&dev.saga(&["watch", &id[18..]]), 0);
     exits(&dev.saga(&["cancel", id]), 6);
     let history = dev.saga(&["history", id, "--follow", "-o", "json"]);
@@ -234,6 +239,58 @@ fn a_broken_file_is_shown_and_skipped_and_a_changed_one_is_read_again() {
     let slip = dev.saga(&["start", "book_tripp", "--dry-run"]);
     exits(&slip, 5);
     assert!(err(&slip).contains("did you mean `book_trip`?"), "{}", err(&slip));
+}
+
+#[test]
+fn a_file_that_breaks_or_goes_leaves_what_was_registered() {
+    let mut dev = Dev::start(&[("trip.saga.yaml", book_trip::BOOK_TRIP)]);
+    let mut said = |change: &dyn Fn(&Path), wanted: &str| {
+        change(&dev.path("sagas/trip.saga.yaml"));
+        let mut line = String::new();
+        dev.stdout.read_line(&mut line).unwrap();
+        assert!(line.contains(wanted), "{line}");
+    };
+    // Set in its place at once, as editors do.
+    let rewritten = |from: &'static str, to: &'static str| {
+        move |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let new = path.with_extension("new");
+            std::fs::write(&new, text.replace(from, to)).unwrap();
+            std::fs::rename(&new, path).unwrap();
+        }
+    };
+    said(&rewritten("kind: pivot", "kind: pivto"), "skipped: 1 fault; book_trip@1 stays as it was");
+    said(&rewritten("kind: pivto", "kind: pivot"), "= book_trip@1 unchanged");
+    said(&rewritten("timeout: 30s", "timeout: 31s"), "skipped: 1 fault; book_trip@1 stays as it was");
+    said(&|_| (), "raise `version` in it, or try things out with `saga dev --ephemeral`");
+    said(&rewritten("version: 1", "version: 2"), "✔ book_trip@2 registered");
+    said(&|path| std::fs::remove_file(path).unwrap(), "is gone; book_trip@2 stays registered");
+    assert_eq!(out(&dev.saga(&["definitions", "-o", "id"])), "book_trip@2\nbook_trip@1\n");
+}
+
+#[test]
+fn fmt_is_a_filter_and_a_question() {
+    let filtered = |args: &[&str], text: &str| {
+        let mut child = command()
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let pretty = filtered(&["fmt", "-"], "version:   1\nsaga: trip\n");
+    exits(&pretty, 0);
+    assert_eq!((out(&pretty), err(&pretty)), ("saga: trip\nversion: 1\n", ""));
+    exits(&filtered(&["fmt", "--check", "-"], out(&pretty)), 0);
+    let asked = filtered(&["fmt", "--check", "-"], "version:   1\nsaga: trip\n");
+    exits(&asked, 1);
+    assert_eq!(out(&asked), "<stdin>\n");
+    let broken = filtered(&["fmt", "-"], "saga: [\n");
+    exits(&broken, 1);
+    assert!(out(&broken).is_empty() && err(&broken).contains("error[S0003]"), "{}", err(&broken));
 }
 
 #[test]
