@@ -109,19 +109,25 @@ impl Worker {
         let mut commands = Vec::new();
         for command in outstanding(&slot.plan, &slot.state) {
             let (step, op) = (command.step, command.op);
-            if addressee(&slot.plan, step, op).is_none_or(|(to, _)| to != participant) {
+            let Some((to, action)) = addressee(&slot.plan, step, op) else { continue };
+            if to != participant {
+                continue;
+            }
+            let routed = slot.routes.iter().any(|route| route.step == step && route.op == op);
+            // What may not be repeated waits for its limit as if it had been sent, and counts as unknown then.
+            let repeats = !routed && may_repeat(&slot.plan, step, op);
+            let link = if repeats { self.links.pick(participant, action, op) } else { None };
+            if repeats && link.is_none() {
+                // Nobody here serves it yet. It may have been sent before the restart, so it is not unsent: it waits.
+                self.links.await_resend(participant, id);
                 continue;
             }
             slot.state.set_limit(step, op, now.plus_ms(command.timeout_ms));
-            let routed = slot.routes.iter().any(|route| route.step == step && route.op == op);
-            // What may not be repeated waits for its limit as if it had been sent, and counts as unknown then.
-            if !routed && may_repeat(&slot.plan, step, op) {
-                commands.push(command);
-            }
+            commands.extend(link.map(|link| (link, command)));
         }
         self.rearm(id);
-        for command in commands {
-            self.send(command, outbox);
+        for (link, command) in commands {
+            self.send_over(&link, command, outbox);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What happens once a batch is committed: commands go out, callers are answered, ends are announced.
 
+use std::sync::Arc;
+
 use saga_core::{
     Effect, ErrorBody, SagaId,
     command::{addressee, outstanding_op},
@@ -16,7 +18,7 @@ use super::{
     slot::Route,
     worker::Worker,
 };
-use crate::transport::Outgoing;
+use crate::transport::{Link, Outgoing};
 
 impl Worker {
     /// Carries out a committed batch, in the order of its decisions.
@@ -120,14 +122,10 @@ impl Worker {
 
     /// Puts a command on a link to its participant; one that has none by now was not sent.
     pub(super) fn send(&mut self, command: Command, outbox: &mut Outbox) {
-        let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
+        let Some(slot) = self.sagas.get(&command.saga_id) else { return };
         let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else { return };
         match self.links.pick(participant, action, command.op) {
-            Some(link) => {
-                let (step, op, attempt) = (command.step, command.op, command.attempt);
-                slot.route(Route { link: link.number(), step, op, attempt });
-                outbox.push(&link, Outgoing { plan: slot.plan.clone(), command });
-            }
+            Some(link) => self.send_over(&link, command, outbox),
             None => {
                 let error = ErrorBody::new("no_participant", format!("no live instance of `{participant}`"));
                 let lost = Lost {
@@ -145,6 +143,14 @@ impl Worker {
                 });
             }
         }
+    }
+
+    /// Puts a command on a link, and remembers which one.
+    pub(super) fn send_over(&mut self, link: &Arc<dyn Link>, command: Command, outbox: &mut Outbox) {
+        let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
+        let (step, op, attempt) = (command.step, command.op, command.attempt);
+        slot.route(Route { link: link.number(), step, op, attempt });
+        outbox.push(link, Outgoing { plan: slot.plan.clone(), command });
     }
 
     /// The saga has ended: it leaves memory, and whoever waits for it is told.
