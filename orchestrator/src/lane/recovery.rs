@@ -106,6 +106,11 @@ impl Worker {
     fn send_again(&mut self, id: SagaId, participant: &str, outbox: &mut Outbox) {
         let now = self.clock.now();
         let Some(slot) = self.sagas.get_mut(&id) else { return };
+        if slot.state.seq != slot.committed {
+            // What is outstanding may not be committed yet, and then must not be sent; it is looked at again when it is.
+            self.resend.push((participant.to_owned(), id));
+            return;
+        }
         let mut commands = Vec::new();
         for command in outstanding(&slot.plan, &slot.state) {
             let (step, op) = (command.step, command.op);
@@ -129,6 +134,15 @@ impl Worker {
         for (link, command) in commands {
             self.send_over(&link, command, outbox);
         }
+    }
+
+    /// Sends again what had to wait for a commit to be known.
+    pub(super) fn send_deferred(&mut self) {
+        let mut outbox = Outbox::default();
+        for (participant, id) in std::mem::take(&mut self.resend) {
+            self.send_again(id, &participant, &mut outbox);
+        }
+        outbox.send();
     }
 
     /// What was sent over the link and not answered is lost: nobody can say what became of it.
@@ -170,6 +184,7 @@ impl Worker {
         let old = std::mem::take(&mut self.sagas);
         self.timers = super::timers::Timers::default();
         self.links.forget_sagas();
+        self.resend.clear();
         while let Err(error) = self.claim_again().await {
             tracing::error!(%error, "the store cannot be read back; trying again");
             self.sagas.clear();

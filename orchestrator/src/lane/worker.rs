@@ -43,6 +43,8 @@ pub(super) struct Worker {
     pub(super) deferred: Vec<Job>,
     /// Decided, not handed to the store yet.
     pub(super) pending: Pending,
+    /// Sagas whose outstanding commands are to be sent again to a participant once their last decision is committed.
+    pub(super) resend: Vec<(String, SagaId)>,
     /// Being written.
     pub(super) writing: Option<Writing>,
     pub(super) commit_no: u64,
@@ -80,6 +82,7 @@ impl Worker {
             links: Links::default(),
             queue: VecDeque::new(),
             deferred: Vec::new(),
+            resend: Vec::new(),
             pending: Pending::default(),
             writing: None,
             batch_inputs: settings.batch_inputs_max,
@@ -265,6 +268,7 @@ impl Worker {
             }
             Err(error) => self.not_written(batch, error).await,
         }
+        self.send_deferred();
         let deferred = std::mem::take(&mut self.deferred);
         self.queue.extend(deferred);
     }
