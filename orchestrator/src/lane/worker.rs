@@ -223,7 +223,7 @@ impl Worker {
             let Some(id) = self.timers.pop(now) else { return };
             let Some(slot) = self.sagas.get_mut(&id) else { continue };
             slot.armed = None;
-            let due = slot.state.next_due();
+            let due = slot.due();
             if due.is_some_and(|due| due <= now) {
                 self.queue.push_back(Job::Input { id, input: Input::Due, answer: None });
             } else {
