@@ -69,6 +69,7 @@ impl Worker {
                     effects: decision.effects,
                     connects: self.links.connects(),
                     job: self.pending.jobs.len(),
+                    cancelled: None,
                 };
                 self.pending.releases.push(release);
                 let id = job.id;
@@ -119,12 +120,14 @@ impl Worker {
                 return;
             }
         };
+        let cancelled = answer.is_some().then(|| cancelled(&decision.state, !decision.events.is_empty()));
         let release = Release {
             id,
             seq: decision.state.seq,
             effects: decision.effects,
             connects: self.links.connects(),
             job: self.pending.jobs.len(),
+            cancelled,
         };
         if decision.events.is_empty() && answer.is_none() {
             self.carry_out_now(release);
@@ -248,7 +251,7 @@ pub(super) fn answer_start(job: StartJob, started: Started) {
 }
 
 /// What a cancel led to, given where the saga stands after it.
-pub(super) fn cancelled(state: &SagaState, changed: bool) -> Cancelled {
+fn cancelled(state: &SagaState, changed: bool) -> Cancelled {
     match (state.status, changed) {
         (Status::Running, _) => Cancelled::Settling,
         (_, true) => Cancelled::Compensating,

@@ -12,7 +12,6 @@ use saga_core::{
 
 use super::{
     batch::{Job, Pending, Release},
-    decider::cancelled,
     intake::{End, Ended, Started},
     links::Outbox,
     slot::Route,
@@ -26,9 +25,9 @@ impl Worker {
         let Pending { mut jobs, releases, .. } = batch;
         let mut outbox = Outbox::default();
         for release in releases {
-            let changed = self.note_committed(&release);
+            self.note_committed(&release);
             if let Some(job) = jobs.get_mut(release.job) {
-                self.answer(release.id, job, changed);
+                self.answer(&release, job);
             }
             self.carry_out(release, &mut outbox);
         }
@@ -65,23 +64,21 @@ impl Worker {
         }
     }
 
-    /// True when the decision changed the saga.
-    fn note_committed(&mut self, release: &Release) -> bool {
-        let Some(slot) = self.sagas.get_mut(&release.id) else { return false };
+    fn note_committed(&mut self, release: &Release) {
+        let Some(slot) = self.sagas.get_mut(&release.id) else { return };
         if release.seq <= slot.committed {
-            return false;
+            return;
         }
         slot.committed = release.seq;
         if let Some(watch) = &slot.watch {
             watch.send_replace(release.seq);
         }
-        true
     }
 
-    fn answer(&mut self, id: SagaId, job: &mut Job, changed: bool) {
+    fn answer(&mut self, release: &Release, job: &mut Job) {
         match job {
             Job::Start(job) => {
-                if let Some(slot) = self.sagas.get_mut(&id) {
+                if let Some(slot) = self.sagas.get_mut(&release.id) {
                     slot.listener = job.ended.take();
                 }
                 if let Some(answer) = job.started.take() {
@@ -90,8 +87,8 @@ impl Worker {
                 }
             }
             Job::Input { answer, .. } => {
-                if let (Some(answer), Some(slot)) = (answer.take(), self.sagas.get(&id)) {
-                    answer.send(Ok(cancelled(&slot.state, changed))).ok();
+                if let (Some(answer), Some(cancelled)) = (answer.take(), release.cancelled) {
+                    answer.send(Ok(cancelled)).ok();
                 }
             }
         }
