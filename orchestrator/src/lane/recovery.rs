@@ -11,7 +11,7 @@ use saga_core::{
 };
 
 use super::{
-    batch::Job,
+    batch::{Job, Pending},
     clock::Clock,
     intake::Listener,
     links::Outbox,
@@ -187,7 +187,10 @@ impl Worker {
         self.resend.clear();
         while let Err(error) = self.claim_again().await {
             tracing::error!(%error, "the store cannot be read back; trying again");
+            // What half a reading found is as old as that claim.
             self.sagas.clear();
+            self.pending = Pending::default();
+            self.queue.retain(|job| !matches!(job, Job::Input { input: Input::Wake, .. }));
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         self.keep_contacts(old).await;
