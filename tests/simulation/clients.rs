@@ -205,7 +205,7 @@ impl World {
         let Some(incarnation) = self.current() else { return };
         let (answer, answered) = oneshot::channel();
         let cancel = Cancel { reason: "changed my mind".to_owned(), by: "ann".to_owned() };
-        self.tell(format_args!("{} shall be undone", id.short()));
+        self.tell(format_args!("{id} shall be undone"));
         self.hand(incarnation, Intake::Cancel(CancelJob { id, cancel, answer }));
         let shared = shared.clone();
         tokio::spawn(async move {

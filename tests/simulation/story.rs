@@ -35,6 +35,11 @@ impl Story {
         }
     }
 
+    /// Does somebody listen?
+    pub fn is_told(&self) -> bool {
+        self.lines.is_some()
+    }
+
     pub fn hash(&self) -> u64 {
         self.hash
     }

@@ -91,11 +91,11 @@ impl World {
     fn carry(&mut self, link: u64, command: Command) {
         self.story.mix_number(u64::from(command.step.0) << 32 | u64::from(command.attempt));
         self.story.mix_number(self.now_ms() ^ command.fingerprint);
-        let ms = self.now_ms();
-        let (saga, step) = (command.saga_id.short(), command.step.0);
-        let text =
-            format_args!("link {link}: {:?} of {saga}/{step}, attempt {}", command.op, command.attempt);
-        self.story.line(ms, text);
+        let (saga, step) = (command.saga_id, command.step.0);
+        self.tell(format_args!(
+            "link {link}: {:?} of {saga}/{step}, attempt {}",
+            command.op, command.attempt
+        ));
         self.sent.push(command.clone());
         let (weather, loose) = (self.weather, self.is_loose(&command));
         if !self.lines.get(&link).is_some_and(|line| line.up) || self.chance.percent(weather.drop) {
@@ -183,9 +183,8 @@ impl World {
 
     fn answer(&mut self, link: u64, key: Key, op: Op, attempt: u32, outcome: Outcome) {
         let Some(mut incoming) = self.incoming(key, op, attempt, outcome) else { return };
-        let ms = self.now_ms();
-        let (saga, outcome) = (key.0.short(), format!("{:?}", incoming.outcome));
-        self.story.line(ms, format_args!("{op:?} of {saga}/{}, attempt {attempt}: {outcome}", key.1));
+        let (saga, step, outcome) = (key.0, key.1, &incoming.outcome);
+        self.tell(format_args!("{op:?} of {saga}/{step}, attempt {attempt}: {outcome:?}"));
         let weather = self.weather;
         if self.chance.percent(weather.liar) {
             incoming.outcome = self.lie();

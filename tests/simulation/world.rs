@@ -232,8 +232,10 @@ impl World {
     }
 
     pub fn tell(&mut self, line: std::fmt::Arguments<'_>) {
-        let ms = self.now_ms();
-        self.story.line(ms, line);
+        if self.story.is_told() {
+            let ms = self.now_ms();
+            self.story.line(ms, line);
+        }
     }
 
     /// The number of commits so far, if nothing moves.
@@ -322,6 +324,9 @@ impl World {
         for row in &batch.journal {
             self.story.mix_number(row.seq);
             self.story.mix(&row.body);
+            if !self.story.is_told() {
+                continue;
+            }
             let outcome = match written {
                 Ok(()) => "written".to_owned(),
                 Err(Refused::Error(error)) => error.to_string(),
@@ -330,11 +335,7 @@ impl World {
             let (ms, body) = (self.now_ms(), String::from_utf8_lossy(&row.body));
             self.story.line(
                 ms,
-                format_args!(
-                    "lane {incarnation} commits {}#{} {body}: {outcome}",
-                    row.saga_id.short(),
-                    row.seq
-                ),
+                format_args!("lane {incarnation} commits {}#{} {body}: {outcome}", row.saga_id, row.seq),
             );
         }
     }
