@@ -198,7 +198,8 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             state.exceptions |= e.unproven;
             with(state, e.step, |s| {
                 let input = e.input.clone().or_else(|| s.input.take());
-                *s = StepState { round: e.round, input, ..StepState::NEW };
+                let past_sendings = s.past_sendings.max(s.attempts).max(s.asks);
+                *s = StepState { round: e.round, past_sendings, input, ..StepState::NEW };
             });
         }
         Event::SkippedByWord(e) => {

@@ -4,8 +4,7 @@
 //! notice; what they found is in `docs/reference/mutants.md`. A rule is a value and not a build, so one binary holds
 //! every mutant, and a branch that consults a rule is ordinary code under the ordinary tests.
 //!
-//! Invariants are named as in `docs/explanation/guarantees.md` and in the simulation: I8 for the pivot, I9 for steps
-//! of unknown outcome, and so on.
+//! Invariants are numbered as there: I8 for the pivot, I9 for steps of unknown outcome, and so on.
 
 use std::{fmt, str::FromStr};
 

@@ -169,6 +169,8 @@ pub struct StepState {
     pub undo: UndoState,
     /// Round of the key.
     pub round: u32,
+    /// The most sendings of one kind that any round before had: no answer to more of them is believed.
+    pub past_sendings: u32,
     /// Attempts of the action that were spent.
     pub attempts: u32,
     /// Attempts of the undo that were spent.
@@ -222,6 +224,7 @@ impl StepState {
         action: ActionState::Pending,
         undo: UndoState::None,
         round: 1,
+        past_sendings: 0,
         attempts: 0,
         undo_attempts: 0,
         asks: 0,

@@ -20,11 +20,11 @@ pub(super) enum Why {
 }
 
 impl Answer {
-    /// It was taken, and is committed; `changed`: something was recorded for it.
-    pub(super) fn taken(self, state: &SagaState, changed: bool) {
+    /// It was taken, and is committed. `cancelled` is what a cancel led to.
+    pub(super) fn taken(self, cancelled: Cancelled) {
         // Whoever asked may have gone.
         match self {
-            Self::Cancel(answer) => drop(answer.send(Ok(cancelled(state, changed)))),
+            Self::Cancel(answer) => drop(answer.send(Ok(cancelled))),
             Self::Intervene(answer) => drop(answer.send(Ok(()))),
         }
     }
@@ -38,8 +38,8 @@ impl Answer {
     }
 }
 
-/// What a cancel led to, given where the saga stands after it.
-fn cancelled(state: &SagaState, changed: bool) -> Cancelled {
+/// What a cancel led to, given where the saga stands after it; `changed`: something was recorded for it.
+pub(super) fn cancelled(state: &SagaState, changed: bool) -> Cancelled {
     match (state.status, changed) {
         (Status::Running, _) => Cancelled::Settling,
         (_, true) => Cancelled::Compensating,

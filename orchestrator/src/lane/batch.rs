@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     answer::Answer,
-    intake::StartJob,
+    intake::{Cancelled, StartJob},
     slot::{Slot, face},
 };
 use crate::store::record::{AuditRow, Batch, ChangeRow, Fence, JournalRow, SagaRow, StartRow};
@@ -36,6 +36,8 @@ pub(super) struct Release {
     pub(super) connects: u64,
     /// Position in [`Pending::jobs`] of the job whose answer this is, if it wants one.
     pub(super) job: usize,
+    /// What a cancel is answered, as of its own decision: later ones may not be committed yet.
+    pub(super) cancelled: Option<Cancelled>,
 }
 
 /// A batch that is decided and not known to be committed.

@@ -13,7 +13,7 @@ use saga_core::{
 use saga_dsl::plan::Plan;
 
 use super::{
-    answer::{Answer, Why},
+    answer::{Answer, Why, cancelled},
     batch::{Job, Release},
     intake::{End, Ended, StartJob, Started},
     slot::{Slot, face},
@@ -66,6 +66,7 @@ impl Worker {
                     effects: decision.effects,
                     connects: self.links.connects(),
                     job: self.pending.jobs.len(),
+                    cancelled: None,
                 };
                 self.pending.releases.push(release);
                 let id = job.id;
@@ -116,12 +117,14 @@ impl Worker {
                 return;
             }
         };
+        let cancelled = answer.is_some().then(|| cancelled(&decision.state, !decision.events.is_empty()));
         let release = Release {
             id,
             seq: decision.state.seq,
             effects: decision.effects,
             connects: self.links.connects(),
             job: self.pending.jobs.len(),
+            cancelled,
         };
         if decision.events.is_empty() && answer.is_none() {
             self.carry_out_now(release);
@@ -142,13 +145,22 @@ impl Worker {
     /// Something is wrong with this saga and only with this one: it becomes an incident.
     pub(super) fn trouble(&mut self, id: SagaId, error: ErrorBody) {
         tracing::error!(saga_id = %id, %error, "a saga is in trouble, the others go on");
+        let now = self.clock.now();
+        if let Some(slot) = self.sagas.get_mut(&id) {
+            // Its input is gone. If that was a timer, the same would happen at once, and for ever; if it was a wake-up, the
+            // next one must find the saga waiting.
+            slot.hold(now);
+            for participant in slot.awaited() {
+                self.links.await_participant(participant, id);
+            }
+        }
         self.queue.push_front(Job::Input { id, input: Input::Trouble(error), answer: None });
     }
 
     pub(super) fn rearm(&mut self, id: SagaId) {
         if let Entry::Occupied(mut slot) = self.sagas.entry(id) {
             let slot = slot.get_mut();
-            let due = slot.state.next_due();
+            let due = slot.due();
             self.timers.arm(id, &mut slot.armed, due);
         }
     }

@@ -11,7 +11,7 @@ use saga_core::{
 };
 
 use super::{
-    batch::Job,
+    batch::{Job, Pending},
     clock::Clock,
     intake::Listener,
     links::Outbox,
@@ -106,23 +106,43 @@ impl Worker {
     fn send_again(&mut self, id: SagaId, participant: &str, outbox: &mut Outbox) {
         let now = self.clock.now();
         let Some(slot) = self.sagas.get_mut(&id) else { return };
+        if slot.state.seq != slot.committed {
+            // What is outstanding may not be committed yet, and then must not be sent; it is looked at again when it is.
+            self.resend.push((participant.to_owned(), id));
+            return;
+        }
         let mut commands = Vec::new();
         for command in outstanding(&slot.plan, &slot.state) {
             let (step, op) = (command.step, command.op);
-            if addressee(&slot.plan, step, op).is_none_or(|(to, _)| to != participant) {
+            let Some((to, action)) = addressee(&slot.plan, step, op) else { continue };
+            if to != participant {
+                continue;
+            }
+            let routed = slot.routes.iter().any(|route| route.step == step && route.op == op);
+            // What may not be repeated waits for its limit as if it had been sent, and counts as unknown then.
+            let repeats = !routed && may_repeat(&slot.plan, step, op);
+            let link = if repeats { self.links.pick(participant, action, op) } else { None };
+            if repeats && link.is_none() {
+                // Nobody here serves it yet. It may have been sent before the restart, so it is not unsent: it waits.
+                self.links.await_resend(participant, id);
                 continue;
             }
             slot.state.set_limit(step, op, now.plus_ms(command.timeout_ms));
-            let routed = slot.routes.iter().any(|route| route.step == step && route.op == op);
-            // What may not be repeated waits for its limit as if it had been sent, and counts as unknown then.
-            if !routed && may_repeat(&slot.plan, step, op) {
-                commands.push(command);
-            }
+            commands.extend(link.map(|link| (link, command)));
         }
         self.rearm(id);
-        for command in commands {
-            self.send(command, outbox);
+        for (link, command) in commands {
+            self.send_over(&link, command, outbox);
         }
+    }
+
+    /// Sends again what had to wait for a commit to be known.
+    pub(super) fn send_deferred(&mut self) {
+        let mut outbox = Outbox::default();
+        for (participant, id) in std::mem::take(&mut self.resend) {
+            self.send_again(id, &participant, &mut outbox);
+        }
+        outbox.send();
     }
 
     /// What was sent over the link and not answered is lost: nobody can say what became of it.
@@ -163,9 +183,19 @@ impl Worker {
         let old = std::mem::take(&mut self.sagas);
         self.timers = super::timers::Timers::default();
         self.links.forget_sagas();
+        self.resend.clear();
+        // Who owned the sagas meanwhile may have sent what this lane did not.
+        for job in &mut self.queue {
+            if let Job::Input { input: Input::Lost(lost), .. } = job {
+                lost.unsent = false;
+            }
+        }
         while let Err(error) = self.claim_again().await {
             tracing::error!(%error, "the store cannot be read back; trying again");
+            // What half a reading found is as old as that claim.
             self.sagas.clear();
+            self.pending = Pending::default();
+            self.queue.retain(|job| !matches!(job, Job::Input { input: Input::Wake, .. }));
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         self.keep_contacts(old).await;

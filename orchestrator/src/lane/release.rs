@@ -1,5 +1,7 @@
 //! What happens once a batch is committed: commands go out, callers are answered, ends are announced.
 
+use std::sync::Arc;
+
 use saga_core::{
     Effect, ErrorBody, SagaId,
     command::{addressee, outstanding_op},
@@ -15,7 +17,7 @@ use super::{
     slot::Route,
     worker::Worker,
 };
-use crate::transport::Outgoing;
+use crate::transport::{Link, Outgoing};
 
 impl Worker {
     /// Carries out a committed batch, in the order of its decisions.
@@ -23,9 +25,9 @@ impl Worker {
         let Pending { mut jobs, releases, .. } = batch;
         let mut outbox = Outbox::default();
         for release in releases {
-            let changed = self.note_committed(&release);
+            self.note_committed(&release);
             if let Some(job) = jobs.get_mut(release.job) {
-                self.answer(release.id, job, changed);
+                self.answer(&release, job);
             }
             self.carry_out(release, &mut outbox);
         }
@@ -62,23 +64,21 @@ impl Worker {
         }
     }
 
-    /// True when the decision changed the saga.
-    fn note_committed(&mut self, release: &Release) -> bool {
-        let Some(slot) = self.sagas.get_mut(&release.id) else { return false };
+    fn note_committed(&mut self, release: &Release) {
+        let Some(slot) = self.sagas.get_mut(&release.id) else { return };
         if release.seq <= slot.committed {
-            return false;
+            return;
         }
         slot.committed = release.seq;
         if let Some(watch) = &slot.watch {
             watch.send_replace(release.seq);
         }
-        true
     }
 
-    fn answer(&mut self, id: SagaId, job: &mut Job, changed: bool) {
+    fn answer(&mut self, release: &Release, job: &mut Job) {
         match job {
             Job::Start(job) => {
-                if let Some(slot) = self.sagas.get_mut(&id) {
+                if let Some(slot) = self.sagas.get_mut(&release.id) {
                     slot.listener = job.ended.take();
                 }
                 if let Some(answer) = job.started.take() {
@@ -87,8 +87,8 @@ impl Worker {
                 }
             }
             Job::Input { answer, .. } => {
-                if let (Some(answer), Some(slot)) = (answer.take(), self.sagas.get(&id)) {
-                    answer.taken(&slot.state, changed);
+                if let (Some(answer), Some(cancelled)) = (answer.take(), release.cancelled) {
+                    answer.taken(cancelled);
                 }
             }
         }
@@ -119,14 +119,10 @@ impl Worker {
 
     /// Puts a command on a link to its participant; one that has none by now was not sent.
     pub(super) fn send(&mut self, command: Command, outbox: &mut Outbox) {
-        let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
+        let Some(slot) = self.sagas.get(&command.saga_id) else { return };
         let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else { return };
         match self.links.pick(participant, action, command.op) {
-            Some(link) => {
-                let Command { step, round, op, attempt, .. } = command;
-                slot.route(Route { link: link.number(), step, round, op, attempt });
-                outbox.push(&link, Outgoing { plan: slot.plan.clone(), command });
-            }
+            Some(link) => self.send_over(&link, command, outbox),
             None => {
                 let error = ErrorBody::new("no_participant", format!("no live instance of `{participant}`"));
                 let lost = Lost {
@@ -144,6 +140,14 @@ impl Worker {
                 });
             }
         }
+    }
+
+    /// Puts a command on a link, and remembers which one.
+    pub(super) fn send_over(&mut self, link: &Arc<dyn Link>, command: Command, outbox: &mut Outbox) {
+        let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
+        let Command { step, round, op, attempt, .. } = command;
+        slot.route(Route { link: link.number(), step, round, op, attempt });
+        outbox.push(link, Outgoing { plan: slot.plan.clone(), command });
     }
 
     /// The saga has ended: it leaves memory, and whoever waits for it is told.

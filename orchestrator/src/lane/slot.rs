@@ -2,12 +2,21 @@
 
 use std::sync::Arc;
 
-use saga_core::{SagaState, Timestamp, input::Op};
+use saga_core::{
+    SagaState, Timestamp,
+    command::addressee,
+    input::Op,
+    state::{ActionState, Ask, StepState, UndoState},
+};
 use saga_dsl::plan::{Plan, StepIx};
 use tokio::sync::watch;
 
 use super::intake::Listener;
 use crate::store::record::{Face, RowStatus};
+
+/// How long a saga's timers rest after trouble, at first and at most, in milliseconds.
+const HELD_MS_MIN: u64 = 1_000;
+const HELD_MS_MAX: u64 = 60_000;
 
 pub(super) struct Slot {
     pub(super) plan: Arc<Plan>,
@@ -17,6 +26,10 @@ pub(super) struct Slot {
     pub(super) committed: u64,
     /// The saga's entry among the timers.
     pub(super) armed: Option<Timestamp>,
+    /// After trouble: its timers rest until then.
+    held_until: Timestamp,
+    /// And the next time for so long.
+    held_ms: u64,
     /// Which command went over which link.
     pub(super) routes: Vec<Route>,
     /// Told when the saga has ended.
@@ -37,7 +50,59 @@ pub(super) struct Route {
 
 impl Slot {
     pub(super) fn new(plan: Arc<Plan>, state: SagaState, committed: u64) -> Self {
-        Self { plan, state, committed, armed: None, routes: Vec::new(), listener: None, watch: None }
+        Self {
+            plan,
+            state,
+            committed,
+            armed: None,
+            held_until: Timestamp(0),
+            held_ms: HELD_MS_MIN,
+            routes: Vec::new(),
+            listener: None,
+            watch: None,
+        }
+    }
+
+    /// When the saga is to be looked at next.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.state.next_due().map(|due| due.max(self.held_until))
+    }
+
+    /// Lets the saga's timers rest, longer each time.
+    pub(super) fn hold(&mut self, now: Timestamp) {
+        self.held_until = now.plus_ms(self.held_ms);
+        self.held_ms = (self.held_ms * 2).min(HELD_MS_MAX);
+    }
+
+    /// The participants that its steps wait for.
+    pub(super) fn awaited(&self) -> Vec<String> {
+        let waiting = |step: &StepState| match (&step.undo, &step.action) {
+            (UndoState::Waiting { .. }, _) => Some(Op::Compensation),
+            (_, ActionState::Waiting { .. }) => Some(Op::Action),
+            (_, ActionState::Asking { seal, ask: Ask::Waiting }) => {
+                Some(if *seal { Op::Seal } else { Op::Query })
+            }
+            (
+                UndoState::None
+                | UndoState::Sent { .. }
+                | UndoState::BackingOff { .. }
+                | UndoState::Done { .. }
+                | UndoState::Skipped
+                | UndoState::Stuck { .. },
+                ActionState::Pending
+                | ActionState::Skipped
+                | ActionState::Sent { .. }
+                | ActionState::BackingOff { .. }
+                | ActionState::Asking { ask: Ask::Sent { .. } | Ask::Again { .. }, .. }
+                | ActionState::Succeeded(_)
+                | ActionState::Refused(_)
+                | ActionState::Failed { .. }
+                | ActionState::Sealed,
+            ) => None,
+        };
+        let steps = (0..).map(StepIx).zip(&self.state.steps);
+        let addressed = steps.filter_map(|(ix, step)| addressee(&self.plan, ix, waiting(step)?));
+        addressed.map(|(participant, _)| participant.to_owned()).collect()
     }
 
     /// Remembers where a command went; an earlier attempt at the same is forgotten.

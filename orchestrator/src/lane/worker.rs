@@ -47,6 +47,8 @@ pub(super) struct Worker {
     pub(super) deferred: Vec<Job>,
     /// Decided, not handed to the store yet.
     pub(super) pending: Pending,
+    /// Sagas whose outstanding commands are to be sent again to a participant once their last decision is committed.
+    pub(super) resend: Vec<(String, SagaId)>,
     /// Being written.
     pub(super) writing: Option<Writing>,
     pub(super) commit_no: u64,
@@ -84,6 +86,7 @@ impl Worker {
             links: Links::default(),
             queue: VecDeque::new(),
             deferred: Vec::new(),
+            resend: Vec::new(),
             pending: Pending::default(),
             writing: None,
             batch_inputs: settings.batch_inputs_max,
@@ -241,7 +244,7 @@ impl Worker {
             let Some(id) = self.timers.pop(now) else { return };
             let Some(slot) = self.sagas.get_mut(&id) else { continue };
             slot.armed = None;
-            let due = slot.state.next_due();
+            let due = slot.due();
             if due.is_some_and(|due| due <= now) {
                 self.queue.push_back(Job::Input { id, input: Input::Due, answer: None });
             } else {
@@ -286,6 +289,7 @@ impl Worker {
             }
             Err(error) => self.not_written(batch, error).await,
         }
+        self.send_deferred();
         let deferred = std::mem::take(&mut self.deferred);
         self.queue.extend(deferred);
     }

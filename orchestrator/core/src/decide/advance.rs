@@ -27,8 +27,22 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
     }
 }
 
-/// Steps stand in an order that respects their dependencies, so one pass reaches everything that became ready.
 fn run(draft: &mut Draft<'_>) {
+    let closing = draft.state.closing.is_some();
+    pass(draft);
+    // A pivot whose time ran out while it waited is given up in the pass itself, and now has to be settled.
+    if !closing && draft.state.closing.is_some() {
+        pass(draft);
+    }
+    if draft.state.status == Status::Running
+        && draft.state.steps.iter().all(|s| is_forward_settled(&s.action))
+    {
+        complete(draft);
+    }
+}
+
+/// Steps stand in an order that respects their dependencies, so one pass reaches everything that became ready.
+fn pass(draft: &mut Draft<'_>) {
     for ix in draft.indices() {
         if draft.state.status != Status::Running {
             return;
@@ -48,11 +62,6 @@ fn run(draft: &mut Draft<'_>) {
             | ActionState::Failed { .. }
             | ActionState::Sealed => {}
         }
-    }
-    if draft.state.status == Status::Running
-        && draft.state.steps.iter().all(|s| is_forward_settled(&s.action))
-    {
-        complete(draft);
     }
 }
 

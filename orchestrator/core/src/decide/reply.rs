@@ -72,7 +72,8 @@ fn earlier_round(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(),
         | Outcome::Absent
         | Outcome::Sealed => false,
     };
-    if !happened {
+    let sent = (1..=draft.step(ix).past_sendings).contains(&reply.attempt);
+    if !happened || !sent {
         return Err(Rejected::Stale);
     }
     if !draft.step(ix).late_reply {

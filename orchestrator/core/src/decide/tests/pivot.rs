@@ -171,6 +171,15 @@ fn a_pivot_that_waits_after_an_attempt_is_sealed() {
 }
 
 #[test]
+fn a_pivot_whose_time_ran_out_while_it_waited_is_sealed_when_its_participant_is_back() {
+    let mut policy = unlimited();
+    policy.max_elapsed = Some(Duration { ms: 30_000 });
+    let mut talk = charging(Saga::new("s", 1).step(step("a")).step(pivot("p").retry(policy)));
+    talk.answers("p", Outcome::Failed(error("busy"))).leaves("bank").passes(1_000).shows("p", "waiting");
+    talk.passes(60_000).comes("bank").sends(&["seal p"]).answers("p", Outcome::Sealed).sends(&["undo a"]);
+}
+
+#[test]
 fn an_inbox_that_may_have_forgotten_is_neither_asked_nor_sealed() {
     let mut talk = charging(charge());
     talk.passes(10_000).gate.participants.get_mut("bank").expect("there").transactional = false;

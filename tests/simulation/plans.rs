@@ -16,9 +16,9 @@ pub const LOOSE: &str = "mail";
 /// A code that ends the retries.
 pub const HOPELESS: &str = "hopeless";
 
-pub fn random(chance: &mut Chance) -> Plan {
+pub fn random(chance: &mut Chance, number: u64) -> Plan {
     let mut author = Author { chance, steps: 0 };
-    let mut saga = Saga::new("random", 1);
+    let mut saga = Saga::new(&format!("random_{number}"), 1);
     if author.chance.percent(40) {
         saga = saga.deadline(&format!("{}ms", author.chance.between(50, 30_000)));
     }
@@ -27,6 +27,10 @@ pub fn random(chance: &mut Chance) -> Plan {
         saga = saga.item(item);
     }
     if author.chance.percent(60) {
+        if author.chance.percent(15) {
+            // Three of these in ten are served without an inbox: nobody can settle such a pivot but an operator.
+            author.steps = author.steps / 8 * 8 + 13;
+        }
         let pivot = author.step().pivot();
         saga = saga.step(author.often_unlimited(pivot));
         for _ in 0..author.chance.below(3) {

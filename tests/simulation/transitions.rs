@@ -12,7 +12,7 @@ pub type Transition = (&'static str, &'static str, &'static str);
 
 /// The list.
 pub fn listed() -> BTreeSet<Transition> {
-    let text = include_str!("../../src/state.rs");
+    let text = include_str!("../../orchestrator/core/src/state.rs");
     let mut section = "";
     let mut list = BTreeSet::new();
     for line in text.lines().take_while(|line| line.starts_with("//!")) {
