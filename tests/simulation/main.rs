@@ -52,8 +52,8 @@ use rules::Kept;
 use saga_dsl::plan::Plan;
 use world::Script;
 
-/// Seeds of stories that failed once.
-const REGRESSIONS: [u64; 3] = [25_386, 30_178, 49_361];
+/// Seeds of stories that failed once, as the worlds are drawn now: a change to what is drawn empties the list.
+const REGRESSIONS: [u64; 2] = [25_386, 49_361];
 /// Stories of one run of the tests.
 const RUNS: u64 = 100_000;
 /// Plans are costly to make, so stories share them.
@@ -70,7 +70,7 @@ fn pool() -> Vec<Arc<Plan>> {
 }
 
 fn script(seed: u64) -> Script {
-    Script { seed, kept: Kept::ALL, liar: false, told: false, transitions: seed % RECORDED == 0 }
+    Script { seed, kept: Kept::ALL, liar: false, told: false, transitions: seed.is_multiple_of(RECORDED) }
 }
 
 /// Tells a story; one that breaks a promise is told again, in words.

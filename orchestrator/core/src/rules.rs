@@ -53,6 +53,9 @@ rules! {
     /// A pivot is given up only when it is sealed (I8). Without it, `absent` counts as not done, and the attempt on
     /// its way lands afterwards.
     SealPivot = "seal-pivot",
+    /// What an operator goes on without is sealed first (I3). Without it, a round that is over takes effect after all,
+    /// and nobody is told.
+    SealRound = "seal-round",
     /// A pivot of unknown outcome is asked for before it is tried again. Without it, nothing but the inbox stands
     /// between the card and a second charge.
     AskBeforeRetry = "ask-before-retry",

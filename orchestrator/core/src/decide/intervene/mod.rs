@@ -19,6 +19,7 @@ use crate::{
     },
     input::{Intervention, Order, Rejected, Unfit},
     payload::Payload,
+    rules::Rule,
     scope::status_word,
 };
 
@@ -100,7 +101,11 @@ fn close_round(draft: &mut Draft<'_>, ix: StepIx, then: AfterSeal) -> Result<(),
     if draft.planned(ix).at_least_once {
         return Err(Unfit::NeedsForce { step: name(draft, ix) });
     }
-    draft.record(Event::RoundClosing(RoundClosing { step: ix, then }));
+    if draft.rules.keep(Rule::SealRound) {
+        draft.record(Event::RoundClosing(RoundClosing { step: ix, then }));
+    } else {
+        round_is_over(draft, ix, then);
+    }
     Ok(())
 }
 
