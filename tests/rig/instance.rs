@@ -1,7 +1,8 @@
 //! Running instances of participants, which may be stopped or killed.
 
-use std::future::Future;
+use std::{collections::BTreeSet, future::Future};
 
+use saga_orchestrator::{config::Broker, transport::amqp};
 use saga_participant::{Error, Participant, Store};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -29,7 +30,9 @@ impl Instance {
                 // The sender is only dropped together with this task.
                 let _ = stopped.await;
             };
-            make.await.serve(&endpoint, stopped).await
+            let participant = make.await;
+            prepare(&endpoint, participant.name()).await;
+            participant.serve(&endpoint, stopped).await
         });
         Self { stop, ended, host }
     }
@@ -65,6 +68,18 @@ impl Instance {
     pub fn kill(self) {
         drop(self.host);
     }
+}
+
+/// Has queues made for a participant, as an operator does who prepares a broker: no definition names it yet.
+///
+/// # Panics
+/// When the broker cannot be prepared.
+pub async fn prepare(endpoint: &str, participant: &str) {
+    if !endpoint.starts_with("amqp") {
+        return;
+    }
+    let broker = Broker::at(endpoint).expect("a broker's URL");
+    amqp::prepare(&broker, &BTreeSet::from([participant.to_owned()])).await.expect("the broker is prepared");
 }
 
 /// An instance that was asked to end.

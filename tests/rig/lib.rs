@@ -11,6 +11,7 @@ pub mod instance;
 pub mod ledger;
 pub mod postgres;
 pub mod proxy;
+pub mod rabbitmq;
 pub mod script;
 pub mod server;
 pub mod wait;
