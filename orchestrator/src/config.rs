@@ -36,7 +36,13 @@ pub struct Written {
     pub broker_ca: Option<PathBuf>,
 
     /// Participants to declare queues for before a definition names them.
-    #[arg(long, env = "SAGA_PARTICIPANTS", value_name = "NAME,...", value_delimiter = ',', requires = "broker")]
+    #[arg(
+        long,
+        env = "SAGA_PARTICIPANTS",
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        requires = "broker"
+    )]
     pub participants: Vec<String>,
 
     /// Listen on addresses that others can reach, without encryption and without asking who they are.
@@ -145,9 +151,7 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
-            Self::Postgres { url, .. } => {
-                f.write_str(&without_secrets(url))
-            }
+            Self::Postgres { url, .. } => f.write_str(&without_secrets(url)),
         }
     }
 }
@@ -220,7 +224,12 @@ impl Written {
                 .map_err(|why| Error::Participant { written: written.clone(), why })?;
         }
         let (password_file, ca_file) = (self.broker_password_file.clone(), self.broker_ca.clone());
-        Ok(Some(Broker { password_file, ca_file, participants: self.participants.clone(), ..Broker::at(url)? }))
+        Ok(Some(Broker {
+            password_file,
+            ca_file,
+            participants: self.participants.clone(),
+            ..Broker::at(url)?
+        }))
     }
 }
 
@@ -273,7 +282,10 @@ mod tests {
     fn brokers_have_urls_and_passwords_are_not_repeated() {
         let broker = |url: &str| written(|w| w.broker = Some(url.to_owned())).map(|config| config.broker);
         let found = broker("amqp://u:s%40cret@h:5672/vhost").expect("a broker").expect("there");
-        assert_eq!((found.to_string(), found.url.contains("s%40cret")), ("amqp://h:5672/vhost".to_owned(), true));
+        assert_eq!(
+            (found.to_string(), found.url.contains("s%40cret")),
+            ("amqp://h:5672/vhost".to_owned(), true)
+        );
         assert!(!format!("{found:?}").contains("cret"), "{found:?}");
         let error = broker("http://u:secret@h").expect_err("refused").to_string();
         assert!(!error.contains("secret") && error.contains("amqps://"), "{error}");

@@ -22,6 +22,19 @@ impl Instance {
         endpoint: &str,
         make: impl Future<Output = Participant<S>> + Send + 'static,
     ) -> Self {
+        let place = endpoint.to_owned();
+        Self::start_unprepared(endpoint, async move {
+            let participant = make.await;
+            prepare(&place, participant.name()).await;
+            participant
+        })
+    }
+
+    /// Serves a participant that a broker may not know yet.
+    pub fn start_unprepared<S: Store>(
+        endpoint: &str,
+        make: impl Future<Output = Participant<S>> + Send + 'static,
+    ) -> Self {
         let host = Host::new("participant");
         let (stop, stopped) = oneshot::channel::<()>();
         let endpoint = endpoint.to_owned();
@@ -30,9 +43,7 @@ impl Instance {
                 // The sender is only dropped together with this task.
                 let _ = stopped.await;
             };
-            let participant = make.await;
-            prepare(&endpoint, participant.name()).await;
-            participant.serve(&endpoint, stopped).await
+            make.await.serve(&endpoint, stopped).await
         });
         Self { stop, ended, host }
     }

@@ -136,7 +136,7 @@ impl RabbitMq {
              setsid \"$@\" </dev/null & node=$!\n\
              read word\n\
              case $word in kill) sign=KILL ;; *) sign=TERM ;; esac\n\
-             kill -$sign -- -$node 2>/dev/null\n\
+             kill -s $sign -- -$node 2>/dev/null\n\
              wait $node 2>/dev/null\n\
              if [ \"$word\" != kill ]; then\n\
                for process in $(pgrep -x epmd); do\n\

@@ -72,6 +72,17 @@ impl Rig {
         Self::start_with(folder, store, broker).await
     }
 
+    /// Starts a server that participants dial, wherever other tests have theirs: for tests of what the end of a stream
+    /// tells. Over a broker, a command outlives whoever took it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_on_streams() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Place::Sqlite(folder.path().join("saga.db"));
+        Self::start_with(folder, store, None).await
+    }
+
     /// Starts a server on an empty SQLite file and at a broker, wherever other tests have their participants.
     ///
     /// # Panics

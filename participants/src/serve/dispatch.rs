@@ -76,7 +76,9 @@ impl<S: Store> Dispatcher<S> {
     pub(super) async fn take(&mut self, batch: v1::CommandBatch, sink: &Sink) {
         let mut commands = Some(batch.commands);
         let replies = poll_fn(|cx| {
-            Poll::Ready(commands.take().map(|commands| self.start_batch(commands, sink, cx)).unwrap_or_default())
+            Poll::Ready(
+                commands.take().map(|commands| self.start_batch(commands, sink, cx)).unwrap_or_default(),
+            )
         });
         let replies = replies.await;
         sink.replies(replies);

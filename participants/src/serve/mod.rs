@@ -81,7 +81,9 @@ fn authority(endpoint: &str) -> Result<String, Error> {
     let authority = match endpoint.split_once("://") {
         Some(("grpc", authority)) => authority.trim_end_matches('/'),
         Some((scheme, _)) => {
-            return error(&format!("scheme `{scheme}` is not served here, `grpc://host:port`, `amqp://host` and `amqps://host` are"));
+            return error(&format!(
+                "scheme `{scheme}` is not served here, `grpc://host:port`, `amqp://host` and `amqps://host` are"
+            ));
         }
         None => endpoint,
     };

@@ -1,10 +1,6 @@
 //! A connection to the broker.
 
-use lapin::{
-    Connection, ConnectionProperties,
-    tcp::OwnedTLSConfig,
-    uri::AMQPUri,
-};
+use lapin::{Connection, ConnectionProperties, tcp::OwnedTLSConfig, uri::AMQPUri};
 
 use super::fault::{ANSWERS_WITHIN, Fault, soon};
 use crate::config::Broker;

@@ -23,10 +23,7 @@ pub(super) enum Fault {
 }
 
 /// The broker's answer, or what it was about.
-pub(super) async fn soon<T>(
-    what: &str,
-    answer: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, Fault> {
+pub(super) async fn soon<T>(what: &str, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, Fault> {
     match timeout(ANSWERS_WITHIN, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(Fault::Broker { what: what.to_owned(), source }),

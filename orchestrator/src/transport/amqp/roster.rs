@@ -102,13 +102,15 @@ impl Roster {
         match word {
             Word::Hello(said) => return self.hello(participant, said).await,
             Word::Draining { instance } => {
-                let seated = self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&instance));
+                let seated =
+                    self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&instance));
                 if let Some(seated) = seated {
                     (seated.draining, seated.heard) = (true, Instant::now());
                 }
             }
             Word::Goodbye { instance } => {
-                let seated = self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&instance));
+                let seated =
+                    self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&instance));
                 if let Some(seated) = seated {
                     tracing::info!(participant = &*participant, instance, "says goodbye");
                     (seated.draining, seated.left) = (true, true);
@@ -159,7 +161,11 @@ impl Roster {
         if let Some(older) = present.instances.insert(registration.instance.clone(), seated) {
             self.directory.disconnect(older.seat);
         }
-        tracing::info!(participant = &*participant, instance = registration.instance, "connected over the broker");
+        tracing::info!(
+            participant = &*participant,
+            instance = registration.instance,
+            "connected over the broker"
+        );
         self.directory.connect(instance);
         self.settle(&participant).await
     }

@@ -11,12 +11,12 @@ use lapin::{
     options::{BasicConsumeOptions, ConfirmSelectOptions},
     types::FieldTable,
 };
+use saga_core::{command::addressee, input::Op};
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use saga_core::{command::addressee, input::Op};
 
 use super::{
     INSTANCE,
@@ -100,13 +100,18 @@ impl Supervisor {
         }
         let commands = channel(&publishing).await?;
         soon("asking for confirms", commands.confirm_select(ConfirmSelectOptions::default())).await?;
-        let replies = consumer::consume(&channel(&consuming).await?, &topology::reply_queue(INSTANCE)).await?;
+        let replies =
+            consumer::consume(&channel(&consuming).await?, &topology::reply_queue(INSTANCE)).await?;
         let dead = consumer::consume(&channel(&consuming).await?, topology::DEAD).await?;
         // Not acknowledged: a registration that is lost is said again.
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
         let registrations = channel(&consuming).await?;
-        let registrations =
-            registrations.basic_consume(topology::REGISTRATIONS.into(), "".into(), options, FieldTable::default());
+        let registrations = registrations.basic_consume(
+            topology::REGISTRATIONS.into(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
         let registrations = soon("consuming registrations", registrations).await?;
         let _consuming = consuming;
         Ok(Open { publishing, _consuming, admin, commands, replies, dead, registrations, declared, changes })

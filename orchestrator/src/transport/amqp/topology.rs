@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use lapin::{
     Channel, ExchangeKind,
-    options::{
-        ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-    },
+    options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 
@@ -79,7 +77,8 @@ pub(super) async fn declare_shared(channel: &Channel, instance: &str) -> Result<
 
     queue(channel, DEAD, table([("x-queue-type", text("quorum"))])).await?;
     bind(channel, DEAD, DEAD_LETTERS, "").await?;
-    let lives = table([("x-message-ttl", millis(REGISTRATION_LIVES)), ("x-max-length", AMQPValue::LongInt(10_000))]);
+    let lives =
+        table([("x-message-ttl", millis(REGISTRATION_LIVES)), ("x-max-length", AMQPValue::LongInt(10_000))]);
     queue(channel, REGISTRATIONS, lives).await?;
     bind(channel, REGISTRATIONS, REPLIES, REGISTER).await?;
     let replies = reply_queue(instance);
@@ -106,18 +105,15 @@ pub(super) async fn declare_participant(channel: &Channel, participant: &str) ->
     let own = reply_exchange(participant);
     exchange(channel, &own, ExchangeKind::Fanout, FieldTable::default()).await?;
     let options = ExchangeBindOptions::default();
-    let bound = channel.exchange_bind(REPLIES.into(), own.as_str().into(), "".into(), options, FieldTable::default());
+    let bound =
+        channel.exchange_bind(REPLIES.into(), own.as_str().into(), "".into(), options, FieldTable::default());
     soon(&format!("binding {own}"), bound).await
 }
 
 /// Permissions of a participant's user, as `rabbitmqctl set_permissions` takes them: configure, write, read.
 #[must_use]
 pub fn participant_permissions(participant: &str) -> [String; 3] {
-    [
-        "^$".to_owned(),
-        format!(r"^saga\.reply\.{participant}$"),
-        format!(r"^saga\.(cmd|undo)\.{participant}$"),
-    ]
+    ["^$".to_owned(), format!(r"^saga\.reply\.{participant}$"), format!(r"^saga\.(cmd|undo)\.{participant}$")]
 }
 
 /// Permissions of the orchestrator's user: configure, write, read.
@@ -149,14 +145,25 @@ pub fn objects(instance: &str, participants: &[String]) -> Vec<[String; 3]> {
     lines
 }
 
-async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind, arguments: FieldTable) -> Result<(), Fault> {
+async fn exchange(
+    channel: &Channel,
+    name: &str,
+    kind: ExchangeKind,
+    arguments: FieldTable,
+) -> Result<(), Fault> {
     let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    soon(&format!("declaring exchange {name}"), channel.exchange_declare(name.into(), kind, options, arguments)).await
+    soon(
+        &format!("declaring exchange {name}"),
+        channel.exchange_declare(name.into(), kind, options, arguments),
+    )
+    .await
 }
 
 async fn queue(channel: &Channel, name: &str, arguments: FieldTable) -> Result<(), Fault> {
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    soon(&format!("declaring queue {name}"), channel.queue_declare(name.into(), options, arguments)).await.map(drop)
+    soon(&format!("declaring queue {name}"), channel.queue_declare(name.into(), options, arguments))
+        .await
+        .map(drop)
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), Fault> {

@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{
     Acker, Channel, Connection, ConnectionProperties, Consumer, ErrorKind,
     message::Delivery,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions},
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+        ConfirmSelectOptions,
+    },
     protocol::{AMQPErrorKind, AMQPSoftError},
     tcp::OwnedTLSConfig,
     types::{AMQPValue, FieldTable},
@@ -63,8 +66,27 @@ struct Open {
     publishing: Connection,
     consuming: Connection,
     replies: Channel,
-    forward: Consumer,
-    undo: Consumer,
+    forward: Lane,
+    undo: Lane,
+}
+
+/// A queue that is read.
+struct Lane {
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl Lane {
+    /// Reads no more, and gives back what was brought and not begun: others may be free for it.
+    async fn release(&mut self) {
+        let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        let _ = timeout(ANSWERS_WITHIN, cancel).await;
+        while let Some(Some(Ok(delivery))) = self.consumer.next().now_or_never() {
+            let back = BasicNackOptions { requeue: true, ..Default::default() };
+            // The end of the channel gives back the rest.
+            let _ = timeout(ANSWERS_WITHIN, delivery.nack(back)).await;
+        }
+    }
 }
 
 /// Dials, registers and serves until the connection ends.
@@ -132,9 +154,7 @@ async fn open<S: Store>(road: &Road<S>) -> Result<Open, String> {
 async fn dial<S: Store>(road: &Road<S>, name: &str) -> Result<Connection, String> {
     let mut uri = road.uri.clone();
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    uri.query
-        .connection_timeout
-        .get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
+    uri.query.connection_timeout.get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
     let read = |path: &std::path::Path| {
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
     };
@@ -151,7 +171,7 @@ async fn dial<S: Store>(road: &Road<S>, name: &str) -> Result<Connection, String
     soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await
 }
 
-async fn consume(connection: &Connection, name: &str, lane: &str, prefetch: usize) -> Result<Consumer, String> {
+async fn consume(connection: &Connection, name: &str, lane: &str, prefetch: usize) -> Result<Lane, String> {
     let channel = soon("opening a channel", connection.create_channel()).await?;
     let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
     soon("setting the prefetch", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
@@ -163,7 +183,7 @@ async fn consume(connection: &Connection, name: &str, lane: &str, prefetch: usiz
         FieldTable::default(),
     );
     match timeout(ANSWERS_WITHIN, consumer).await {
-        Ok(Ok(consumer)) => Ok(consumer),
+        Ok(Ok(consumer)) => Ok(Lane { channel, consumer }),
         Ok(Err(error)) if is_missing(&error) => Err(format!(
             "the broker has no queue `{queue}` yet; `saga serve --broker` declares it when a definition that names \
              `{name}` is deployed, or at once with --participants {name}"
@@ -203,8 +223,8 @@ impl<S: Store> Commands<'_, S> {
     /// Serves until the connection is lost, or the shutdown is over.
     async fn serve(
         &mut self,
-        mut forward: Consumer,
-        mut undo: Consumer,
+        mut forward: Lane,
+        mut undo: Lane,
         mut finished: UnboundedReceiver<u64>,
     ) -> Result<UnboundedReceiver<u64>, Ended> {
         let running = self.road.workers.running.clone();
@@ -218,6 +238,8 @@ impl<S: Store> Commands<'_, S> {
                 biased;
                 () = self.road.stop.cancelled(), if deadline.is_none() => {
                     self.word("saga.v1.Draining");
+                    forward.release().await;
+                    undo.release().await;
                     running.close();
                     deadline = Some(Instant::now() + self.road.budgets.drain);
                 }
@@ -236,8 +258,8 @@ impl<S: Store> Commands<'_, S> {
                 () = running.wait(), if deadline.is_some() && self.dispatcher.is_empty() => return Ok(finished),
                 () = self.dispatcher.start_waiting(), if !self.dispatcher.is_empty() => {}
                 _ = hello.tick(), if deadline.is_none() => self.word("saga.v1.Hello"),
-                delivery = undo.next(), if reads => self.take(delivery).await?,
-                delivery = forward.next(), if reads => self.take(delivery).await?,
+                delivery = undo.consumer.next(), if reads => self.take(delivery).await?,
+                delivery = forward.consumer.next(), if reads => self.take(delivery).await?,
             }
         }
     }
@@ -268,7 +290,8 @@ impl<S: Store> Commands<'_, S> {
     /// Commands for another inbox are not ours: what this one has not seen may well have happened.
     fn check_inbox(&self, delivery: &Delivery) -> Result<(), Ended> {
         let headers = delivery.properties.headers().as_ref();
-        let Some(AMQPValue::LongString(meant)) = headers.and_then(|headers| headers.inner().get(INBOX)) else {
+        let Some(AMQPValue::LongString(meant)) = headers.and_then(|headers| headers.inner().get(INBOX))
+        else {
             return Ok(());
         };
         let own = self.road.core.inbox.id();
