@@ -1,17 +1,18 @@
 //! What only a broker can do to us: die, refuse, block, return, give up, pass on what others forge.
 
-use saga_participant::{Error, Op};
+use saga_participant::{Ctx, Error, Op, Participant, Sqlite, SqliteInbox, Undo};
 use saga_tests::{
-    Gate, Rig, Script,
+    Clients, Gate, Instance, Rig, Script,
     client::{status, step},
     eventually,
     instance::prepare,
     ledger::assert_sane,
     puppet::Puppet,
     rabbitmq::{self, RabbitMq},
+    raw_amqp::RawAmqp,
     script::connected,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::files::{PAIR, SINGLE};
 
@@ -210,4 +211,57 @@ async fn a_participant_waits_until_a_definition_needs_it() {
     assert_eq!(status(&rig.clients.ended(&id).await), "completed");
     // Whoever is prepared twice is none the worse.
     prepare(&rig.endpoint(), "left").await;
+}
+
+/// With a real process: what overflows a stack ends all of it.
+#[tokio::test]
+async fn headers_nested_as_deep_as_a_frame_allows_do_no_harm() {
+    let url = rabbitmq::vhost().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = free.expect("a free port");
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let saga = test.ancestors().skip(1).take(3).map(|folder| folder.join("saga")).find(|path| path.is_file());
+    let saga = saga.expect("no program `saga` here: cargo build -p saga-orchestrator --bin saga");
+    let mut server = tokio::process::Command::new(saga)
+        .args(["serve", "--broker", &url, "--participants", "left", "--listen", &address.to_string()])
+        .arg("--store")
+        .arg(folder.path().join("saga.db"))
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the server starts");
+    let clients = Clients::new(address);
+    eventually("the server to answer", || async { clients.try_get("x").await.err().filter(answered) }).await;
+    prepare(&url, "left").await;
+    for depth in [1_000, 18_000] {
+        let url = url.clone();
+        let sent = tokio::task::spawn_blocking(move || {
+            let mut raw = RawAmqp::open(&url);
+            for (exchange, key) in
+                [("saga.reply.left", "to.main"), ("saga.reply.left", "register"), ("saga.dlx", "")]
+            {
+                raw.publish_nested(exchange, key, depth);
+            }
+            raw.close();
+        });
+        sent.await.expect("sent");
+    }
+    // What is sent after them in the same queues is dealt with: a registration, and a reply.
+    let folder = tempfile::tempdir().expect("a folder");
+    let inbox = SqliteInbox::open(folder.path().join("left.db")).await.expect("an inbox");
+    let left = Participant::<Sqlite>::new("left")
+        .action("act", async |_: Ctx<Sqlite>, _: Value| Ok(json!({})))
+        .compensation("undo", async |_: Ctx<Sqlite>, _: Undo<Value, Value>| Ok(()))
+        .inbox(inbox);
+    let _left = Instance::start(&url, async move { left });
+    clients.deploy(SINGLE).await;
+    let id = clients.begin("single", json!({"n": 0})).await;
+    assert_eq!(status(&clients.ended(&id).await), "completed");
+    assert!(server.try_wait().expect("a child").is_none(), "the server ended");
+}
+
+/// A refusal is an answer; no connection is none.
+fn answered(refusal: &tonic::Status) -> bool {
+    refusal.code() != tonic::Code::Unavailable
 }

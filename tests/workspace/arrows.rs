@@ -56,6 +56,8 @@ const FOLDERS: [(&str, &[&str]); 5] = [
         &[
             "store::sqlite",
             "transport::grpc",
+            "transport::amqp",
+            "lapin",
             "crate::api",
             "crate::cli",
             "crate::observe",

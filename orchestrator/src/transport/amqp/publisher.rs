@@ -27,7 +27,7 @@ use super::{
 use crate::lane::intake::LostCommand;
 
 /// A broker that takes messages confirms them long before.
-const CONFIRMS_WITHIN: Duration = Duration::from_secs(30);
+const CONFIRMS_WITHIN: Duration = Duration::from_secs(15);
 
 /// What came back.
 pub(super) enum Returned {

@@ -28,7 +28,7 @@ const REPLIES_MAX: usize = 512;
 /// Bytes after which a message is closed, so that it fits the broker's frames; the last reply may exceed it.
 const BYTES_MAX: usize = 100 * 1024;
 /// A broker that takes messages confirms them long before.
-const CONFIRMS_WITHIN: Duration = Duration::from_secs(30);
+const CONFIRMS_WITHIN: Duration = Duration::from_secs(15);
 
 /// A message with commands, until the last of them is answered.
 #[derive(Debug)]
