@@ -74,19 +74,15 @@ async fn a_broker_that_takes_nothing_holds_steps_back_and_costs_no_attempt() {
     rig.clients.deploy(SINGLE).await;
     broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MiB"]);
     let mut ids = Vec::new();
-    // The broker blocks whoever publishes, so the first command is on its way when we learn of it.
-    let waits = eventually("a step to wait", || async {
+    // The broker blocks whoever publishes, so the first commands are on their way when we learn of it.
+    loop {
         let id = rig.clients.begin("single", json!({"n": 0})).await;
-        let seen = rig.clients.get(&id).await;
-        Some((id, step(&seen, "first").note.contains("no live participant")))
-    });
-    let (first, mut waiting) = waits.await;
-    ids.push(first);
-    while !waiting {
-        let id = rig.clients.begin("single", json!({"n": 0})).await;
-        let known = rig.clients.until(&id, "to be sent or to wait", |seen| step(seen, "first").status != "");
-        waiting = step(&known.await, "first").note.contains("no live participant");
+        let known = |seen: &_| !step(seen, "first").status.is_empty();
+        let seen = rig.clients.until(&id, "to be sent or to wait", known).await;
         ids.push(id);
+        if step(&seen, "first").note.contains("no live participant") {
+            break;
+        }
         assert!(ids.len() < 10_000, "nothing waits");
     }
     broker.ctl(&["set_vm_memory_high_watermark", "0.8"]);

@@ -156,18 +156,18 @@ struct Outgoing {
 
 fn pack(letters: impl Iterator<Item = Letter>, ended: &mut bool) -> Vec<Outgoing> {
     let mut messages = Vec::new();
-    let mut batches: BTreeMap<Arc<str>, (v1::ReplyBatch, Vec<Arc<Ticket>>, usize)> = BTreeMap::new();
+    let mut batches: BTreeMap<Arc<str>, Batch> = BTreeMap::new();
     for letter in letters {
         match letter {
             Letter::Reply { to, reply, ticket } => {
-                let (batch, tickets, bytes) = batches.entry(to.clone()).or_default();
-                *bytes += reply.encoded_len();
+                let batch = batches.entry(to.clone()).or_default();
+                batch.bytes += reply.encoded_len();
                 batch.replies.push(reply);
-                tickets.extend(ticket);
-                if *bytes > BYTES_MAX
-                    && let Some((batch, tickets, _)) = batches.remove(&to)
+                batch.tickets.extend(ticket);
+                if batch.bytes > BYTES_MAX
+                    && let Some(batch) = batches.remove(&to)
                 {
-                    messages.push(replies(to, &batch, tickets));
+                    messages.push(batch.close(to));
                 }
             }
             Letter::Word { kind, hello } => {
@@ -177,12 +177,23 @@ fn pack(letters: impl Iterator<Item = Letter>, ended: &mut bool) -> Vec<Outgoing
             Letter::End => *ended = true,
         }
     }
-    messages.extend(batches.into_iter().map(|(to, (batch, tickets, _))| replies(to, &batch, tickets)));
+    messages.extend(batches.into_iter().map(|(to, batch)| batch.close(to)));
     messages
 }
 
-fn replies(key: Arc<str>, batch: &v1::ReplyBatch, tickets: Vec<Arc<Ticket>>) -> Outgoing {
-    Outgoing { key, kind: "saga.v1.ReplyBatch", body: batch.encode_to_vec(), tickets }
+/// Replies that will travel together.
+#[derive(Default)]
+struct Batch {
+    replies: Vec<v1::Reply>,
+    tickets: Vec<Arc<Ticket>>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn close(self, key: Arc<str>) -> Outgoing {
+        let body = v1::ReplyBatch { replies: self.replies }.encode_to_vec();
+        Outgoing { key, kind: "saga.v1.ReplyBatch", body, tickets: self.tickets }
+    }
 }
 
 /// Begins to publish; the first poll, which queues the frames in their order, is done here.
@@ -241,12 +252,12 @@ mod tests {
     fn a_message_is_done_with_its_last_command() {
         let (done, mut finished) = unbounded_channel();
         let (letters, _kept) = unbounded_channel();
-        let ticket = Some(Arc::new(Ticket { number: 7, left: AtomicUsize::new(2), done }));
-        let post = Post { letters, to: "to.a".into(), ticket: ticket.clone() };
+        let ticket = Arc::new(Ticket { number: 7, left: AtomicUsize::new(2), done });
+        let post = Post { letters, to: "to.a".into(), ticket: Some(ticket.clone()) };
         post.silent();
         post.tell(v1::Reply::default());
         assert!(finished.try_recv().is_err(), "one command is open");
-        ticket.expect("there").part_done();
+        ticket.part_done();
         assert_eq!(finished.try_recv(), Ok(7));
     }
 }
