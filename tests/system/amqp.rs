@@ -1,5 +1,6 @@
 //! What only a broker can do to us: die, refuse, block, return, give up, pass on what others forge.
 
+use saga_orchestrator::transport::amqp::topology::participant_permissions;
 use saga_participant::{Ctx, Error, Op, Participant, Sqlite, SqliteInbox, Undo};
 use saga_tests::{
     Clients, Gate, Instance, Rig, Script,
@@ -193,6 +194,45 @@ async fn a_reply_counts_only_through_the_exchange_of_who_was_asked() {
     assert_eq!(connected(&rig, "left").await, ["puppet-of-left"]);
     left.succeed("saga.reply.left", &asked).await;
     assert_eq!(status(&rig.clients.ended(&id).await), "completed");
+}
+
+#[tokio::test]
+async fn a_participant_needs_no_more_than_the_permissions_that_are_printed() {
+    let url = rabbitmq::vhost().await;
+    let rig = Rig::start_at_a_broker(url.clone()).await;
+    let Ok((server, vhost)) = url.rsplit_once('/').ok_or(()) else { panic!("no virtual host in {url}") };
+    let user = format!("left_of_{vhost}");
+    let own = server.replace("guest:guest", &format!("{user}:secret"));
+    let (with_vhost, vhost) = (format!("{own}/{vhost}"), vhost.to_owned());
+    let [configure, write, read] = participant_permissions("left");
+    let prepared = tokio::task::spawn_blocking(move || {
+        let broker = rabbitmq::shared();
+        broker.ctl(&["add_user", &user, "secret"]);
+        broker.ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]);
+    });
+    prepared.await.expect("a user");
+    let left = Script::plain(&rig, "left").at(&with_vhost);
+    let _left = left.launch_unprepared();
+    rig.clients.deploy(SINGLE).await;
+    let id = rig.clients.begin("single", json!({"n": 0})).await;
+    assert_eq!(status(&rig.clients.ended(&id).await), "completed");
+    // Nobody lets it speak for others.
+    let properties = lapin::ConnectionProperties::default();
+    let connection = lapin::Connection::connect(&with_vhost, properties).await.expect("a connection");
+    for exchange in ["saga.reply", "saga.reply.right", "saga.cmd", "saga.dlx", ""] {
+        prepare(&url, "right").await;
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(Default::default()).await.expect("confirms");
+        let said = channel.basic_publish(
+            exchange.into(),
+            "to.main".into(),
+            Default::default(),
+            b"",
+            Default::default(),
+        );
+        let refused = said.await.expect("written").await.expect_err("refused");
+        assert!(refused.to_string().contains("ACCESS_REFUSED"), "{exchange}: {refused}");
+    }
 }
 
 #[tokio::test]

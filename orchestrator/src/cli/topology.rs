@@ -61,8 +61,10 @@ fn screen(participants: &[String], frame: Frame) -> String {
         row.extend(permissions.map(Text::plain));
         row
     };
-    let mut rows = vec![line("the server's", orchestrator_permissions())];
-    rows.extend(participants.iter().map(|name| line(&format!("{name}'s"), participant_permissions(name))));
+    let mut rows = vec![line("the server", orchestrator_permissions())];
+    rows.extend(
+        participants.iter().map(|name| line(&format!("participant {name}"), participant_permissions(name))),
+    );
     let permitted = table::draw(&["USER", "CONFIGURE", "WRITE", "READ"], rows, frame);
     format!("{declared}\n{permitted}")
 }
