@@ -32,6 +32,9 @@ use crate::{config::Broker, definitions::Definitions, lane, transport::directory
 
 const REDIAL_DELAY_MIN: Duration = Duration::from_millis(200);
 const REDIAL_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Before a queue that was deleted is declared anew. RabbitMQ 3.10 ends the consumers of a deleted queue a moment later;
+/// declared in that moment, the new queue keeps them and delivers to nobody.
+const REDECLARE_AFTER: Duration = Duration::from_secs(1);
 /// Between two looks for participants that have fallen silent.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
@@ -215,6 +218,7 @@ impl Attend<'_> {
                     "commands came back: their queue is gone and is declared again"
                 );
                 self.roster.unroutable(&participant, lost).await?;
+                sleep(REDECLARE_AFTER).await;
                 topology::declare_participant(&self.admin, &participant).await?;
                 self.roster.reopen(&participant).await
             }
