@@ -22,6 +22,29 @@ pub struct Written {
     #[arg(long, env = "SAGA_UNSAFE_STORE")]
     pub unsafe_store: bool,
 
+    /// RabbitMQ for participants that do not dial us, as in amqp://saga@broker.internal or amqps://saga@broker.internal/vhost;
+    /// without it, gRPC is the only road. A password belongs into --broker-password-file
+    #[arg(long, env = "SAGA_BROKER", value_name = "URL", hide_env_values = true)]
+    pub broker: Option<String>,
+
+    /// File with the password for --broker; read at each connection.
+    #[arg(long, env = "SAGA_BROKER_PASSWORD_FILE", value_name = "PATH", requires = "broker")]
+    pub broker_password_file: Option<PathBuf>,
+
+    /// Certificates (PEM) that the broker's is checked against, beside the well-known ones.
+    #[arg(long, env = "SAGA_BROKER_CA", value_name = "PATH", requires = "broker")]
+    pub broker_ca: Option<PathBuf>,
+
+    /// Participants to declare queues for before a definition names them.
+    #[arg(
+        long,
+        env = "SAGA_PARTICIPANTS",
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        requires = "broker"
+    )]
+    pub participants: Vec<String>,
+
     /// Listen on addresses that others can reach, without encryption and without asking who they are.
     #[arg(long, env = "SAGA_INSECURE_LISTEN")]
     pub insecure_listen: bool,
@@ -38,6 +61,10 @@ impl Default for Written {
             listen: DEFAULT_LISTEN.to_owned(),
             store: DEFAULT_STORE.to_owned(),
             unsafe_store: false,
+            broker: None,
+            broker_password_file: None,
+            broker_ca: None,
+            participants: Vec::new(),
             insecure_listen: false,
         }
     }
@@ -50,6 +77,53 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where sagas are kept.
     pub store: Store,
+    /// The broker, if there is one.
+    pub broker: Option<Broker>,
+}
+
+/// A RabbitMQ broker, as participants and servers reach it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// `amqp://user:password@host:port/vhost` or `amqps://...`.
+    pub url: String,
+    /// File with the password, which then is not in the URL.
+    pub password_file: Option<PathBuf>,
+    /// Certificates that the broker's is checked against, beside the well-known ones.
+    pub ca_file: Option<PathBuf>,
+    /// Participants to declare queues for, beside those that definitions name.
+    pub participants: Vec<String>,
+}
+
+/// For messages: without user and password.
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_secrets(&self.url))
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("url", &without_secrets(&self.url)).finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// A broker at a URL.
+    ///
+    /// # Errors
+    /// When it is no URL of a broker.
+    pub fn at(url: &str) -> Result<Self, Error> {
+        let wrong = |why: String| Error::Broker { written: without_secrets(url), why };
+        url.parse::<lapin::uri::AMQPUri>().map_err(wrong)?;
+        Ok(Self { url: url.to_owned(), password_file: None, ca_file: None, participants: Vec::new() })
+    }
+}
+
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    format!("{scheme}://{place}")
 }
 
 /// Where sagas are kept.
@@ -77,12 +151,7 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
-            Self::Postgres { url, .. } => {
-                let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
-                let rest = rest.split(['?', '#']).next().unwrap_or_default();
-                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-                write!(f, "{scheme}://{place}")
-            }
+            Self::Postgres { url, .. } => f.write_str(&without_secrets(url)),
         }
     }
 }
@@ -104,6 +173,22 @@ pub enum Error {
     NotLoopback {
         /// The address.
         address: SocketAddr,
+    },
+    /// Not a broker.
+    #[error("broker: `{written}`: {why}; write amqp://user@host:5672/vhost, or amqps:// for TLS")]
+    Broker {
+        /// As written, without what may be a password.
+        written: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Not the name of a participant.
+    #[error("participants: `{written}`: {why}")]
+    Participant {
+        /// As written.
+        written: String,
+        /// What is wrong.
+        why: saga_dsl::names::NameError,
     },
     /// Not a store of this release.
     #[error(
@@ -129,7 +214,22 @@ impl Written {
         if !listen.ip().is_loopback() && !self.insecure_listen {
             return Err(Error::NotLoopback { address: listen });
         }
-        Ok(Config { listen, store: store(&self.store, self.unsafe_store)? })
+        Ok(Config { listen, store: store(&self.store, self.unsafe_store)?, broker: self.read_broker()? })
+    }
+
+    fn read_broker(&self) -> Result<Option<Broker>, Error> {
+        let Some(url) = &self.broker else { return Ok(None) };
+        for written in &self.participants {
+            saga_dsl::names::check_id(written)
+                .map_err(|why| Error::Participant { written: written.clone(), why })?;
+        }
+        let (password_file, ca_file) = (self.broker_password_file.clone(), self.broker_ca.clone());
+        Ok(Some(Broker {
+            password_file,
+            ca_file,
+            participants: self.participants.clone(),
+            ..Broker::at(url)?
+        }))
     }
 }
 
@@ -176,6 +276,20 @@ mod tests {
         assert!(written(open).is_ok());
         assert!(written(|w| w.listen = "[::1]:0".to_owned()).is_ok());
         assert!(written(|w| w.listen = "nowhere".to_owned()).is_err());
+    }
+
+    #[test]
+    fn brokers_have_urls_and_passwords_are_not_repeated() {
+        let broker = |url: &str| written(|w| w.broker = Some(url.to_owned())).map(|config| config.broker);
+        let found = broker("amqp://u:s%40cret@h:5672/vhost").expect("a broker").expect("there");
+        assert_eq!(
+            (found.to_string(), found.url.contains("s%40cret")),
+            ("amqp://h:5672/vhost".to_owned(), true)
+        );
+        assert!(!format!("{found:?}").contains("cret"), "{found:?}");
+        let error = broker("http://u:secret@h").expect_err("refused").to_string();
+        assert!(!error.contains("secret") && error.contains("amqps://"), "{error}");
+        assert_eq!(written(|_| {}).map(|config| config.broker), Ok(None));
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::{
 };
 
 use saga_dsl::plan::Plan;
+use tokio::sync::watch;
 
 /// Every registered definition as a plan, by name and version.
 #[derive(Debug, Default)]
 pub struct Definitions {
     plans: RwLock<BTreeMap<String, BTreeMap<u32, Arc<Plan>>>>,
+    changes: watch::Sender<u64>,
 }
 
 impl Definitions {
@@ -18,6 +20,8 @@ impl Definitions {
     pub fn insert(&self, plan: Arc<Plan>) {
         let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
         plans.entry(plan.definition.saga.clone()).or_default().insert(plan.definition.version, plan);
+        drop(plans);
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// The plan of a version; `version` 0: the newest.
@@ -29,6 +33,12 @@ impl Definitions {
             0 => versions.last_key_value().map(|(_, plan)| Arc::clone(plan)),
             exact => versions.get(&exact).cloned(),
         }
+    }
+
+    /// Changes with each plan that is added.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// All plans, by name, then version.

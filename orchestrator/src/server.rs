@@ -26,7 +26,7 @@ use crate::{
     definitions::Definitions,
     lane,
     store::{self, Store, postgres::PostgresStore, sqlite::SqliteStore},
-    transport::{directory::Directory, grpc::Participants},
+    transport::{amqp, directory::Directory, grpc::Participants},
 };
 
 /// Largest message in or out, in bytes.
@@ -158,6 +158,15 @@ impl Server {
         let tasks = TaskTracker::new();
         let participants =
             Participants::new(lane.clone(), Arc::clone(&directory), address, closing.clone(), tasks.clone());
+        if let Some(broker) = config.broker.clone() {
+            let parts = amqp::Parts {
+                lane: lane.clone(),
+                directory: Arc::clone(&directory),
+                definitions: Arc::clone(&definitions),
+                closing: closing.clone(),
+            };
+            amqp::spawn(broker, parts, &tasks);
+        }
         let api = Api::new(Parts {
             store: Arc::clone(&store),
             lane: lane.clone(),

@@ -132,6 +132,12 @@ impl<S: Store> Participant<S> {
         self
     }
 
+    /// The name that saga files write before the slash.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A handle that tells the end of accepted work, also of work that an earlier process accepted;
     /// take it after `inbox` and before `serve`. Handlers have it from [`Ctx::handle`].
     ///
@@ -142,8 +148,9 @@ impl<S: Store> Participant<S> {
         Ok(Handle::new(inbox, self.links.clone()))
     }
 
-    /// Serves the orchestrator that `SAGA_ENDPOINT` names (`grpc://127.0.0.1:7420` by default) until
-    /// SIGTERM or SIGINT, then drains.
+    /// Serves the orchestrator that `SAGA_ENDPOINT` names (`grpc://127.0.0.1:7420` by default), or the broker
+    /// (`amqp://` or `amqps://`) where it is met, until SIGTERM or SIGINT, then drains. A broker's password may be in
+    /// the file that `SAGA_ENDPOINT_PASSWORD_FILE` names, certificates to check it against in `SAGA_ENDPOINT_CA`.
     ///
     /// # Errors
     /// As [`serve`](Self::serve).

@@ -10,7 +10,7 @@ use saga_core::{
 };
 use saga_orchestrator::{
     lane::intake::Incoming,
-    transport::grpc::{
+    transport::{
         convert::{self, CODE_BYTES_MAX, MESSAGE_BYTES_MAX},
         hello,
     },

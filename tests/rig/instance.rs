@@ -1,7 +1,8 @@
 //! Running instances of participants, which may be stopped or killed.
 
-use std::future::Future;
+use std::{collections::BTreeSet, future::Future};
 
+use saga_orchestrator::{config::Broker, transport::amqp};
 use saga_participant::{Error, Participant, Store};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -18,6 +19,19 @@ pub struct Instance {
 impl Instance {
     /// Serves a participant, which is made on the runtime that it is to live on.
     pub fn start<S: Store>(
+        endpoint: &str,
+        make: impl Future<Output = Participant<S>> + Send + 'static,
+    ) -> Self {
+        let place = endpoint.to_owned();
+        Self::start_unprepared(endpoint, async move {
+            let participant = make.await;
+            prepare(&place, participant.name()).await;
+            participant
+        })
+    }
+
+    /// Serves a participant that a broker may not know yet.
+    pub fn start_unprepared<S: Store>(
         endpoint: &str,
         make: impl Future<Output = Participant<S>> + Send + 'static,
     ) -> Self {
@@ -65,6 +79,18 @@ impl Instance {
     pub fn kill(self) {
         drop(self.host);
     }
+}
+
+/// Has queues made for a participant, as an operator does who prepares a broker: no definition names it yet.
+///
+/// # Panics
+/// When the broker cannot be prepared.
+pub async fn prepare(endpoint: &str, participant: &str) {
+    if !endpoint.starts_with("amqp") {
+        return;
+    }
+    let broker = Broker::at(endpoint).expect("a broker's URL");
+    amqp::prepare(&broker, &BTreeSet::from([participant.to_owned()])).await.expect("the broker is prepared");
 }
 
 /// An instance that was asked to end.

@@ -218,12 +218,19 @@ impl Script {
     /// Serves on an SQLite inbox without waiting for the connection.
     #[must_use]
     pub fn launch_sqlite(&self) -> Instance {
-        let script = self.clone();
-        Instance::start(&self.inner.endpoint, async move {
-            let inbox = SqliteInbox::open(&script.inner.database).await.expect("the inbox opens");
-            inbox.migrate(ledger::SCHEMA).await.expect("the ledger is made");
-            script.participant::<Sqlite>(&inbox)
-        })
+        Instance::start(&self.inner.endpoint, self.clone().on_sqlite())
+    }
+
+    /// The same, before the broker has queues for it.
+    #[must_use]
+    pub fn launch_unprepared(&self) -> Instance {
+        Instance::start_unprepared(&self.inner.endpoint, self.clone().on_sqlite())
+    }
+
+    async fn on_sqlite(self) -> Participant<Sqlite> {
+        let inbox = SqliteInbox::open(&self.inner.database).await.expect("the inbox opens");
+        inbox.migrate(ledger::SCHEMA).await.expect("the ledger is made");
+        self.participant::<Sqlite>(&inbox)
     }
 
     async fn await_connection(&self, rig: &Rig, known: Vec<String>) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use saga_orchestrator::{
-    config::{Config, Store as Place},
+    config::{Broker, Config, Store as Place},
     server::{Error, Running, Server},
 };
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::{
     client::Clients,
     host::Host,
-    postgres,
+    postgres, rabbitmq,
     wait::{eventually, within},
 };
 
@@ -25,11 +25,13 @@ pub struct Rig {
     folder: TempDir,
     store: Place,
     address: SocketAddr,
+    broker: Option<Broker>,
     server: Option<(Running, Host)>,
 }
 
 impl Rig {
-    /// Starts a server on an empty store: in SQLite, or in PostgreSQL where `SAGA_TEST_STORE=postgres`.
+    /// Starts a server on an empty store: in SQLite, or in PostgreSQL where `SAGA_TEST_STORE=postgres`. Participants dial
+    /// it, or meet it at a broker where `SAGA_TEST_BROKER=amqp`.
     ///
     /// # Panics
     /// When it does not start.
@@ -62,16 +64,48 @@ impl Rig {
     }
 
     async fn start_on(folder: TempDir, store: Place) -> Self {
-        let config = Config { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), store: store.clone() };
+        let broker = match std::env::var("SAGA_TEST_BROKER").as_deref() {
+            Ok("amqp") => Some(rabbitmq::vhost().await),
+            Ok(other) => panic!("SAGA_TEST_BROKER is `{other}`; it may be `amqp`"),
+            Err(_) => None,
+        };
+        Self::start_with(folder, store, broker).await
+    }
+
+    /// Starts a server that participants dial, wherever other tests have theirs: for tests of what the end of a stream
+    /// tells. Over a broker, a command outlives whoever took it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_on_streams() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Place::Sqlite(folder.path().join("saga.db"));
+        Self::start_with(folder, store, None).await
+    }
+
+    /// Starts a server on an empty SQLite file and at a broker, wherever other tests have their participants.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_at_a_broker(url: String) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Place::Sqlite(folder.path().join("saga.db"));
+        Self::start_with(folder, store, Some(url)).await
+    }
+
+    async fn start_with(folder: TempDir, store: Place, broker: Option<String>) -> Self {
+        let broker = broker.map(|url| Broker::at(&url).expect("a broker's URL"));
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = Config { listen, store: store.clone(), broker: broker.clone() };
         let server = launch(config).await.expect("the server starts");
         let address = server.0.address();
-        Self { clients: Clients::new(address), folder, store, address, server: Some(server) }
+        Self { clients: Clients::new(address), folder, store, address, broker, server: Some(server) }
     }
 
     /// Where participants find it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("grpc://{}", self.address)
+        self.broker.as_ref().map_or_else(|| format!("grpc://{}", self.address), |broker| broker.url.clone())
     }
 
     /// Where it listens.
@@ -133,7 +167,7 @@ impl Rig {
     /// When it does not start in time.
     pub async fn revive(&mut self) {
         assert!(self.server.is_none(), "it still runs");
-        let config = Config { listen: self.address, store: self.store.clone() };
+        let config = Config { listen: self.address, store: self.store.clone(), broker: self.broker.clone() };
         let server = eventually("the server to start again", || async {
             match launch(config.clone()).await {
                 Ok(server) => Some(server),

@@ -353,12 +353,15 @@ pub async fn run(shared: &Shared) {
         if let Some(commits) = rest {
             // What was handed over last may still be on its way through the lane.
             sleep(REST).await;
-            let mut world = shared.lock();
-            if world.rest() == Some(commits) {
-                if !world.help(shared) {
+            let helped = {
+                let mut world = shared.lock();
+                let rests = world.rest() == Some(commits);
+                if rests && !world.help(shared) {
                     return;
                 }
-                drop(world);
+                rests
+            };
+            if helped {
                 // What was ordered shall be under way before anybody looks again.
                 sleep(REST).await;
             }

@@ -52,7 +52,7 @@ async fn a_cancel_while_the_pivot_acts_waits_for_it_and_goes_forward_if_it_took_
 
 #[tokio::test]
 async fn a_cancel_seals_a_pivot_whose_attempt_was_lost() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_on_streams().await;
     let gate = Gate::new();
     let left = Script::plain(&rig, "left");
     let right = Script::plain(&rig, "right").hang_until("act", &gate);

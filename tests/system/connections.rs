@@ -15,7 +15,7 @@ use crate::files::{PAIR, SINGLE};
 
 #[tokio::test]
 async fn a_step_whose_connection_is_lost_is_sent_again_and_acts_once() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_on_streams().await;
     let gate = Gate::new();
     let held = gate.clone();
     let left =
@@ -76,8 +76,8 @@ async fn two_instances_share_the_work_and_the_inbox() {
 
 #[tokio::test]
 async fn an_instance_with_another_inbox_is_refused() {
-    let rig = Rig::start().await;
-    let other = Rig::start().await;
+    let rig = Rig::start_on_streams().await;
+    let other = Rig::start_on_streams().await;
     let left = Script::plain(&rig, "left");
     let _left = left.serve(&rig).await;
     // Its database stands in the other rig's folder.
@@ -127,7 +127,7 @@ async fn a_draining_instance_finishes_and_gets_nothing_new() {
 
 #[tokio::test]
 async fn an_instance_without_the_action_is_passed_over() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_on_streams().await;
     let full = Script::plain(&rig, "left");
     let whole = full.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;

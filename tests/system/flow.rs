@@ -3,6 +3,8 @@
 use saga_tests::{
     Gate, Rig, Say, Script,
     client::{json, status, step},
+    eventually,
+    script::connected,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +24,8 @@ async fn a_deadline_before_the_pivot_turns_the_saga_back() {
         )
         .await;
     gone.stop().await.expect("an end in order");
+    let gone = || async { connected(&rig, "right").await.is_empty().then_some(()) };
+    eventually("the participant to be gone", gone).await;
     // The pivot waits for its participant until the time is up.
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     let seen = rig.clients.ended(&id).await;

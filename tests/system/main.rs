@@ -1,5 +1,7 @@
-//! Whole-system tests of the embedded road: the real server, the real SDK, real sockets.
+//! Whole-system tests: the real server, the real SDK, real sockets. Participants dial the server, or with
+//! `SAGA_TEST_BROKER=amqp` meet it at a RabbitMQ broker; `amqp.rs` is about the broker itself and always has one.
 
+mod amqp;
 mod bulk;
 mod cancels;
 mod connections;

@@ -11,7 +11,7 @@ use crate::files::WHOLE;
 
 #[tokio::test]
 async fn a_pivot_that_committed_and_never_said_so_is_asked_and_goes_forward_once() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_on_streams().await;
     let gate = Gate::new();
     let held = gate.clone();
     let left = Script::plain(&rig, "left");
@@ -35,7 +35,7 @@ async fn a_pivot_that_committed_and_never_said_so_is_asked_and_goes_forward_once
 
 #[tokio::test]
 async fn a_pivot_that_died_before_its_commit_is_asked_and_tried_again() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_on_streams().await;
     let gate = Gate::new();
     let left = Script::plain(&rig, "left");
     let right = Script::plain(&rig, "right").hang_until("act", &gate);

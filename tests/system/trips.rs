@@ -7,6 +7,7 @@ use saga_tests::{
     client::{json, status, step},
     eventually,
     host::Host,
+    instance::prepare,
     script::connected,
     within,
 };
@@ -22,6 +23,9 @@ impl Trip {
         let rig = Rig::start().await;
         let agents = Host::new("agents");
         let (folder, endpoint) = (rig.folder().to_owned(), rig.endpoint());
+        for name in PARTICIPANTS {
+            prepare(&endpoint, name).await;
+        }
         agents.spawn(async move {
             book_trip::run(&PARTICIPANTS, &folder, &endpoint, None, std::future::pending()).await
         });

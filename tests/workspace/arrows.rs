@@ -70,6 +70,8 @@ const FOLDERS: [(&str, &[&str]); 6] = [
         &[
             "store::sqlite",
             "transport::grpc",
+            "transport::amqp",
+            "lapin",
             "crate::api",
             "crate::cli",
             "crate::observe",

@@ -48,6 +48,7 @@ mod test;
 mod tests;
 mod time;
 mod timeline;
+mod topology;
 mod tree;
 mod version;
 mod wait;
@@ -152,6 +153,8 @@ enum Command {
     Demo(demo::Args),
     /// Print the JSON Schema of saga files, for editors
     Schema(schema::Args),
+    /// Show what stands on a RabbitMQ broker, and who may do what there
+    Topology(topology::Args),
     /// Tell what a code means
     Explain(explain::Args),
     /// Print the script with which a shell completes this command
@@ -249,6 +252,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Bench(args) => client(bench::run(args, context)),
         Command::Demo(args) => client(demo::run(args)),
         Command::Schema(args) => schema::run(args),
+        Command::Topology(args) => client(topology::run(args)),
         Command::Explain(args) => explain::run(args),
         Command::Completion(args) => completion::run(args),
         Command::Version(args) => version::run(args),

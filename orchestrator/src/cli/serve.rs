@@ -16,6 +16,7 @@ Examples:
   saga serve
   saga serve --store /var/lib/saga/saga.db --log json
   saga serve --store postgres://saga@db.internal/sagas
+  saga serve --broker amqp://saga@broker.internal --broker-password-file /run/secrets/broker
   saga serve --listen 127.0.0.1:0          a port that is free; the first line of stdout names it
 
 SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug.
@@ -41,6 +42,9 @@ pub struct Args {
 
 /// Runs `saga serve`.
 pub async fn run(args: Args) -> Result<Exit, Failure> {
+    if args.server.broker.is_some() {
+        with_deep_stacks()?;
+    }
     log::begin(args.log, "info")?;
     let config = args.server.read().map_err(|error| misconfigured(&error))?;
     let store = config.store.to_string();
@@ -50,6 +54,35 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let _ = output::line(&format!("listening on grpc://{address}"));
     tracing::info!(%address, store, version = env!("CARGO_PKG_VERSION"), "serving");
     until_told(running, || tracing::info!("told to stop; finishing what is in flight")).await
+}
+
+/// Bytes of stack for every thread of a server at a broker. A message whose headers are nested 18,000 deep, the most that
+/// one frame holds, overflows the usual two mebibytes in the client library's own thread, which has no other setting.
+/// Code that is not optimised takes several times as much of it. Only what is used of a stack costs memory.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 256 } else { 64 } * 1024 * 1024;
+const STACK_VARIABLE: &str = "RUST_MIN_STACK";
+
+/// Begins this program anew with deep stacks, unless it has them.
+fn with_deep_stacks() -> Result<(), Failure> {
+    let set = std::env::var(STACK_VARIABLE).ok().and_then(|bytes| bytes.parse::<usize>().ok());
+    if set.is_some_and(|bytes| bytes >= STACK_BYTES) {
+        return Ok(());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        let failed = |error| Failure::error(format!("cannot begin anew with {STACK_VARIABLE}: {error}"));
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut arguments = std::env::args_os();
+        let mut command = std::process::Command::new(program);
+        if let Some(name) = arguments.next() {
+            command.arg0(name);
+        }
+        // Returns only when it fails.
+        Err(failed(command.args(arguments).env(STACK_VARIABLE, STACK_BYTES.to_string()).exec()))
+    }
+    #[cfg(not(unix))]
+    Err(Failure::error(format!("set {STACK_VARIABLE}={STACK_BYTES} before starting a server at a broker")))
 }
 
 /// Starts a server.

@@ -3,12 +3,14 @@
 use saga_core::{Rejected, SagaState, Status};
 use tokio::sync::oneshot;
 
-use super::intake::{CancelError, Cancelled, InterveneError};
+use super::intake::{CancelError, Cancelled, InterveneError, Receipt};
 
 /// Where the answer goes.
 pub(super) enum Answer {
     Cancel(oneshot::Sender<Result<Cancelled, CancelError>>),
     Intervene(oneshot::Sender<Result<(), InterveneError>>),
+    /// To a wire, which may forget the message.
+    Receipt(Receipt),
 }
 
 /// Why nothing was changed.
@@ -26,6 +28,7 @@ impl Answer {
         match self {
             Self::Cancel(answer) => drop(answer.send(Ok(cancelled))),
             Self::Intervene(answer) => drop(answer.send(Ok(()))),
+            Self::Receipt(receipt) => receipt.part_done(),
         }
     }
 
@@ -34,6 +37,8 @@ impl Answer {
         match self {
             Self::Cancel(answer) => drop(answer.send(Err(cancel_error(why)))),
             Self::Intervene(answer) => drop(answer.send(Err(intervene_error(why)))),
+            // What is refused will be refused again.
+            Self::Receipt(receipt) => receipt.part_done(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What reaches a lane, and how its answers travel back.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use saga_core::{
     ErrorBody, Payload, SagaId, Status,
@@ -18,6 +21,20 @@ pub enum Intake {
     Starts(Vec<StartJob>),
     /// Participants answered.
     Replies(Vec<Incoming>),
+    /// Participants answered, over a wire that keeps a message until it is told that it was dealt with.
+    Delivery {
+        /// The answers in the message.
+        replies: Vec<Incoming>,
+        /// Made for as many answers.
+        receipt: Receipt,
+    },
+    /// Commands that will not be answered.
+    Lost {
+        /// Which.
+        lost: Vec<LostCommand>,
+        /// Made for as many commands, where a wire wants to be told.
+        receipt: Option<Receipt>,
+    },
     /// Undo a saga.
     Cancel(CancelJob),
     /// An operator intervenes.
@@ -35,6 +52,13 @@ pub enum Intake {
     Disconnected {
         /// [`Link::number`].
         link: u64,
+    },
+    /// Another link takes the place of one that is draining: what was sent over that one is answered over this one.
+    Replaced {
+        /// [`Link::number`] of the old one.
+        link: u64,
+        /// The new one.
+        by: Arc<dyn Link>,
     },
     /// Who is connected, and what is outstanding.
     Census(oneshot::Sender<Census>),
@@ -135,6 +159,55 @@ pub struct Incoming {
     pub participant: Arc<str>,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+/// A command that will not be answered, as a transport knows it.
+#[derive(Debug, Clone)]
+pub struct LostCommand {
+    /// The saga.
+    pub saga_id: SagaId,
+    /// Path of the step.
+    pub step: String,
+    /// Round of the key.
+    pub round: u32,
+    /// What was asked.
+    pub op: Op,
+    /// Which sending.
+    pub attempt: u32,
+    /// True when it certainly never reached the participant.
+    pub unsent: bool,
+    /// Why.
+    pub error: ErrorBody,
+}
+
+/// Tells a wire that everything in a message has been dealt with: what was decided because of it is committed, or
+/// there was nothing to decide. A receipt that is only dropped tells nothing, and the message comes again.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    message: Arc<Message>,
+}
+
+#[derive(Debug)]
+struct Message {
+    number: u64,
+    left: AtomicUsize,
+    done: mpsc::UnboundedSender<u64>,
+}
+
+impl Receipt {
+    /// A receipt for the message of that number, which holds so many parts; `done` gets the number in the end.
+    #[must_use]
+    pub fn new(number: u64, parts: usize, done: mpsc::UnboundedSender<u64>) -> Self {
+        Self { message: Arc::new(Message { number, left: AtomicUsize::new(parts), done }) }
+    }
+
+    /// One part has been dealt with.
+    pub fn part_done(self) {
+        if self.message.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Fails when the wire is gone, which then has forgotten the message too.
+            self.message.done.send(self.message.number).ok();
+        }
+    }
 }
 
 /// A cancel and its answer.

@@ -102,6 +102,18 @@ impl Worker {
         }
     }
 
+    /// A link in the place of another: what was sent over that one is answered over this one.
+    pub(super) fn replaced(&mut self, old: u64, link: Arc<dyn Link>) {
+        let number = link.number();
+        self.links.disconnect(old);
+        for route in self.sagas.values_mut().flat_map(|slot| &mut slot.routes) {
+            if route.link == old {
+                route.link = number;
+            }
+        }
+        self.connected(link);
+    }
+
     /// Sends what is outstanding at a participant and on no wire. A limit runs from the sending, so it begins anew.
     fn send_again(&mut self, id: SagaId, participant: &str, outbox: &mut Outbox) {
         let now = self.clock.now();

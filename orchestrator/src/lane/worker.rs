@@ -8,8 +8,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use saga_core::{
     ErrorBody, Input, SagaId,
-    input::{Intervention, Reply},
+    input::{Intervention, Lost, Reply},
 };
+use saga_dsl::plan::StepIx;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     answer::{Answer, Why},
     batch::{Job, Pending},
     clock::Clock,
-    intake::{Census, Intake, InterveneJob, LinkCensus, WatchJob},
+    intake::{Census, Incoming, Intake, InterveneJob, LinkCensus, LostCommand, Receipt, WatchJob},
     links::Links,
     slot::Slot,
     timers::Timers,
@@ -150,7 +151,13 @@ impl Worker {
     fn take(&mut self, message: Intake) {
         match message {
             Intake::Starts(jobs) => self.queue.extend(jobs.into_iter().map(|job| Job::Start(Box::new(job)))),
-            Intake::Replies(replies) => replies.into_iter().for_each(|reply| self.take_reply(reply)),
+            Intake::Replies(replies) => replies.into_iter().for_each(|reply| self.take_reply(reply, None)),
+            Intake::Delivery { replies, receipt } => {
+                replies.into_iter().for_each(|reply| self.take_reply(reply, Some(receipt.clone())));
+            }
+            Intake::Lost { lost, receipt } => {
+                lost.into_iter().for_each(|lost| self.take_lost(lost, receipt.clone()));
+            }
             Intake::Cancel(job) => {
                 let (id, answer) = (job.id, Some(Answer::Cancel(job.answer)));
                 self.queue.push_back(Job::Input { id, input: Input::Cancel(job.cancel), answer });
@@ -160,6 +167,7 @@ impl Worker {
             Intake::Connected(link) => self.connected(link),
             Intake::Draining { link } => self.links.drain(link),
             Intake::Disconnected { link } => self.disconnected(link),
+            Intake::Replaced { link, by } => self.replaced(link, by),
             // Whoever asked may have gone.
             Intake::Census(answer) => drop(answer.send(self.census())),
             Intake::Stop(done) => {
@@ -169,14 +177,9 @@ impl Worker {
         }
     }
 
-    fn take_reply(&mut self, reply: super::intake::Incoming) {
-        let Some(slot) = self.sagas.get_mut(&reply.saga_id) else {
-            // Ended, or never here: a late copy of an answer that was taken before.
-            tracing::debug!(saga_id = %reply.saga_id, step = reply.step, "reply for a saga that is not open");
-            return;
-        };
-        let Some(step) = slot.plan.step_ix(&reply.step) else {
-            tracing::warn!(saga_id = %reply.saga_id, step = reply.step, "reply for a step that the plan does not have");
+    fn take_reply(&mut self, reply: Incoming, receipt: Option<Receipt>) {
+        let Some(step) = self.step_of(reply.saga_id, &reply.step) else {
+            receipt.into_iter().for_each(Receipt::part_done);
             return;
         };
         let input = Input::Reply(Reply {
@@ -187,7 +190,34 @@ impl Worker {
             attempt: reply.attempt,
             outcome: reply.outcome,
         });
-        self.queue.push_back(Job::Input { id: reply.saga_id, input, answer: None });
+        self.queue.push_back(Job::Input { id: reply.saga_id, input, answer: receipt.map(Answer::Receipt) });
+    }
+
+    fn take_lost(&mut self, lost: LostCommand, receipt: Option<Receipt>) {
+        let Some(step) = self.step_of(lost.saga_id, &lost.step) else {
+            receipt.into_iter().for_each(Receipt::part_done);
+            return;
+        };
+        let LostCommand { saga_id: id, round, op, attempt, unsent, error, .. } = lost;
+        if let Some(slot) = self.sagas.get_mut(&id) {
+            slot.unroute(step, op, round, attempt);
+        }
+        let input = Input::Lost(Lost { step, round, op, attempt, unsent, error });
+        self.queue.push_back(Job::Input { id, input, answer: receipt.map(Answer::Receipt) });
+    }
+
+    /// The step that a message names, if the saga is open and has it.
+    fn step_of(&self, saga_id: SagaId, step: &str) -> Option<StepIx> {
+        let Some(slot) = self.sagas.get(&saga_id) else {
+            // Ended, or never here: a late copy of an answer that was taken before.
+            tracing::debug!(%saga_id, step, "message for a saga that is not open");
+            return None;
+        };
+        let ix = slot.plan.step_ix(step);
+        if ix.is_none() {
+            tracing::warn!(%saga_id, step, "message for a step that the plan does not have");
+        }
+        ix
     }
 
     fn take_intervention(&mut self, job: InterveneJob) {

@@ -92,7 +92,9 @@ pub struct Registration {
 /// A connected instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// [`Link::number`](super::Link::number).
+    /// Its place on the list, never used twice in the life of a process.
+    pub seat: u64,
+    /// [`Link::number`](super::Link::number) of the link that leads to it; instances may share one.
     pub link: u64,
     /// Name of the participant.
     pub participant: String,
@@ -191,7 +193,7 @@ impl Directory {
         Ok(())
     }
 
-    /// A number for a new link.
+    /// A number for a new link or a new place on the list.
     #[must_use]
     pub fn next_link(&self) -> u64 {
         self.links.fetch_add(1, Ordering::Relaxed) + 1
@@ -211,12 +213,20 @@ impl Directory {
                 older.close.cancel();
             }
         }
-        connected.insert(instance.link, instance);
+        connected.insert(instance.seat, instance);
     }
 
     /// Takes an instance off the list.
-    pub fn disconnect(&self, link: u64) {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&link);
+    pub fn disconnect(&self, seat: u64) {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&seat);
+    }
+
+    /// Instances that were reached over one link are reached over another.
+    pub fn relink(&self, old: u64, new: u64) {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        for instance in connected.values_mut().filter(|instance| instance.link == old) {
+            instance.link = new;
+        }
     }
 
     /// The instances that are connected now, oldest first.

@@ -1,7 +1,10 @@
 //! How commands reach participants: one trait, one adapter per wire.
 
+pub mod amqp;
+pub mod convert;
 pub mod directory;
 pub mod grpc;
+pub mod hello;
 
 use std::sync::Arc;
 

@@ -49,18 +49,17 @@ impl Workers {
     }
 }
 
-/// The commands of one stream.
+/// The commands of one stream, or of one connection to a broker.
 pub(super) struct Dispatcher<S: Store> {
     core: Arc<Core<S>>,
     workers: Workers,
-    sink: Sink,
-    forward: VecDeque<Ask>,
-    undo: VecDeque<Ask>,
+    forward: VecDeque<(Ask, Sink)>,
+    undo: VecDeque<(Ask, Sink)>,
 }
 
 impl<S: Store> Dispatcher<S> {
-    pub(super) fn new(core: Arc<Core<S>>, workers: Workers, sink: Sink) -> Self {
-        Self { core, workers, sink, forward: VecDeque::new(), undo: VecDeque::new() }
+    pub(super) fn new(core: Arc<Core<S>>, workers: Workers) -> Self {
+        Self { core, workers, forward: VecDeque::new(), undo: VecDeque::new() }
     }
 
     /// Nothing waits for a permit.
@@ -73,20 +72,22 @@ impl<S: Store> Dispatcher<S> {
         self.forward.len() < WAITING_MAX && self.undo.len() < WAITING_MAX
     }
 
-    /// Starts what there is a permit for and queues the rest.
-    pub(super) async fn take(&mut self, batch: v1::CommandBatch) {
+    /// Starts what there is a permit for and queues the rest. Every command ends with one word to `sink`.
+    pub(super) async fn take(&mut self, batch: v1::CommandBatch, sink: &Sink) {
         let mut commands = Some(batch.commands);
         let replies = poll_fn(|cx| {
-            Poll::Ready(commands.take().map(|commands| self.start_batch(commands, cx)).unwrap_or_default())
+            Poll::Ready(
+                commands.take().map(|commands| self.start_batch(commands, sink, cx)).unwrap_or_default(),
+            )
         });
         let replies = replies.await;
-        self.sink.replies(replies);
+        sink.replies(replies);
     }
 
     /// Waits for a permit for the next queued command and starts it. Pends for ever when none waits.
     pub(super) async fn start_waiting(&mut self) {
         let (undo, forward) = (self.workers.undo.clone(), self.workers.forward.clone());
-        let (ask, permit) = tokio::select! {
+        let (waited, permit) = tokio::select! {
             biased;
             Ok(permit) = undo.acquire_owned(), if !self.undo.is_empty() => (self.undo.pop_front(), permit),
             Ok(permit) = forward.acquire_owned(), if !self.forward.is_empty() => {
@@ -94,13 +95,18 @@ impl<S: Store> Dispatcher<S> {
             }
             else => std::future::pending().await,
         };
-        if let Some(ask) = ask {
-            let answer = self.answer(ask, permit);
-            self.spawn(answer);
+        if let Some((ask, sink)) = waited {
+            let answer = self.answer(ask, &sink, permit);
+            self.spawn(answer, &sink);
         }
     }
 
-    fn start_batch(&mut self, commands: Vec<v1::Command>, cx: &mut Context<'_>) -> Vec<v1::Reply> {
+    fn start_batch(
+        &mut self,
+        commands: Vec<v1::Command>,
+        sink: &Sink,
+        cx: &mut Context<'_>,
+    ) -> Vec<v1::Reply> {
         let began = Instant::now();
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
@@ -108,24 +114,26 @@ impl<S: Store> Dispatcher<S> {
                 Ok(ask) => ask,
                 Err(error) => {
                     tracing::warn!(%error, "a command that cannot be read is dropped");
+                    sink.silent();
                     continue;
                 }
             };
-            let Some((ask, permit)) = self.admit(ask) else { continue };
-            let mut answer = self.answer(ask, permit);
+            let Some((ask, permit)) = self.admit(ask, sink) else { continue };
+            let mut answer = self.answer(ask, sink, permit);
             if began.elapsed() > INLINE_LIMIT {
-                self.spawn(answer);
+                self.spawn(answer, sink);
                 continue;
             }
             match answer.as_mut().poll(cx) {
-                Poll::Ready(reply) => replies.extend(reply),
-                Poll::Pending => self.spawn(answer),
+                Poll::Ready(Some(reply)) => replies.push(reply),
+                Poll::Ready(None) => sink.silent(),
+                Poll::Pending => self.spawn(answer, sink),
             }
         }
         replies
     }
 
-    fn admit(&mut self, ask: Ask) -> Option<(Ask, OwnedSemaphorePermit)> {
+    fn admit(&mut self, ask: Ask, sink: &Sink) -> Option<(Ask, OwnedSemaphorePermit)> {
         let (permits, waiting) = match ask.op {
             Op::Action | Op::Forget => (&self.workers.forward, &mut self.forward),
             Op::Compensation | Op::Query | Op::Seal => (&self.workers.undo, &mut self.undo),
@@ -135,12 +143,12 @@ impl<S: Store> Dispatcher<S> {
         {
             return Some((ask, permit));
         }
-        waiting.push_back(ask);
+        waiting.push_back((ask, sink.clone()));
         None
     }
 
-    fn answer(&self, ask: Ask, permit: OwnedSemaphorePermit) -> BoxFuture<Option<v1::Reply>> {
-        let (core, sink, ask) = (self.core.clone(), self.sink.clone(), Arc::new(ask));
+    fn answer(&self, ask: Ask, sink: &Sink, permit: OwnedSemaphorePermit) -> BoxFuture<Option<v1::Reply>> {
+        let (core, sink, ask) = (self.core.clone(), sink.clone(), Arc::new(ask));
         Box::pin(async move {
             let _permit = permit;
             let (attempt, answer) = core.execute(&ask, &sink).await?;
@@ -148,11 +156,12 @@ impl<S: Store> Dispatcher<S> {
         })
     }
 
-    fn spawn(&self, answer: BoxFuture<Option<v1::Reply>>) {
-        let sink = self.sink.clone();
+    fn spawn(&self, answer: BoxFuture<Option<v1::Reply>>, sink: &Sink) {
+        let sink = sink.clone();
         self.workers.running.spawn(async move {
-            if let Some(reply) = answer.await {
-                sink.reply(reply);
+            match answer.await {
+                Some(reply) => sink.reply(reply),
+                None => sink.silent(),
             }
         });
     }

@@ -129,7 +129,7 @@ async fn converse<S: Store>(
     sink: &Sink,
     mut inbound: Streaming<v1::ToParticipant>,
 ) -> Result<(), String> {
-    let mut dispatcher = Dispatcher::new(shared.core.clone(), shared.workers.clone(), sink.clone());
+    let mut dispatcher = Dispatcher::new(shared.core.clone(), shared.workers.clone());
     let running = &shared.workers.running;
     let mut deadline = None;
     loop {
@@ -147,7 +147,7 @@ async fn converse<S: Store>(
             () = running.wait(), if deadline.is_some() && dispatcher.is_empty() => break,
             () = dispatcher.start_waiting(), if !dispatcher.is_empty() => {}
             message = inbound.message(), if dispatcher.has_room() => match message {
-                Ok(Some(message)) => take(&mut dispatcher, message).await,
+                Ok(Some(message)) => take(&mut dispatcher, message, sink).await,
                 Ok(None) => return Err("the orchestrator closed the stream".to_owned()),
                 Err(status) => return Err(words(&status)),
             },
@@ -159,9 +159,9 @@ async fn converse<S: Store>(
     Ok(())
 }
 
-async fn take<S: Store>(dispatcher: &mut Dispatcher<S>, message: v1::ToParticipant) {
+async fn take<S: Store>(dispatcher: &mut Dispatcher<S>, message: v1::ToParticipant, sink: &Sink) {
     match message.message {
-        Some(Message::Commands(batch)) => dispatcher.take(batch).await,
+        Some(Message::Commands(batch)) => dispatcher.take(batch, sink).await,
         // A later version may say more; what this one does not know it need not obey.
         Some(Message::Welcome(_)) | None => {}
     }

@@ -1,5 +1,6 @@
-//! The participant's road to the orchestrators: one stream to each, kept up for as long as it takes.
+//! The participant's road to the orchestrators, kept up for as long as it takes: one stream to each, or a broker between.
 
+mod amqp;
 pub(crate) mod convert;
 mod dispatch;
 mod grpc;
@@ -80,7 +81,9 @@ fn authority(endpoint: &str) -> Result<String, Error> {
     let authority = match endpoint.split_once("://") {
         Some(("grpc", authority)) => authority.trim_end_matches('/'),
         Some((scheme, _)) => {
-            return error(&format!("scheme `{scheme}` is not served here, `grpc://host:port` is"));
+            return error(&format!(
+                "scheme `{scheme}` is not served here, `grpc://host:port`, `amqp://host` and `amqps://host` are"
+            ));
         }
         None => endpoint,
     };
@@ -99,8 +102,8 @@ mod tests {
         assert_eq!(authority("grpc://127.0.0.1:7420").expect("plain"), "127.0.0.1:7420");
         assert_eq!(authority("grpc://[::1]:7420/").expect("v6"), "[::1]:7420");
         assert_eq!(authority("saga.local:7420").expect("as a welcome names it"), "saga.local:7420");
-        let message = authority("amqp://broker:5672").expect_err("no broker here").to_string();
-        assert!(message.contains("`amqp` is not served here"), "{message}");
+        let message = authority("http://server:80").expect_err("another wire").to_string();
+        assert!(message.contains("`http` is not served here"), "{message}");
         assert!(authority("grpc://nowhere").is_err());
     }
 }

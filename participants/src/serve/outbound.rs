@@ -17,7 +17,7 @@ use saga_proto::v1;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::SendError, unbounded_channel};
 use tokio_stream::Stream;
 
-use super::convert;
+use super::{amqp::Post, convert};
 use crate::{
     command::{Ask, Op, StepKey},
     reply::Answer,
@@ -42,25 +42,62 @@ enum Out {
 /// stream is gone they go over the others: after a takeover the new owner waits for the same answers.
 /// Where there is no other, they are dropped: the orchestrator asks again, the inbox answers.
 #[derive(Debug, Clone)]
-pub(crate) struct Sink(Option<(UnboundedSender<Out>, Links)>);
+pub(crate) struct Sink(Way);
+
+#[derive(Debug, Clone)]
+enum Way {
+    /// For callers without a stream.
+    Nowhere,
+    Stream(UnboundedSender<Out>, Links),
+    /// Over a broker, which brings a command again until its answer is safe.
+    Post(Post),
+}
 
 impl Sink {
     /// For callers without a stream.
     pub(crate) fn nowhere() -> Self {
-        Self(None)
+        Self(Way::Nowhere)
     }
 
+    pub(super) fn post(post: Post) -> Self {
+        Self(Way::Post(post))
+    }
+
+    /// A sign of life: the command is not answered by it.
     pub(crate) fn send(&self, ask: &Ask, attempt: u32, answer: Answer) {
-        self.reply(convert::reply(&ask.key, ask.op, attempt, answer));
+        self.tell(convert::reply(&ask.key, ask.op, attempt, answer));
     }
 
+    /// A reply that ends no command which came over this way.
+    fn tell(&self, reply: v1::Reply) {
+        match &self.0 {
+            Way::Nowhere | Way::Stream(..) => self.say(Out::Reply(reply)),
+            Way::Post(post) => post.tell(reply),
+        }
+    }
+
+    /// The answer to a command.
     pub(super) fn reply(&self, reply: v1::Reply) {
-        self.say(Out::Reply(reply));
+        match &self.0 {
+            Way::Nowhere | Way::Stream(..) => self.say(Out::Reply(reply)),
+            Way::Post(post) => post.answer(reply),
+        }
     }
 
+    /// The answers to commands.
     pub(super) fn replies(&self, replies: Vec<v1::Reply>) {
-        if !replies.is_empty() {
-            self.say(Out::Replies(replies));
+        match &self.0 {
+            Way::Nowhere | Way::Stream(..) if replies.is_empty() => {}
+            Way::Nowhere | Way::Stream(..) => self.say(Out::Replies(replies)),
+            Way::Post(post) => replies.into_iter().for_each(|reply| post.answer(reply)),
+        }
+    }
+
+    /// A command has no answer.
+    pub(super) fn silent(&self) {
+        match &self.0 {
+            Way::Nowhere | Way::Stream(..) => {}
+            Way::Post(post) => post.silent(),
         }
     }
 
@@ -74,7 +111,7 @@ impl Sink {
     }
 
     fn say(&self, out: Out) {
-        let Some((sender, links)) = &self.0 else { return };
+        let Way::Stream(sender, links) = &self.0 else { return };
         match sender.send(out) {
             Ok(()) | Err(SendError(Out::Draining | Out::End)) => {}
             Err(SendError(Out::Reply(reply))) => links.broadcast(&reply),
@@ -109,7 +146,7 @@ pub(super) fn outbound(hello: v1::Hello, links: &Links) -> (Sink, Outbound) {
     let (sender, said) = unbounded_channel();
     let outbound =
         Outbound { hello: Some(hello), said, taken: Vec::new(), queue: VecDeque::new(), ended: false };
-    (Sink(Some((sender, links.clone()))), outbound)
+    (Sink(Way::Stream(sender, links.clone())), outbound)
 }
 
 impl Stream for Outbound {
@@ -186,7 +223,7 @@ pub(crate) struct Links {
 struct Link {
     id: u64,
     orchestrator: String,
-    sender: UnboundedSender<Out>,
+    sink: Sink,
 }
 
 /// Keeps a stream among the [`Links`]; dropping it takes the stream out.
@@ -206,8 +243,12 @@ impl Links {
     /// is simpler and safer than remembering who asked.
     fn broadcast(&self, reply: &v1::Reply) {
         for link in &*self.lock() {
-            // A stream that ends right now is no better than one that has ended.
-            let _ = link.sender.send(Out::Reply(reply.clone()));
+            match &link.sink.0 {
+                Way::Nowhere => {}
+                // A stream that ends right now is no better than one that has ended, and must not come back here.
+                Way::Stream(sender, _) => drop(sender.send(Out::Reply(reply.clone()))),
+                Way::Post(post) => post.tell(reply.clone()),
+            }
         }
     }
 
@@ -217,9 +258,8 @@ impl Links {
         if !orchestrator.is_empty() && open.iter().any(|link| link.orchestrator == orchestrator) {
             return None;
         }
-        let (sender, _) = sink.0.as_ref()?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        open.push(Link { id, orchestrator: orchestrator.to_owned(), sender: sender.clone() });
+        open.push(Link { id, orchestrator: orchestrator.to_owned(), sink: sink.clone() });
         Some(LinkGuard { links: self.clone(), id })
     }
 

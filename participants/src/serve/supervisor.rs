@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Budgets, Error, authority,
+    Budgets, Error, amqp, authority,
     dispatch::Workers,
     grpc::{self, Ended, Shared},
 };
@@ -25,7 +25,7 @@ use crate::{
 
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 /// Jitter adds up to as much again on small delays; the longest wait stays near five seconds.
-const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(2_500);
+pub(super) const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(2_500);
 
 /// An orchestrator that was only named by another is given up after so long; it will be named again.
 const LEARNED_ADDRESS_PATIENCE: Duration = Duration::from_secs(120);
@@ -38,6 +38,9 @@ pub(crate) async fn serve<S: Store>(
     budgets: Budgets,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
+    if amqp::is_broker(endpoint) {
+        return amqp::serve(core, endpoint, budgets, shutdown).await;
+    }
     let authority = authority(endpoint)?;
     let (addresses, mut welcomed) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
@@ -50,7 +53,7 @@ pub(crate) async fn serve<S: Store>(
     });
     // Dropped at the end of this function, whichever way it ends.
     let _stop = shared.stop.clone().drop_guard();
-    tokio::spawn(sweep(shared.clone()));
+    tokio::spawn(sweep(shared.core.clone(), shared.stop.clone()));
 
     let mut known = HashSet::from([authority.clone()]);
     let mut streams = JoinSet::new();
@@ -142,21 +145,22 @@ async fn keep_connected<S: Store>(
     }
 }
 
-async fn sweep<S: Store>(shared: Arc<Shared<S>>) {
+/// Removes rows of the inbox whose time is over, until `stop`.
+pub(super) async fn sweep<S: Store>(core: Arc<Core<S>>, stop: CancellationToken) {
     loop {
-        match shared.core.inbox.sweep().await {
+        match core.inbox.sweep().await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "inbox rows past their retention are gone"),
             Err(error) => tracing::warn!(%error, "inbox sweep failed, will try again"),
         }
         tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             () = sleep(SWEEP_INTERVAL) => {}
         }
     }
 }
 
-fn reconnect_delays() -> ExponentialBackoff {
+pub(super) fn reconnect_delays() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(RECONNECT_DELAY_MIN)
         .with_max_delay(RECONNECT_DELAY_MAX)

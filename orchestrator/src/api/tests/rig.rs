@@ -130,7 +130,7 @@ impl Rig {
 }
 
 pub(super) fn config(dir: &Path) -> Config {
-    Config { listen: ([127, 0, 0, 1], 0).into(), store: dir.join("saga.db").into() }
+    Config { listen: ([127, 0, 0, 1], 0).into(), store: dir.join("saga.db").into(), broker: None }
 }
 
 pub(super) fn reply(command: &wire::Command, outcome: wire::Outcome) -> wire::Reply {

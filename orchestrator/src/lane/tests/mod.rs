@@ -5,6 +5,7 @@
 mod faults;
 mod flaky;
 mod flow;
+mod wires;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

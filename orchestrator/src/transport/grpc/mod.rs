@@ -6,8 +6,6 @@
 //! end of the stream, for whatever reason ──► the lane hears `Disconnected`, once
 //! ```
 
-pub mod convert;
-pub mod hello;
 mod link;
 mod outgoing;
 mod session;

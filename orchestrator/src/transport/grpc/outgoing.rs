@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 use tonic::Status;
 
-use super::{ToClient, convert};
-use crate::transport::Outgoing;
+use super::ToClient;
+use crate::transport::{Outgoing, convert};
 
 /// Most commands in one message. Larger ones would make everything in flight move in step: all commands out, all replies
 /// in, one commit, and nothing to do meanwhile. Measured at 256 in flight: 84k steps/s with 512, 124k with 64.

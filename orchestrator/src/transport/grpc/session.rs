@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::{
-    Context, convert, hello,
+    Context,
     link::GrpcLink,
     outgoing::{Admitted, Outbound},
 };
@@ -19,7 +19,11 @@ use crate::{
     lane::{self, intake::Intake},
     observe::clock,
     refusal::{Code, Refusal},
-    transport::directory::{Directory, Instance, NotAdmitted},
+    transport::{
+        convert,
+        directory::{Directory, Instance, NotAdmitted},
+        hello,
+    },
 };
 
 /// How long a client may take to say hello.
@@ -74,6 +78,8 @@ async fn run(
     let session =
         Session { link, participant, lane: context.lane.clone(), directory: Arc::clone(&context.directory) };
     context.directory.connect(Instance {
+        // A stream leads to one instance and to no other.
+        seat: link,
         link,
         participant: registration.participant,
         instance: registration.instance,

@@ -1,4 +1,4 @@
-//! The first message of a session: who is there, and what it serves. Nothing of it is believed unchecked.
+//! What a participant says first: who is there, and what it serves. Nothing of it is believed unchecked.
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,36 @@
+//! A connection to the broker.
+
+use lapin::{Connection, ConnectionProperties, tcp::OwnedTLSConfig, uri::AMQPUri};
+
+use super::fault::{ANSWERS_WITHIN, Fault, soon};
+use crate::config::Broker;
+
+/// Seconds between two signs of life; the connection is given up after two that did not come.
+const HEARTBEAT_S: u16 = 10;
+
+/// Connects, under a name that the broker's own tools show.
+pub(super) async fn dial(broker: &Broker, name: &str) -> Result<Connection, Fault> {
+    let unreadable = |why: String| Fault::Broker {
+        what: "reading the broker's options".to_owned(),
+        source: std::io::Error::other(why).into(),
+    };
+    let mut uri: AMQPUri = broker.url.parse().map_err(unreadable)?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    uri.query.connection_timeout.get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
+    // Read at each dial, so that a secret may be renewed while we run.
+    if let Some(path) = &broker.password_file {
+        let password = std::fs::read_to_string(path)
+            .map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+        password.trim_end_matches(['\r', '\n']).clone_into(&mut uri.authority.userinfo.password);
+    }
+    let mut tls = OwnedTLSConfig::default();
+    if let Some(path) = &broker.ca_file {
+        let chain = std::fs::read_to_string(path)
+            .map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+        tls.cert_chain = Some(chain);
+    }
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let runtime = lapin::runtime::default_runtime()
+        .map_err(|source| Fault::Broker { what: "starting".to_owned(), source })?;
+    soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await
+}

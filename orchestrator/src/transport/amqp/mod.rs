@@ -1,0 +1,79 @@
+//! The AMQP wire: commands go out through RabbitMQ's queues and replies come back through its exchanges.
+//!
+//! ```text
+//! lane ──► link ──► publisher ──► saga.cmd ──► saga.cmd.<p>, saga.undo.<p> ──► any instance of the participant
+//! lane ◄── consumer ◄── saga.reply.to.<us> ◄── saga.reply ◄── saga.reply.<p> ◄── its answers
+//!          roster ◄── saga.register ◄─────────┘                                  its registrations
+//! ```
+//!
+//! In reading order: `topology.rs` (the objects on the broker), `envelope.rs` and `parcel.rs` (messages), `link.rs` (the
+//! lane's end), `publisher.rs` (out), `consumer.rs` (in), `roster.rs` (who is there), `supervisor.rs` (keeps it up).
+//! Why it is so: `docs/decisions/0014-amqp.md`.
+
+mod consumer;
+mod dial;
+mod envelope;
+mod fault;
+mod link;
+mod parcel;
+mod publisher;
+mod roster;
+mod supervisor;
+pub mod topology;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{publisher::Publisher, roster::Roster, supervisor::Supervisor};
+use super::directory::Directory;
+use crate::{config::Broker, definitions::Definitions, lane};
+
+/// Name of this orchestrator among those of a virtual host. One process owns a store, so there is one.
+pub const INSTANCE: &str = "main";
+
+/// What the road needs of the server.
+pub struct Parts {
+    /// Takes what comes.
+    pub lane: lane::Handle,
+    /// Lists who is there.
+    pub directory: Arc<Directory>,
+    /// Names those who are needed.
+    pub definitions: Arc<Definitions>,
+    /// Cancelled when the server goes down.
+    pub closing: CancellationToken,
+}
+
+/// Opens the road and keeps it up until the server goes down. A broker that cannot be reached is tried again for as long
+/// as it takes; sagas wait meanwhile.
+pub fn spawn(broker: Broker, parts: Parts, tasks: &TaskTracker) {
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let supervisor = Supervisor {
+        publisher: Publisher::new(ordered, topology::reply_key(INSTANCE)),
+        roster: Roster::new(parts.lane.clone(), Arc::clone(&parts.directory), orders),
+        lane: parts.lane,
+        directory: parts.directory,
+        definitions: parts.definitions,
+        broker,
+    };
+    let closing = parts.closing;
+    tasks.spawn(supervisor.run(closing));
+}
+
+/// Declares what participants need, without a server: for whoever prepares a broker.
+///
+/// # Errors
+/// In words, when the broker cannot be reached or refuses.
+pub async fn prepare(broker: &Broker, participants: &BTreeSet<String>) -> Result<(), String> {
+    let declare = async {
+        let connection = dial::dial(broker, "saga topology").await?;
+        let channel = fault::soon("opening a channel", connection.create_channel()).await?;
+        topology::declare_shared(&channel, INSTANCE).await?;
+        for participant in participants {
+            topology::declare_participant(&channel, participant).await?;
+        }
+        fault::soon("closing", connection.close(200, "done".into())).await
+    };
+    declare.await.map_err(|fault: fault::Fault| fault.to_string())
+}

@@ -1,0 +1,149 @@
+//! Commands packed for the broker: what one commit releases for the same queue travels together.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use lapin::BasicProperties;
+use prost::Message;
+use saga_core::{ErrorBody, SagaId, command::may_repeat, input::Op};
+use saga_proto::v1 as wire;
+
+use super::{envelope, topology};
+use crate::{
+    lane::intake::LostCommand,
+    transport::{Outgoing, convert},
+};
+
+/// Most commands in one message.
+const COMMANDS_MAX: usize = 64;
+/// About the most bytes in one message, which then fits the broker's frames; a single larger command travels alone.
+const BYTES_MAX: usize = 120 * 1024;
+/// A command that may take longer travels alone, since a message is acknowledged only when all in it are answered.
+const ALONE_ABOVE_MS: u64 = 60_000;
+
+/// Commands of the lane for one participant.
+pub(super) struct Order {
+    pub(super) participant: Arc<str>,
+    /// The inbox that the commands are for; `None` where any will do.
+    pub(super) inbox: Option<Arc<str>>,
+    pub(super) commands: Vec<Outgoing>,
+}
+
+/// One message.
+pub(super) struct Parcel {
+    pub(super) participant: Arc<str>,
+    pub(super) queue: String,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Vec<u8>,
+    pub(super) commands: Vec<Sent>,
+    /// Sending it twice does no harm.
+    pub(super) repeatable: bool,
+}
+
+/// Which command it is.
+pub(super) struct Sent {
+    saga_id: SagaId,
+    step: String,
+    round: u32,
+    op: Op,
+    attempt: u32,
+}
+
+impl Parcel {
+    /// What the lane is told when the message will not be answered.
+    pub(super) fn lost(&self, unsent: bool, error: &ErrorBody) -> Vec<LostCommand> {
+        let lost = |sent: &Sent| LostCommand {
+            saga_id: sent.saga_id,
+            step: sent.step.clone(),
+            round: sent.round,
+            op: sent.op,
+            attempt: sent.attempt,
+            unsent,
+            error: error.clone(),
+        };
+        self.commands.iter().map(lost).collect()
+    }
+}
+
+/// Packs what is ready, in its order.
+pub(super) fn pack(orders: impl IntoIterator<Item = Order>, reply_to: &str) -> Vec<Parcel> {
+    let mut boxes: Vec<Packing> = Vec::new();
+    for Order { participant, inbox, commands } in orders {
+        for outgoing in commands {
+            let undo = match outgoing.command.op {
+                Op::Action => false,
+                Op::Compensation | Op::Query | Op::Seal => true,
+            };
+            let repeatable = may_repeat(&outgoing.plan, outgoing.command.step, outgoing.command.op);
+            let fits = |b: &Packing| {
+                b.participant == participant
+                    && b.inbox == inbox
+                    && (b.undo, b.repeatable) == (undo, repeatable)
+            };
+            match boxes.iter_mut().find(|b| fits(b)) {
+                Some(packing) => packing.commands.push_back(outgoing),
+                None => boxes.push(Packing {
+                    participant: Arc::clone(&participant),
+                    inbox: inbox.clone(),
+                    undo,
+                    repeatable,
+                    commands: VecDeque::from([outgoing]),
+                }),
+            }
+        }
+    }
+    let mut parcels = Vec::new();
+    for mut packing in boxes {
+        while !packing.commands.is_empty() {
+            parcels.push(packing.next(reply_to));
+        }
+    }
+    parcels
+}
+
+struct Packing {
+    participant: Arc<str>,
+    inbox: Option<Arc<str>>,
+    undo: bool,
+    repeatable: bool,
+    commands: VecDeque<Outgoing>,
+}
+
+impl Packing {
+    fn next(&mut self, reply_to: &str) -> Parcel {
+        let (mut batch, mut sent, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(next) = self.commands.front() {
+            bytes += convert::command_bytes(next);
+            let alone = next.command.timeout_ms > ALONE_ABOVE_MS;
+            if !batch.is_empty() && (alone || batch.len() == COMMANDS_MAX || bytes > BYTES_MAX) {
+                break;
+            }
+            batch.push(convert::command(next));
+            sent.push(Sent {
+                saga_id: next.command.saga_id,
+                step: next.plan.step(next.command.step).map(|step| step.id.clone()).unwrap_or_default(),
+                round: next.command.round,
+                op: next.command.op,
+                attempt: next.command.attempt,
+            });
+            self.commands.pop_front();
+            if alone {
+                break;
+            }
+        }
+        let queue = match self.undo {
+            false => topology::forward_queue(&self.participant),
+            true => topology::undo_queue(&self.participant),
+        };
+        let id = sent.first().map(|first| {
+            format!("{}/{}/{}/{:?}/{}", first.saga_id, first.step, first.round, first.op, first.attempt)
+        });
+        Parcel {
+            participant: Arc::clone(&self.participant),
+            queue,
+            properties: envelope::properties(reply_to, self.inbox.as_deref(), &id.unwrap_or_default()),
+            body: wire::CommandBatch { commands: batch }.encode_to_vec(),
+            commands: sent,
+            repeatable: self.repeatable,
+        }
+    }
+}

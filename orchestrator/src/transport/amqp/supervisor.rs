@@ -1,0 +1,265 @@
+//! Keeps the road up: dials, declares, serves until something fails, and begins again.
+//!
+//! lapin's own recovery is not used: after it nobody can tell which deliveries came again, and it has been seen to hang.
+
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::StreamExt;
+use lapin::{
+    Channel, Connection, Consumer, Event,
+    options::{BasicConsumeOptions, ConfirmSelectOptions},
+    types::FieldTable,
+};
+use saga_core::{command::addressee, input::Op};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    INSTANCE,
+    consumer::{self, Contents},
+    dial::dial,
+    envelope,
+    fault::{Fault, soon},
+    publisher::{Publisher, Returned},
+    roster::Roster,
+    topology,
+};
+use crate::{config::Broker, definitions::Definitions, lane, transport::directory::Directory};
+
+const REDIAL_DELAY_MIN: Duration = Duration::from_millis(200);
+const REDIAL_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Before a queue that was deleted is declared anew. RabbitMQ 3.10 ends the consumers of a deleted queue a moment later;
+/// declared in that moment, the new queue keeps them and delivers to nobody.
+const REDECLARE_AFTER: Duration = Duration::from_secs(1);
+/// Between two looks for participants that have fallen silent.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) struct Supervisor {
+    pub(super) publisher: Publisher,
+    pub(super) roster: Roster,
+    pub(super) lane: lane::Handle,
+    pub(super) directory: Arc<Directory>,
+    pub(super) definitions: Arc<Definitions>,
+    pub(super) broker: Broker,
+}
+
+/// Everything that is open to the broker.
+struct Open {
+    /// Two connections: a broker that is short of memory stops reading the one that publishes, and must go on reading
+    /// the acknowledgements of the other.
+    publishing: Connection,
+    _consuming: Connection,
+    admin: Channel,
+    commands: Channel,
+    replies: Consumer,
+    dead: Consumer,
+    registrations: Consumer,
+    declared: BTreeSet<String>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Supervisor {
+    pub(super) async fn run(mut self, closing: CancellationToken) {
+        let serve = async {
+            let mut delays = delays();
+            loop {
+                let fault = match self.open().await {
+                    Ok(open) => {
+                        tracing::info!(broker = %self.broker, "the road over the broker is open");
+                        delays = self::delays();
+                        self.serve(open).await
+                    }
+                    Err(fault) => fault,
+                };
+                if matches!(fault, Fault::LaneStopped) || self.roster.pause().await.is_err() {
+                    return;
+                }
+                let delay = delays.next().unwrap_or(REDIAL_DELAY_MAX);
+                tracing::warn!(broker = %self.broker, ?delay, "no road over the broker, will dial again: {fault}");
+                sleep(delay).await;
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            () = closing.cancelled() => {}
+        }
+    }
+
+    async fn open(&self) -> Result<Open, Fault> {
+        let publishing = dial(&self.broker, "saga orchestrator, publishing").await?;
+        let consuming = dial(&self.broker, "saga orchestrator, consuming").await?;
+        let admin = channel(&publishing).await?;
+        // Before the names are read: what is deployed from now on is seen as a change.
+        let mut changes = self.definitions.changes();
+        changes.mark_unchanged();
+        topology::declare_shared(&admin, INSTANCE).await?;
+        let declared = self.needed().await;
+        for participant in &declared {
+            topology::declare_participant(&admin, participant).await?;
+        }
+        let commands = channel(&publishing).await?;
+        soon("asking for confirms", commands.confirm_select(ConfirmSelectOptions::default())).await?;
+        let replies =
+            consumer::consume(&channel(&consuming).await?, &topology::reply_queue(INSTANCE)).await?;
+        let dead = consumer::consume(&channel(&consuming).await?, topology::DEAD).await?;
+        // Not acknowledged: a registration that is lost is said again.
+        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
+        let registrations = channel(&consuming).await?;
+        let registrations = registrations.basic_consume(
+            topology::REGISTRATIONS.into(),
+            "".into(),
+            options,
+            FieldTable::default(),
+        );
+        let registrations = soon("consuming registrations", registrations).await?;
+        let _consuming = consuming;
+        Ok(Open { publishing, _consuming, admin, commands, replies, dead, registrations, declared, changes })
+    }
+
+    /// Everybody who is named by a definition, by the options, or was there before.
+    async fn needed(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = self.broker.participants.iter().cloned().collect();
+        names.extend(self.directory.known().await.into_iter().map(|row| row.name));
+        names.extend(named(&self.definitions));
+        names
+    }
+
+    async fn serve(&mut self, open: Open) -> Fault {
+        let Self { publisher, roster, lane, definitions, .. } = self;
+        let (returned, back) = mpsc::unbounded_channel();
+        let attend = Attend {
+            roster,
+            definitions,
+            publishing: &open.publishing,
+            admin: open.admin,
+            declared: open.declared,
+            changes: open.changes,
+        };
+        tokio::select! {
+            fault = publisher.run(&open.publishing, &open.commands, &returned) => fault,
+            fault = consumer::run(open.replies, Contents::Replies, lane) => fault,
+            fault = consumer::run(open.dead, Contents::DeadLetters, lane) => fault,
+            attended = attend.run(open.registrations, back) => match attended {
+                Ok(never) => match never {},
+                Err(fault) => fault,
+            },
+        }
+    }
+}
+
+/// What goes on beside commands and replies.
+struct Attend<'a> {
+    roster: &'a mut Roster,
+    definitions: &'a Definitions,
+    publishing: &'a Connection,
+    admin: Channel,
+    declared: BTreeSet<String>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Attend<'_> {
+    async fn run(
+        mut self,
+        mut registrations: Consumer,
+        mut back: mpsc::UnboundedReceiver<Returned>,
+    ) -> Result<std::convert::Infallible, Fault> {
+        let mut events = pin!(self.publishing.events_listener());
+        if !self.publishing.status().blocked() {
+            self.roster.resume().await?;
+        }
+        let mut expire = interval(EXPIRE_EVERY);
+        expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // Who has spoken is heard before silence is counted.
+                biased;
+                delivery = registrations.next() => match delivery {
+                    Some(Ok(delivery)) => match envelope::word(&delivery) {
+                        Ok((participant, word)) => self.roster.hear(participant, word).await?,
+                        Err(nonsense) => consumer::note(&delivery, &nonsense),
+                    },
+                    Some(Err(source)) => return Err(Fault::Broker { what: "registrations".to_owned(), source }),
+                    None => return Err(Fault::Ended { what: "the consumer of registrations" }),
+                },
+                Some(event) = events.next() => self.event(event).await?,
+                Some(returned) = back.recv() => self.returned(returned).await?,
+                Ok(()) = self.changes.changed() => self.declare_new().await?,
+                _ = expire.tick() => self.roster.expire().await?,
+            }
+        }
+    }
+
+    async fn event(&mut self, event: Event) -> Result<(), Fault> {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(reason, "the broker takes no messages: dispatch rests, steps wait");
+                self.roster.pause().await
+            }
+            Event::ConnectionUnblocked => {
+                tracing::info!("the broker takes messages again");
+                self.roster.resume().await
+            }
+            Event::Error(source) => Err(Fault::Broker { what: "the connection".to_owned(), source }),
+            // Of no use here, and lapin may come to know more.
+            _ => Ok(()),
+        }
+    }
+
+    async fn returned(&mut self, returned: Returned) -> Result<(), Fault> {
+        match returned {
+            Returned::Unroutable { participant, lost } => {
+                tracing::warn!(
+                    participant = &*participant,
+                    commands = lost.len(),
+                    "commands came back: their queue is gone and is declared again"
+                );
+                self.roster.unroutable(&participant, lost).await?;
+                sleep(REDECLARE_AFTER).await;
+                topology::declare_participant(&self.admin, &participant).await?;
+                self.roster.reopen(&participant).await
+            }
+            Returned::NotTaken { lost } => {
+                tracing::warn!(commands = lost.len(), "the broker did not take commands");
+                self.roster.not_taken(lost).await
+            }
+        }
+    }
+
+    async fn declare_new(&mut self) -> Result<(), Fault> {
+        for participant in named(self.definitions) {
+            if self.declared.insert(participant.clone()) {
+                topology::declare_participant(&self.admin, &participant).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The participants that definitions name.
+fn named(definitions: &Definitions) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for plan in definitions.all() {
+        for ix in plan.by_id.values() {
+            let to = [Op::Action, Op::Compensation].map(|op| addressee(&plan, *ix, op));
+            names.extend(to.into_iter().flatten().map(|(participant, _)| participant.to_owned()));
+        }
+    }
+    names
+}
+
+async fn channel(connection: &Connection) -> Result<Channel, Fault> {
+    soon("opening a channel", connection.create_channel()).await
+}
+
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(REDIAL_DELAY_MIN)
+        .with_max_delay(REDIAL_DELAY_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,189 @@
+//! The objects on the broker: their names, how they are declared, and who may do what with them.
+//!
+//! Only the orchestrator declares. A participant reads its two queues and writes its one exchange; that it can write no
+//! other is what makes the exchange a reply came through the proof of who sent it.
+
+use std::time::Duration;
+
+use lapin::{
+    Channel, ExchangeKind,
+    options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+
+use super::fault::{Fault, soon};
+
+/// Commands go out here; the routing key is the name of the queue.
+pub(super) const COMMANDS: &str = "saga.cmd";
+/// What participants say comes together here.
+pub(super) const REPLIES: &str = "saga.reply";
+/// Registrations wait here.
+pub(super) const REGISTRATIONS: &str = "saga.register";
+/// What nobody could deal with goes through here...
+const DEAD_LETTERS: &str = "saga.dlx";
+/// ...and waits here.
+pub(super) const DEAD: &str = "saga.dead";
+/// Where replies go whose orchestrator has no queue any more: to those that have one.
+const UNROUTABLE: &str = "saga.unroutable";
+/// Routing key of a reply for every orchestrator.
+const EVERYONE: &str = "all";
+/// Routing key of a registration.
+const REGISTER: &str = "register";
+
+/// How often a command is delivered to somebody who dies of it.
+const DELIVERIES_MAX: i32 = 20;
+/// A registration is repeated every five seconds; an old one tells of somebody who may be gone.
+const REGISTRATION_LIVES: Duration = Duration::from_secs(10);
+/// The replies of an orchestrator that does not come back are nobody's.
+const REPLIES_LIVE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The queue of a participant's actions.
+pub(super) fn forward_queue(participant: &str) -> String {
+    format!("saga.cmd.{participant}")
+}
+
+/// The queue of what must not wait behind actions: compensations, queries, seals.
+pub(super) fn undo_queue(participant: &str) -> String {
+    format!("saga.undo.{participant}")
+}
+
+/// The exchange that only this participant writes to.
+pub(super) fn reply_exchange(participant: &str) -> String {
+    format!("saga.reply.{participant}")
+}
+
+/// Whose exchange it is.
+pub(super) fn participant_of(exchange: &str) -> Option<&str> {
+    exchange.strip_prefix("saga.reply.")
+}
+
+/// The queue of replies to an orchestrator instance.
+pub(super) fn reply_queue(instance: &str) -> String {
+    format!("saga.reply.to.{instance}")
+}
+
+/// The routing key of replies to an orchestrator instance, which its commands carry as `reply_to`.
+pub(super) fn reply_key(instance: &str) -> String {
+    format!("to.{instance}")
+}
+
+/// Declares what all participants share, and the reply queue of an orchestrator instance.
+pub(super) async fn declare_shared(channel: &Channel, instance: &str) -> Result<(), Fault> {
+    exchange(channel, COMMANDS, ExchangeKind::Direct, FieldTable::default()).await?;
+    exchange(channel, DEAD_LETTERS, ExchangeKind::Fanout, FieldTable::default()).await?;
+    exchange(channel, UNROUTABLE, ExchangeKind::Fanout, FieldTable::default()).await?;
+    let elsewhere = table([("alternate-exchange", text(UNROUTABLE))]);
+    exchange(channel, REPLIES, ExchangeKind::Direct, elsewhere).await?;
+
+    queue(channel, DEAD, table([("x-queue-type", text("quorum"))])).await?;
+    bind(channel, DEAD, DEAD_LETTERS, "").await?;
+    let lives =
+        table([("x-message-ttl", millis(REGISTRATION_LIVES)), ("x-max-length", AMQPValue::LongInt(10_000))]);
+    queue(channel, REGISTRATIONS, lives).await?;
+    bind(channel, REGISTRATIONS, REPLIES, REGISTER).await?;
+    let replies = reply_queue(instance);
+    queue(channel, &replies, table([("x-expires", millis(REPLIES_LIVE))])).await?;
+    bind(channel, &replies, REPLIES, &reply_key(instance)).await?;
+    bind(channel, &replies, REPLIES, EVERYONE).await?;
+    bind(channel, &replies, UNROUTABLE, "").await
+}
+
+/// Declares what one participant needs. Said again, it changes nothing.
+pub(super) async fn declare_participant(channel: &Channel, participant: &str) -> Result<(), Fault> {
+    for name in [forward_queue(participant), undo_queue(participant)] {
+        let arguments = table([
+            ("x-queue-type", text("quorum")),
+            ("x-delivery-limit", AMQPValue::LongInt(DELIVERIES_MAX)),
+            ("x-dead-letter-exchange", text(DEAD_LETTERS)),
+            ("x-dead-letter-strategy", text("at-least-once")),
+            // Which the strategy asks for.
+            ("x-overflow", text("reject-publish")),
+        ]);
+        queue(channel, &name, arguments).await?;
+        bind(channel, &name, COMMANDS, &name).await?;
+    }
+    let own = reply_exchange(participant);
+    exchange(channel, &own, ExchangeKind::Fanout, FieldTable::default()).await?;
+    let options = ExchangeBindOptions::default();
+    let bound =
+        channel.exchange_bind(REPLIES.into(), own.as_str().into(), "".into(), options, FieldTable::default());
+    soon(&format!("binding {own}"), bound).await
+}
+
+/// Permissions of a participant's user, as `rabbitmqctl set_permissions` takes them: configure, write, read.
+#[must_use]
+pub fn participant_permissions(participant: &str) -> [String; 3] {
+    ["^$".to_owned(), format!(r"^saga\.reply\.{participant}$"), format!(r"^saga\.(cmd|undo)\.{participant}$")]
+}
+
+/// Permissions of the orchestrator's user: configure, write, read.
+#[must_use]
+pub fn orchestrator_permissions() -> [String; 3] {
+    [(); 3].map(|()| r"^saga\.".to_owned())
+}
+
+/// What is declared, as lines of a table: object, kind, settings.
+#[must_use]
+pub fn objects(instance: &str, participants: &[String]) -> Vec<[String; 3]> {
+    let line = |name: &str, kind: &str, what: &str| [name.to_owned(), kind.to_owned(), what.to_owned()];
+    let mut lines = vec![
+        line(COMMANDS, "direct exchange", "commands, by the name of their queue"),
+        line(REPLIES, "direct exchange", "what participants say; the rest goes to saga.unroutable"),
+        line(UNROUTABLE, "fanout exchange", "replies to an orchestrator that is gone"),
+        line(DEAD_LETTERS, "fanout exchange", "commands that nobody could deal with"),
+        line(DEAD, "quorum queue", "the same, waiting; read by the orchestrator"),
+        line(REGISTRATIONS, "queue", "registrations; each lives ten seconds"),
+        line(&reply_queue(instance), "queue", "replies to this orchestrator; gone after a day unread"),
+    ];
+    for participant in participants {
+        let limit = format!("at most {DELIVERIES_MAX} deliveries, then {DEAD_LETTERS}");
+        lines.push(line(&forward_queue(participant), "quorum queue", &limit));
+        lines.push(line(&undo_queue(participant), "quorum queue", &limit));
+        let own = reply_exchange(participant);
+        lines.push(line(&own, "fanout exchange", "bound to saga.reply; only this participant writes there"));
+    }
+    lines
+}
+
+async fn exchange(
+    channel: &Channel,
+    name: &str,
+    kind: ExchangeKind,
+    arguments: FieldTable,
+) -> Result<(), Fault> {
+    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    soon(
+        &format!("declaring exchange {name}"),
+        channel.exchange_declare(name.into(), kind, options, arguments),
+    )
+    .await
+}
+
+async fn queue(channel: &Channel, name: &str, arguments: FieldTable) -> Result<(), Fault> {
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    soon(&format!("declaring queue {name}"), channel.queue_declare(name.into(), options, arguments))
+        .await
+        .map(drop)
+}
+
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), Fault> {
+    let options = QueueBindOptions::default();
+    let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default());
+    soon(&format!("binding {queue} to {exchange}"), bound).await
+}
+
+fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in entries {
+        table.insert(name.into(), value);
+    }
+    table
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+fn millis(duration: Duration) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}

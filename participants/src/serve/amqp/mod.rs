@@ -1,0 +1,111 @@
+//! The road over RabbitMQ: commands from two queues, answers through one exchange.
+//!
+//! A participant declares nothing: it reads `saga.cmd.<name>` and `saga.undo.<name>` and writes `saga.reply.<name>`, all of
+//! which the orchestrator makes. Until they are there it waits, and says for what. A command is acknowledged when its
+//! answer is confirmed, so that whatever dies in between brings it again, and the inbox answers.
+//!
+//! In reading order: `session.rs` (one connection, from hello to goodbye), `post.rs` (what goes out).
+
+mod post;
+mod session;
+
+use std::{future::Future, path::PathBuf, pin::pin, sync::Arc};
+
+use lapin::uri::AMQPUri;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(super) use post::Post;
+
+use self::session::Ended;
+use super::{
+    Budgets, Error,
+    dispatch::Workers,
+    supervisor::{RECONNECT_DELAY_MAX, reconnect_delays, sweep},
+};
+use crate::{execute::Core, inbox::Store};
+
+/// Names a file with the password for the broker, which then is not in the endpoint.
+pub(super) const PASSWORD_FILE_VARIABLE: &str = "SAGA_ENDPOINT_PASSWORD_FILE";
+/// Names a file with certificates (PEM) that the broker's is checked against, beside the well-known ones.
+pub(super) const CA_VARIABLE: &str = "SAGA_ENDPOINT_CA";
+
+/// What all connections of a participant share.
+struct Road<S: Store> {
+    core: Arc<Core<S>>,
+    workers: Workers,
+    budgets: Budgets,
+    instance: String,
+    stop: CancellationToken,
+    uri: AMQPUri,
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+/// Does the endpoint name a broker?
+pub(super) fn is_broker(endpoint: &str) -> bool {
+    endpoint.starts_with("amqp://") || endpoint.starts_with("amqps://")
+}
+
+pub(super) async fn serve<S: Store>(
+    core: Arc<Core<S>>,
+    endpoint: &str,
+    budgets: Budgets,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let uri = endpoint.parse::<AMQPUri>().map_err(|reason| Error::Endpoint {
+        // The rest may hold a password.
+        endpoint: endpoint.rsplit_once('@').map_or(endpoint, |(_, place)| place).to_owned(),
+        reason,
+    })?;
+    let stop = CancellationToken::new();
+    // Dropped at the end of this function, whichever way it ends.
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(sweep(core.clone(), stop.clone()));
+    let road = Road {
+        workers: Workers::new(&budgets),
+        core,
+        budgets,
+        instance: Uuid::now_v7().to_string(),
+        stop,
+        uri,
+        password_file: std::env::var_os(PASSWORD_FILE_VARIABLE).map(PathBuf::from),
+        ca_file: std::env::var_os(CA_VARIABLE).map(PathBuf::from),
+    };
+    let mut serving = pin!(keep_connected(&road));
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = shutdown => road.stop.cancel(),
+    }
+    serving.await?;
+    // Handlers may run although no connection is up; let them commit.
+    road.workers.running.close();
+    let _ = tokio::time::timeout(road.budgets.drain, road.workers.running.wait()).await;
+    Ok(())
+}
+
+async fn keep_connected<S: Store>(road: &Road<S>) -> Result<(), Error> {
+    let mut delays = reconnect_delays();
+    loop {
+        let why = match session::run(road).await {
+            Ended::Drained => return Ok(()),
+            Ended::Refused(reason) => {
+                return Err(Error::Refused { participant: road.core.name.clone(), reason });
+            }
+            Ended::Lost { why, served } => {
+                if served {
+                    delays = reconnect_delays();
+                }
+                why
+            }
+        };
+        let delay = delays.next().unwrap_or(RECONNECT_DELAY_MAX);
+        let broker = format!("{}:{}", road.uri.authority.host, road.uri.authority.port);
+        tracing::warn!(participant = road.core.name, broker, why, ?delay, "not connected, will dial again");
+        tokio::select! {
+            () = road.stop.cancelled() => return Ok(()),
+            () = sleep(delay) => {}
+        }
+    }
+}

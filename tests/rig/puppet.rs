@@ -1,0 +1,131 @@
+//! A participant over the broker, played by hand: for what the SDK never does.
+
+use futures_util::StreamExt;
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
+    message::Delivery,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicRejectOptions},
+    types::FieldTable,
+};
+use prost::Message;
+use saga_proto::v1 as wire;
+
+use crate::{instance::prepare, server::Rig, wait::within};
+
+/// A participant that answers what a test tells it.
+pub struct Puppet {
+    /// Its connection, as a user who may do everything.
+    pub channel: Channel,
+    name: String,
+    _connection: Connection,
+    commands: Consumer,
+}
+
+/// A message with commands.
+pub struct Asked {
+    /// The commands.
+    pub commands: Vec<wire::Command>,
+    /// Who asks.
+    pub reply_to: String,
+    delivery: Delivery,
+}
+
+impl Puppet {
+    /// Connects and says hello as a participant with the action `act` and the compensation `undo`.
+    ///
+    /// # Panics
+    /// When the broker does not let it.
+    pub async fn connect(rig: &Rig, name: &str) -> Self {
+        prepare(&rig.endpoint(), name).await;
+        let properties = ConnectionProperties::default();
+        let connection = Connection::connect(&rig.endpoint(), properties).await.expect("a connection");
+        let channel = connection.create_channel().await.expect("a channel");
+        let queue = format!("saga.cmd.{name}");
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+        let commands = channel.basic_consume(queue.as_str().into(), "".into(), options, none);
+        let commands = commands.await.expect("a consumer");
+        let puppet = Self { channel, name: name.to_owned(), _connection: connection, commands };
+        puppet.say(&format!("saga.reply.{name}"), "register", "saga.v1.Hello", &puppet.hello(name)).await;
+        puppet
+    }
+
+    /// What it says of itself, or of somebody else.
+    #[must_use]
+    pub fn hello(&self, name: &str) -> Vec<u8> {
+        let action = |name: &str, kind: wire::ActionKind| wire::Action {
+            name: name.to_owned(),
+            kind: kind.into(),
+            ..Default::default()
+        };
+        let hello = wire::Hello {
+            participant: name.to_owned(),
+            instance: format!("puppet-of-{}", self.name),
+            inbox_id: format!("inbox-of-{}", self.name),
+            inbox_kind: wire::InboxKind::Transactional.into(),
+            actions: vec![
+                action("act", wire::ActionKind::Action),
+                action("undo", wire::ActionKind::Compensation),
+            ],
+            ..Default::default()
+        };
+        hello.encode_to_vec()
+    }
+
+    /// Publishes a body.
+    ///
+    /// # Panics
+    /// When the broker does not take it.
+    pub async fn say(&self, exchange: &str, key: &str, kind: &str, body: &[u8]) {
+        let properties = BasicProperties::default().with_type(kind.into());
+        let options = BasicPublishOptions::default();
+        let said = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+        said.await.expect("said");
+    }
+
+    /// Says through an exchange that the first command succeeded.
+    pub async fn succeed(&self, exchange: &str, asked: &Asked) {
+        let command = &asked.commands[0];
+        let reply = wire::Reply {
+            saga_id: command.saga_id.clone(),
+            step: command.step.clone(),
+            round: command.round,
+            op: command.op,
+            attempt: command.attempt,
+            outcome: wire::Outcome::Succeeded.into(),
+            output: "{}".into(),
+            error: None,
+        };
+        let batch = wire::ReplyBatch { replies: vec![reply] };
+        self.say(exchange, &asked.reply_to, "saga.v1.ReplyBatch", &batch.encode_to_vec()).await;
+    }
+
+    /// The next message with commands.
+    ///
+    /// # Panics
+    /// When none comes in time, or it is none.
+    pub async fn asked(&mut self) -> Asked {
+        let delivery = within("a command", self.commands.next()).await.expect("open").expect("a delivery");
+        let batch = wire::CommandBatch::decode(&*delivery.data).expect("commands");
+        let reply_to = delivery.properties.reply_to().as_ref().expect("who asks").to_string();
+        Asked { commands: batch.commands, reply_to, delivery }
+    }
+}
+
+impl Asked {
+    /// Lets the broker forget the message.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn ack(&self) {
+        assert!(self.delivery.ack(BasicAckOptions::default()).await.expect("acknowledged"));
+    }
+
+    /// Tells the broker that nobody can deal with the message.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn reject(&self) {
+        let options = BasicRejectOptions { requeue: false };
+        assert!(self.delivery.reject(options).await.expect("rejected"));
+    }
+}

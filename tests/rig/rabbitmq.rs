@@ -1,0 +1,256 @@
+//! A RabbitMQ broker of our own: private folder, free ports, an unprivileged user, gone with the process.
+//!
+//! One broker serves a whole test binary; each test gets a virtual host of its own. `SAGA_TEST_AMQP_URL` names a broker to
+//! use instead, as `amqp://user:password@host:port` of a user that may do everything in the virtual host `/`; its tests
+//! then run one at a time.
+
+use std::{
+    fs,
+    io::{self, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
+
+/// The user that brokers run as when the tests run as root.
+const UNPRIVILEGED: &str = "nobody";
+
+/// A private broker. Dropping it stops it and removes its folder.
+#[derive(Debug)]
+pub struct RabbitMq {
+    folder: TempDir,
+    /// AMQP, distribution, and the port mapper of its own: without those a second node collides with the first.
+    ports: [u16; 3],
+    user: Option<(u32, u32)>,
+    /// The scripts themselves: those in `/usr/sbin` change to a user and a cookie of the whole machine.
+    scripts: PathBuf,
+    /// A shell that stops the broker when its own input ends: also when this process is killed.
+    keeper: Option<Child>,
+}
+
+impl RabbitMq {
+    /// Starts a broker.
+    ///
+    /// # Panics
+    /// When RabbitMQ is not installed, or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let scripts = scripts()
+            .expect("RabbitMQ is not there: apt-get install rabbitmq-server, or set SAGA_TEST_AMQP_URL");
+        let folder = TempDir::new().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
+        let user = unprivileged().expect("a user for the broker");
+        let mut broker = Self { folder, ports: free_ports(), user, scripts, keeper: None };
+        let at = |name: &str| broker.folder.path().join(name);
+        for name in ["mnesia", "log", "home"] {
+            fs::create_dir(at(name)).expect("a folder");
+        }
+        fs::write(at("enabled_plugins"), "[].\n").expect("a file");
+        fs::write(at("none.conf"), "").expect("a file");
+        let config = format!(
+            "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nvm_memory_high_watermark.relative = 0.8\n\
+             disk_free_limit.absolute = 1MB\n",
+            broker.ports[0]
+        );
+        fs::write(at("rabbitmq.conf"), config).expect("a file");
+        if let Some((uid, gid)) = user {
+            for name in ["", "mnesia", "log", "home", "enabled_plugins"] {
+                chown(at(name), Some(uid), Some(gid)).expect("another owner");
+            }
+        }
+        broker.launch();
+        broker
+    }
+
+    /// Its URL, without a virtual host.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Makes a virtual host; its URL.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    #[must_use]
+    pub fn vhost(&self, name: &str) -> String {
+        self.ctl(&["add_vhost", name]);
+        self.ctl(&["set_permissions", "-p", name, "guest", ".*", ".*", ".*"]);
+        format!("{}/{name}", self.url())
+    }
+
+    /// Kills the broker where it stands.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn kill(&mut self) {
+        self.end("kill\n");
+    }
+
+    /// Starts it again after [`RabbitMq::kill`].
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn revive(&mut self) {
+        self.launch();
+    }
+
+    /// Runs `rabbitmqctl`; what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        let told = self.command("rabbitmqctl").arg("-q").args(arguments).output().expect("rabbitmqctl runs");
+        let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+        assert!(told.status.success(), "rabbitmqctl {arguments:?}: {out} {err}");
+        out.into_owned()
+    }
+
+    fn end(&mut self, word: &str) {
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.stdin.take().expect("its input").write_all(word.as_bytes()).expect("it reads");
+            keeper.wait().expect("it ends");
+        }
+    }
+
+    fn launch(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("stdout"));
+        let log = log.expect("a log");
+        // The node runs in a session of its own, so that all of it can be ended at once; the port mapper is a daemon
+        // beside it and knows its port by its environment. Told to keep the folder, or left alone: then nobody is
+        // there any more who would remove it.
+        let script = "folder=$1; mapper=$2; shift 2\n\
+             setsid \"$@\" </dev/null & node=$!\n\
+             read word\n\
+             case $word in kill) sign=KILL ;; *) sign=TERM ;; esac\n\
+             kill -s $sign -- -$node 2>/dev/null\n\
+             wait $node 2>/dev/null\n\
+             if [ \"$word\" != kill ]; then\n\
+               for process in $(pgrep -x epmd); do\n\
+                 if tr '\\0' '\\n' <\"/proc/$process/environ\" 2>/dev/null | grep -qx \"ERL_EPMD_PORT=$mapper\"; then\n\
+                   kill $process\n\
+                 fi\n\
+               done\n\
+               rm -rf \"$folder\"\n\
+             fi";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(self.folder.path()).arg(self.ports[2].to_string());
+        command.arg(self.scripts.join("rabbitmq-server"));
+        command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a log")).stderr(log);
+        self.dress(&mut command);
+        self.keeper = Some(command.spawn().expect("a shell"));
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.ports[0])).is_err() {
+            assert!(began.elapsed() < STARTS_WITHIN, "RabbitMQ does not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.ctl(&["await_startup"]);
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stdout")).unwrap_or_default()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.scripts.join(program));
+        self.dress(&mut command);
+        command
+    }
+
+    fn dress(&self, command: &mut Command) {
+        let at = |name: &str| self.folder.path().join(name);
+        let [amqp, distribution, mapper] = self.ports.map(|port| port.to_string());
+        command
+            .current_dir(self.folder.path())
+            // A home of its own has a cookie of its own.
+            .env("HOME", at("home"))
+            .env("RABBITMQ_NODENAME", format!("saga{amqp}@localhost"))
+            .env("RABBITMQ_NODE_PORT", &amqp)
+            .env("RABBITMQ_DIST_PORT", distribution)
+            .env("ERL_EPMD_PORT", mapper)
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_MNESIA_BASE", at("mnesia"))
+            .env("RABBITMQ_LOG_BASE", at("log"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins"))
+            .env("RABBITMQ_CONF_ENV_FILE", at("none.conf"))
+            .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}");
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            // The end of its input stops the broker; the folder goes when it is at rest.
+            drop(keeper.stdin.take());
+            keeper.wait().ok();
+        }
+    }
+}
+
+fn free_ports() -> [u16; 3] {
+    // All at once, so that none is given twice.
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound").port())
+}
+
+/// The newest installed broker's scripts.
+fn scripts() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/rabbitmq/lib").ok()?;
+    let mut found: Vec<PathBuf> = versions
+        .flatten()
+        .map(|entry| entry.path().join("sbin"))
+        .filter(|scripts| scripts.join("rabbitmq-server").exists())
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+/// Whom brokers run as: ourselves, unless we are root.
+fn unprivileged() -> io::Result<Option<(u32, u32)>> {
+    let id = |flag: &str, user: Option<&str>| -> io::Result<u32> {
+        let told = Command::new("id").arg(flag).args(user).output()?;
+        String::from_utf8_lossy(&told.stdout).trim().parse().map_err(io::Error::other)
+    };
+    if id("-u", None)? != 0 {
+        return Ok(None);
+    }
+    Ok(Some((id("-u", Some(UNPRIVILEGED))?, id("-g", Some(UNPRIVILEGED))?)))
+}
+
+/// A virtual host of its own on the broker of this test binary; its URL.
+///
+/// # Panics
+/// When the broker cannot be started.
+pub async fn vhost() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    if let Ok(given) = std::env::var("SAGA_TEST_AMQP_URL") {
+        return given;
+    }
+    let made = tokio::task::spawn_blocking(move || shared().vhost(&format!("saga_test_{number}")));
+    made.await.expect("a virtual host")
+}
+
+/// The broker of this test binary.
+#[must_use]
+pub fn shared() -> &'static RabbitMq {
+    static BROKER: OnceLock<RabbitMq> = OnceLock::new();
+    BROKER.get_or_init(RabbitMq::start)
+}
