@@ -30,8 +30,9 @@ async fn what_saga_new_makes_completes_an_order_and_undoes_one() {
         let served = participant.expect("its tables").serve(&endpoint, std::future::pending()).await;
         served.map_err(|error| error.to_string())
     });
-    eventually("my_saga", || async { (connected(&rig, "my_saga").await.len() == 1).then_some(()) }).await;
+    // At a broker a participant has queues once a definition names it.
     rig.clients.deploy(SAGA).await;
+    eventually("my_saga", || async { (connected(&rig, "my_saga").await.len() == 1).then_some(()) }).await;
 
     let id = rig.clients.begin("my_saga", order("o-1", 4_900)).await;
     let seen = rig.clients.ended(&id).await;
