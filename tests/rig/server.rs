@@ -72,6 +72,15 @@ impl Rig {
         Self::start_with(folder, store, broker).await
     }
 
+    /// Starts a server on an empty PostgreSQL database, wherever other tests keep their sagas.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_in_a_database(url: String) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_on(folder, Place::Postgres { url, unsafe_durability: false }).await
+    }
+
     /// Starts a server that participants dial, wherever other tests have theirs: for tests of what the end of a stream
     /// tells. Over a broker, a command outlives whoever took it.
     ///

@@ -1,10 +1,12 @@
 //! Whole-system tests: the real server, the real SDK, real sockets. Participants dial the server, or with
-//! `SAGA_TEST_BROKER=amqp` meet it at a RabbitMQ broker; `amqp.rs` is about the broker itself and always has one.
+//! `SAGA_TEST_BROKER=amqp` meet it at a RabbitMQ broker; `amqp.rs` is about the broker itself and always has
+//! one, as `database.rs` always has a PostgreSQL server.
 
 mod amqp;
 mod bulk;
 mod cancels;
 mod connections;
+mod database;
 mod deploys;
 mod disk;
 mod files;

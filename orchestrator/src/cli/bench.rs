@@ -1,7 +1,7 @@
 //! `saga bench`: how fast this machine runs sagas, and proof that it loses none on the way.
 //!
-//! Three processes take part, as in life: this one is the client, and it starts a server on a SQLite file of its own
-//! and participants that do nothing. In the end the client's ends are balanced against the participants' effects.
+//! Three processes take part, as in life: this one is the client, and it starts a server, on an SQLite file of its own
+//! unless it is told another store, and participants that do nothing. In the end the client's ends are balanced against the participants' effects.
 
 mod definition;
 mod drive;
@@ -9,7 +9,7 @@ mod journal;
 pub mod participants;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::{ffi::OsStr, path::Path};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ use self::{
 };
 use super::{
     Context,
-    child::{OwnServer, Process, deployed, registered},
+    child::{Ground, OwnServer, Process, deployed, registered},
     client::{Endpoint, Server},
     exit::{Exit, Failure},
     output::{self, Format},
@@ -37,6 +37,7 @@ Examples:
   saga bench                                     a server of its own, on a temporary SQLite file
   saga bench --sagas 50000 --concurrency 2000
   saga bench --compensate                        every saga is refused at its last step and undone
+  saga bench --store postgres://saga@localhost/sagas --broker amqp://localhost
   saga bench --endpoint grpc://127.0.0.1:7420    a server that runs already; it keeps the sagas
 
 The exit code is 0 only when nothing was lost or done twice.";
@@ -57,9 +58,12 @@ pub struct Args {
     /// Refuse the last step of every saga, so that all are undone
     #[arg(long)]
     compensate: bool,
-    /// SQLite file of the server that is started; a temporary one by default
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    /// Store of the server that is started: an SQLite file, a temporary one by default, or the URL of a PostgreSQL database
+    #[arg(long, value_name = "PATH|URL")]
+    store: Option<String>,
+    /// RabbitMQ between the server that is started and the participants
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
     /// Format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -102,31 +106,30 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 async fn measure(args: &Args, endpoint: Option<&Endpoint>) -> Result<(Report, Option<String>), Failure> {
     let dir = TempDir::with_prefix("saga-bench-")
         .map_err(|error| Failure::error(format!("cannot make a temporary folder: {error}")))?;
-    match endpoint {
-        Some(_) if args.store.is_some() => {
-            Err(Failure::new(Exit::Usage, "--store is for a server that bench starts; leave out --endpoint"))
-        }
-        Some(endpoint) => {
-            Bench { args, dir: dir.path() }.on(&Server::connect(endpoint).await?, endpoint, None).await
-        }
-        None => {
-            let store = args.store.clone().unwrap_or_else(|| dir.path().join("saga.db"));
-            let mut own = OwnServer::start(dir.path(), &store).await?;
-            let process = own.process.id();
-            let inside = process.map(|process| Inside { process, store: &store });
-            let measured = Bench { args, dir: dir.path() }.on(&own.server, &own.endpoint, inside).await;
-            // A server that died explains more than the stream that broke with it.
-            own.process.check()?;
-            measured
-        }
+    let bench = Bench { args, dir: dir.path() };
+    let Some(endpoint) = endpoint else {
+        let own_store = dir.path().join("saga.db");
+        let store = args.store.as_deref().map_or(own_store.as_os_str(), OsStr::new);
+        let ground = Ground { store, broker: args.broker.as_deref() };
+        let mut own = OwnServer::start(dir.path(), ground, &["bench"]).await?;
+        let inside = own.process.id().map(|process| Inside { process, store });
+        let measured = bench.on(&own.server, &own.road, inside).await;
+        // A server that died explains more than the stream that broke with it.
+        own.process.check()?;
+        return measured;
+    };
+    if args.store.is_some() || args.broker.is_some() {
+        let message = "--store and --broker are for a server that bench starts; leave out --endpoint";
+        return Err(Failure::new(Exit::Usage, message));
     }
+    bench.on(&Server::connect(endpoint).await?, &endpoint.to_string(), None).await
 }
 
 /// What we can see of a server that is ours.
 #[derive(Clone, Copy)]
 struct Inside<'a> {
     process: u32,
-    store: &'a Path,
+    store: &'a OsStr,
 }
 
 impl Inside<'_> {
@@ -144,11 +147,11 @@ impl Bench<'_> {
     async fn on(
         &self,
         server: &Server,
-        endpoint: &Endpoint,
+        road: &str,
         inside: Option<Inside<'_>>,
     ) -> Result<(Report, Option<String>), Failure> {
         let definition = definition::generate(self.args.steps, self.args.compensate);
-        let verb = ["bench-participants", "--endpoint", &endpoint.to_string()];
+        let verb = ["bench-participants", "--road", road];
         let mut participants = Process::start("participants", &verb, self.dir)?;
         registered(server, &["bench"], &mut [&mut participants]).await?;
         deployed(server, &definition.name, &definition.yaml).await?;
@@ -158,11 +161,11 @@ impl Bench<'_> {
         let load = Load { name: &definition.name, sagas: shape.sagas, concurrency: shape.concurrency };
         let warm_up = Load { sagas: (shape.sagas / WARM_UP_SHARE).clamp(1, WARM_UP_MAX), ..load };
         let warmed = drive(server, warm_up, &ProgressBar::hidden()).await?;
-        let before = inside.map(|inside| Progress::read(inside.store)).transpose()?;
-        let bar = progress(shape.sagas);
+        let before = progress(inside).await?;
+        let bar = bar(shape.sagas);
         let mut tally = drive(server, load, &bar).await?;
         bar.finish_and_clear();
-        let after = inside.map(|inside| Progress::read(inside.store)).transpose()?;
+        let after = progress(inside).await?;
         let memory = Memory { idle, peak: inside.and_then(|inside| inside.memory("VmHWM")) };
 
         let effects = effects(participants).await?;
@@ -177,6 +180,14 @@ fn first_refusal(warm_up: Tally, tally: Tally) -> Option<String> {
     warm_up.refusal.or(tally.refusal)
 }
 
+/// How far the store of a server that is ours has come.
+async fn progress(inside: Option<Inside<'_>>) -> Result<Option<Progress>, Failure> {
+    match inside {
+        Some(inside) => Progress::read(inside.store).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// What the participants did, told by them as they end.
 async fn effects(participants: Process) -> Result<Effects, Failure> {
     let said = participants.finish().await?;
@@ -186,7 +197,7 @@ async fn effects(participants: Process) -> Result<Effects, Failure> {
 }
 
 /// A bar on stderr; nothing where stderr is no terminal.
-fn progress(sagas: u64) -> ProgressBar {
+fn bar(sagas: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(sagas), ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} sagas, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

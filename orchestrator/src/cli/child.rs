@@ -202,7 +202,16 @@ impl Drop for Process {
     }
 }
 
-/// A server of our own: `saga serve` on the SQLite file `store`, on a free port of this machine.
+/// What a server of our own stands on.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// Path of an SQLite file, or URL of a PostgreSQL database.
+    pub store: &'a OsStr,
+    /// URL of a RabbitMQ broker; without it, participants dial the server.
+    pub broker: Option<&'a str>,
+}
+
+/// A server of our own: `saga serve` on a free port of this machine.
 pub struct OwnServer {
     /// The process.
     pub process: Process,
@@ -210,22 +219,29 @@ pub struct OwnServer {
     pub endpoint: Endpoint,
     /// A connection to it.
     pub server: Server,
+    /// What its participants connect to: the server, or the broker.
+    pub road: String,
 }
 
 impl OwnServer {
-    /// Starts it and waits until it answers; its log is `<dir>/server.log`.
+    /// Starts it and waits until it answers; its log is `<dir>/server.log`. At a broker it makes ready for `participants`.
     ///
     /// # Errors
     /// When it ends instead, or does not answer in time.
-    pub async fn start(dir: &Path, store: &Path) -> Result<Self, Failure> {
-        let args = ["serve", "--listen", "127.0.0.1:0", "--store"].map(OsStr::new);
-        let args: Vec<&OsStr> = args.into_iter().chain([store.as_os_str()]).collect();
+    pub async fn start(dir: &Path, on: Ground<'_>, participants: &[&str]) -> Result<Self, Failure> {
+        let mut args = ["serve", "--listen", "127.0.0.1:0", "--store"].map(OsStr::new).to_vec();
+        args.push(on.store);
+        let participants = participants.join(",");
+        if let Some(broker) = on.broker {
+            args.extend(["--broker", broker, "--participants", &participants].map(OsStr::new));
+        }
         let mut process = Process::start_leashed("server", &args, dir)?;
         let late =
             |_| Failure::error(format!("the server did not come up within {} s", READY_LIMIT.as_secs()));
         let endpoint = timeout(READY_LIMIT, listening(&mut process)).await.map_err(late)??;
         let server = Server::connect(&endpoint).await?;
-        Ok(Self { process, endpoint, server })
+        let road = on.broker.map_or_else(|| endpoint.to_string(), str::to_owned);
+        Ok(Self { process, endpoint, server, road })
     }
 }
 

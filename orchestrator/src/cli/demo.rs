@@ -31,9 +31,23 @@ use super::{
 /// A scene that takes longer has gone wrong.
 const SCENE_LIMIT: Duration = Duration::from_secs(60);
 
+const EXAMPLES: &str = "\
+Examples:
+  saga demo                                      with nothing but this program
+  saga demo --store postgres://saga@localhost/sagas --broker amqp://localhost
+
+A store that holds these trips already returns them instead of taking them again.";
+
 /// Arguments of `saga demo`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Store of the server: an SQLite file, a temporary one by default, or the URL of an empty PostgreSQL database
+    #[arg(long, value_name = "PATH|URL")]
+    store: Option<String>,
+    /// RabbitMQ between server and participants
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
     /// Leave server and participants running until Ctrl-C
     #[arg(long)]
     keep: bool,
@@ -45,7 +59,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         .map_err(|error| Failure::error(format!("cannot make a temporary folder: {error}")))?;
     let mut stage = None;
     let held = tokio::select! {
-        held = play(dir.path(), &mut stage) => held?,
+        held = play(dir.path(), &args, &mut stage) => held?,
         _ = tokio::signal::ctrl_c() => return Err(Failure::error("interrupted")),
     };
     if let (true, Some(stage)) = (args.keep, &stage) {
@@ -57,8 +71,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 /// Sets the stage, runs all scenes, and tells whether the guarantees held.
-async fn play(dir: &Path, slot: &mut Option<Stage>) -> Result<bool, Failure> {
-    let stage = slot.insert(Stage::set(dir).await?);
+async fn play(dir: &Path, args: &Args, slot: &mut Option<Stage>) -> Result<bool, Failure> {
+    let stage = Stage::set(dir, args.store.as_deref(), args.broker.as_deref()).await?;
+    let stage = slot.insert(stage);
     output::data(&stage.description())?;
     let mut played = Vec::new();
     for (number, scene) in (1..).zip(SCENES) {
@@ -86,7 +101,8 @@ async fn perform(stage: &mut Stage, scene: Scene) -> Result<Played, Failure> {
     output::line(&follow::verdict(&ending))?;
     let detail = ending.detail.unwrap_or_default();
     let status = detail.summary.as_ref().map(|summary| summary.status.clone()).unwrap_or_default();
-    Ok(Played { scene, saga_id: uuid.to_string(), status, tries: tries(&detail, scene.plot) })
+    let (tries, over_broker) = (tries(&detail, scene.plot), stage.over_broker());
+    Ok(Played { scene, saga_id: uuid.to_string(), status, tries, over_broker })
 }
 
 /// Kills flights between its commit and its reply, shows that the seat is booked, and starts it again.

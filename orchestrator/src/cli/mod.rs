@@ -163,7 +163,7 @@ enum Command {
     Version(version::Args),
     /// The participants of `saga bench`
     #[command(hide = true)]
-    BenchParticipants,
+    BenchParticipants(bench::participants::Args),
     /// A participant of `saga demo`
     #[command(hide = true)]
     DemoParticipant(demo::participant::Args),
@@ -256,8 +256,8 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args),
         Command::Completion(args) => completion::run(args),
         Command::Version(args) => version::run(args),
-        Command::BenchParticipants => client(bench::participants::run(&context.endpoint()?)),
-        Command::DemoParticipant(args) => client(demo::participant::run(args, &context.endpoint()?)),
+        Command::BenchParticipants(args) => client(bench::participants::run(args)),
+        Command::DemoParticipant(args) => client(demo::participant::run(args)),
     }
 }
 

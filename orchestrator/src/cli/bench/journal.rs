@@ -1,10 +1,12 @@
 //! What a run cost the server, read from outside: its store file and what the system knows of its process.
 
-use std::path::Path;
+use std::ffi::OsStr;
 
 use rusqlite::{Connection, OpenFlags};
+use saga_orchestrator::config::{self, Store};
+use sqlx::{Connection as _, PgConnection, Row};
 
-use crate::cli::exit::Failure;
+use crate::cli::{exit::Failure, serve::misconfigured};
 
 /// How far a store has come, or came between two readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,21 +18,20 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Reads the store in `path` while its server runs.
+    /// Reads the store while its server runs.
     ///
     /// # Errors
     /// When it is no store, or busy for too long.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
-        let read = || -> rusqlite::Result<Self> {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let store = Connection::open_with_flags(path, flags)?;
-            // Rows are never deleted while a run lasts, so the last position stands for their number.
-            let query = "SELECT commit_no, (SELECT coalesce(max(position), 0) FROM saga_event) FROM progress";
-            let (commits, rows): (i64, i64) =
-                store.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(Self { commits: commits.unsigned_abs(), rows: rows.unsigned_abs() })
+    pub async fn read(store: &OsStr) -> Result<Self, Failure> {
+        let written =
+            config::Written { store: store.to_string_lossy().into_owned(), ..config::Written::default() };
+        let store = written.read().map_err(|error| misconfigured(&error))?.store;
+        let name = store.to_string();
+        let read = match &store {
+            Store::Sqlite(path) => in_sqlite(path).map_err(|error| error.to_string()),
+            Store::Postgres { url, .. } => in_postgres(url).await.map_err(|error| error.to_string()),
         };
-        read().map_err(|error| Failure::error(format!("cannot read {}: {error}", path.display())))
+        read.map_err(|error| Failure::error(format!("cannot read {name}: {error}")))
     }
 
     /// What was added since an earlier reading.
@@ -40,6 +41,27 @@ impl Progress {
             rows: self.rows.saturating_sub(before.rows),
         }
     }
+}
+
+// Rows are never deleted while a run lasts, so the last position stands for their number.
+const IN_SQLITE: &str = "SELECT commit_no, (SELECT coalesce(max(position), 0) FROM saga_event) FROM progress";
+const IN_POSTGRES: &str = "SELECT commit_no, (SELECT count(*) FROM saga_event) FROM progress";
+
+fn in_sqlite(path: &std::path::Path) -> rusqlite::Result<Progress> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let store = Connection::open_with_flags(path, flags)?;
+    store.query_row(IN_SQLITE, [], |row| {
+        let (commits, rows): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(Progress { commits: commits.unsigned_abs(), rows: rows.unsigned_abs() })
+    })
+}
+
+async fn in_postgres(url: &str) -> Result<Progress, sqlx::Error> {
+    let mut store = PgConnection::connect(url).await?;
+    let row = sqlx::query(IN_POSTGRES).fetch_one(&mut store).await?;
+    let (commits, rows): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    store.close().await?;
+    Ok(Progress { commits: commits.unsigned_abs(), rows: rows.unsigned_abs() })
 }
 
 /// Memory of a process in MiB: `VmRSS` now, `VmHWM` at most. `None` where the system has no `/proc`.
@@ -67,12 +89,15 @@ mod tests {
         assert_eq!(in_status("", "VmRSS"), None);
     }
 
-    #[test]
-    fn a_new_store_has_come_nowhere() {
+    #[tokio::test]
+    async fn a_new_store_has_come_nowhere() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("saga.db");
         let _store = saga_orchestrator::store::sqlite::SqliteStore::open(&path).expect("a store");
-        assert_eq!(Progress::read(&path).map_err(|f| f.to_string()), Ok(Progress { commits: 0, rows: 0 }));
-        assert!(Progress::read(&dir.path().join("missing.db")).is_err());
+        assert_eq!(
+            Progress::read(path.as_os_str()).await.map_err(|f| f.to_string()),
+            Ok(Progress { commits: 0, rows: 0 })
+        );
+        assert!(Progress::read(dir.path().join("missing.db").as_os_str()).await.is_err());
     }
 }

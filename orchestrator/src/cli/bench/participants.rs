@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{
     child::parent_gone,
-    client::Endpoint,
     exit::{Exit, Failure},
     output,
 };
@@ -20,6 +19,14 @@ use crate::cli::{
 const SETTLED_ROWS: usize = 250_000;
 /// Handlers never wait, so this only bounds a queue.
 const CONCURRENCY: usize = 16_384;
+
+/// Arguments of the hidden verb.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to connect to: a server or a broker
+    #[arg(long)]
+    road: String,
+}
 
 /// What happened in the participants' process, told by it in the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +62,9 @@ struct Worked {
 ///
 /// # Errors
 /// When the server refuses the participant.
-pub async fn run(endpoint: &Endpoint) -> std::result::Result<Exit, Failure> {
+pub async fn run(args: Args) -> std::result::Result<Exit, Failure> {
     let counters = Arc::new(Counters::default());
-    let served = participant(&counters).serve(&endpoint.to_string(), parent_gone()).await;
+    let served = participant(&counters).serve(&args.road, parent_gone()).await;
     served.map_err(|error| Failure::error(error.to_string()))?;
     output::json_line(&Effects {
         done: counters.done.load(Relaxed),

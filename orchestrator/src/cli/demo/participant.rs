@@ -18,7 +18,6 @@ use saga_participant::Op;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::cli::{
-    client::Endpoint,
     exit::{Exit, Failure},
     log, output,
 };
@@ -35,6 +34,9 @@ pub const COMMITTED: &str = "committed ";
 pub struct Args {
     /// Who to be
     name: String,
+    /// What to connect to: the server or the broker
+    #[arg(long)]
+    road: String,
     /// Folder of the databases
     #[arg(long)]
     dir: PathBuf,
@@ -47,14 +49,14 @@ pub struct Args {
 ///
 /// # Errors
 /// When the database cannot be opened, or the server refuses the participant.
-pub async fn run(args: Args, endpoint: &Endpoint) -> Result<Exit, Failure> {
+pub async fn run(args: Args) -> Result<Exit, Failure> {
     log::begin(log::Format::Text, "info")?;
     let hang = Arc::new(AtomicBool::new(false));
     let orders = obey(Arc::clone(&hang));
     book_trip::run(
         &[args.name],
         &args.dir,
-        &endpoint.to_string(),
+        &args.road,
         Some(hook(hang, Duration::from_millis(args.pace))),
         orders,
     )

@@ -13,7 +13,7 @@ use super::{
     within,
 };
 use crate::cli::{
-    child::{OwnServer, Process, deployed, registered},
+    child::{Ground, OwnServer, Process, deployed, registered},
     client::{Endpoint, Server},
     exit::Failure,
     output,
@@ -26,26 +26,42 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 pub struct Stage {
     dir: PathBuf,
     own: OwnServer,
+    /// What it stands on, in words.
+    ground: String,
     flights: Process,
     /// Held so that they run.
     _others: Vec<Process>,
 }
 
 impl Stage {
-    /// Starts the server in `dir`, then the participants, and deploys the saga.
+    /// Starts the server, with its SQLite file in `dir` unless another store is named, then the participants, and
+    /// deploys the saga.
     ///
     /// # Errors
     /// When one of them does not come up.
-    pub async fn set(dir: &Path) -> Result<Self, Failure> {
-        let own = OwnServer::start(dir, &dir.join("saga.db")).await?;
+    pub async fn set(dir: &Path, store: Option<&str>, broker: Option<&str>) -> Result<Self, Failure> {
+        let own_store = dir.join("saga.db");
+        let ground = Ground { store: store.map_or(own_store.as_os_str(), OsStr::new), broker };
+        let own = OwnServer::start(dir, ground, &PARTICIPANTS).await?;
+        let kept = match store {
+            None => "SQLite",
+            Some(url) if url.starts_with("postgres") => "PostgreSQL",
+            Some(_) => "the store that was named",
+        };
+        let ground = format!("{kept}{}", if broker.is_some() { ", commands over RabbitMQ" } else { "" });
         let [flights, others @ ..] = PARTICIPANTS;
-        let mut flights = participant(flights, dir, &own.endpoint)?;
-        let others = others.map(|name| participant(name, dir, &own.endpoint));
+        let mut flights = participant(flights, dir, &own.road)?;
+        let others = others.map(|name| participant(name, dir, &own.road));
         let mut others = others.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut all: Vec<&mut Process> = others.iter_mut().chain([&mut flights]).collect();
         registered(&own.server, &PARTICIPANTS, &mut all).await?;
         deployed(&own.server, "book_trip", BOOK_TRIP).await?;
-        Ok(Self { dir: dir.to_owned(), own, flights, _others: others })
+        Ok(Self { dir: dir.to_owned(), own, ground, flights, _others: others })
+    }
+
+    /// Do commands travel over a broker?
+    pub fn over_broker(&self) -> bool {
+        self.own.road != self.own.endpoint.to_string()
     }
 
     /// Connection to the server.
@@ -66,9 +82,10 @@ impl Stage {
     /// What runs where.
     pub fn description(&self) -> String {
         format!(
-            "server at {} on SQLite, participants {}, each a process with a database of its own\n\
+            "server at {} on {}; participants {}, each a process with a database of its own\n\
              files and logs in {}\n",
             self.own.endpoint,
+            self.ground,
             PARTICIPANTS.join(", "),
             self.dir.display()
         )
@@ -99,7 +116,7 @@ impl Stage {
     /// # Errors
     /// When it cannot be started.
     pub fn start_flights(&mut self) -> Result<u32, Failure> {
-        self.flights = participant("flights", &self.dir, &self.own.endpoint)?;
+        self.flights = participant("flights", &self.dir, &self.own.road)?;
         Ok(self.flights.id().unwrap_or_default())
     }
 }
@@ -113,8 +130,7 @@ async fn said(process: &mut Process, word: &str, limit: Duration) -> Result<(), 
     within(limit, &format!("waiting for `{}`", word.trim()), listen).await
 }
 
-fn participant(name: &str, dir: &Path, endpoint: &Endpoint) -> Result<Process, Failure> {
-    let endpoint = endpoint.to_string();
+fn participant(name: &str, dir: &Path, road: &str) -> Result<Process, Failure> {
     // A live picture needs something to show; lines in a file do not.
     let pace = if output::is_live() { "250" } else { "0" };
     let args = [
@@ -122,8 +138,8 @@ fn participant(name: &str, dir: &Path, endpoint: &Endpoint) -> Result<Process, F
         OsStr::new(name),
         OsStr::new("--dir"),
         dir.as_os_str(),
-        OsStr::new("--endpoint"),
-        OsStr::new(&endpoint),
+        OsStr::new("--road"),
+        OsStr::new(road),
         OsStr::new("--pace"),
         OsStr::new(pace),
     ];

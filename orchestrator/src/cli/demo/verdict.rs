@@ -20,6 +20,8 @@ pub struct Played {
     pub status: String,
     /// Attempts of the step at which the scene aims: hotels or flights.
     pub tries: u32,
+    /// Commands travelled over a broker.
+    pub over_broker: bool,
 }
 
 /// What one participant did for one saga.
@@ -85,11 +87,12 @@ pub fn checks(played: &[Played], ledger: &[LedgerRow]) -> Vec<Check> {
             played.status != "compensated" || each(own, |deeds| deeds.undone == deeds.effects)
         }),
         ("undo came after everything that was done", |_, own| in_order(own)),
-        ("the trouble was real: the step in question took more than one attempt", |played, _| {
+        ("the trouble was real: the step in question was asked more than once", |played, _| {
             match played.scene.plot {
                 Plot::Plain | Plot::Declined => true,
                 Plot::FlakyHotel => played.tries >= 3,
-                Plot::KilledFlights => played.tries >= 2,
+                // A broker brings the command again by itself, and no attempt is spent.
+                Plot::KilledFlights => played.tries >= 2 || played.over_broker,
             }
         }),
     ];
@@ -145,6 +148,7 @@ mod tests {
             saga_id: n.to_string(),
             status: scene.end.into(),
             tries: 3,
+            over_broker: false,
         };
         SCENES.into_iter().enumerate().map(played).collect()
     }
