@@ -269,7 +269,9 @@ impl Inner {
             name: kind.to_owned(),
             fingerprint: text("saga-fingerprint"),
             late: matches!(headers.get("saga-not-after"), Some(AMQPValue::LongLongInt(at)) if *at < now_us()),
-            known: headers.get("saga-known").is_some_and(|known| *known == AMQPValue::LongString("done".into())),
+            known: headers
+                .get("saga-known")
+                .is_some_and(|known| *known == AMQPValue::LongString("done".into())),
             asks: asks.to_owned(),
         };
         match asks {
@@ -300,7 +302,8 @@ impl Inner {
             let (fingerprint, body) = (command.fingerprint.clone(), body.to_vec());
             rows.insert(command.key.clone(), Row { state, fingerprint, body });
         };
-        let error = |code: &str| json!({"code": code, "message": "as the test says"}).to_string().into_bytes();
+        let error =
+            |code: &str| json!({"code": code, "message": "as the test says"}).to_string().into_bytes();
         let same = row.as_ref().is_none_or(|row| row.fingerprint == command.fingerprint);
         match (&*command.op, state) {
             ("action", "tombstone" | "compensated") => ("blocked", Vec::new()),

@@ -22,3 +22,4 @@ mod starts;
 mod strangers;
 mod trips;
 mod undo;
+mod verify;

@@ -6,8 +6,9 @@ use lapin::{
 };
 use saga_proto::v1::ListParticipantsRequest;
 use saga_tests::{
-    Rig, Script, eventually,
+    Rig, Script,
     client::{status, step},
+    eventually,
     plain::{Habit, Plain},
     rabbitmq,
 };
@@ -21,7 +22,8 @@ async fn at_a_broker() -> Rig {
 
 /// [`SINGLE`] with an action that is given up soon.
 fn impatient() -> String {
-    let file = SINGLE.replace("timeout: 50s", "timeout: 300ms").replace("max_attempts: 10", "max_attempts: 1");
+    let file =
+        SINGLE.replace("timeout: 50s", "timeout: 300ms").replace("max_attempts: 10", "max_attempts: 1");
     assert_ne!(file, SINGLE);
     file
 }
@@ -77,7 +79,8 @@ async fn long_work_is_accepted_kept_alive_and_completed() {
     let left = Plain::serve(&rig, "left", Habit::Good).await;
     rig.clients.deploy(SINGLE).await;
     let id = rig.clients.begin("single", json!({"n": 0, "text": "accept"})).await;
-    let accepted = |history: &[saga_proto::v1::HistoryEvent]| history.iter().any(|e| e.kind == "step_accepted");
+    let accepted =
+        |history: &[saga_proto::v1::HistoryEvent]| history.iter().any(|e| e.kind == "step_accepted");
     eventually("the work to be accepted", || async {
         accepted(&rig.clients.history(&id).await).then_some(())
     })
@@ -170,8 +173,8 @@ async fn nonsense_in_the_plain_form_is_dropped() {
     // Of another saga than there is, of a step that it has not, and larger than is looked at.
     let reply = &vectors["replies"][0]["plain"];
     let properties = BasicProperties::default().with_headers(table(&reply["headers"]));
-    let properties =
-        properties.with_correlation_id(reply["properties"]["correlation_id"].as_str().expect("a saga").into());
+    let properties = properties
+        .with_correlation_id(reply["properties"]["correlation_id"].as_str().expect("a saga").into());
     left.say("to.main", properties.clone(), b"{}").await;
     left.say("to.main", properties, &vec![b'1'; 5 * 1024 * 1024]).await;
     let id = rig.clients.begin("single", json!({"n": 0})).await;
@@ -196,7 +199,9 @@ fn header(value: &Value) -> AMQPValue {
             None => AMQPValue::Double(number.as_f64().expect("a number")),
         },
         Value::String(text) => AMQPValue::LongString(text.as_str().into()),
-        Value::Array(items) => AMQPValue::FieldArray(FieldArray::from(items.iter().map(header).collect::<Vec<_>>())),
+        Value::Array(items) => {
+            AMQPValue::FieldArray(FieldArray::from(items.iter().map(header).collect::<Vec<_>>()))
+        }
         Value::Object(_) => AMQPValue::FieldTable(table(value)),
     }
 }

@@ -76,9 +76,9 @@ impl<'a> Headers<'a> {
         let wanted = "a text";
         match self.get(name) {
             None => Ok(None),
-            Some(AMQPValue::LongString(text)) => {
-                std::str::from_utf8(text.as_bytes()).map(Some).map_err(|_| Unreadable::Header { name, wanted })
-            }
+            Some(AMQPValue::LongString(text)) => std::str::from_utf8(text.as_bytes())
+                .map(Some)
+                .map_err(|_| Unreadable::Header { name, wanted }),
             Some(AMQPValue::ShortString(text)) => Ok(Some(text.as_str())),
             Some(_) => Err(Unreadable::Header { name, wanted }),
         }

@@ -58,8 +58,11 @@ impl<'a> Headers<'a> {
         if bytes.len() > TEXT_BYTES_MAX {
             return Err(Unreadable::TooLong { name, bytes: bytes.len() });
         }
-        std::str::from_utf8(bytes)
-            .map_err(|_| Unreadable::Mistyped { name, found: "no UTF-8".to_owned(), wanted })
+        std::str::from_utf8(bytes).map_err(|_| Unreadable::Mistyped {
+            name,
+            found: "no UTF-8".to_owned(),
+            wanted,
+        })
     }
 
     /// A number of 32 bits that must be there.

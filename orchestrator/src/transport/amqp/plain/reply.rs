@@ -12,10 +12,7 @@ use super::{
 
 /// Reads a reply. A body that is not what it should be is no reason to drop it: the outcome counts, and the error says
 /// what was wrong with the body, so that who wrote the participant sees it where the saga is shown.
-pub(in super::super) fn reply(
-    properties: &BasicProperties,
-    body: &[u8],
-) -> Result<wire::Reply, Unreadable> {
+pub(in super::super) fn reply(properties: &BasicProperties, body: &[u8]) -> Result<wire::Reply, Unreadable> {
     let headers = Headers::of(properties)?;
     let outcome = one_of(&headers, "header saga-outcome", &OUTCOMES, "an outcome of the protocol")?;
     let op = one_of(&headers, "header saga-op", &OPS, "the op of the command")?;

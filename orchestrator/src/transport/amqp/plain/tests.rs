@@ -220,12 +220,14 @@ fn batches_hold_what_travels_together() {
     let vectors = vectors();
     let meant = |kind: &str| -> Vec<Value> {
         let of = vectors["batches"][kind]["of"].as_array().expect("names");
-        let one = |name| list(&vectors, kind).iter().find(|vector| &vector["name"] == name).expect("a vector");
+        let one =
+            |name| list(&vectors, kind).iter().find(|vector| &vector["name"] == name).expect("a vector");
         of.iter().map(|name| one(name)["meaning"].clone()).collect()
     };
     let commands = wire::CommandBatch { commands: meant("commands").iter().map(command_meant).collect() };
     assert_eq!(commands.encode_to_vec(), hex(&vectors["batches"]["commands"]["protobuf"]));
-    let replies = wire::ReplyBatch::decode(&*hex(&vectors["batches"]["replies"]["protobuf"])).expect("a batch");
+    let replies =
+        wire::ReplyBatch::decode(&*hex(&vectors["batches"]["replies"]["protobuf"])).expect("a batch");
     assert_eq!(replies.replies, meant("replies").iter().map(reply_meant).collect::<Vec<_>>());
 }
 
@@ -266,7 +268,8 @@ fn registrations_are_read_and_refused_by_the_field() {
         };
         assert!(fault.contains(text(&vector["names"])), "{}: {fault}", vector["name"]);
     }
-    let gone = hello(br#"{"participant": "hotels", "instance": "1"}"#, false).expect("who leaves says no more");
+    let gone =
+        hello(br#"{"participant": "hotels", "instance": "1"}"#, false).expect("who leaves says no more");
     assert_eq!((&*gone.participant, &*gone.instance), ("hotels", "1"));
 }
 
@@ -275,6 +278,9 @@ fn a_message_that_does_not_say_its_form_is_taken_by_its_looks() {
     let none = BasicProperties::default();
     assert!(is_json(&none, b" \n{\"participant\": 1}"));
     assert!(!is_json(&none, b"\n\x06hotels"));
-    assert!(is_json(&BasicProperties::default().with_content_type("application/json; charset=utf-8".into()), b""));
+    assert!(is_json(
+        &BasicProperties::default().with_content_type("application/json; charset=utf-8".into()),
+        b""
+    ));
     assert!(!is_json(&BasicProperties::default().with_content_type("application/x-protobuf".into()), b"{"));
 }

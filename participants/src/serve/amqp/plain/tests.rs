@@ -15,7 +15,8 @@ use crate::{
 };
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../../../proto/vectors/messages.json")).expect("vectors are JSON")
+    serde_json::from_str(include_str!("../../../../../proto/vectors/messages.json"))
+        .expect("vectors are JSON")
 }
 
 fn list<'a>(vectors: &'a Value, of: &str) -> &'a [Value] {
@@ -82,8 +83,15 @@ fn both_forms_of_a_command_are_read_as_the_same() {
         let batched = convert::ask(batch.commands[0].clone()).expect("readable");
         assert_eq!(format!("{plain:?}"), format!("{batched:?}"), "{name}");
         assert_eq!(plain.input, text(&meaning["input"]).as_bytes(), "{name}");
-        assert_eq!((&*plain.key.step, &*plain.action), (text(&meaning["step"]), text(&meaning["action"])), "{name}");
-        assert_eq!((plain.key.round, plain.attempt), (number(&meaning["round"]), number(&meaning["attempt"])));
+        assert_eq!(
+            (&*plain.key.step, &*plain.action),
+            (text(&meaning["step"]), text(&meaning["action"])),
+            "{name}"
+        );
+        assert_eq!(
+            (plain.key.round, plain.attempt),
+            (number(&meaning["round"]), number(&meaning["attempt"]))
+        );
         assert_eq!(format!("{:016x}", plain.fingerprint), text(&meaning["fingerprint"]), "{name}");
         assert_eq!(plain.not_after_us, number::<i64>(&meaning["not_after_us"]), "{name}");
         assert_eq!(format!("{:?}", plain.op).to_lowercase(), text(&meaning["op"]), "{name}");
