@@ -170,7 +170,11 @@ fn told(verdict: &HazardVerdict) -> String {
                 };
                 text.push_str(&format!("\n          {sent} → {came}{}", printable(&expected)));
             }
-            text.push_str(&format!("\n          saga {}", id_of(&verdict.test_id)));
+            text.push_str(&format!(
+                "\n          of saga {}: {}",
+                id_of(&verdict.test_id),
+                printable(&verdict.note)
+            ));
         }
         _ => text.push_str(&format!("\n          {}", printable(&verdict.note))),
     }
@@ -235,7 +239,10 @@ mod tests {
             hazard: hazard.into(),
             rule: "an action that comes after its undo is kept out".into(),
             verdict: verdict.into(),
-            note: "no compensation was named".into(),
+            note: match verdict {
+                "not_applicable" => "no compensation was named".into(),
+                _ => "action, attempt 1: succeeded came instead of blocked".into(),
+            },
             test_id: saga_core::SagaId::for_test(1).to_bytes().to_vec().into(),
             exchanges: vec![
                 exchange("compensation, attempt 1, known: unknown", "nothing_to_do", "nothing_to_do", true),

@@ -154,12 +154,19 @@ impl Stage {
         if ok { Ok(()) } else { Err(self.unfit(&came)) }
     }
 
+    /// Why nothing more can be told.
     fn unfit(&self, came: &Came) -> Stop {
-        Stop::NotApplicable(format!(
-            "the action must succeed before anything can be told of it, and it did not ({}): give an input that it succeeds \
-             with",
-            self.words(came)
-        ))
+        let said = self.words(came);
+        match came {
+            Came::Nothing => Stop::Failed(format!(
+                "the action got no reply that makes sense ({said}); what was dropped stands in the server's log"
+            )),
+            Came::Lost(_) => Stop::Failed(format!("the action was not answered ({said})")),
+            Came::Reply(_) => Stop::NotApplicable(format!(
+                "the action must succeed before anything can be told of it, and it did not ({said}): give an input that it \
+                 succeeds with"
+            )),
+        }
     }
 
     /// Sends a command, and stops when the reply is not what the protocol asks for.

@@ -7,6 +7,7 @@ use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldArray, FieldTable},
 };
+use proptest::prelude::*;
 use prost::Message;
 use saga_core::{SagaId, input::Outcome};
 use saga_proto::v1 as wire;
@@ -283,4 +284,70 @@ fn a_message_that_does_not_say_its_form_is_taken_by_its_looks() {
         b""
     ));
     assert!(!is_json(&BasicProperties::default().with_content_type("application/x-protobuf".into()), b"{"));
+}
+
+/// A header of any type; about half of them could be right.
+fn any_header() -> impl Strategy<Value = AMQPValue> {
+    prop_oneof![
+        "[a-z_]{0,12}".prop_map(|text| AMQPValue::LongString(text.into())),
+        proptest::sample::select(OPS.map(|(_, word)| word).to_vec())
+            .prop_map(|op| AMQPValue::LongString(op.into())),
+        proptest::sample::select(OUTCOMES.map(|(_, word)| word).to_vec())
+            .prop_map(|outcome| AMQPValue::LongString(outcome.into())),
+        proptest::collection::vec(any::<u8>(), 0..300).prop_map(|bytes| AMQPValue::LongString(bytes.into())),
+        (0..3_u32).prop_map(AMQPValue::LongUInt),
+        any::<i64>().prop_map(AMQPValue::LongLongInt),
+        any::<u64>().prop_map(AMQPValue::Timestamp),
+        any::<i8>().prop_map(AMQPValue::ShortShortInt),
+        any::<f64>().prop_map(AMQPValue::Double),
+        any::<bool>().prop_map(AMQPValue::Boolean),
+        Just(AMQPValue::Void),
+    ]
+}
+
+const NAMES: [&str; 6] = ["saga-wire", "saga-op", "saga-step", "saga-round", "saga-attempt", "saga-outcome"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever comes is read or named, and what is read makes a reply.
+    #[test]
+    fn nothing_that_comes_in_is_too_strange(
+        headers in proptest::collection::vec(proptest::option::of(any_header()), NAMES.len()),
+        // Half of the time the outcome and the op are right, so that the body is looked at.
+        right in any::<bool>(),
+        saga in proptest::option::of("[0-9A-HJKMNP-TV-Z]{26}|.{0,60}"),
+        body in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            "[\\{\\[\"a-z:,0-9\\]\\}]{0,80}".prop_map(String::into_bytes),
+        ],
+    ) {
+        let mut table = FieldTable::default();
+        for (name, value) in NAMES.iter().zip(headers) {
+            if let Some(value) = value {
+                table.insert((*name).into(), value);
+            }
+        }
+        if right {
+            table.insert("saga-wire".into(), AMQPValue::LongInt(1));
+            for name in ["saga-round", "saga-attempt"] {
+                table.insert(name.into(), AMQPValue::LongInt(1));
+            }
+            table.insert("saga-op".into(), AMQPValue::LongString("action".into()));
+            table.insert("saga-step".into(), AMQPValue::LongString("step".into()));
+        }
+        let mut properties = BasicProperties::default().with_headers(table);
+        if let Some(saga) = saga {
+            properties = properties.with_correlation_id(saga.chars().take(60).collect::<String>().into());
+        }
+        if let Ok(reply) = reply(&properties, &body) {
+            let op = reply.op();
+            let taken = convert::reply(&Arc::from("hotels"), reply);
+            prop_assert!(taken.is_ok() || op == wire::Op::Forget, "{:?}", taken);
+        }
+        command(&properties).ok();
+        if let Ok(hello) = hello(&body, right) {
+            read(hello).ok();
+        }
+    }
 }
