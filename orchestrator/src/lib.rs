@@ -11,3 +11,4 @@ pub mod server;
 pub mod store;
 pub mod transport;
 pub mod trials;
+pub mod verify;

@@ -36,6 +36,8 @@ pub enum Code {
     TooLarge,
     /// Nobody can prove it.
     NeedsForce,
+    /// No instance of the participant is connected.
+    NotConnected,
     /// The input does not fit the definition.
     Input,
     /// The definition's idempotency key has no value for this input.
@@ -70,7 +72,7 @@ pub struct Explained {
 }
 
 /// Every code, in the order of [`Code`].
-pub const CODES: [Explained; 19] = [
+pub const CODES: [Explained; 20] = [
     row(
         Code::Malformed,
         "A0400",
@@ -154,6 +156,14 @@ pub const CODES: [Explained; 19] = [
         "The participant has no inbox that shares a transaction with its effects, so an earlier sending of the step may \
          still take effect. Find out at the participant itself what happened; then repeat the act with --force. The saga \
          is marked for good (exceptions).",
+    ),
+    row(
+        Code::NotConnected,
+        "A0415",
+        Grpc::FailedPrecondition,
+        "no instance of the participant is connected",
+        "`saga participants` shows who is there. Start the service with SAGA_ENDPOINT set to this server or to its broker, \
+         then try again.",
     ),
     row(
         Code::Input,

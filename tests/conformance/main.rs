@@ -8,6 +8,7 @@ mod crash;
 mod differential;
 mod full_disk;
 mod inbox;
+mod inbox_vectors;
 mod model;
 mod postgres;
 mod rate;
@@ -35,6 +36,7 @@ macro_rules! suite {
             a_change_of_an_unknown_saga_is_refused,
             what_operators_did_is_kept_with_the_decision_or_not_at_all,
             the_audit_list_pages_from_the_newest,
+            what_was_done_to_no_saga_stands_in_the_audit_list_too,
             open_sagas_come_in_pages_by_id,
             journals_come_in_the_order_asked_for,
             lists_page_without_gaps_or_repeats,

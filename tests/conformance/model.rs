@@ -285,6 +285,10 @@ impl Store for Model {
         })
     }
 
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.with(|state| state.audit.push(row))
+    }
+
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         self.with(|state| state.participants.values().cloned().collect())
     }

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod host;
 pub mod instance;
 pub mod ledger;
+pub mod plain;
 pub mod postgres;
 pub mod proxy;
 pub mod puppet;

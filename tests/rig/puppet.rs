@@ -66,6 +66,7 @@ impl Puppet {
                 action("act", wire::ActionKind::Action),
                 action("undo", wire::ActionKind::Compensation),
             ],
+            capabilities: vec!["batch".to_owned()],
             ..Default::default()
         };
         hello.encode_to_vec()

@@ -8,7 +8,8 @@ use saga_core::SagaId;
 use saga_orchestrator::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
+        AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
+        SagaRow,
     },
 };
 use tokio::time::sleep;
@@ -170,6 +171,9 @@ impl Store for Handle {
     }
     fn put_participant(&self, _: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { unreachable!("a lane registers nobody") })
+    }
+    fn put_audit(&self, _: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { unreachable!("a lane writes its audit with its batches") })
     }
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         Box::pin(async { unreachable!("a lane registers nobody") })

@@ -1,6 +1,6 @@
 //! Whole-system tests: the real server, the real SDK, real sockets. Participants dial the server, or with
-//! `SAGA_TEST_BROKER=amqp` meet it at a RabbitMQ broker; `amqp.rs` is about the broker itself and always has
-//! one, as `database.rs` always has a PostgreSQL server.
+//! `SAGA_TEST_BROKER=amqp` meet it at a RabbitMQ broker; `amqp.rs` and `plain.rs` are about the broker itself and
+//! always have one, as `database.rs` always has a PostgreSQL server.
 
 mod amqp;
 mod bulk;
@@ -16,9 +16,11 @@ mod lists;
 mod made;
 mod operators;
 mod pivots;
+mod plain;
 mod restarts;
 mod serving;
 mod starts;
 mod strangers;
 mod trips;
 mod undo;
+mod verify;

@@ -34,6 +34,10 @@ const LETTERS: usize = 26;
 const VARIANT_RFC: u128 = 0b10 << 62;
 const VERSION_7: u128 = 7 << 76;
 const RANDOM_BITS: u128 = (1 << 62) - 1;
+/// The first ten letters of a test's id, `7TEST0SAGA`, and version 8, which no saga has.
+const TEST: u128 = 0xFA76_740C_AA0A << 80 | 8 << 76;
+/// All bits before the first random one.
+const TEST_BITS: u128 = !0 << 76;
 
 impl SagaId {
     /// Puts an id together from the Unix time in milliseconds (48 bits), the partition and 62 random bits.
@@ -52,6 +56,19 @@ impl SagaId {
         let unix_ms = u64::try_from(request >> 80).unwrap_or(0);
         let random = u64::try_from(request & RANDOM_BITS).unwrap_or(0);
         Self::new(unix_ms, partition, random)
+    }
+
+    /// An id for commands that no saga sends: it begins with `7TEST0SAGA`, and can be that of no saga.
+    #[must_use]
+    pub fn for_test(random: u128) -> Self {
+        let random = random & !TEST_BITS & !(0b11 << 62);
+        Self(TEST | VARIANT_RFC | random)
+    }
+
+    /// Was it made by [`SagaId::for_test`]?
+    #[must_use]
+    pub fn is_test(self) -> bool {
+        self.0 & TEST_BITS == TEST
     }
 
     /// The partition whose number stands in the id.
@@ -184,6 +201,20 @@ mod tests {
         assert_eq!(id.as_u128() & ((1 << bits) - 1), value);
         assert!("nonsense!".parse::<SagaId>().is_err());
         assert!(SagaId::parse_suffix("U").is_none());
+    }
+
+    #[test]
+    fn a_tests_id_is_seen_to_be_one_and_is_no_sagas() {
+        for random in [0, 1, u128::MAX] {
+            let id = SagaId::for_test(random);
+            assert!(id.is_test() && id.to_string().starts_with("7TEST0SAGA"), "{id}");
+            let bytes = id.to_bytes();
+            assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (8, 0b10), "a UUID of version 8");
+            // Whatever the time and the chance of it, a saga's id has version 7.
+            let alike = SagaId::new((id.as_u128() >> 80) as u64, Partition(0xFFF), u64::MAX);
+            assert!(!alike.is_test());
+        }
+        assert_ne!(SagaId::for_test(1), SagaId::for_test(2));
     }
 
     #[test]

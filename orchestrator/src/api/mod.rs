@@ -24,6 +24,7 @@ mod start_saga;
 mod steering;
 #[cfg(test)]
 mod tests;
+mod verify_participant;
 mod watch_saga;
 
 pub use crate::refusal as error;
@@ -192,6 +193,17 @@ impl OperatorService for Api {
     ) -> Result<Response<wire::InterventionResponse>, Status> {
         let from = steering::address(&request);
         Ok(Response::new(abandon::abandon(self, request.into_inner(), &from).await?))
+    }
+
+    type VerifyParticipantStream = Answers<wire::HazardVerdict>;
+
+    async fn verify_participant(
+        &self,
+        request: Request<wire::VerifyParticipantRequest>,
+    ) -> Result<Response<Self::VerifyParticipantStream>, Status> {
+        let from = steering::address(&request);
+        let request = request.into_inner();
+        Ok(Response::new(verify_participant::verify_participant(self, request, &from).await?))
     }
 
     async fn list_audit(

@@ -60,6 +60,13 @@ pub enum Intake {
         /// The new one.
         by: Arc<dyn Link>,
     },
+    /// The ways to a participant, for who sends it commands of no saga.
+    Reach {
+        /// Its name.
+        participant: String,
+        /// Gets those that take commands now.
+        answer: oneshot::Sender<Vec<Arc<dyn Link>>>,
+    },
     /// Who is connected, and what is outstanding.
     Census(oneshot::Sender<Census>),
     /// Finish what is in flight, commit it, and stop.

@@ -58,6 +58,12 @@ impl Links {
         self.rebuild_gate();
     }
 
+    /// The ways to a participant that may be taken now.
+    pub(super) fn reach(&self, participant: &str) -> Vec<Arc<dyn Link>> {
+        let open = self.entries.iter().filter(|e| !e.draining && e.link.participant() == participant);
+        open.map(|entry| Arc::clone(&entry.link)).collect()
+    }
+
     fn rebuild_gate(&mut self) {
         let mut participants: BTreeMap<String, Live> = BTreeMap::new();
         for entry in self.entries.iter().filter(|entry| !entry.draining) {

@@ -10,7 +10,7 @@
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
-//! (after a restart), `links.rs` (who is connected), `timers.rs`, `clock.rs`.
+//! (after a restart), `links.rs` (who is connected), `timers.rs`, `clock.rs`, `probes.rs` (replies that are for no saga).
 
 mod answer;
 mod batch;
@@ -19,6 +19,7 @@ mod decider;
 mod failure;
 pub mod intake;
 mod links;
+pub mod probes;
 mod recovery;
 mod release;
 mod slot;
@@ -29,12 +30,13 @@ mod worker;
 
 use std::sync::Arc;
 
-use saga_core::Rules;
+use saga_core::{Rules, SagaId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{definitions::Definitions, store, store::Store};
 use clock::Wall;
 use intake::Intake;
+use probes::{Probe, Probes};
 
 /// Limits of a lane, and what it stands on.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +70,7 @@ impl Default for Settings {
 pub struct Handle {
     intake: mpsc::Sender<Intake>,
     partitions: u16,
+    probes: Probes,
 }
 
 /// The lane has stopped.
@@ -79,7 +82,7 @@ impl Handle {
     /// A handle around a channel, for tests that play the lane.
     #[must_use]
     pub fn new(intake: mpsc::Sender<Intake>, partitions: u16) -> Self {
-        Self { intake, partitions }
+        Self { intake, partitions, probes: Probes::default() }
     }
 
     /// Hands a message over; waits while the lane has more than it can take.
@@ -87,6 +90,7 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] when the lane takes no more.
     pub async fn send(&self, message: Intake) -> Result<(), Stopped> {
+        let Some(message) = self.probes.divert(message) else { return Ok(()) };
         self.intake.send(message).await.map_err(|_| Stopped)
     }
 
@@ -97,6 +101,12 @@ impl Handle {
             // A closed lane needs no message any more.
             tokio::spawn(async move { intake.send(message).await.ok() });
         }
+    }
+
+    /// Listens for the replies to commands of a test, which no lane gets to see.
+    #[must_use]
+    pub fn probe(&self, test: SagaId) -> Probe {
+        self.probes.open(test)
     }
 
     /// Number of partitions that sagas are spread over.
@@ -126,6 +136,6 @@ pub async fn spawn(
 ) -> Result<(Handle, tokio::task::JoinHandle<()>), store::Error> {
     let (sender, intake) = mpsc::channel(settings.intake_messages_max);
     let worker = worker::Worker::begin(store, definitions, settings).await?;
-    let handle = Handle { intake: sender, partitions: worker.partitions() };
+    let handle = Handle::new(sender, worker.partitions());
     Ok((handle, tokio::spawn(worker.run(intake))))
 }

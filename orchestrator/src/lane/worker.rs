@@ -168,7 +168,8 @@ impl Worker {
             Intake::Draining { link } => self.links.drain(link),
             Intake::Disconnected { link } => self.disconnected(link),
             Intake::Replaced { link, by } => self.replaced(link, by),
-            // Whoever asked may have gone.
+            // Whoever asked may have gone, here and below.
+            Intake::Reach { participant, answer } => drop(answer.send(self.links.reach(&participant))),
             Intake::Census(answer) => drop(answer.send(self.census())),
             Intake::Stop(done) => {
                 self.stopping.push(done);

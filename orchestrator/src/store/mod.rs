@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use saga_core::{Partition, SagaId, Timestamp};
 
 use record::{
-    AuditEntry, Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
-    SagaRow, StartConflict,
+    AuditEntry, AuditRow, Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow,
+    RowStatus, SagaRow, StartConflict,
 };
 
 /// A durable store of sagas.
@@ -70,6 +70,9 @@ pub trait Store: Send + Sync + 'static {
         before: Option<u64>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>>;
+
+    /// Writes down what an operator is about to do that changes no saga.
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Number of sagas in each status: every status, zero too, in the order of [`RowStatus`].
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>>;

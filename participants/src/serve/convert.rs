@@ -140,7 +140,7 @@ pub(crate) fn hello<S: Store>(core: &Core<S>, instance: &str) -> v1::Hello {
         inbox_id: core.inbox.id().to_owned(),
         inbox_kind: inbox_kind as i32,
         actions,
-        capabilities: Vec::new(),
+        capabilities: vec!["batch".to_owned()],
         sdk: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }

@@ -61,3 +61,19 @@ pub async fn the_audit_list_pages_from_the_newest(store: impl Store) {
     assert_eq!(one.iter().map(|entry| entry.row.seq).collect::<Vec<_>>(), [6, 5, 4, 3, 2]);
     assert_eq!(store.audit(Some(id(7)), None, 100).await.expect("read"), []);
 }
+
+pub async fn what_was_done_to_no_saga_stands_in_the_audit_list_too(store: impl Store) {
+    let claim = store.claim(TOKEN).await.expect("claim");
+    begin(&store, &claim, 1..2).await;
+    let test = AuditRow { saga_id: saga_core::SagaId::for_test(7), step: None, ..act(1, 0, "verify") };
+    store.put_audit(test.clone()).await.expect("put");
+    let mut later = batch(&claim, 2);
+    later.journal = vec![journal(1, 2)];
+    later.audit = vec![act(1, 2, "retry")];
+    store.commit(later).await.expect("commit");
+    let rows = async |saga| -> Vec<AuditRow> {
+        store.audit(saga, None, 10).await.expect("read").into_iter().map(|entry| entry.row).collect()
+    };
+    assert_eq!(rows(None).await, [act(1, 2, "retry"), test.clone()]);
+    assert_eq!(rows(Some(test.saga_id)).await, [test]);
+}

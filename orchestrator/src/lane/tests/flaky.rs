@@ -8,7 +8,8 @@ use saga_core::SagaId;
 use crate::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
+        AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
+        SagaRow,
     },
     sqlite::SqliteStore,
 };
@@ -107,6 +108,9 @@ impl Store for FlakyStore {
     }
     fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
         self.inner.put_participant(row)
+    }
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.inner.put_audit(row)
     }
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         self.inner.participants()

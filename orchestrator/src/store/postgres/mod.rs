@@ -25,7 +25,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::record::{
-    AuditEntry, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
+    AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
+    SagaRow,
 };
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
 use fault::read_error;
@@ -188,6 +189,10 @@ impl Store for PostgresStore {
 
     fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
         self.write(|answer| Op::PutParticipant { row, answer }, || Error::Closed)
+    }
+
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutAudit { row, answer }, || Error::Closed)
     }
 
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {

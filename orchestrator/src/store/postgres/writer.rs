@@ -20,7 +20,7 @@ use super::{
 };
 use crate::store::{
     Claim, CommitError, Error,
-    record::{Batch, DefinitionRow, ParticipantRow},
+    record::{AuditRow, Batch, DefinitionRow, ParticipantRow},
 };
 
 /// Longer than the server lets a statement run: whoever does not answer by then is gone.
@@ -34,6 +34,7 @@ pub(super) enum Op {
     Commit { batch: Box<Batch>, answer: Answer<(), CommitError> },
     PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
+    PutAudit { row: AuditRow, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -58,6 +59,7 @@ impl Writer {
                 Op::Claim { token, answer } => self.claim(token, answer).await,
                 Op::PutDefinitions { rows, answer } => drop(answer.send(self.put_definitions(&rows).await)),
                 Op::PutParticipant { row, answer } => drop(answer.send(self.put_participant(&row).await)),
+                Op::PutAudit { row, answer } => drop(answer.send(self.put_audit(&row).await)),
                 Op::Close { answer } => {
                     queue.close();
                     while let Some(late) = queue.recv().await {
@@ -149,6 +151,26 @@ impl Writer {
         let conn = self.session().await?;
         let done = timeout(ANSWERS_WITHIN, put_definitions(conn, rows)).await;
         self.settled(done)?.map_err(|(name, version)| Error::DefinitionConflict { name, version })
+    }
+
+    async fn put_audit(&mut self, row: &AuditRow) -> Result<(), Error> {
+        let seq = i64::try_from(row.seq).map_err(|error| Error::Corrupt(error.to_string()))?;
+        let conn = self.session().await?;
+        let put = sqlx::query(
+            "INSERT INTO audit (saga_id, seq, at, verb, step, who, reason, forced)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(Uuid::from_u128(row.saga_id.as_u128()))
+        .bind(seq)
+        .bind(row.at.0)
+        .bind(&row.verb)
+        .bind(&row.step)
+        .bind(&row.who)
+        .bind(&row.reason)
+        .bind(row.forced)
+        .execute(conn);
+        let done = timeout(ANSWERS_WITHIN, put).await;
+        self.settled(done).map(drop)
     }
 
     async fn put_participant(&mut self, row: &ParticipantRow) -> Result<(), Error> {
@@ -246,6 +268,7 @@ fn refuse(op: Op) {
         }
         Op::PutDefinitions { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::PutParticipant { answer, .. } => drop(answer.send(Err(Error::Closed))),
+        Op::PutAudit { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::Close { answer } => drop(answer.send(Err(Error::Closed))),
     }
 }

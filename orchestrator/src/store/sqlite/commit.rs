@@ -266,7 +266,7 @@ fn append_journal(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
     Ok(())
 }
 
-fn append_audit(conn: &Connection, rows: &[AuditRow]) -> Result<(), CommitError> {
+pub(super) fn append_audit(conn: &Connection, rows: &[AuditRow]) -> Result<(), CommitError> {
     for row in rows {
         let name = || format!("audit of saga {} seq {}", row.saga_id, row.seq);
         let seq = signed(row.seq, name)?;

@@ -26,7 +26,8 @@ use saga_core::SagaId;
 use tokio::sync::oneshot;
 
 use super::record::{
-    AuditEntry, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow,
+    AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
+    SagaRow,
 };
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
 use reader::Pool;
@@ -220,6 +221,10 @@ impl Store for SqliteStore {
 
     fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
         self.write(|answer| Op::PutParticipant { row, answer }, || Error::Closed, writer_died)
+    }
+
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutAudit { row, answer }, || Error::Closed, writer_died)
     }
 
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {

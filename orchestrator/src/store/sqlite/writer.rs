@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::commit::{self, Owner};
 use super::convert::unsigned;
 use super::fault::{open_error, read_error};
-use crate::store::record::{Batch, DefinitionRow, Fence, ParticipantRow};
+use crate::store::record::{AuditRow, Batch, DefinitionRow, Fence, ParticipantRow};
 use crate::store::{Claim, CommitError, Error};
 
 type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
@@ -26,6 +26,7 @@ pub(super) enum Op {
     Commit { batch: Batch, answer: Answer<(), CommitError> },
     PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
+    PutAudit { row: AuditRow, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -104,6 +105,9 @@ impl Desk {
                 }
                 Op::PutParticipant { row, answer } => {
                     answer.send(self.put_participant(&row).map_err(read_error)).ok();
+                }
+                Op::PutAudit { row, answer } => {
+                    answer.send(commit::append_audit(&self.conn, &[row]).map_err(put_error)).ok();
                 }
                 Op::Close { answer } => {
                     queue.close();
@@ -200,8 +204,18 @@ fn refuse(op: Op) {
         Op::PutDefinitions { answer, .. } => {
             answer.send(Err(Error::Closed)).ok();
         }
-        Op::PutParticipant { answer, .. } | Op::Close { answer } => {
+        Op::PutParticipant { answer, .. } | Op::PutAudit { answer, .. } | Op::Close { answer } => {
             answer.send(Err(Error::Closed)).ok();
+        }
+    }
+}
+
+/// A row by itself fails as it would in a batch.
+fn put_error(error: CommitError) -> Error {
+    match error {
+        CommitError::Unavailable(text) | CommitError::Unknown(text) => Error::Unavailable(text),
+        CommitError::Data(_) | CommitError::Fenced(_) | CommitError::StartsExist(_) => {
+            Error::Corrupt(error.to_string())
         }
     }
 }

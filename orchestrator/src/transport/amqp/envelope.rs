@@ -11,7 +11,7 @@ use prost::Message;
 use saga_core::{ErrorBody, SagaId, input::Op};
 use saga_proto::v1 as wire;
 
-use super::topology;
+use super::{plain, topology};
 use crate::{
     lane::intake::{Incoming, LostCommand},
     transport::convert,
@@ -20,6 +20,10 @@ use crate::{
 /// Largest body that is looked at, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// `type` of a message with commands that travel together.
+const COMMANDS: &str = "saga.v1.CommandBatch";
+/// `type` of one with replies that do.
+const REPLIES: &str = "saga.v1.ReplyBatch";
 /// `type` of a message that says who is there.
 const HELLO: &str = "saga.v1.Hello";
 /// `type` of one that says who wants no new commands.
@@ -39,7 +43,7 @@ pub(super) fn properties(reply_to: &str, inbox: Option<&str>, message_id: &str) 
     BasicProperties::default()
         .with_delivery_mode(2)
         .with_content_type("application/x-protobuf".into())
-        .with_type("saga.v1.CommandBatch".into())
+        .with_type(COMMANDS.into())
         .with_message_id(message_id.into())
         .with_reply_to(reply_to.into())
         .with_app_id("saga".into())
@@ -55,12 +59,19 @@ pub(super) enum Nonsense {
     TooLarge(usize),
     #[error("it cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),
-    #[error("its type is `{0}`")]
+    #[error("its type is `{0}`; one that registers is of the type `{HELLO}`, `{DRAINING}` or `{GOODBYE}`")]
     Type(String),
     #[error("it says it is `{said}` and came through the exchange of `{came}`")]
     Forged { said: String, came: String },
     #[error("{0}")]
     Reply(#[from] convert::Nonsense),
+    #[error("{0}")]
+    Plain(#[from] plain::Unreadable),
+}
+
+/// What a message says it is.
+fn kind(delivery: &Delivery) -> &str {
+    delivery.properties.kind().as_ref().map_or("", |kind| kind.as_str())
 }
 
 /// The participant whose exchange a message came through, which the broker vouches for.
@@ -72,6 +83,10 @@ pub(super) fn origin(delivery: &Delivery) -> Result<Arc<str>, Nonsense> {
 /// The replies in a message, and those that make no sense.
 pub(super) fn replies(delivery: &Delivery) -> Result<(Vec<Incoming>, Vec<Nonsense>), Nonsense> {
     let participant = origin(delivery)?;
+    if kind(delivery) != REPLIES {
+        let reply = plain::reply(&delivery.properties, bounded(&delivery.data)?)?;
+        return Ok((vec![convert::reply(&participant, reply)?], Vec::new()));
+    }
     let batch = decode::<wire::ReplyBatch>(&delivery.data)?;
     let (mut taken, mut dropped) = (Vec::with_capacity(batch.replies.len()), Vec::new());
     for reply in batch.replies {
@@ -96,11 +111,14 @@ pub(super) enum Word {
 /// What an instance says of itself.
 pub(super) fn word(delivery: &Delivery) -> Result<(Arc<str>, Word), Nonsense> {
     let participant = origin(delivery)?;
-    let hello = decode::<wire::Hello>(&delivery.data)?;
+    let kind = kind(delivery);
+    let hello = match plain::is_json(&delivery.properties, &delivery.data) {
+        true => plain::hello(bounded(&delivery.data)?, kind == HELLO)?,
+        false => decode::<wire::Hello>(&delivery.data)?,
+    };
     if hello.participant != *participant {
         return Err(Nonsense::Forged { said: hello.participant, came: participant.to_string() });
     }
-    let kind = delivery.properties.kind().as_ref().map_or("", |kind| kind.as_str());
     let word = match kind {
         HELLO => Word::Hello(hello),
         DRAINING => Word::Draining { instance: hello.instance },
@@ -112,7 +130,10 @@ pub(super) fn word(delivery: &Delivery) -> Result<(Arc<str>, Word), Nonsense> {
 
 /// The commands in a dead letter.
 pub(super) fn dead(delivery: &Delivery) -> Result<Vec<LostCommand>, Nonsense> {
-    let batch = decode::<wire::CommandBatch>(&delivery.data)?;
+    let batch = match kind(delivery) {
+        COMMANDS => decode::<wire::CommandBatch>(&delivery.data)?,
+        _ => wire::CommandBatch { commands: vec![plain::command(&delivery.properties)?] },
+    };
     let lost = batch.commands.into_iter().filter_map(|command| {
         let op = match command.op() {
             wire::Op::Action => Op::Action,
@@ -138,8 +159,9 @@ pub(super) fn dead(delivery: &Delivery) -> Result<Vec<LostCommand>, Nonsense> {
 }
 
 fn decode<M: Message + Default>(body: &[u8]) -> Result<M, Nonsense> {
-    if body.len() > BODY_BYTES_MAX {
-        return Err(Nonsense::TooLarge(body.len()));
-    }
-    Ok(M::decode(body)?)
+    Ok(M::decode(bounded(body)?)?)
+}
+
+fn bounded(body: &[u8]) -> Result<&[u8], Nonsense> {
+    if body.len() > BODY_BYTES_MAX { Err(Nonsense::TooLarge(body.len())) } else { Ok(body) }
 }

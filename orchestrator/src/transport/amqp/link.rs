@@ -14,6 +14,8 @@ pub(super) struct AmqpLink {
     pub(super) actions: Vec<String>,
     pub(super) transactional: bool,
     pub(super) inbox: Option<Arc<str>>,
+    /// Every live instance reads commands that travel together.
+    pub(super) batch: bool,
     /// Unbounded, because the lane must never wait; what stands in it is bounded by the commands that are outstanding.
     pub(super) orders: mpsc::UnboundedSender<Order>,
 }
@@ -38,6 +40,6 @@ impl Link for AmqpLink {
     fn send(&self, commands: Vec<Outgoing>) {
         let (participant, inbox) = (Arc::clone(&self.participant), self.inbox.clone());
         // Fails only when the server goes down; what is outstanding is sent again by the next one.
-        self.orders.send(Order { participant, inbox, commands }).ok();
+        self.orders.send(Order { participant, inbox, commands, plain: !self.batch }).ok();
     }
 }

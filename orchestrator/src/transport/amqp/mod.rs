@@ -6,8 +6,9 @@
 //!          roster ◄── saga.register ◄─────────┘                                  its registrations
 //! ```
 //!
-//! In reading order: `topology.rs` (the objects on the broker), `envelope.rs` and `parcel.rs` (messages), `link.rs` (the
-//! lane's end), `publisher.rs` (out), `consumer.rs` (in), `roster.rs` (who is there), `supervisor.rs` (keeps it up).
+//! In reading order: `topology.rs` (the objects on the broker), `envelope.rs` and `parcel.rs` (messages), `plain/` (those
+//! of participants without our SDK), `link.rs` (the lane's end), `publisher.rs` (out), `consumer.rs` (in), `roster.rs` (who
+//! is there), `supervisor.rs` (keeps it up).
 //! Why it is so: `docs/decisions/0014-amqp.md`.
 
 mod consumer;
@@ -16,6 +17,7 @@ mod envelope;
 mod fault;
 mod link;
 mod parcel;
+mod plain;
 mod publisher;
 mod roster;
 mod supervisor;

@@ -7,7 +7,7 @@ use prost::Message;
 use saga_core::{ErrorBody, SagaId, command::may_repeat, input::Op};
 use saga_proto::v1 as wire;
 
-use super::{envelope, topology};
+use super::{envelope, plain, topology};
 use crate::{
     lane::intake::LostCommand,
     transport::{Outgoing, convert},
@@ -26,6 +26,8 @@ pub(super) struct Order {
     /// The inbox that the commands are for; `None` where any will do.
     pub(super) inbox: Option<Arc<str>>,
     pub(super) commands: Vec<Outgoing>,
+    /// Not everybody who may take them reads batches.
+    pub(super) plain: bool,
 }
 
 /// One message.
@@ -48,7 +50,37 @@ pub(super) struct Sent {
     attempt: u32,
 }
 
+impl Sent {
+    pub(super) fn of(outgoing: &Outgoing) -> Self {
+        let Outgoing { plan, command } = outgoing;
+        Self {
+            saga_id: command.saga_id,
+            step: plan.step(command.step).map(|step| step.id.clone()).unwrap_or_default(),
+            round: command.round,
+            op: command.op,
+            attempt: command.attempt,
+        }
+    }
+}
+
+/// The queue for an operation of a participant.
+pub(super) fn queue_for(participant: &str, op: Op) -> String {
+    if is_undo(op) { topology::undo_queue(participant) } else { topology::forward_queue(participant) }
+}
+
+fn is_undo(op: Op) -> bool {
+    match op {
+        Op::Action => false,
+        Op::Compensation | Op::Query | Op::Seal => true,
+    }
+}
+
 impl Parcel {
+    /// May the command go out twice?
+    pub(super) fn may_repeat(outgoing: &Outgoing) -> bool {
+        may_repeat(&outgoing.plan, outgoing.command.step, outgoing.command.op)
+    }
+
     /// What the lane is told when the message will not be answered.
     pub(super) fn lost(&self, unsent: bool, error: &ErrorBody) -> Vec<LostCommand> {
         let lost = |sent: &Sent| LostCommand {
@@ -66,14 +98,16 @@ impl Parcel {
 
 /// Packs what is ready, in its order.
 pub(super) fn pack(orders: impl IntoIterator<Item = Order>, reply_to: &str) -> Vec<Parcel> {
-    let mut boxes: Vec<Packing> = Vec::new();
-    for Order { participant, inbox, commands } in orders {
+    let (mut boxes, mut parcels): (Vec<Packing>, Vec<Parcel>) = (Vec::new(), Vec::new());
+    for order in orders {
+        if order.plain {
+            parcels.extend(plain::parcels(order, reply_to));
+            continue;
+        }
+        let Order { participant, inbox, commands, plain: _ } = order;
         for outgoing in commands {
-            let undo = match outgoing.command.op {
-                Op::Action => false,
-                Op::Compensation | Op::Query | Op::Seal => true,
-            };
-            let repeatable = may_repeat(&outgoing.plan, outgoing.command.step, outgoing.command.op);
+            let undo = is_undo(outgoing.command.op);
+            let repeatable = Parcel::may_repeat(&outgoing);
             let fits = |b: &Packing| {
                 b.participant == participant
                     && b.inbox == inbox
@@ -91,7 +125,6 @@ pub(super) fn pack(orders: impl IntoIterator<Item = Order>, reply_to: &str) -> V
             }
         }
     }
-    let mut parcels = Vec::new();
     for mut packing in boxes {
         while !packing.commands.is_empty() {
             parcels.push(packing.next(reply_to));
@@ -118,13 +151,7 @@ impl Packing {
                 break;
             }
             batch.push(convert::command(next));
-            sent.push(Sent {
-                saga_id: next.command.saga_id,
-                step: next.plan.step(next.command.step).map(|step| step.id.clone()).unwrap_or_default(),
-                round: next.command.round,
-                op: next.command.op,
-                attempt: next.command.attempt,
-            });
+            sent.push(Sent::of(next));
             self.commands.pop_front();
             if alone {
                 break;

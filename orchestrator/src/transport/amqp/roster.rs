@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+/// Capability of an instance that reads commands which travel together.
+const BATCH: &str = "batch";
 /// Three registrations that did not come.
 const SILENT_AFTER: Duration = Duration::from_secs(15);
 /// The last answers of an instance that left in order are on their way.
@@ -63,6 +65,8 @@ struct Offer {
     actions: Vec<String>,
     transactional: bool,
     inbox: Option<Arc<str>>,
+    /// Reads commands that travel together.
+    batch: bool,
 }
 
 struct Seated {
@@ -82,6 +86,7 @@ impl Present {
         Some(live.fold(first, |common, next| Offer {
             actions: common.actions.into_iter().filter(|action| next.actions.contains(action)).collect(),
             transactional: common.transactional && next.transactional,
+            batch: common.batch && next.batch,
             inbox: next.inbox.clone(),
         }))
     }
@@ -144,7 +149,7 @@ impl Roster {
         }
         let seat = self.directory.next_link();
         let present = self.participants.entry(Arc::clone(&participant)).or_default();
-        let offer = offer(&registration);
+        let offer = offer(&registration, &said.capabilities);
         let instance = Instance {
             seat,
             link: present.link.as_ref().map_or(0, |linked| linked.number),
@@ -208,8 +213,13 @@ impl Roster {
                     actions: offer.actions.clone(),
                     transactional: offer.transactional,
                     inbox: offer.inbox.clone(),
+                    batch: offer.batch,
                     orders: self.orders.clone(),
                 });
+                if !offer.batch && link.as_ref().is_none_or(|linked| linked.offer.batch) {
+                    let participant = &**participant;
+                    tracing::info!(participant, "commands go one a message: an instance takes no batches");
+                }
                 let old = link.as_ref().map_or(0, |linked| linked.number);
                 let intake = match link {
                     Some(linked) => Intake::Replaced { link: linked.number, by },
@@ -294,11 +304,12 @@ async fn tell(lane: &lane::Handle, intake: Intake) -> Result<(), Fault> {
     lane.send(intake).await.map_err(|_| Fault::LaneStopped)
 }
 
-fn offer(registration: &Registration) -> Offer {
+fn offer(registration: &Registration, capabilities: &[String]) -> Offer {
     let remembers = registration.inbox_kind != InboxKind::None;
     Offer {
         actions: registration.actions.iter().map(|action| action.name.clone()).collect(),
         transactional: registration.inbox_kind == InboxKind::Transactional,
+        batch: capabilities.iter().any(|capability| capability == BATCH),
         // A memory inbox is new with every process, and nobody else's commands are mistaken for its own.
         inbox: remembers.then(|| registration.inbox_id.as_str().into()),
     }

@@ -4,8 +4,9 @@
 //! which the orchestrator makes. Until they are there it waits, and says for what. A command is acknowledged when its
 //! answer is confirmed, so that whatever dies in between brings it again, and the inbox answers.
 //!
-//! In reading order: `session.rs` (one connection, from hello to goodbye), `post.rs` (what goes out).
+//! In reading order: `session.rs` (one connection, from hello to goodbye), `plain.rs` (commands that come one a message), `post.rs` (what goes out).
 
+mod plain;
 mod post;
 mod session;
 

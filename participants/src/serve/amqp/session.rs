@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    Road,
+    Road, plain,
     post::{Letter, Post, Ticket, write},
 };
 use crate::{
@@ -274,7 +274,15 @@ impl<S: Store> Commands<'_, S> {
         let number = self.next;
         self.next += 1;
         self.open.insert(number, delivery.acker);
-        let batch = v1::CommandBatch::decode(&*delivery.data);
+        let batch = match delivery.properties.kind() {
+            Some(kind) if kind.as_str() == "saga.v1.CommandBatch" => {
+                v1::CommandBatch::decode(&*delivery.data).map_err(|error| error.to_string())
+            }
+            // An instance without this kit serves beside us.
+            Some(_) | None => plain::command(&delivery.properties, delivery.data)
+                .map(|command| v1::CommandBatch { commands: vec![command] })
+                .map_err(|error| error.to_string()),
+        };
         let (batch, to) = match (batch, delivery.properties.reply_to()) {
             (Ok(batch), Some(to)) if !batch.commands.is_empty() => (batch, Arc::from(to.as_str())),
             (Ok(_), _) => return self.drop_message(number, "it has no commands, or says not who asks"),

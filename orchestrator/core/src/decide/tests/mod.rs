@@ -13,6 +13,7 @@ mod retriable;
 mod retrying;
 mod strangers;
 mod undoing;
+mod wire_table;
 
 use std::collections::BTreeMap;
 
