@@ -2,6 +2,7 @@
 //! `SAGA_TEST_BROKER=amqp` meet it at a RabbitMQ broker; `amqp.rs` is about the broker itself and always has one.
 
 mod amqp;
+mod broker_trouble;
 mod bulk;
 mod cancels;
 mod connections;

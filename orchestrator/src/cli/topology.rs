@@ -5,7 +5,10 @@ use saga_orchestrator::{
     config::Broker,
     transport::amqp::{
         INSTANCE, prepare,
-        topology::{objects, orchestrator_permissions, participant_permissions},
+        topology::{
+            objects, orchestrator_permissions, participant_permissions, reader_permissions,
+            starter_permissions,
+        },
     },
 };
 
@@ -65,6 +68,8 @@ fn screen(participants: &[String], frame: Frame) -> String {
     rows.extend(
         participants.iter().map(|name| line(&format!("participant {name}"), participant_permissions(name))),
     );
+    rows.push(line("a service that starts sagas", starter_permissions("NAME")));
+    rows.push(line("a service that reads events", reader_permissions("NAME")));
     let permitted = table::draw(&["USER", "CONFIGURE", "WRITE", "READ"], rows, frame);
     format!("{declared}\n{permitted}")
 }
@@ -83,6 +88,8 @@ mod tests {
             "saga.dead",
             r"^saga\.reply\.flights$",
             r"^saga\.(cmd|undo)",
+            "saga.started",
+            r"^(saga\.start$|NAME\.)",
         ] {
             assert!(screen.contains(wanted), "{wanted} is not in\n{screen}");
         }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use saga_core::{Partition, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use super::chronicle;
 use super::commit::{self, Owner};
 use super::convert::unsigned;
 use super::fault::{open_error, read_error};
@@ -26,6 +27,7 @@ pub(super) enum Op {
     Commit { batch: Batch, answer: Answer<(), CommitError> },
     PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
+    SetTold { commit_no: u64, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -104,6 +106,9 @@ impl Desk {
                 }
                 Op::PutParticipant { row, answer } => {
                     answer.send(self.put_participant(&row).map_err(read_error)).ok();
+                }
+                Op::SetTold { commit_no, answer } => {
+                    answer.send(chronicle::set_told(&self.conn, commit_no).map_err(read_error)).ok();
                 }
                 Op::Close { answer } => {
                     queue.close();
@@ -200,7 +205,7 @@ fn refuse(op: Op) {
         Op::PutDefinitions { answer, .. } => {
             answer.send(Err(Error::Closed)).ok();
         }
-        Op::PutParticipant { answer, .. } | Op::Close { answer } => {
+        Op::PutParticipant { answer, .. } | Op::SetTold { answer, .. } | Op::Close { answer } => {
             answer.send(Err(Error::Closed)).ok();
         }
     }

@@ -113,7 +113,7 @@ impl Packing {
         let (mut batch, mut sent, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(next) = self.commands.front() {
             bytes += convert::command_bytes(next);
-            let alone = next.command.timeout_ms > ALONE_ABOVE_MS;
+            let alone = next.alone || next.command.timeout_ms > ALONE_ABOVE_MS;
             if !batch.is_empty() && (alone || batch.len() == COMMANDS_MAX || bytes > BYTES_MAX) {
                 break;
             }
