@@ -4,6 +4,7 @@
 //! engine promises (its files, its crashes) is tested in a module of its own.
 
 mod cases;
+mod chronicle;
 mod crash;
 mod differential;
 mod full_disk;

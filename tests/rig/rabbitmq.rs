@@ -23,6 +23,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::certificates::Identity;
+
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// The user that brokers run as when the tests run as root.
@@ -32,8 +34,8 @@ const UNPRIVILEGED: &str = "nobody";
 #[derive(Debug)]
 pub struct RabbitMq {
     folder: TempDir,
-    /// AMQP, distribution, and the port mapper of its own: without those a second node collides with the first.
-    ports: [u16; 3],
+    /// AMQP, distribution, the port mapper of its own (without those a second node collides with the first), AMQP over TLS.
+    ports: [u16; 4],
     user: Option<(u32, u32)>,
     /// The scripts themselves: those in `/usr/sbin` change to a user and a cookie of the whole machine.
     scripts: PathBuf,
@@ -48,6 +50,19 @@ impl RabbitMq {
     /// When RabbitMQ is not installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_as(None)
+    }
+
+    /// Starts a broker that also listens for TLS, and says who it is by this certificate.
+    ///
+    /// # Panics
+    /// As [`RabbitMq::start`].
+    #[must_use]
+    pub fn start_encrypted(identity: &Identity) -> Self {
+        Self::start_as(Some(identity))
+    }
+
+    fn start_as(identity: Option<&Identity>) -> Self {
         let scripts = scripts()
             .expect("RabbitMQ is not there: apt-get install rabbitmq-server, or set SAGA_TEST_AMQP_URL");
         let folder = TempDir::new().expect("a folder");
@@ -60,11 +75,23 @@ impl RabbitMq {
         }
         fs::write(at("enabled_plugins"), "[].\n").expect("a file");
         fs::write(at("none.conf"), "").expect("a file");
-        let config = format!(
+        let mut config = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nvm_memory_high_watermark.relative = 0.8\n\
              disk_free_limit.absolute = 1MB\n",
             broker.ports[0]
         );
+        if let Some(identity) = identity {
+            fs::write(at("certificate.pem"), &identity.certificate).expect("a file");
+            fs::write(at("key.pem"), &identity.key).expect("a file");
+            let place = |name| at(name).display().to_string();
+            config += &format!(
+                "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+                 ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n",
+                broker.ports[3],
+                place("certificate.pem"),
+                place("key.pem")
+            );
+        }
         fs::write(at("rabbitmq.conf"), config).expect("a file");
         if let Some((uid, gid)) = user {
             for name in ["", "mnesia", "log", "home", "enabled_plugins"] {
@@ -79,6 +106,12 @@ impl RabbitMq {
     #[must_use]
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Its URL for TLS, without a password and a virtual host.
+    #[must_use]
+    pub fn encrypted_url(&self) -> String {
+        format!("amqps://guest@localhost:{}", self.ports[3])
     }
 
     /// Makes a virtual host; its URL.
@@ -181,7 +214,7 @@ impl RabbitMq {
 
     fn dress(&self, command: &mut Command) {
         let at = |name: &str| self.folder.path().join(name);
-        let [amqp, distribution, mapper] = self.ports.map(|port| port.to_string());
+        let [amqp, distribution, mapper, _] = self.ports.map(|port| port.to_string());
         command
             .current_dir(self.folder.path())
             // A home of its own has a cookie of its own.
@@ -213,9 +246,9 @@ impl Drop for RabbitMq {
     }
 }
 
-fn free_ports() -> [u16; 3] {
+fn free_ports() -> [u16; 4] {
     // All at once, so that none is given twice.
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("bound").port())
 }
 

@@ -13,6 +13,8 @@ pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 pub(super) enum Fault {
     #[error("{what}: {source}")]
     Broker { what: String, source: lapin::Error },
+    #[error("{remedy} ({told})")]
+    Refused { remedy: String, told: String },
     #[error("{what}: no answer within {ANSWERS_WITHIN:?}")]
     Silent { what: String },
     #[error("{what} ended; the queue may have been deleted")]

@@ -4,9 +4,11 @@
 //! which the orchestrator makes. Until they are there it waits, and says for what. A command is acknowledged when its
 //! answer is confirmed, so that whatever dies in between brings it again, and the inbox answers.
 //!
-//! In reading order: `session.rs` (one connection, from hello to goodbye), `post.rs` (what goes out).
+//! In reading order: `session.rs` (one connection, from hello to goodbye), `post.rs` (what goes out), `refusal.rs` (what is said when the
+//! broker does not let us in).
 
 mod post;
+mod refusal;
 mod session;
 
 use std::{future::Future, path::PathBuf, pin::pin, sync::Arc};
