@@ -1,8 +1,9 @@
 //! A RabbitMQ broker of our own: private folder, free ports, an unprivileged user, gone with the process.
 //!
 //! One broker serves a whole test binary; each test gets a virtual host of its own. `SAGA_TEST_AMQP_URL` names a broker to
-//! use instead, as `amqp://user:password@host:port` of a user that may do everything in the virtual host `/`; its tests
-//! then run one at a time.
+//! use instead, as `amqp://guest:guest@host:port`, and `SAGA_TEST_AMQP_CTL` the command that administers it, which is
+//! `rabbitmqctl` where nothing is said: tests make virtual hosts and users with it. Tests that kill a broker, starve it or
+//! give it a certificate have one of their own all the same.
 
 use std::{
     fs,
@@ -276,23 +277,68 @@ fn unprivileged() -> io::Result<Option<(u32, u32)>> {
     Ok(Some((id("-u", Some(UNPRIVILEGED))?, id("-g", Some(UNPRIVILEGED))?)))
 }
 
-/// A virtual host of its own on the broker of this test binary; its URL.
+/// A virtual host of its own on the broker of this test binary, or on the one that was given; its URL.
 ///
 /// # Panics
-/// When the broker cannot be started.
+/// When the broker cannot be started, or does not do as it is told.
 pub async fn vhost() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    if let Ok(given) = std::env::var("SAGA_TEST_AMQP_URL") {
-        return given;
-    }
-    let made = tokio::task::spawn_blocking(move || shared().vhost(&format!("saga_test_{number}")));
+    let made = tokio::task::spawn_blocking(move || match given() {
+        Some(url) => {
+            tidy();
+            // Another binary may have been here before.
+            let name = format!("{GIVEN_PREFIX}{}_{number}", std::process::id());
+            ctl(&["add_vhost", &name]);
+            ctl(&["set_permissions", "-p", &name, "guest", ".*", ".*", ".*"]);
+            format!("{url}/{name}")
+        }
+        None => shared().vhost(&format!("saga_test_{number}")),
+    });
     made.await.expect("a virtual host")
 }
 
+/// Virtual hosts on a broker that was given begin so.
+const GIVEN_PREFIX: &str = "saga_test_";
+
+/// The broker to use instead of one of our own.
+fn given() -> Option<String> {
+    let url = std::env::var("SAGA_TEST_AMQP_URL").ok()?;
+    Some(url.trim_end_matches('/').to_owned())
+}
+
+/// Removes what earlier runs left on a broker that was given, once.
+fn tidy() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        for name in ctl(&["list_vhosts", "--no-table-headers"]).lines().map(str::trim) {
+            if name.starts_with(GIVEN_PREFIX) {
+                ctl(&["delete_vhost", name]);
+            }
+        }
+    });
+}
+
+/// Runs `rabbitmqctl` on the broker of this test binary, or on the one that was given; what it prints.
+///
+/// # Panics
+/// When it fails.
+pub fn ctl(arguments: &[&str]) -> String {
+    if given().is_none() {
+        return shared().ctl(arguments);
+    }
+    let written = std::env::var("SAGA_TEST_AMQP_CTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
+    let mut words = written.split_whitespace();
+    let program = words.next().expect("SAGA_TEST_AMQP_CTL names a command");
+    let told = Command::new(program).args(words).arg("-q").args(arguments).output();
+    let told = told.unwrap_or_else(|error| panic!("SAGA_TEST_AMQP_CTL: {written}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.status.success(), "{written} {arguments:?}: {out} {err}");
+    out.into_owned()
+}
+
 /// The broker of this test binary.
-#[must_use]
-pub fn shared() -> &'static RabbitMq {
+fn shared() -> &'static RabbitMq {
     static BROKER: OnceLock<RabbitMq> = OnceLock::new();
     BROKER.get_or_init(RabbitMq::start)
 }

@@ -211,9 +211,8 @@ async fn a_participant_needs_no_more_than_the_permissions_that_are_printed() {
     let (with_vhost, vhost) = (format!("{own}/{vhost}"), vhost.to_owned());
     let [configure, write, read] = participant_permissions("left");
     let prepared = tokio::task::spawn_blocking(move || {
-        let broker = rabbitmq::shared();
-        broker.ctl(&["add_user", &user, "secret"]);
-        broker.ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]);
+        rabbitmq::ctl(&["add_user", &user, "secret"]);
+        rabbitmq::ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]);
     });
     prepared.await.expect("a user");
     let left = Script::plain(&rig, "left").at(&with_vhost);

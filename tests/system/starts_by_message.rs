@@ -13,8 +13,7 @@ use saga_orchestrator::transport::amqp::topology::starter_permissions;
 use saga_tests::{
     Gate, Rig, Script,
     client::{code, start, status, step},
-    eventually,
-    rabbitmq::{self, RabbitMq},
+    eventually, rabbitmq,
     raw_amqp::RawAmqp,
     served::Served,
     within,
@@ -245,9 +244,8 @@ async fn a_service_needs_no_more_than_the_permissions_that_are_printed() {
     // The queue is named after the service, not after the user.
     let [configure, write, read] = starter_permissions("shop");
     let prepared = tokio::task::spawn_blocking(move || {
-        let broker: &RabbitMq = rabbitmq::shared();
-        broker.ctl(&["add_user", &user, "secret"]);
-        broker.ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]);
+        rabbitmq::ctl(&["add_user", &user, "secret"]);
+        rabbitmq::ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]);
     });
     prepared.await.expect("a user");
     // Declared when the server is there, not before.
