@@ -45,6 +45,10 @@ pub struct Written {
     )]
     pub participants: Vec<String>,
 
+    /// Tell of the lives of sagas on the broker's exchange `saga.events`, as CloudEvents, at least once.
+    #[arg(long, env = "SAGA_EVENTS", requires = "broker")]
+    pub events: bool,
+
     /// Listen on addresses that others can reach, without encryption and without asking who they are.
     #[arg(long, env = "SAGA_INSECURE_LISTEN")]
     pub insecure_listen: bool,
@@ -65,6 +69,7 @@ impl Default for Written {
             broker_password_file: None,
             broker_ca: None,
             participants: Vec::new(),
+            events: false,
             insecure_listen: false,
         }
     }
@@ -92,6 +97,8 @@ pub struct Broker {
     pub ca_file: Option<PathBuf>,
     /// Participants to declare queues for, beside those that definitions name.
     pub participants: Vec<String>,
+    /// Tell of the lives of sagas.
+    pub events: bool,
 }
 
 /// For messages: without user and password.
@@ -115,7 +122,13 @@ impl Broker {
     pub fn at(url: &str) -> Result<Self, Error> {
         let wrong = |why: String| Error::Broker { written: without_secrets(url), why };
         url.parse::<lapin::uri::AMQPUri>().map_err(wrong)?;
-        Ok(Self { url: url.to_owned(), password_file: None, ca_file: None, participants: Vec::new() })
+        Ok(Self {
+            url: url.to_owned(),
+            password_file: None,
+            ca_file: None,
+            participants: Vec::new(),
+            events: false,
+        })
     }
 }
 
@@ -228,6 +241,7 @@ impl Written {
             password_file,
             ca_file,
             participants: self.participants.clone(),
+            events: self.events,
             ..Broker::at(url)?
         }))
     }

@@ -15,7 +15,7 @@ use saga_proto::v1::{
     participant_directory_server::ParticipantDirectoryServer,
     participant_service_server::ParticipantServiceServer, saga_service_server::SagaServiceServer,
 };
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -25,10 +25,16 @@ use crate::{
     config::{self, Config},
     definitions::Definitions,
     lane,
-    store::{self, Store, postgres::PostgresStore, sqlite::SqliteStore},
-    transport::{amqp, directory::Directory, grpc::Participants},
+    store::{self, Store, chronicle::Chronicle, postgres::PostgresStore, sqlite::SqliteStore},
+    transport::{
+        amqp,
+        directory::{BrokerTrouble, Directory},
+        grpc::Participants,
+    },
 };
 
+/// Name under which health tells of the road over the broker.
+pub const BROKER_SERVICE: &str = "saga.broker";
 /// Largest message in or out, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that a client may send on a stream before it waits for us.
@@ -132,8 +138,8 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_under(rules: Rules, config: Config) -> Result<Running, Error> {
-        let store = open_store(&config.store).await?;
-        match Self::serve(rules, &config, Arc::clone(&store)).await {
+        let (store, chronicle) = open_store(&config.store).await?;
+        match Self::serve(rules, &config, Arc::clone(&store), chronicle).await {
             Ok(running) => Ok(running),
             Err(error) => {
                 // The first error is the one to tell.
@@ -143,7 +149,12 @@ impl Server {
         }
     }
 
-    async fn serve(rules: Rules, config: &Config, store: Arc<dyn Store>) -> Result<Running, Error> {
+    async fn serve(
+        rules: Rules,
+        config: &Config,
+        store: Arc<dyn Store>,
+        chronicle: Arc<dyn Chronicle>,
+    ) -> Result<Running, Error> {
         let wrap = |source| Error::Store { path: config.store.to_string(), source };
         // Before the lane: an address in use is the commonest mistake, and must not cost a claim.
         let listener = bind(config.listen).await?;
@@ -158,24 +169,29 @@ impl Server {
         let tasks = TaskTracker::new();
         let participants =
             Participants::new(lane.clone(), Arc::clone(&directory), address, closing.clone(), tasks.clone());
+        let api = Api::new(Parts {
+            store: Arc::clone(&store),
+            lane: lane.clone(),
+            definitions: Arc::clone(&definitions),
+            directory: Arc::clone(&directory),
+            closing: closing.clone(),
+            tasks: tasks.clone(),
+        });
         if let Some(broker) = config.broker.clone() {
             let parts = amqp::Parts {
                 lane: lane.clone(),
                 directory: Arc::clone(&directory),
                 definitions: Arc::clone(&definitions),
+                chronicle,
+                door: Arc::new(api.clone()),
                 closing: closing.clone(),
             };
             amqp::spawn(broker, parts, &tasks);
         }
-        let api = Api::new(Parts {
-            store: Arc::clone(&store),
-            lane: lane.clone(),
-            definitions,
-            directory,
-            closing: closing.clone(),
-            tasks: tasks.clone(),
-        });
         let (router, health) = services(&api, participants).await?;
+        if config.broker.is_some() {
+            tasks.spawn(report_broker(directory.broker(), health.clone(), closing.clone()));
+        }
         let shutdown = CancellationToken::new();
         let up =
             Up { api, lane, lane_done, store, closing, tasks, health, store_path: config.store.to_string() };
@@ -184,17 +200,20 @@ impl Server {
     }
 }
 
-async fn open_store(place: &config::Store) -> Result<Arc<dyn Store>, Error> {
+/// The store, and its journal as it was committed.
+async fn open_store(place: &config::Store) -> Result<(Arc<dyn Store>, Arc<dyn Chronicle>), Error> {
     let wrap = |source| Error::Store { path: place.to_string(), source };
     match place {
         config::Store::Sqlite(path) => {
             let file = path.to_owned();
             let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&file)).await;
             let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-            Ok(Arc::new(opened.map_err(wrap)?))
+            let store = Arc::new(opened.map_err(wrap)?);
+            Ok((Arc::clone(&store) as _, store))
         }
         config::Store::Postgres { url, unsafe_durability } => {
-            Ok(Arc::new(PostgresStore::open(url, *unsafe_durability).await.map_err(wrap)?))
+            let store = Arc::new(PostgresStore::open(url, *unsafe_durability).await.map_err(wrap)?);
+            Ok((Arc::clone(&store) as _, store))
         }
     }
 }
@@ -275,6 +294,28 @@ async fn set_all(reporter: &HealthReporter, status: ServingStatus) {
     ];
     for service in services {
         reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Keeps the health of [`BROKER_SERVICE`] what the road over the broker is. The server itself is well without it: sagas
+/// begin, wait and are shown.
+async fn report_broker(
+    mut broker: watch::Receiver<Option<BrokerTrouble>>,
+    health: HealthReporter,
+    closing: CancellationToken,
+) {
+    loop {
+        let serving = match broker.borrow_and_update().is_none() {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        };
+        health.set_service_status(BROKER_SERVICE, serving).await;
+        tokio::select! {
+            changed = broker.changed() => if changed.is_err() {
+                return;
+            },
+            () = closing.cancelled() => return,
+        }
     }
 }
 

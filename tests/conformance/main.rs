@@ -1,9 +1,10 @@
-//! One suite for every store, with a naive model beside it.
+//! One suite for every store, with a naive model beside it; one for every transport.
 //!
 //! An engine joins with one line of [`suite!`]: a name and a function that makes an empty store. What only one
 //! engine promises (its files, its crashes) is tested in a module of its own.
 
 mod cases;
+mod chronicle;
 mod crash;
 mod differential;
 mod full_disk;
@@ -12,6 +13,7 @@ mod inbox_vectors;
 mod model;
 mod postgres;
 mod rate;
+mod transports;
 
 use std::time::Duration;
 

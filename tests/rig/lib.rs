@@ -4,6 +4,7 @@
 //! with a runtime stops where it stands, as near to a killed process as one process allows. Everything between them
 //! goes over real sockets.
 
+pub mod certificates;
 pub mod client;
 pub mod gate;
 pub mod host;
@@ -16,6 +17,7 @@ pub mod puppet;
 pub mod rabbitmq;
 pub mod raw_amqp;
 pub mod script;
+pub mod served;
 pub mod server;
 pub mod wait;
 

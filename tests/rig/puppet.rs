@@ -4,7 +4,9 @@ use futures_util::StreamExt;
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
     message::Delivery,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicRejectOptions},
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions,
+    },
     types::FieldTable,
 };
 use prost::Message;
@@ -37,9 +39,16 @@ impl Puppet {
     /// When the broker does not let it.
     pub async fn connect(rig: &Rig, name: &str) -> Self {
         prepare(&rig.endpoint(), name).await;
+        Self::open(&rig.endpoint(), name, None).await
+    }
+
+    async fn open(endpoint: &str, name: &str, prefetch: Option<u16>) -> Self {
         let properties = ConnectionProperties::default();
-        let connection = Connection::connect(&rig.endpoint(), properties).await.expect("a connection");
+        let connection = Connection::connect(endpoint, properties).await.expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
+        if let Some(messages) = prefetch {
+            channel.basic_qos(messages, BasicQosOptions::default()).await.expect("a prefetch");
+        }
         let queue = format!("saga.cmd.{name}");
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let commands = channel.basic_consume(queue.as_str().into(), "".into(), options, none);
@@ -47,6 +56,15 @@ impl Puppet {
         let puppet = Self { channel, name: name.to_owned(), _connection: connection, commands };
         puppet.say(&format!("saga.reply.{name}"), "register", "saga.v1.Hello", &puppet.hello(name)).await;
         puppet
+    }
+
+    /// As [`Puppet::connect`], but it takes one message at a time.
+    ///
+    /// # Panics
+    /// When the broker does not let it.
+    pub async fn connect_for_one(rig: &Rig, name: &str) -> Self {
+        prepare(&rig.endpoint(), name).await;
+        Self::open(&rig.endpoint(), name, Some(1)).await
     }
 
     /// What it says of itself, or of somebody else.
@@ -85,8 +103,17 @@ impl Puppet {
 
     /// Says through an exchange that the first command succeeded.
     pub async fn succeed(&self, exchange: &str, asked: &Asked) {
-        let command = &asked.commands[0];
-        let reply = wire::Reply {
+        self.succeed_with(exchange, &asked.reply_to, &asked.commands[..1]).await;
+    }
+
+    /// Says that all commands of a message succeeded, and lets the broker forget it.
+    pub async fn succeed_all(&self, asked: &Asked) {
+        self.succeed_with(&format!("saga.reply.{}", self.name), &asked.reply_to, &asked.commands).await;
+        asked.ack().await;
+    }
+
+    async fn succeed_with(&self, exchange: &str, reply_to: &str, commands: &[wire::Command]) {
+        let reply = |command: &wire::Command| wire::Reply {
             saga_id: command.saga_id.clone(),
             step: command.step.clone(),
             round: command.round,
@@ -96,8 +123,8 @@ impl Puppet {
             output: "{}".into(),
             error: None,
         };
-        let batch = wire::ReplyBatch { replies: vec![reply] };
-        self.say(exchange, &asked.reply_to, "saga.v1.ReplyBatch", &batch.encode_to_vec()).await;
+        let batch = wire::ReplyBatch { replies: commands.iter().map(reply).collect() };
+        self.say(exchange, reply_to, "saga.v1.ReplyBatch", &batch.encode_to_vec()).await;
     }
 
     /// The next message with commands.

@@ -1,8 +1,9 @@
 //! A RabbitMQ broker of our own: private folder, free ports, an unprivileged user, gone with the process.
 //!
 //! One broker serves a whole test binary; each test gets a virtual host of its own. `SAGA_TEST_AMQP_URL` names a broker to
-//! use instead, as `amqp://user:password@host:port` of a user that may do everything in the virtual host `/`; its tests
-//! then run one at a time.
+//! use instead, as `amqp://guest:guest@host:port`, and `SAGA_TEST_AMQP_CTL` the command that administers it, which is
+//! `rabbitmqctl` where nothing is said: tests make virtual hosts and users with it. Tests that kill a broker, starve it or
+//! give it a certificate have one of their own all the same.
 
 use std::{
     fs,
@@ -23,6 +24,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::certificates::Identity;
+
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// The user that brokers run as when the tests run as root.
@@ -32,8 +35,8 @@ const UNPRIVILEGED: &str = "nobody";
 #[derive(Debug)]
 pub struct RabbitMq {
     folder: TempDir,
-    /// AMQP, distribution, and the port mapper of its own: without those a second node collides with the first.
-    ports: [u16; 3],
+    /// AMQP, distribution, the port mapper of its own (without those a second node collides with the first), AMQP over TLS.
+    ports: [u16; 4],
     user: Option<(u32, u32)>,
     /// The scripts themselves: those in `/usr/sbin` change to a user and a cookie of the whole machine.
     scripts: PathBuf,
@@ -48,6 +51,19 @@ impl RabbitMq {
     /// When RabbitMQ is not installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_as(None)
+    }
+
+    /// Starts a broker that also listens for TLS, and says who it is by this certificate.
+    ///
+    /// # Panics
+    /// As [`RabbitMq::start`].
+    #[must_use]
+    pub fn start_encrypted(identity: &Identity) -> Self {
+        Self::start_as(Some(identity))
+    }
+
+    fn start_as(identity: Option<&Identity>) -> Self {
         let scripts = scripts()
             .expect("RabbitMQ is not there: apt-get install rabbitmq-server, or set SAGA_TEST_AMQP_URL");
         let folder = TempDir::new().expect("a folder");
@@ -60,11 +76,23 @@ impl RabbitMq {
         }
         fs::write(at("enabled_plugins"), "[].\n").expect("a file");
         fs::write(at("none.conf"), "").expect("a file");
-        let config = format!(
+        let mut config = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nvm_memory_high_watermark.relative = 0.8\n\
              disk_free_limit.absolute = 1MB\n",
             broker.ports[0]
         );
+        if let Some(identity) = identity {
+            fs::write(at("certificate.pem"), &identity.certificate).expect("a file");
+            fs::write(at("key.pem"), &identity.key).expect("a file");
+            let place = |name| at(name).display().to_string();
+            config += &format!(
+                "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+                 ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n",
+                broker.ports[3],
+                place("certificate.pem"),
+                place("key.pem")
+            );
+        }
         fs::write(at("rabbitmq.conf"), config).expect("a file");
         if let Some((uid, gid)) = user {
             for name in ["", "mnesia", "log", "home", "enabled_plugins"] {
@@ -79,6 +107,12 @@ impl RabbitMq {
     #[must_use]
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.ports[0])
+    }
+
+    /// Its URL for TLS, without a password and a virtual host.
+    #[must_use]
+    pub fn encrypted_url(&self) -> String {
+        format!("amqps://guest@localhost:{}", self.ports[3])
     }
 
     /// Makes a virtual host; its URL.
@@ -181,7 +215,7 @@ impl RabbitMq {
 
     fn dress(&self, command: &mut Command) {
         let at = |name: &str| self.folder.path().join(name);
-        let [amqp, distribution, mapper] = self.ports.map(|port| port.to_string());
+        let [amqp, distribution, mapper, _] = self.ports.map(|port| port.to_string());
         command
             .current_dir(self.folder.path())
             // A home of its own has a cookie of its own.
@@ -213,9 +247,9 @@ impl Drop for RabbitMq {
     }
 }
 
-fn free_ports() -> [u16; 3] {
+fn free_ports() -> [u16; 4] {
     // All at once, so that none is given twice.
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("bound").port())
 }
 
@@ -243,23 +277,68 @@ fn unprivileged() -> io::Result<Option<(u32, u32)>> {
     Ok(Some((id("-u", Some(UNPRIVILEGED))?, id("-g", Some(UNPRIVILEGED))?)))
 }
 
-/// A virtual host of its own on the broker of this test binary; its URL.
+/// A virtual host of its own on the broker of this test binary, or on the one that was given; its URL.
 ///
 /// # Panics
-/// When the broker cannot be started.
+/// When the broker cannot be started, or does not do as it is told.
 pub async fn vhost() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    if let Ok(given) = std::env::var("SAGA_TEST_AMQP_URL") {
-        return given;
-    }
-    let made = tokio::task::spawn_blocking(move || shared().vhost(&format!("saga_test_{number}")));
+    let made = tokio::task::spawn_blocking(move || match given() {
+        Some(url) => {
+            tidy();
+            // Another binary may have been here before.
+            let name = format!("{GIVEN_PREFIX}{}_{number}", std::process::id());
+            ctl(&["add_vhost", &name]);
+            ctl(&["set_permissions", "-p", &name, "guest", ".*", ".*", ".*"]);
+            format!("{url}/{name}")
+        }
+        None => shared().vhost(&format!("saga_test_{number}")),
+    });
     made.await.expect("a virtual host")
 }
 
+/// Virtual hosts on a broker that was given begin so.
+const GIVEN_PREFIX: &str = "saga_test_";
+
+/// The broker to use instead of one of our own.
+fn given() -> Option<String> {
+    let url = std::env::var("SAGA_TEST_AMQP_URL").ok()?;
+    Some(url.trim_end_matches('/').to_owned())
+}
+
+/// Removes what earlier runs left on a broker that was given, once.
+fn tidy() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        for name in ctl(&["list_vhosts", "--no-table-headers"]).lines().map(str::trim) {
+            if name.starts_with(GIVEN_PREFIX) {
+                ctl(&["delete_vhost", name]);
+            }
+        }
+    });
+}
+
+/// Runs `rabbitmqctl` on the broker of this test binary, or on the one that was given; what it prints.
+///
+/// # Panics
+/// When it fails.
+pub fn ctl(arguments: &[&str]) -> String {
+    if given().is_none() {
+        return shared().ctl(arguments);
+    }
+    let written = std::env::var("SAGA_TEST_AMQP_CTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
+    let mut words = written.split_whitespace();
+    let program = words.next().expect("SAGA_TEST_AMQP_CTL names a command");
+    let told = Command::new(program).args(words).arg("-q").args(arguments).output();
+    let told = told.unwrap_or_else(|error| panic!("SAGA_TEST_AMQP_CTL: {written}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    assert!(told.status.success(), "{written} {arguments:?}: {out} {err}");
+    out.into_owned()
+}
+
 /// The broker of this test binary.
-#[must_use]
-pub fn shared() -> &'static RabbitMq {
+fn shared() -> &'static RabbitMq {
     static BROKER: OnceLock<RabbitMq> = OnceLock::new();
     BROKER.get_or_init(RabbitMq::start)
 }

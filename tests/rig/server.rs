@@ -104,6 +104,21 @@ impl Rig {
 
     async fn start_with(folder: TempDir, store: Place, broker: Option<String>) -> Self {
         let broker = broker.map(|url| Broker::at(&url).expect("a broker's URL"));
+        Self::start_by(folder, store, broker).await
+    }
+
+    /// Starts a server on an empty SQLite file that tells of its sagas at a broker.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with_events(url: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Place::Sqlite(folder.path().join("saga.db"));
+        let broker = Broker { events: true, ..Broker::at(url).expect("a broker's URL") };
+        Self::start_by(folder, store, Some(broker)).await
+    }
+
+    async fn start_by(folder: TempDir, store: Place, broker: Option<Broker>) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = Config { listen, store: store.clone(), broker: broker.clone() };
         let server = launch(config).await.expect("the server starts");

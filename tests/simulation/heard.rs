@@ -147,6 +147,7 @@ fn is_own(error: &ErrorBody) -> bool {
     let own = [
         "timeout",
         "connection_lost",
+        "dead_letter",
         "no_participant",
         "expired",
         "elapsed",

@@ -19,6 +19,8 @@ pub struct Weather {
     pub liar: u64,
     /// Actions are kept back until their undo or seal was there.
     pub late_actions: u64,
+    /// Commands come back as dead letters, some of them after they were taken.
+    pub dead: u64,
 }
 
 /// A row that the store refuses: of this saga, with this word in it.
@@ -43,6 +45,7 @@ impl Weather {
         forged: 0,
         liar: 0,
         late_actions: 0,
+        dead: 0,
     };
 
     /// The first numbers of a seed's chance decide what kind of a world it is.
@@ -60,6 +63,7 @@ impl Weather {
             forged: percent(15),
             liar: if liar { 40 } else { 0 },
             late_actions: 0,
+            dead: percent(20),
         };
         let mood = Mood {
             refuse: percent(20),

@@ -9,9 +9,11 @@ use saga_core::{
 };
 use saga_dsl::{definition::Kind, plan::Plan};
 use saga_orchestrator::{
-    lane::intake::{Incoming, Intake},
+    lane::intake::{Incoming, Intake, LostCommand, Receipt},
     transport::{Link, Outgoing},
 };
+
+use tokio::sync::mpsc;
 
 use super::{
     participants::{Call, Key, key},
@@ -117,6 +119,13 @@ impl World {
             self.late.entry(key(&command)).or_default().push((link, command));
             return;
         }
+        if self.chance.percent(weather.dead) {
+            // Who died of it may have done its work before.
+            self.within(2 * FAULTS_MS, Event::Dead { command: command.clone() });
+            if self.chance.percent(60) {
+                return;
+            }
+        }
         // A second copy at somebody without an inbox is a second effect, which is not promised otherwise.
         if self.chance.percent(weather.twice) && !loose {
             let ms = self.latency();
@@ -124,6 +133,19 @@ impl World {
         }
         let ms = self.latency();
         self.after(ms, Event::Command { link, command });
+    }
+
+    /// A command comes back to whoever is there now, as often as it was not acknowledged.
+    pub fn dead_letter(&mut self, command: &Command) {
+        let Some(incarnation) = self.current() else { return };
+        let step = self.plan_of(key(command)).and_then(|plan| plan.step(command.step).map(|s| s.id.clone()));
+        let Some(step) = step else { return };
+        self.tell(format_args!("dead letter: {:?} of {}/{step}", command.op, command.saga_id));
+        let Command { saga_id, round, op, attempt, .. } = *command;
+        let error = ErrorBody::new("dead_letter", "");
+        let dead = vec![LostCommand { saga_id, step, round, op, attempt, unsent: false, error }];
+        let receipt = Receipt::new(0, 1, mpsc::unbounded_channel().0);
+        self.hand(incarnation, Intake::DeadLetters { dead, receipt });
     }
 
     fn latency(&mut self) -> u64 {

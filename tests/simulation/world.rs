@@ -73,6 +73,8 @@ pub enum Event {
     Watch(SagaId),
     /// A command reaches its participant.
     Command { link: u64, command: Command },
+    /// It comes back, for nobody could deal with it.
+    Dead { command: Command },
     /// An answer reaches an orchestrator.
     Reply { link: u64, incoming: Incoming, forged: bool },
     /// Work that a participant had accepted shows a sign of life.
@@ -428,6 +430,7 @@ impl World {
             Event::Operator(id) => self.intervene(shared, id),
             Event::Watch(id) => self.watch(shared, id),
             Event::Command { link, command } => self.participate(link, command),
+            Event::Dead { command } => self.dead_letter(&command),
             Event::Reply { link, incoming, forged } => self.reply(link, incoming, forged),
             Event::Heartbeat { key, link } => self.heartbeat(key, link),
             Event::Finish { key, link } => self.finish(key, link),

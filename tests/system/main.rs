@@ -3,12 +3,15 @@
 //! always have one, as `database.rs` always has a PostgreSQL server.
 
 mod amqp;
+mod broker_trouble;
 mod bulk;
 mod cancels;
 mod connections;
 mod database;
 mod deploys;
 mod disk;
+mod encrypted;
+mod events;
 mod files;
 mod flow;
 mod hardship;
@@ -20,6 +23,7 @@ mod plain;
 mod restarts;
 mod serving;
 mod starts;
+mod starts_by_message;
 mod strangers;
 mod trips;
 mod undo;

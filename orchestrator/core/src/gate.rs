@@ -14,6 +14,8 @@ use crate::input::Op;
 pub struct Gate {
     /// Connected participants by name.
     pub participants: BTreeMap<String, Live>,
+    /// Why nobody can be heard who comes by way of the broker; `None`: everybody can.
+    pub unheard: Option<Wait>,
 }
 
 /// A participant with at least one live instance.
@@ -37,6 +39,10 @@ pub enum Wait {
     NotTransactional,
     /// The action might still arrive; it is undone when its time has passed.
     ActionMayArrive,
+    /// The broker between us and the participant cannot be reached.
+    BrokerAway,
+    /// The broker between us and the participant is short of memory or disk, and takes nothing.
+    BrokerBlocked,
 }
 
 impl fmt::Display for Wait {
@@ -48,6 +54,8 @@ impl fmt::Display for Wait {
                 "the participant's inbox is not transactional and the step does not say `at_least_once: true`"
             }
             Self::ActionMayArrive => "the action may still arrive, undo waits until its time has passed",
+            Self::BrokerAway => "the broker cannot be reached",
+            Self::BrokerBlocked => "the broker takes no messages (memory or disk alarm)",
         })
     }
 }
@@ -58,7 +66,7 @@ impl Gate {
     /// # Errors
     /// The reason to wait.
     pub fn admit(&self, participant: &str, action: &str, op: Op, at_least_once: bool) -> Result<(), Wait> {
-        let live = self.participants.get(participant).ok_or(Wait::NoParticipant)?;
+        let live = self.participants.get(participant).ok_or(self.unheard.unwrap_or(Wait::NoParticipant))?;
         match op {
             Op::Action | Op::Compensation if !live.actions.contains(action) => Err(Wait::NoAction),
             // An inbox that may have forgotten proves nothing: neither what it has not seen nor what it seals.

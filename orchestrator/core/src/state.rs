@@ -476,6 +476,32 @@ impl SagaState {
         self.steps.iter_mut().for_each(StepState::suspend_limit);
     }
 
+    /// Is the operation outstanding at the step, and has its limit been taken off?
+    #[must_use]
+    pub fn rests(&self, step: StepIx, op: Op) -> bool {
+        let Some(step) = self.steps.get(step.at()).filter(|step| outstanding_op(step) == Some(op)) else {
+            return false;
+        };
+        match (&step.undo, &step.action) {
+            (UndoState::Sent { due }, _) => due.is_none(),
+            (_, ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. }) => {
+                due.is_none()
+            }
+            (
+                _,
+                ActionState::Pending
+                | ActionState::Skipped
+                | ActionState::Waiting { .. }
+                | ActionState::BackingOff { .. }
+                | ActionState::Asking { .. }
+                | ActionState::Succeeded(_)
+                | ActionState::Refused(_)
+                | ActionState::Failed { .. }
+                | ActionState::Sealed,
+            ) => false,
+        }
+    }
+
     /// Sets the limit of what is outstanding at a step: after it was sent again, or showed a sign of life.
     pub fn set_limit(&mut self, step: StepIx, op: Op, limit: Timestamp) {
         let Some(step) = self.steps.get_mut(step.at()) else { return };

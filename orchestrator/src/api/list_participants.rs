@@ -25,7 +25,12 @@ pub(super) async fn list_participants(api: &Api) -> Result<wire::ListParticipant
         }
     }
     participants.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(wire::ListParticipantsResponse { participants })
+    let broker = api.parts().directory.broker().borrow().as_ref().map(|trouble| wire::BrokerTrouble {
+        state: trouble.unheard.to_string(),
+        why: trouble.why.clone(),
+        since_us: trouble.since.0,
+    });
+    Ok(wire::ListParticipantsResponse { participants, broker })
 }
 
 fn participant(row: &ParticipantRow, connected: &[Instance], census: &Census) -> wire::ParticipantInfo {

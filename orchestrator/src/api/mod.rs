@@ -6,6 +6,7 @@ mod abandon;
 mod cancel_saga;
 mod convert;
 mod deploy;
+mod door;
 mod get_saga;
 mod history;
 mod input;

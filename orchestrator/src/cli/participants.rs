@@ -1,6 +1,6 @@
 //! `saga participants`: who takes part, and who is missed.
 
-use saga_proto::v1::{ListParticipantsRequest, ParticipantInfo};
+use saga_proto::v1::{BrokerTrouble, ListParticipantsRequest, ParticipantInfo};
 
 use super::{
     Context,
@@ -27,7 +27,11 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
     let list = server.participants().list_participants(ListParticipantsRequest {}).await;
-    let mut list = list.map_err(|status| server.failure(status))?.into_inner().participants;
+    let answer = list.map_err(|status| server.failure(status))?.into_inner();
+    if let Some(broker) = &answer.broker {
+        output::note(&trouble(broker, Frame::of_stdout().now_us));
+    }
+    let mut list = answer.participants;
     list.sort_by(|a, b| a.name.cmp(&b.name));
     let rows: Vec<_> = list.iter().map(json::Participant::from).collect();
     let id = |row: &json::Participant| row.name.clone();
@@ -38,6 +42,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         );
     }
     Ok(Exit::Ok)
+}
+
+/// Nobody can be heard by way of the broker, so that those who are missed may well be there.
+fn trouble(broker: &BrokerTrouble, now_us: i64) -> String {
+    let span = time::span(now_us.saturating_sub(broker.since_us));
+    format!("{}, for {span}: {}", broker.state, output::printable(&broker.why))
 }
 
 fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
@@ -134,6 +144,18 @@ mod tests {
             participant("payments", vec![instance("payments-1", true)]),
             ParticipantInfo::default(),
         ]
+    }
+
+    #[test]
+    fn a_broker_in_trouble_is_named() {
+        let broker = BrokerTrouble {
+            state: "the broker cannot be reached".into(),
+            why: "connecting: Connection refused\x1b[2J".into(),
+            since_us: NOW_US - 125_000_000,
+        };
+        let line = trouble(&broker, NOW_US);
+        assert!(line.starts_with("the broker cannot be reached, for 2m 5s: connecting"), "{line}");
+        assert!(!line.contains('\x1b'), "{line}");
     }
 
     #[test]

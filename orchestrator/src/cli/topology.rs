@@ -1,11 +1,16 @@
 //! `saga topology`: what stands on a RabbitMQ broker, and who may do what with it; without a server.
 
+use std::path::PathBuf;
+
 use saga_dsl::names::check_id;
 use saga_orchestrator::{
     config::Broker,
     transport::amqp::{
         INSTANCE, prepare,
-        topology::{objects, orchestrator_permissions, participant_permissions},
+        topology::{
+            objects, orchestrator_permissions, participant_permissions, reader_permissions,
+            starter_permissions,
+        },
     },
 };
 
@@ -32,6 +37,12 @@ pub struct Args {
     /// Declare the objects on this broker instead of printing them
     #[arg(long, value_name = "URL")]
     declare: Option<String>,
+    /// File with the password for --declare
+    #[arg(long, value_name = "PATH", requires = "declare")]
+    password_file: Option<PathBuf>,
+    /// Certificates (PEM) that the broker's is checked against, beside the well-known ones
+    #[arg(long, value_name = "PATH", requires = "declare")]
+    ca: Option<PathBuf>,
 }
 
 /// Runs `saga topology`.
@@ -46,6 +57,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     };
     let broker = Broker::at(url).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let broker = Broker { password_file: args.password_file, ca_file: args.ca, ..broker };
     prepare(&broker, &args.participants.iter().cloned().collect())
         .await
         .map_err(|why| Failure::error(format!("broker {broker}: {why}")))?;
@@ -65,6 +77,8 @@ fn screen(participants: &[String], frame: Frame) -> String {
     rows.extend(
         participants.iter().map(|name| line(&format!("participant {name}"), participant_permissions(name))),
     );
+    rows.push(line("a service that starts sagas", starter_permissions("NAME")));
+    rows.push(line("a service that reads events", reader_permissions("NAME")));
     let permitted = table::draw(&["USER", "CONFIGURE", "WRITE", "READ"], rows, frame);
     format!("{declared}\n{permitted}")
 }
@@ -83,6 +97,8 @@ mod tests {
             "saga.dead",
             r"^saga\.reply\.flights$",
             r"^saga\.(cmd|undo)",
+            "saga.started",
+            r"^(saga\.start$|NAME\.)",
         ] {
             assert!(screen.contains(wanted), "{wanted} is not in\n{screen}");
         }

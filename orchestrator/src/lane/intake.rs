@@ -8,6 +8,7 @@ use std::sync::{
 use saga_core::{
     ErrorBody, Payload, SagaId, Status,
     event::Failure,
+    gate::Wait,
     input::{Cancel, Op, Order, Outcome, Start, Unfit},
 };
 use saga_dsl::plan::Plan;
@@ -35,6 +36,14 @@ pub enum Intake {
         /// Made for as many commands, where a wire wants to be told.
         receipt: Option<Receipt>,
     },
+    /// Commands that a wire of its own accord gave up to deliver. Each is sent once more, alone; given up again, it is
+    /// lost.
+    DeadLetters {
+        /// Which.
+        dead: Vec<LostCommand>,
+        /// Made for as many commands.
+        receipt: Receipt,
+    },
     /// Undo a saga.
     Cancel(CancelJob),
     /// An operator intervenes.
@@ -45,6 +54,12 @@ pub enum Intake {
     Connected(Arc<dyn Link>),
     /// It wants no new commands; what is outstanding will be answered.
     Draining {
+        /// [`Link::number`].
+        link: u64,
+    },
+    /// Nothing travels over it now, to or fro: no new commands, and the limits of what is outstanding rest until another
+    /// link takes its place.
+    Suspended {
         /// [`Link::number`].
         link: u64,
     },
@@ -67,6 +82,8 @@ pub enum Intake {
         /// Gets those that take commands now.
         answer: oneshot::Sender<Vec<Arc<dyn Link>>>,
     },
+    /// Whether participants can be heard by way of the broker, or why not.
+    Broker(Option<Wait>),
     /// Who is connected, and what is outstanding.
     Census(oneshot::Sender<Census>),
     /// Finish what is in flight, commit it, and stop.

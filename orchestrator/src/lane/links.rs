@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use saga_core::{Gate, SagaId, gate::Live, input::Op};
+use saga_core::{
+    Gate, SagaId,
+    gate::{Live, Wait},
+    input::Op,
+};
 
 use crate::transport::{Link, Outgoing};
 
@@ -64,6 +68,17 @@ impl Links {
         open.map(|entry| Arc::clone(&entry.link)).collect()
     }
 
+    /// Whether those who come by way of the broker can be heard. True when that is news: who waits must look again, as
+    /// after a connect.
+    pub(super) fn set_unheard(&mut self, why: Option<Wait>) -> bool {
+        let news = self.gate.unheard != why;
+        if news {
+            self.gate.unheard = why;
+            self.connects += 1;
+        }
+        news
+    }
+
     fn rebuild_gate(&mut self) {
         let mut participants: BTreeMap<String, Live> = BTreeMap::new();
         for entry in self.entries.iter().filter(|entry| !entry.draining) {
@@ -73,7 +88,7 @@ impl Links {
             live.actions.extend(entry.link.actions().iter().cloned());
             live.transactional &= entry.link.transactional();
         }
-        self.gate = Gate { participants };
+        self.gate.participants = participants;
     }
 
     pub(super) fn await_participant(&mut self, participant: String, id: SagaId) {
@@ -87,6 +102,11 @@ impl Links {
     /// The sagas that wait for a participant; they say so again if they still must.
     pub(super) fn take_waiting(&mut self, participant: &str) -> BTreeSet<SagaId> {
         self.waiting.remove(participant).unwrap_or_default()
+    }
+
+    /// All sagas that wait for anybody, in the order of their ids: the same run, the same journal.
+    pub(super) fn take_all_waiting(&mut self) -> BTreeSet<SagaId> {
+        self.waiting.drain().flat_map(|(_, ids)| ids).collect()
     }
 
     pub(super) fn take_unsent(&mut self, participant: &str) -> BTreeSet<SagaId> {

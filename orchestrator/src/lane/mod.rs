@@ -10,11 +10,13 @@
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
-//! (after a restart), `links.rs` (who is connected), `timers.rs`, `clock.rs`, `probes.rs` (replies that are for no saga).
+//! (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `timers.rs`, `clock.rs`,
+//! `probes.rs` (replies that are for no saga).
 
 mod answer;
 mod batch;
 pub mod clock;
+mod dead_letters;
 mod decider;
 mod failure;
 pub mod intake;

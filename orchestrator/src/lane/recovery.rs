@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use saga_core::{
     ErrorBody, Input, Record, SagaId, SagaState, apply_record,
-    command::{addressee, may_repeat, outstanding},
+    command::{addressee, may_repeat, outstanding, timeout_ms},
+    gate::Wait,
     input::Lost,
     rules::Rule,
 };
@@ -102,16 +103,49 @@ impl Worker {
         }
     }
 
-    /// A link in the place of another: what was sent over that one is answered over this one.
+    /// A link in the place of another: what was sent over that one is answered over this one. Limits that rested run
+    /// anew.
     pub(super) fn replaced(&mut self, old: u64, link: Arc<dyn Link>) {
         let number = link.number();
         self.links.disconnect(old);
-        for route in self.sagas.values_mut().flat_map(|slot| &mut slot.routes) {
-            if route.link == old {
+        let now = self.clock.now();
+        let mut awake = Vec::new();
+        for (&id, slot) in &mut self.sagas {
+            for route in slot.routes.iter_mut().filter(|route| route.link == old) {
                 route.link = number;
+                let (step, op) = (route.step, route.op);
+                if slot.state.rests(step, op) {
+                    slot.state.set_limit(step, op, now.plus_ms(timeout_ms(&slot.plan, step, op)));
+                    awake.push(id);
+                }
             }
         }
+        awake.into_iter().for_each(|id| self.rearm(id));
         self.connected(link);
+    }
+
+    /// Nothing travels over a link, so no answer can be late: the limits of what was sent over it rest.
+    pub(super) fn suspended(&mut self, link: u64) {
+        self.links.drain(link);
+        let mut asleep = Vec::new();
+        for (&id, slot) in &mut self.sagas {
+            for route in slot.routes.iter().filter(|route| route.link == link) {
+                if let Some(step) = slot.state.steps.get_mut(route.step.at()) {
+                    step.suspend_limit();
+                    asleep.push(id);
+                }
+            }
+        }
+        asleep.into_iter().for_each(|id| self.rearm(id));
+    }
+
+    /// The broker went away, or came back, or takes nothing: whoever waits says anew for what.
+    pub(super) fn broker(&mut self, unheard: Option<Wait>) {
+        if self.links.set_unheard(unheard) {
+            for id in self.links.take_all_waiting() {
+                self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+            }
+        }
     }
 
     /// Sends what is outstanding at a participant and on no wire. A limit runs from the sending, so it begins anew.

@@ -146,8 +146,8 @@ impl Worker {
     pub(super) fn send_over(&mut self, link: &Arc<dyn Link>, command: Command, outbox: &mut Outbox) {
         let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
         let Command { step, round, op, attempt, .. } = command;
-        slot.route(Route { link: link.number(), step, round, op, attempt });
-        outbox.push(link, Outgoing { plan: slot.plan.clone(), command });
+        slot.route(Route { link: link.number(), step, round, op, attempt, alone: false });
+        outbox.push(link, Outgoing { plan: slot.plan.clone(), command, alone: false });
     }
 
     /// The saga has ended: it leaves memory, and whoever waits for it is told.

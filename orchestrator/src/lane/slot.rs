@@ -46,6 +46,8 @@ pub(super) struct Route {
     pub(super) round: u32,
     pub(super) op: Op,
     pub(super) attempt: u32,
+    /// It was given up once, and went out again by itself.
+    pub(super) alone: bool,
 }
 
 impl Slot {

@@ -148,7 +148,7 @@ impl Worker {
         if self.stop { None } else { self.timers.next().map(|at| self.clock.instant(at)) }
     }
 
-    fn take(&mut self, message: Intake) {
+    pub(super) fn take(&mut self, message: Intake) {
         match message {
             Intake::Starts(jobs) => self.queue.extend(jobs.into_iter().map(|job| Job::Start(Box::new(job)))),
             Intake::Replies(replies) => replies.into_iter().for_each(|reply| self.take_reply(reply, None)),
@@ -158,6 +158,7 @@ impl Worker {
             Intake::Lost { lost, receipt } => {
                 lost.into_iter().for_each(|lost| self.take_lost(lost, receipt.clone()));
             }
+            Intake::DeadLetters { dead, receipt } => self.take_dead(dead, &receipt),
             Intake::Cancel(job) => {
                 let (id, answer) = (job.id, Some(Answer::Cancel(job.answer)));
                 self.queue.push_back(Job::Input { id, input: Input::Cancel(job.cancel), answer });
@@ -166,8 +167,10 @@ impl Worker {
             Intake::Watch(job) => self.watch(job),
             Intake::Connected(link) => self.connected(link),
             Intake::Draining { link } => self.links.drain(link),
+            Intake::Suspended { link } => self.suspended(link),
             Intake::Disconnected { link } => self.disconnected(link),
             Intake::Replaced { link, by } => self.replaced(link, by),
+            Intake::Broker(unheard) => self.broker(unheard),
             // Whoever asked may have gone, here and below.
             Intake::Reach { participant, answer } => drop(answer.send(self.links.reach(&participant))),
             Intake::Census(answer) => drop(answer.send(self.census())),
@@ -194,7 +197,7 @@ impl Worker {
         self.queue.push_back(Job::Input { id: reply.saga_id, input, answer: receipt.map(Answer::Receipt) });
     }
 
-    fn take_lost(&mut self, lost: LostCommand, receipt: Option<Receipt>) {
+    pub(super) fn take_lost(&mut self, lost: LostCommand, receipt: Option<Receipt>) {
         let Some(step) = self.step_of(lost.saga_id, &lost.step) else {
             receipt.into_iter().for_each(Receipt::part_done);
             return;
@@ -285,7 +288,7 @@ impl Worker {
     }
 
     /// Hands the decided batch to the store, if the store has none of ours.
-    fn submit(&mut self) {
+    pub(super) fn submit(&mut self) {
         if self.writing.is_some() || self.pending.is_empty() || self.pause.is_some() {
             return;
         }
@@ -303,7 +306,7 @@ impl Worker {
         self.writing = Some(Writing { batch, outcome });
     }
 
-    async fn written(&mut self, outcome: Result<(), CommitError>) {
+    pub(super) async fn written(&mut self, outcome: Result<(), CommitError>) {
         let Some(Writing { batch, .. }) = self.writing.take() else { return };
         match outcome {
             Ok(()) => {

@@ -2,6 +2,7 @@
 //!
 //! Lanes write whole batches through [`Store::commit`] and nothing else; reads show committed state only.
 
+pub mod chronicle;
 pub mod postgres;
 pub mod record;
 pub mod sqlite;

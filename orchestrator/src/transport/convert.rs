@@ -24,7 +24,7 @@ pub const CODE_BYTES_MAX: usize = 128;
 
 /// A command as the participant gets it.
 pub(super) fn command(outgoing: &Outgoing) -> wire::Command {
-    let Outgoing { plan, command } = outgoing;
+    let Outgoing { plan, command, alone: _ } = outgoing;
     let step = plan.step(command.step).map_or("", |step| step.id.as_str());
     let action = addressee(plan, command.step, command.op).map_or("", |(_, action)| action);
     wire::Command {

@@ -8,8 +8,9 @@ use std::{
     },
 };
 
-use saga_core::Timestamp;
+use saga_core::{Timestamp, gate::Wait};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{self, Store, record::ParticipantRow};
@@ -136,6 +137,17 @@ pub enum NotAdmitted {
     Store(#[from] store::Error),
 }
 
+/// Why nobody can be heard by way of the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerTrouble {
+    /// What steps that wait say.
+    pub unheard: Wait,
+    /// In the words of the broker or of the network.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// Every participant ever registered, and the instances that are connected now.
 pub struct Directory {
     store: Arc<dyn Store>,
@@ -144,6 +156,7 @@ pub struct Directory {
     /// Never held across an await.
     connected: Mutex<BTreeMap<u64, Instance>>,
     links: AtomicU64,
+    broker: watch::Sender<Option<BrokerTrouble>>,
 }
 
 impl Directory {
@@ -158,6 +171,7 @@ impl Directory {
             known: tokio::sync::Mutex::new(known),
             connected: Mutex::default(),
             links: AtomicU64::new(0),
+            broker: watch::Sender::default(),
         })
     }
 
@@ -191,6 +205,22 @@ impl Directory {
         self.store.put_participant(row.clone()).await?;
         known.insert(row.name.clone(), row);
         Ok(())
+    }
+
+    /// Notes how it stands with the broker; trouble of the same kind began when it began.
+    pub fn set_broker(&self, trouble: Option<(Wait, &str)>, now: Timestamp) {
+        self.broker.send_modify(|broker| {
+            *broker = trouble.map(|(unheard, why)| {
+                let same = broker.as_ref().filter(|older| older.unheard == unheard);
+                BrokerTrouble { unheard, why: why.to_owned(), since: same.map_or(now, |older| older.since) }
+            });
+        });
+    }
+
+    /// How it stands with the broker, followed; `None`: all is well, or there is none.
+    #[must_use]
+    pub fn broker(&self) -> watch::Receiver<Option<BrokerTrouble>> {
+        self.broker.subscribe()
     }
 
     /// A number for a new link or a new place on the list.

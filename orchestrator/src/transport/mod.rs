@@ -1,6 +1,7 @@
 //! How commands reach participants: one trait, one adapter per wire.
 
 pub mod amqp;
+pub mod cloud_events;
 pub mod convert;
 pub mod directory;
 pub mod grpc;
@@ -38,4 +39,6 @@ pub struct Outgoing {
     pub plan: Arc<Plan>,
     /// The command.
     pub command: Command,
+    /// It shares a message with no other: it may be what others died of.
+    pub alone: bool,
 }

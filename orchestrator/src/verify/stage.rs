@@ -339,7 +339,7 @@ impl Stage {
         let command = self.command(ask);
         let Some(link) = self.links.get(self.next_link % self.links.len().max(1)) else { return };
         self.next_link += 1;
-        link.send(vec![Outgoing { plan: Arc::clone(&self.site.plan), command }]);
+        link.send(vec![Outgoing { plan: Arc::clone(&self.site.plan), command, alone: false }]);
     }
 
     fn command(&self, ask: Ask) -> Command {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod broken_roads;
 mod faults;
 mod flaky;
 mod flow;

@@ -4,6 +4,7 @@
 //! all partitions; another one stands by and takes over when the lease runs out. Reads go to the primary, on a
 //! small pool of their own.
 
+mod chronicle;
 mod commit;
 mod convert;
 mod fault;

@@ -3,6 +3,7 @@
 //! The file belongs to one [`SqliteStore`] at a time, kept so by an operating system lock on `<file>.lock`. The log
 //! is a WAL with `synchronous=FULL`: an answered commit survives a power cut.
 
+mod chronicle;
 mod commit;
 mod convert;
 mod fault;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use saga_core::{Partition, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use super::chronicle;
 use super::commit::{self, Owner};
 use super::convert::unsigned;
 use super::fault::{open_error, read_error};
@@ -27,6 +28,7 @@ pub(super) enum Op {
     PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
     PutAudit { row: AuditRow, answer: Answer<()> },
+    SetTold { commit_no: u64, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -108,6 +110,9 @@ impl Desk {
                 }
                 Op::PutAudit { row, answer } => {
                     answer.send(commit::append_audit(&self.conn, &[row]).map_err(put_error)).ok();
+                }
+                Op::SetTold { commit_no, answer } => {
+                    answer.send(chronicle::set_told(&self.conn, commit_no).map_err(read_error)).ok();
                 }
                 Op::Close { answer } => {
                     queue.close();
@@ -204,7 +209,10 @@ fn refuse(op: Op) {
         Op::PutDefinitions { answer, .. } => {
             answer.send(Err(Error::Closed)).ok();
         }
-        Op::PutParticipant { answer, .. } | Op::PutAudit { answer, .. } | Op::Close { answer } => {
+        Op::PutParticipant { answer, .. }
+        | Op::PutAudit { answer, .. }
+        | Op::SetTold { answer, .. }
+        | Op::Close { answer } => {
             answer.send(Err(Error::Closed)).ok();
         }
     }

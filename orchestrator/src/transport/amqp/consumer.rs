@@ -90,10 +90,10 @@ fn intake(
             let receipt = receipt(replies.len());
             (!replies.is_empty()).then_some(Intake::Delivery { replies, receipt })
         }),
-        Contents::DeadLetters => envelope::dead(delivery).map(|lost| {
-            tracing::warn!(queue = %delivery.routing_key, commands = lost.len(), "dead letter");
-            let receipt = Some(receipt(lost.len()));
-            (!lost.is_empty()).then_some(Intake::Lost { lost, receipt })
+        Contents::DeadLetters => envelope::dead(delivery).map(|dead| {
+            tracing::warn!(queue = %delivery.routing_key, commands = dead.len(), "dead letter");
+            let receipt = receipt(dead.len());
+            (!dead.is_empty()).then_some(Intake::DeadLetters { dead, receipt })
         }),
     };
     taken.unwrap_or_else(|nonsense| {
@@ -114,19 +114,19 @@ pub(super) fn note(delivery: &Delivery, nonsense: &Nonsense) {
 
 /// Messages that are not acknowledged, in the order of their coming.
 #[derive(Default)]
-struct Open {
+pub(super) struct Open {
     messages: VecDeque<(Acker, bool)>,
     /// Number of the first.
     first: u64,
 }
 
 impl Open {
-    fn add(&mut self, acker: Acker) -> u64 {
+    pub(super) fn add(&mut self, acker: Acker) -> u64 {
         self.messages.push_back((acker, false));
         self.first + self.messages.len() as u64 - 1
     }
 
-    fn finish(&mut self, number: u64) {
+    pub(super) fn finish(&mut self, number: u64) {
         let at = usize::try_from(number.wrapping_sub(self.first)).ok();
         if let Some((_, finished)) = at.and_then(|at| self.messages.get_mut(at)) {
             *finished = true;
@@ -134,7 +134,7 @@ impl Open {
     }
 
     /// Acknowledges the finished ones before the first that is not, with one word.
-    async fn acknowledge(&mut self) -> Result<(), Fault> {
+    pub(super) async fn acknowledge(&mut self) -> Result<(), Fault> {
         let mut last = None;
         while let Some((_, true)) = self.messages.front() {
             last = self.messages.pop_front().map(|(acker, _)| acker);

@@ -32,5 +32,45 @@ pub(super) async fn dial(broker: &Broker, name: &str) -> Result<Connection, Faul
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime()
         .map_err(|source| Fault::Broker { what: "starting".to_owned(), source })?;
-    soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await
+    let place = (uri.authority.host.clone(), uri.vhost.clone());
+    let connected =
+        soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await;
+    connected.map_err(|fault| match fault {
+        Fault::Broker { source, .. } => refused(&place, source),
+        other => other,
+    })
+}
+
+/// Why the broker cannot be reached, with what would mend it where that is known. The client library tells the kinds of
+/// refusals apart by their words only.
+fn refused((host, vhost): &(String, String), source: lapin::Error) -> Fault {
+    let told = source.to_string();
+    let kinds = [
+        (
+            "UnknownIssuer",
+            "the broker's certificate is of no authority that we know: name its authority's own with --broker-ca FILE, \
+             or check that this file is the right one"
+                .to_owned(),
+        ),
+        (
+            "not valid for name",
+            format!("the broker's certificate is for another host than `{host}`: write the host that it names, or renew it"),
+        ),
+        ("expired", "the broker's certificate has expired, or a clock is wrong: renew the one, set the other".to_owned()),
+        (
+            "InvalidContentType",
+            "whoever listens there does not speak TLS: write amqp://, or the broker's port for TLS (5671)".to_owned(),
+        ),
+        (
+            "ACCESS_REFUSED",
+            "the broker does not take user and password: check the user in the URL, and the password in the URL or in \
+             the file that --broker-password-file names"
+                .to_owned(),
+        ),
+        ("NOT_ALLOWED", format!("the broker has no virtual host `{vhost}`, or does not let this user in")),
+    ];
+    match kinds.into_iter().find(|(word, _)| told.contains(word)) {
+        Some((_, remedy)) => Fault::Refused { remedy, told },
+        None => Fault::Broker { what: "connecting".to_owned(), source },
+    }
 }

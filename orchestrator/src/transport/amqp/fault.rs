@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lapin::Connection;
 use tokio::time::timeout;
 
 /// How long the broker may take to answer anything.
@@ -12,6 +13,8 @@ pub(super) const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 pub(super) enum Fault {
     #[error("{what}: {source}")]
     Broker { what: String, source: lapin::Error },
+    #[error("{remedy} ({told})")]
+    Refused { remedy: String, told: String },
     #[error("{what}: no answer within {ANSWERS_WITHIN:?}")]
     Silent { what: String },
     #[error("{what} ended; the queue may have been deleted")]
@@ -28,5 +31,23 @@ pub(super) async fn soon<T>(what: &str, answer: impl Future<Output = lapin::Resu
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(Fault::Broker { what: what.to_owned(), source }),
         Err(_) => Err(Fault::Silent { what: what.to_owned() }),
+    }
+}
+
+/// As [`soon`], for what is published: while the broker blocks whoever publishes, its answer may take long, and that is
+/// nobody's fault.
+pub(super) async fn patiently<T>(
+    connection: &Connection,
+    what: &str,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Fault> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        match timeout(ANSWERS_WITHIN, &mut answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(source)) => return Err(Fault::Broker { what: what.to_owned(), source }),
+            Err(_) if connection.status().connected() && connection.status().blocked() => {}
+            Err(_) => return Err(Fault::Silent { what: what.to_owned() }),
+        }
     }
 }

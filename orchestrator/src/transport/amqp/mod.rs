@@ -4,22 +4,26 @@
 //! lane ──► link ──► publisher ──► saga.cmd ──► saga.cmd.<p>, saga.undo.<p> ──► any instance of the participant
 //! lane ◄── consumer ◄── saga.reply.to.<us> ◄── saga.reply ◄── saga.reply.<p> ◄── its answers
 //!          roster ◄── saga.register ◄─────────┘                                  its registrations
+//! lane ◄── starts ◄── saga.start ◄── services that start sagas;  answers ──► saga.started ──► their queues
 //! ```
 //!
 //! In reading order: `topology.rs` (the objects on the broker), `envelope.rs` and `parcel.rs` (messages), `plain/` (those
 //! of participants without our SDK), `link.rs` (the lane's end), `publisher.rs` (out), `consumer.rs` (in), `roster.rs` (who
-//! is there), `supervisor.rs` (keeps it up).
+//! is there), `starts.rs` (sagas that services start by a message), `supervisor.rs` (keeps it up); beside all that,
+//! `events.rs` (what becomes of sagas).
 //! Why it is so: `docs/decisions/0014-amqp.md`.
 
 mod consumer;
 mod dial;
 mod envelope;
+mod events;
 mod fault;
 mod link;
 mod parcel;
 mod plain;
 mod publisher;
 mod roster;
+mod starts;
 mod supervisor;
 pub mod topology;
 
@@ -28,9 +32,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{publisher::Publisher, roster::Roster, supervisor::Supervisor};
+pub use self::starts::Door;
+use self::{events::Announcer, publisher::Publisher, roster::Roster, supervisor::Supervisor};
 use super::directory::Directory;
-use crate::{config::Broker, definitions::Definitions, lane};
+use crate::{config::Broker, definitions::Definitions, lane, store::chronicle::Chronicle};
 
 /// Name of this orchestrator among those of a virtual host. One process owns a store, so there is one.
 pub const INSTANCE: &str = "main";
@@ -43,6 +48,10 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     /// Names those who are needed.
     pub definitions: Arc<Definitions>,
+    /// What was committed, for events.
+    pub chronicle: Arc<dyn Chronicle>,
+    /// Takes the starts that come by a message.
+    pub door: Arc<dyn Door>,
     /// Cancelled when the server goes down.
     pub closing: CancellationToken,
 }
@@ -50,6 +59,11 @@ pub struct Parts {
 /// Opens the road and keeps it up until the server goes down. A broker that cannot be reached is tried again for as long
 /// as it takes; sagas wait meanwhile.
 pub fn spawn(broker: Broker, parts: Parts, tasks: &TaskTracker) {
+    if broker.events {
+        let (chronicle, definitions) = (parts.chronicle, Arc::clone(&parts.definitions));
+        let announcer = Announcer { chronicle, definitions, broker: broker.clone() };
+        tasks.spawn(announcer.run(parts.closing.clone()));
+    }
     let (orders, ordered) = mpsc::unbounded_channel();
     let supervisor = Supervisor {
         publisher: Publisher::new(ordered, topology::reply_key(INSTANCE)),
@@ -57,6 +71,7 @@ pub fn spawn(broker: Broker, parts: Parts, tasks: &TaskTracker) {
         lane: parts.lane,
         directory: parts.directory,
         definitions: parts.definitions,
+        door: parts.door,
         broker,
     };
     let closing = parts.closing;

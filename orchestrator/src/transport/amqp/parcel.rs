@@ -52,7 +52,7 @@ pub(super) struct Sent {
 
 impl Sent {
     pub(super) fn of(outgoing: &Outgoing) -> Self {
-        let Outgoing { plan, command } = outgoing;
+        let Outgoing { plan, command, alone: _ } = outgoing;
         Self {
             saga_id: command.saga_id,
             step: plan.step(command.step).map(|step| step.id.clone()).unwrap_or_default(),
@@ -146,7 +146,7 @@ impl Packing {
         let (mut batch, mut sent, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(next) = self.commands.front() {
             bytes += convert::command_bytes(next);
-            let alone = next.command.timeout_ms > ALONE_ABOVE_MS;
+            let alone = next.alone || next.command.timeout_ms > ALONE_ABOVE_MS;
             if !batch.is_empty() && (alone || batch.len() == COMMANDS_MAX || bytes > BYTES_MAX) {
                 break;
             }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use saga_core::gate::Wait;
 use saga_proto::v1 as wire;
 use tokio::sync::mpsc;
 
@@ -40,8 +41,8 @@ pub(super) struct Roster {
     participants: BTreeMap<Arc<str>, Present>,
     /// Instances that were refused, so that each is named once in the log.
     refused: BTreeSet<String>,
-    /// The broker takes nothing now.
-    paused: bool,
+    /// Nothing travels over the broker now, and why.
+    paused: Option<Wait>,
 }
 
 /// A participant with instances.
@@ -57,6 +58,8 @@ struct Linked {
     offer: Offer,
     /// The lane may send over it.
     open: bool,
+    /// The lane was told that nothing travels over it.
+    rests: bool,
 }
 
 /// What a link promises.
@@ -99,7 +102,7 @@ impl Roster {
         orders: mpsc::UnboundedSender<Order>,
     ) -> Self {
         let (participants, refused) = (BTreeMap::new(), BTreeSet::new());
-        Self { lane, directory, orders, participants, refused, paused: true }
+        Self { lane, directory, orders, participants, refused, paused: Some(Wait::BrokerAway) }
     }
 
     /// An instance said something of itself.
@@ -194,12 +197,17 @@ impl Roster {
             self.participants.remove(participant);
             return Ok(());
         }
-        let offer = present.offer().filter(|_| !self.paused);
+        let offer = present.offer().filter(|_| self.paused.is_none());
         match (offer, &mut present.link) {
             (None, None) => Ok(()),
             (None, Some(linked)) => {
-                if linked.open {
-                    tell(&self.lane, Intake::Draining { link: linked.number }).await?;
+                let link = linked.number;
+                // One that was draining before rests all the same: its limits must not run.
+                if self.paused.is_some() && !linked.rests {
+                    tell(&self.lane, Intake::Suspended { link }).await?;
+                    (linked.open, linked.rests) = (false, true);
+                } else if linked.open {
+                    tell(&self.lane, Intake::Draining { link }).await?;
                     linked.open = false;
                 }
                 Ok(())
@@ -226,30 +234,37 @@ impl Roster {
                     None => Intake::Connected(by),
                 };
                 tell(&self.lane, intake).await?;
-                *link = Some(Linked { number, offer, open: true });
+                *link = Some(Linked { number, offer, open: true, rests: false });
                 self.directory.relink(old, number);
                 Ok(())
             }
         }
     }
 
-    /// The broker takes nothing now: steps wait at the gate. What is on its way stays where it is.
-    pub(super) async fn pause(&mut self) -> Result<(), Fault> {
-        self.paused = true;
+    /// Nothing travels over the broker now: steps wait at the gate and say why, limits rest, and what is on its way stays
+    /// where it is. Who hears of it first is who waits already, so that nobody waits for a participant in between.
+    pub(super) async fn pause(&mut self, unheard: Wait, why: &str) -> Result<(), Fault> {
+        self.directory.set_broker(Some((unheard, why)), clock::now());
+        tell(&self.lane, Intake::Broker(Some(unheard))).await?;
+        self.paused = Some(unheard);
         self.settle_all().await
     }
 
-    /// It takes messages again. Nobody could be heard meanwhile, so silence is counted anew.
+    /// It takes messages again. Nobody could be heard meanwhile, so silence is counted anew. Links come first: whoever
+    /// still waits after them waits for somebody else than the broker.
     pub(super) async fn resume(&mut self) -> Result<(), Fault> {
-        self.paused = false;
+        self.paused = None;
         let instances = self.participants.values_mut().flat_map(|present| present.instances.values_mut());
         instances.for_each(|seated| seated.heard = Instant::now());
-        self.settle_all().await
+        self.settle_all().await?;
+        tell(&self.lane, Intake::Broker(None)).await?;
+        self.directory.set_broker(None, clock::now());
+        Ok(())
     }
 
     /// Ends those that have been silent for too long.
     pub(super) async fn expire(&mut self) -> Result<(), Fault> {
-        if self.paused {
+        if self.paused.is_some() {
             return Ok(());
         }
         for (participant, present) in &mut self.participants {

@@ -11,7 +11,7 @@ use lapin::{
     options::{BasicConsumeOptions, ConfirmSelectOptions},
     types::FieldTable,
 };
-use saga_core::{command::addressee, input::Op};
+use saga_core::{command::addressee, gate::Wait, input::Op};
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep},
@@ -26,12 +26,13 @@ use super::{
     fault::{Fault, soon},
     publisher::{Publisher, Returned},
     roster::Roster,
+    starts::{self, Door},
     topology,
 };
 use crate::{config::Broker, definitions::Definitions, lane, transport::directory::Directory};
 
 const REDIAL_DELAY_MIN: Duration = Duration::from_millis(200);
-const REDIAL_DELAY_MAX: Duration = Duration::from_secs(5);
+pub(super) const REDIAL_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Before a queue that was deleted is declared anew. RabbitMQ 3.10 ends the consumers of a deleted queue a moment later;
 /// declared in that moment, the new queue keeps them and delivers to nobody.
 const REDECLARE_AFTER: Duration = Duration::from_secs(1);
@@ -44,6 +45,7 @@ pub(super) struct Supervisor {
     pub(super) lane: lane::Handle,
     pub(super) directory: Arc<Directory>,
     pub(super) definitions: Arc<Definitions>,
+    pub(super) door: Arc<dyn Door>,
     pub(super) broker: Broker,
 }
 
@@ -58,6 +60,8 @@ struct Open {
     replies: Consumer,
     dead: Consumer,
     registrations: Consumer,
+    starts: Consumer,
+    answers: Channel,
     declared: BTreeSet<String>,
     changes: watch::Receiver<u64>,
 }
@@ -66,6 +70,9 @@ impl Supervisor {
     pub(super) async fn run(mut self, closing: CancellationToken) {
         let serve = async {
             let mut delays = delays();
+            if self.roster.pause(Wait::BrokerAway, "not reached yet").await.is_err() {
+                return;
+            }
             loop {
                 let fault = match self.open().await {
                     Ok(open) => {
@@ -75,7 +82,8 @@ impl Supervisor {
                     }
                     Err(fault) => fault,
                 };
-                if matches!(fault, Fault::LaneStopped) || self.roster.pause().await.is_err() {
+                let paused = self.roster.pause(Wait::BrokerAway, &fault.to_string()).await;
+                if matches!(fault, Fault::LaneStopped) || paused.is_err() {
                     return;
                 }
                 let delay = delays.next().unwrap_or(REDIAL_DELAY_MAX);
@@ -116,8 +124,22 @@ impl Supervisor {
             FieldTable::default(),
         );
         let registrations = soon("consuming registrations", registrations).await?;
-        let _consuming = consuming;
-        Ok(Open { publishing, _consuming, admin, commands, replies, dead, registrations, declared, changes })
+        let starts = consumer::consume(&channel(&consuming).await?, topology::STARTS).await?;
+        let answers = channel(&publishing).await?;
+        soon("asking for confirms", answers.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(Open {
+            publishing,
+            _consuming: consuming,
+            admin,
+            commands,
+            replies,
+            dead,
+            registrations,
+            starts,
+            answers,
+            declared,
+            changes,
+        })
     }
 
     /// Everybody who is named by a definition, by the options, or was there before.
@@ -129,7 +151,7 @@ impl Supervisor {
     }
 
     async fn serve(&mut self, open: Open) -> Fault {
-        let Self { publisher, roster, lane, definitions, .. } = self;
+        let Self { publisher, roster, lane, definitions, door, .. } = self;
         let (returned, back) = mpsc::unbounded_channel();
         let attend = Attend {
             roster,
@@ -143,6 +165,7 @@ impl Supervisor {
             fault = publisher.run(&open.publishing, &open.commands, &returned) => fault,
             fault = consumer::run(open.replies, Contents::Replies, lane) => fault,
             fault = consumer::run(open.dead, Contents::DeadLetters, lane) => fault,
+            fault = starts::run(open.starts, &open.publishing, &open.answers, lane, &**door) => fault,
             attended = attend.run(open.registrations, back) => match attended {
                 Ok(never) => match never {},
                 Err(fault) => fault,
@@ -168,7 +191,9 @@ impl Attend<'_> {
         mut back: mpsc::UnboundedReceiver<Returned>,
     ) -> Result<std::convert::Infallible, Fault> {
         let mut events = pin!(self.publishing.events_listener());
-        if !self.publishing.status().blocked() {
+        if self.publishing.status().blocked() {
+            self.roster.pause(Wait::BrokerBlocked, "blocked from the beginning").await?;
+        } else {
             self.roster.resume().await?;
         }
         let mut expire = interval(EXPIRE_EVERY);
@@ -196,8 +221,8 @@ impl Attend<'_> {
     async fn event(&mut self, event: Event) -> Result<(), Fault> {
         match event {
             Event::ConnectionBlocked(reason) => {
-                tracing::warn!(reason, "the broker takes no messages: dispatch rests, steps wait");
-                self.roster.pause().await
+                tracing::warn!(%reason, "the broker takes no messages: dispatch rests, steps wait");
+                self.roster.pause(Wait::BrokerBlocked, reason.as_str()).await
             }
             Event::ConnectionUnblocked => {
                 tracing::info!("the broker takes messages again");
@@ -255,7 +280,7 @@ async fn channel(connection: &Connection) -> Result<Channel, Fault> {
     soon("opening a channel", connection.create_channel()).await
 }
 
-fn delays() -> ExponentialBackoff {
+pub(super) fn delays() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(REDIAL_DELAY_MIN)
         .with_max_delay(REDIAL_DELAY_MAX)

@@ -23,6 +23,12 @@ pub(super) const REGISTRATIONS: &str = "saga.register";
 const DEAD_LETTERS: &str = "saga.dlx";
 /// ...and waits here.
 pub(super) const DEAD: &str = "saga.dead";
+/// Services start sagas here; the routing key is the name of the definition. Also the queue behind it.
+pub(super) const STARTS: &str = "saga.start";
+/// Answers to starts go out here; the routing key is the start's `reply_to`.
+pub(super) const STARTED: &str = "saga.started";
+/// What becomes of sagas is told here, if it is told; the routing key is `<definition>.<type>`.
+pub(super) const EVENTS: &str = "saga.events";
 /// Where replies go whose orchestrator has no queue any more: to those that have one.
 const UNROUTABLE: &str = "saga.unroutable";
 /// Routing key of a reply for every orchestrator.
@@ -32,6 +38,9 @@ const REGISTER: &str = "register";
 
 /// How often a command is delivered to somebody who dies of it.
 const DELIVERIES_MAX: i32 = 20;
+/// A start is never given up: it is the server that dies with it in hand, and not of it. Brokers from 4.0 on have a limit
+/// where none is set.
+const START_DELIVERIES_MAX: i32 = 1_000_000;
 /// A registration is repeated every five seconds; an old one tells of somebody who may be gone.
 const REGISTRATION_LIVES: Duration = Duration::from_secs(10);
 /// The replies of an orchestrator that does not come back are nobody's.
@@ -81,6 +90,13 @@ pub(super) async fn declare_shared(channel: &Channel, instance: &str) -> Result<
         table([("x-message-ttl", millis(REGISTRATION_LIVES)), ("x-max-length", AMQPValue::LongInt(10_000))]);
     queue(channel, REGISTRATIONS, lives).await?;
     bind(channel, REGISTRATIONS, REPLIES, REGISTER).await?;
+    // A topic exchange, since a broker can then say which service may start what.
+    exchange(channel, STARTS, ExchangeKind::Topic, FieldTable::default()).await?;
+    exchange(channel, STARTED, ExchangeKind::Direct, FieldTable::default()).await?;
+    exchange(channel, EVENTS, ExchangeKind::Topic, FieldTable::default()).await?;
+    let limit = ("x-delivery-limit", AMQPValue::LongInt(START_DELIVERIES_MAX));
+    queue(channel, STARTS, table([("x-queue-type", text("quorum")), limit])).await?;
+    bind(channel, STARTS, STARTS, "#").await?;
     let replies = reply_queue(instance);
     queue(channel, &replies, table([("x-expires", millis(REPLIES_LIVE))])).await?;
     bind(channel, &replies, REPLIES, &reply_key(instance)).await?;
@@ -116,6 +132,21 @@ pub fn participant_permissions(participant: &str) -> [String; 3] {
     ["^$".to_owned(), format!(r"^saga\.reply\.{participant}$"), format!(r"^saga\.(cmd|undo)\.{participant}$")]
 }
 
+/// Permissions of a service that starts sagas by a message and reads the answers in queues of its own, whose names begin
+/// with its own: configure, write, read.
+#[must_use]
+pub fn starter_permissions(service: &str) -> [String; 3] {
+    let own = format!(r"^{service}\.");
+    [own, format!(r"^(saga\.start$|{service}\.)"), format!(r"^(saga\.started$|{service}\.)")]
+}
+
+/// Permissions of a service that reads events in queues of its own, whose names begin with its own: configure, write, read.
+#[must_use]
+pub fn reader_permissions(service: &str) -> [String; 3] {
+    let own = format!(r"^{service}\.");
+    [own.clone(), own, format!(r"^(saga\.events$|{service}\.)")]
+}
+
 /// Permissions of the orchestrator's user: configure, write, read.
 #[must_use]
 pub fn orchestrator_permissions() -> [String; 3] {
@@ -133,6 +164,10 @@ pub fn objects(instance: &str, participants: &[String]) -> Vec<[String; 3]> {
         line(DEAD_LETTERS, "fanout exchange", "commands that nobody could deal with"),
         line(DEAD, "quorum queue", "the same, waiting; read by the orchestrator"),
         line(REGISTRATIONS, "queue", "registrations; each lives ten seconds"),
+        line(STARTS, "topic exchange", "services start sagas here; the key is the definition"),
+        line(STARTS, "quorum queue", "the same, waiting; read by the orchestrator"),
+        line(STARTED, "direct exchange", "answers to starts; the key is the start's reply_to"),
+        line(EVENTS, "topic exchange", "what becomes of sagas, told with `saga serve --events`"),
         line(&reply_queue(instance), "queue", "replies to this orchestrator; gone after a day unread"),
     ];
     for participant in participants {
@@ -145,7 +180,7 @@ pub fn objects(instance: &str, participants: &[String]) -> Vec<[String; 3]> {
     lines
 }
 
-async fn exchange(
+pub(super) async fn exchange(
     channel: &Channel,
     name: &str,
     kind: ExchangeKind,

@@ -153,7 +153,7 @@ fn outgoing(text: &str) -> Outgoing {
     let state = SagaState::unborn(id);
     let decision = decide(&plan, &state, &Input::Start(start), &gate, Timestamp(5)).expect("a start");
     let command = saga_core::command::outstanding(&plan, &decision.state).pop().expect("a command");
-    Outgoing { plan, command }
+    Outgoing { plan, command, alone: false }
 }
 
 #[tokio::test]

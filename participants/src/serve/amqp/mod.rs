@@ -4,10 +4,12 @@
 //! which the orchestrator makes. Until they are there it waits, and says for what. A command is acknowledged when its
 //! answer is confirmed, so that whatever dies in between brings it again, and the inbox answers.
 //!
-//! In reading order: `session.rs` (one connection, from hello to goodbye), `plain.rs` (commands that come one a message), `post.rs` (what goes out).
+//! In reading order: `session.rs` (one connection, from hello to goodbye), `plain.rs` (commands that come one a message),
+//! `post.rs` (what goes out), `refusal.rs` (what is said when the broker does not let us in).
 
 mod plain;
 mod post;
+mod refusal;
 mod session;
 
 use std::{future::Future, path::PathBuf, pin::pin, sync::Arc};

@@ -29,6 +29,7 @@ use tokio::{
 use super::{
     Road, plain,
     post::{Letter, Post, Ticket, write},
+    refusal,
 };
 use crate::{
     inbox::{Inbox, Store},
@@ -168,7 +169,10 @@ async fn dial<S: Store>(road: &Road<S>, name: &str) -> Result<Connection, String
     }
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
-    soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await
+    let place = (uri.authority.host.clone(), uri.vhost.clone());
+    let connected =
+        soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await;
+    connected.map_err(|told| refusal::explained(&place.0, &place.1, told))
 }
 
 async fn consume(connection: &Connection, name: &str, lane: &str, prefetch: usize) -> Result<Lane, String> {

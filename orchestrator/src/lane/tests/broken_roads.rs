@@ -1,0 +1,184 @@
+//! What a broker may do to commands: give them up, take none, be away.
+
+use saga_core::{ErrorBody, Status, gate::Wait};
+
+use super::*;
+use crate::lane::{
+    intake::{LostCommand, Receipt, WatchJob},
+    worker::Worker,
+};
+
+/// A lane with one saga whose first command was sent.
+async fn begun(path: &Path) -> (Handle, Arc<Plan>, Outgoing, Commands, mpsc::UnboundedReceiver<Ended>) {
+    let plan = plan();
+    let (lane, _task) = lane(path, &plan).await;
+    let mut commands = connect(&lane, 1, "p").await;
+    let (job, _, ended) = start(&plan, id(1), None);
+    lane.send(Intake::Starts(vec![job])).await.unwrap();
+    let first = soon("first", commands.recv()).await;
+    (lane, plan, first, commands, ended)
+}
+
+type Commands = mpsc::UnboundedReceiver<Outgoing>;
+
+/// Gives a command up, and waits until the lane has dealt with it.
+async fn give_up(lane: &Handle, of: &Outgoing) {
+    let planned = of.plan.step(of.command.step).expect("a step of the plan");
+    let dead = LostCommand {
+        saga_id: of.command.saga_id,
+        step: planned.id.clone(),
+        round: of.command.round,
+        op: of.command.op,
+        attempt: of.command.attempt,
+        unsent: false,
+        error: ErrorBody::new("dead_letter", "given up"),
+    };
+    let (done, mut finished) = mpsc::unbounded_channel();
+    let receipt = Receipt::new(1, 1, done);
+    lane.send(Intake::DeadLetters { dead: vec![dead], receipt }).await.unwrap();
+    soon("the receipt", finished.recv()).await;
+}
+
+async fn replace(lane: &Handle, old: u64, new: u64) -> Commands {
+    let (sent, commands) = mpsc::unbounded_channel();
+    let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();
+    let by = Arc::new(TestLink { number: new, participant: "p".into(), actions, sent });
+    lane.send(Intake::Replaced { link: old, by }).await.unwrap();
+    commands
+}
+
+/// The journal as it stands once the lane has dealt with all that was sent to it.
+async fn journal(lane: &Handle, path: &Path) -> Vec<String> {
+    let (answer, counted) = oneshot::channel();
+    lane.send(Intake::Census(answer)).await.unwrap();
+    counted.await.unwrap();
+    lane.stop().await;
+    let conn = rusqlite::Connection::open(path).expect("the file");
+    let mut rows = conn.prepare("SELECT body FROM saga_event ORDER BY position").expect("a table");
+    let bodies = rows.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("rows");
+    bodies.map(|body| String::from_utf8(body.expect("a row")).expect("JSON")).collect()
+}
+
+#[tokio::test]
+async fn a_first_dead_letter_is_sent_again_alone_and_the_second_is_an_unknown_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let (lane, _, first, mut commands, _ended) = begun(&path).await;
+    assert!(!first.alone);
+    give_up(&lane, &first).await;
+    let again = soon("again", commands.recv()).await;
+    assert!(again.alone);
+    assert_eq!(again.command, first.command, "another command than before");
+    give_up(&lane, &again).await;
+    let journal = journal(&lane, &path).await;
+    assert_eq!(journal.len(), 2, "{journal:?}");
+    assert!(journal[1].contains("step_unknown") && journal[1].contains("dead_letter"), "{journal:?}");
+}
+
+#[tokio::test]
+async fn what_shared_a_message_with_the_culprit_goes_on_as_if_nothing_had_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lane, _, first, mut commands, mut ended) = begun(&dir.path().join("s.db")).await;
+    give_up(&lane, &first).await;
+    let again = soon("again", commands.recv()).await;
+    lane.send(Intake::Replies(vec![reply(&again, success(&again))])).await.unwrap();
+    let second = soon("second", commands.recv()).await;
+    assert!(!second.alone);
+    // Of a command that was answered a late dead letter tells nothing.
+    give_up(&lane, &first).await;
+    lane.send(Intake::Replies(vec![reply(&second, success(&second))])).await.unwrap();
+    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Completed);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_outlives_the_process_charges_nothing_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let (lane, plan, first, _commands, _ended) = begun(&path).await;
+    lane.stop().await;
+    drop(lane);
+    // The letter was not acknowledged, so it comes to the next process, before or after the participant does.
+    let (next, _task) = super::lane(&path, &plan).await;
+    let mut commands = connect(&next, 2, "p").await;
+    let resent = soon("sent again", commands.recv()).await;
+    give_up(&next, &first).await;
+    let again = soon("alone", commands.recv()).await;
+    assert!(again.alone && !resent.alone);
+    assert_eq!((&again.command, &resent.command), (&first.command, &first.command));
+    let journal = journal(&next, &path).await;
+    assert_eq!(journal.len(), 1, "{journal:?}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_nobody_could_take_waits_for_somebody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lane, _, first, _old, mut ended) = begun(&dir.path().join("s.db")).await;
+    lane.send(Intake::Suspended { link: 1 }).await.unwrap();
+    give_up(&lane, &first).await;
+    let mut commands = replace(&lane, 1, 2).await;
+    let again = soon("again", commands.recv()).await;
+    assert_eq!(again.command, first.command);
+    lane.send(Intake::Replies(vec![reply(&again, success(&again))])).await.unwrap();
+    let second = soon("second", commands.recv()).await;
+    lane.send(Intake::Replies(vec![reply(&second, success(&second))])).await.unwrap();
+    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Completed);
+}
+
+#[tokio::test]
+async fn who_waits_says_whether_the_broker_or_the_participant_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let plan = plan();
+    let (lane, _task) = lane(&path, &plan).await;
+    let (job, started, _ended) = start(&plan, id(1), None);
+    lane.send(Intake::Starts(vec![job])).await.unwrap();
+    assert_eq!(started.await, Ok(Started::Created));
+    let (answer, followed) = oneshot::channel();
+    lane.send(Intake::Watch(WatchJob { id: id(1), answer })).await.unwrap();
+    let mut committed = followed.await.unwrap().expect("an open saga");
+    for unheard in [Some(Wait::BrokerAway), Some(Wait::BrokerBlocked), None] {
+        for _ in 0..2 {
+            lane.send(Intake::Broker(unheard)).await.unwrap();
+        }
+        soon("another reason", async { committed.changed().await.ok() }).await;
+    }
+    let mut commands = connect(&lane, 1, "p").await;
+    let first = soon("first", commands.recv()).await;
+    assert_eq!(first.command.attempt, 1);
+    let journal = journal(&lane, &path).await.join("\n");
+    let at = |word: &str| journal.find(word).unwrap_or_else(|| panic!("{word} is not in {journal}"));
+    assert!(
+        at("no_participant") < at("broker_away") && at("broker_away") < at("broker_blocked"),
+        "{journal}"
+    );
+    assert_eq!(journal.matches("no_participant").count(), 2, "{journal}");
+    assert_eq!(journal.matches("broker_away").count(), 1, "{journal}");
+}
+
+#[tokio::test]
+async fn a_limit_rests_while_nothing_travels() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).expect("a new store"));
+    let mut worker = Worker::begin(store, definitions(&plan), Settings::default()).await.expect("a lane");
+    let link = |number| {
+        let (sent, _) = mpsc::unbounded_channel();
+        let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();
+        Arc::new(TestLink { number, participant: "p".into(), actions, sent })
+    };
+    worker.take(Intake::Connected(link(1)));
+    let (job, ..) = start(&plan, id(1), None);
+    worker.take(Intake::Starts(vec![job]));
+    worker.decide_queue();
+    worker.submit();
+    let outcome = (&mut worker.writing.as_mut().expect("a commit").outcome).await;
+    worker.written(outcome).await;
+    let next = |worker: &Worker| worker.sagas[&id(1)].due().expect("the step's alarm at least");
+    let running = next(&worker);
+    worker.take(Intake::Suspended { link: 1 });
+    let resting = next(&worker);
+    assert!(resting > running, "the limit still runs");
+    worker.take(Intake::Replaced { link: 1, by: link(2) });
+    let anew = next(&worker);
+    assert!(running <= anew && anew < resting, "the limit does not run anew");
+}

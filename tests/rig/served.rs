@@ -1,0 +1,127 @@
+//! Programs of their own: the server as `saga serve`, participants as their service, killed outright where a test says so.
+
+use std::{
+    fs::File,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::{client::Clients, wait::eventually};
+
+/// The program that was built beside this test.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let found = test.ancestors().skip(1).take(3).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no program `{name}` here: cargo build --workspace --bins"))
+}
+
+/// A running program, killed with its handle.
+pub struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts it; what it logs goes to `<log>.log` in a folder.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(name: &str, arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> Self {
+        let log = folder.join(name).with_extension("log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let child = Command::new(program(name))
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it starts");
+        Self { child, log }
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// When it had ended before.
+    pub async fn kill(&mut self) {
+        assert!(self.child.try_wait().expect("a child").is_none(), "it had ended: {}", self.logged());
+        self.child.kill().await.expect("killed");
+    }
+}
+
+/// `saga serve` on a port of its own, and what it is started with.
+pub struct Served {
+    /// Calls it.
+    pub clients: Clients,
+    /// Its process.
+    pub program: Program,
+    folder: TempDir,
+    arguments: Vec<String>,
+}
+
+impl Served {
+    /// Starts a server on an SQLite file of its own, or on the store that the arguments name, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address: SocketAddr = free.expect("a free port");
+        let mut all = vec!["serve".to_owned(), "--listen".to_owned(), address.to_string()];
+        if !arguments.contains(&"--store") {
+            all.extend(["--store".to_owned(), folder.path().join("saga.db").display().to_string()]);
+        }
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let (clients, program) = (Clients::new(address), launch(&all, folder.path()));
+        let served = Self { clients, program, folder, arguments: all };
+        served.answers().await;
+        served
+    }
+
+    /// A folder that goes away with it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Kills it and starts it again as it was.
+    pub async fn kill_and_revive(&mut self) {
+        self.program.kill().await;
+        self.revive().await;
+    }
+
+    /// Starts it again after it was killed.
+    pub async fn revive(&mut self) {
+        self.program = launch(&self.arguments, self.folder.path());
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        let answered = |refusal: &tonic::Status| refusal.code() != tonic::Code::Unavailable;
+        let look = || async { self.clients.try_get("x").await.err().filter(answered) };
+        eventually("the server to answer", look).await;
+    }
+}
+
+fn launch(arguments: &[String], folder: &Path) -> Program {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Program::start("saga", &arguments, &[], folder)
+}

@@ -1,0 +1,115 @@
+//! A broker that is away, or full, or gives commands up: who waits says so, and nothing is charged for it.
+
+use std::net::SocketAddr;
+
+use saga_orchestrator::server::BROKER_SERVICE;
+use saga_proto::v1::{self as wire, ListParticipantsRequest};
+use saga_tests::{
+    Rig, Script,
+    client::{status, step},
+    eventually,
+    puppet::Puppet,
+    rabbitmq::{self, RabbitMq},
+};
+use serde_json::{Value, json};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::files::SINGLE;
+
+async fn own_broker() -> (RabbitMq, String) {
+    let started = tokio::task::spawn_blocking(|| {
+        let broker = RabbitMq::start();
+        let url = broker.vhost("own");
+        (broker, url)
+    });
+    started.await.expect("a broker")
+}
+
+async fn health(address: SocketAddr) -> ServingStatus {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let mut client = HealthClient::new(endpoint.connect().await.expect("a connection"));
+    let request = HealthCheckRequest { service: BROKER_SERVICE.to_owned() };
+    client.check(request).await.expect("an answer").into_inner().status()
+}
+
+async fn trouble(rig: &Rig) -> Option<String> {
+    let mut directory = rig.clients.directory.clone();
+    let answer = directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
+    answer.broker.map(|trouble| trouble.state)
+}
+
+#[tokio::test]
+async fn who_waits_for_a_broker_that_is_away_says_so_and_goes_on_when_it_is_back() {
+    let (mut broker, url) = own_broker().await;
+    let rig = Rig::start_at_a_broker(url).await;
+    let left = Script::plain(&rig, "left");
+    let _left = left.serve(&rig).await;
+    rig.clients.deploy(SINGLE).await;
+    let before = rig.clients.begin("single", json!({"n": 0})).await;
+    assert_eq!(status(&rig.clients.ended(&before).await), "completed");
+    assert_eq!((health(rig.address()).await, trouble(&rig).await), (ServingStatus::Serving, None));
+    broker.write_down_queues();
+    broker.kill();
+    eventually("the end of the connection to be noticed", || async { trouble(&rig).await }).await;
+    let id = rig.clients.begin("single", json!({"n": 1})).await;
+    let says = |seen: &_| step(seen, "first").note.contains("the broker cannot be reached");
+    let seen = rig.clients.until(&id, "to wait for the broker", says).await;
+    assert_eq!((step(&seen, "first").status.as_str(), step(&seen, "first").tries), ("waiting", 0));
+    assert!(seen.story.iter().any(|line| line.contains("the broker cannot be reached")), "{:?}", seen.story);
+    let listed = rig.clients.list(Default::default()).await.sagas;
+    assert!(listed.iter().any(|saga| saga.next.contains("the broker cannot be reached")), "{listed:?}");
+    assert_eq!(health(rig.address()).await, ServingStatus::NotServing);
+    assert_eq!(trouble(&rig).await.as_deref(), Some("the broker cannot be reached"));
+    let _broker = tokio::task::spawn_blocking(move || {
+        broker.revive();
+        broker
+    })
+    .await
+    .expect("a broker");
+    let seen = rig.clients.ended(&id).await;
+    assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", 1));
+    assert_eq!((health(rig.address()).await, trouble(&rig).await), (ServingStatus::Serving, None));
+    assert_eq!(left.ledger().len(), 2);
+}
+
+/// How often the broker delivers a message before it gives it up: once, and twenty times again.
+const DELIVERIES: usize = 21;
+
+/// As a process that dies of one command would look to the broker, which takes back what it had brought.
+#[tokio::test]
+async fn of_a_message_that_kills_whoever_takes_it_only_the_culprit_loses_an_attempt() {
+    let rig = Rig::start_at_a_broker(rabbitmq::vhost().await).await;
+    rig.clients.deploy(SINGLE).await;
+    // Nobody is there, so they wait, and all are released by one commit.
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(rig.clients.begin("single", json!({"n": n})).await);
+    }
+    let culprit = |command: &wire::Command| {
+        let input: Value = serde_json::from_slice(&command.input).expect("JSON");
+        input["n"] == 0 && command.attempt == 1
+    };
+    let (mut deaths, mut answered) = (Vec::new(), 0);
+    let mut left = Puppet::connect_for_one(&rig, "left").await;
+    while answered < ids.len() {
+        let asked = left.asked().await;
+        if asked.commands.iter().any(culprit) {
+            deaths.push(asked.commands.len());
+            drop((asked, left));
+            left = Puppet::connect_for_one(&rig, "left").await;
+        } else {
+            answered += asked.commands.len();
+            left.succeed_all(&asked).await;
+        }
+    }
+    for (n, id) in ids.iter().enumerate() {
+        let seen = rig.clients.ended(id).await;
+        let tries = if n == 0 { 2 } else { 1 };
+        assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", tries), "{n}");
+    }
+    assert_eq!(deaths, [vec![5; DELIVERIES], vec![1; DELIVERIES]].concat(), "with the others, then alone");
+    let history = rig.clients.history(&ids[0]).await;
+    assert!(history.iter().any(|event| event.text.contains("dead_letter")), "{history:?}");
+}
