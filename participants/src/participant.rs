@@ -113,6 +113,14 @@ impl<S: Store> Participant<S> {
         self
     }
 
+    /// Over a broker, takes one command a message, in the plain form, and answers one a message, for whoever looks into
+    /// the queues with tools of their own. It costs most of the throughput.
+    #[must_use]
+    pub fn one_a_message(mut self) -> Self {
+        self.budgets.together = false;
+        self
+    }
+
     /// How long running handlers may take to finish after the shutdown began; 25 s by default.
     #[must_use]
     pub fn drain_within(mut self, limit: std::time::Duration) -> Self {

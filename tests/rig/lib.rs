@@ -19,6 +19,7 @@ pub mod raw_amqp;
 pub mod script;
 pub mod served;
 pub mod server;
+mod unprivileged;
 pub mod wait;
 
 pub use client::{Clients, id_of, json, start};

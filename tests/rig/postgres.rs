@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::Write,
     net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, chown},
@@ -22,6 +22,8 @@ use std::{
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
+
+use crate::unprivileged;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -50,7 +52,7 @@ impl Postgres {
             .expect("PostgreSQL is not there: apt-get install postgresql, or set SAGA_TEST_POSTGRES_URL");
         let folder = TempDir::new().expect("a folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let user = unprivileged().expect("a user for the server");
+        let user = unprivileged::user(UNPRIVILEGED).expect("a user for the server");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a folder");
@@ -206,18 +208,6 @@ fn bin() -> Option<PathBuf> {
         .collect();
     found.sort();
     found.pop().map(|(_, bin)| bin)
-}
-
-/// Whom servers run as: ourselves, unless we are root.
-fn unprivileged() -> io::Result<Option<(u32, u32)>> {
-    let id = |flag: &str, user: Option<&str>| -> io::Result<u32> {
-        let told = Command::new("id").arg(flag).args(user).output()?;
-        String::from_utf8_lossy(&told.stdout).trim().parse().map_err(io::Error::other)
-    };
-    if id("-u", None)? != 0 {
-        return Ok(None);
-    }
-    Ok(Some((id("-u", Some(UNPRIVILEGED))?, id("-g", Some(UNPRIVILEGED))?)))
 }
 
 /// A database of its own on the server of this test binary; its URL.

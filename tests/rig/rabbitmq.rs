@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::Write,
     net::{TcpListener, TcpStream},
     os::unix::{
         fs::{PermissionsExt, chown},
@@ -23,6 +23,8 @@ use std::{
 };
 
 use tempfile::TempDir;
+
+use crate::unprivileged;
 
 use crate::certificates::Identity;
 
@@ -68,7 +70,7 @@ impl RabbitMq {
             .expect("RabbitMQ is not there: apt-get install rabbitmq-server, or set SAGA_TEST_AMQP_URL");
         let folder = TempDir::new().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
-        let user = unprivileged().expect("a user for the broker");
+        let user = unprivileged::user(UNPRIVILEGED).expect("a user for the broker");
         let mut broker = Self { folder, ports: free_ports(), user, scripts, keeper: None };
         let at = |name: &str| broker.folder.path().join(name);
         for name in ["mnesia", "log", "home"] {
@@ -263,18 +265,6 @@ fn scripts() -> Option<PathBuf> {
         .collect();
     found.sort();
     found.pop()
-}
-
-/// Whom brokers run as: ourselves, unless we are root.
-fn unprivileged() -> io::Result<Option<(u32, u32)>> {
-    let id = |flag: &str, user: Option<&str>| -> io::Result<u32> {
-        let told = Command::new("id").arg(flag).args(user).output()?;
-        String::from_utf8_lossy(&told.stdout).trim().parse().map_err(io::Error::other)
-    };
-    if id("-u", None)? != 0 {
-        return Ok(None);
-    }
-    Ok(Some((id("-u", Some(UNPRIVILEGED))?, id("-g", Some(UNPRIVILEGED))?)))
 }
 
 /// A virtual host of its own on the broker of this test binary, or on the one that was given; its URL.

@@ -64,6 +64,9 @@ pub struct Args {
     /// RabbitMQ between the server that is started and the participants
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
+    /// With --broker: one command a message and one answer a message, as participants without the SDK have it
+    #[arg(long, requires = "broker")]
+    one_a_message: bool,
     /// Format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -151,7 +154,8 @@ impl Bench<'_> {
         inside: Option<Inside<'_>>,
     ) -> Result<(Report, Option<String>), Failure> {
         let definition = definition::generate(self.args.steps, self.args.compensate);
-        let verb = ["bench-participants", "--road", road];
+        let mut verb = vec!["bench-participants", "--road", road];
+        verb.extend(self.args.one_a_message.then_some("--one-a-message"));
         let mut participants = Process::start("participants", &verb, self.dir)?;
         registered(server, &["bench"], &mut [&mut participants]).await?;
         deployed(server, &definition.name, &definition.yaml).await?;

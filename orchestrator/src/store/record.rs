@@ -1,8 +1,10 @@
 //! What the store keeps, as plain rows. Bodies are opaque bytes here; the lane knows their meaning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use saga_core::{Partition, SagaId, Timestamp};
+
+use super::CommitError;
 
 /// Everything one transaction writes: all of it or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +21,27 @@ pub struct Batch {
     pub changes: Vec<ChangeRow>,
     /// What operators did in it.
     pub audit: Vec<AuditRow>,
+}
+
+impl Batch {
+    /// A row outside of the fenced partitions would be written without proof of ownership.
+    ///
+    /// # Errors
+    /// [`CommitError::Data`] with the first such row.
+    pub(super) fn check_coverage(&self) -> Result<(), CommitError> {
+        let fenced: HashSet<Partition> = self.fence.iter().map(|fence| fence.partition).collect();
+        let ids = self.journal.iter().map(|row| row.saga_id);
+        let ids = ids.chain(self.starts.iter().map(|start| start.row.id));
+        let ids = ids.chain(self.changes.iter().map(|change| change.id));
+        let mut ids = ids.chain(self.audit.iter().map(|row| row.saga_id));
+        match ids.find(|id| !fenced.contains(&id.partition())) {
+            None => Ok(()),
+            Some(id) => Err(CommitError::Data(format!(
+                "saga {id} stands in partition {}, which the batch does not fence",
+                id.partition().0
+            ))),
+        }
+    }
 }
 
 /// Proof of ownership of a partition.

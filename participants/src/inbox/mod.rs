@@ -9,6 +9,7 @@ mod memory;
 mod postgres;
 #[cfg(test)]
 mod race;
+mod rows;
 mod sqlite;
 
 use std::{future::Future, time::SystemTime};

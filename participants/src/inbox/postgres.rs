@@ -18,6 +18,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use super::rows::{Stored, told};
 use super::{
     End, Entry, Error, Inbox, Kind, Store, answer,
     barrier::{Decision, RowState, decide},
@@ -27,7 +28,7 @@ use crate::{
     command::{Ask, Op, StepKey},
     reply::Answer,
 };
-use rows::{SCHEMA, Stored, bump_attempt, delete, insert, lock, update, write};
+use rows::{SCHEMA, bump_attempt, delete, insert, lock, update, write};
 
 /// How long an operation waits for another one on the same key before it answers `running`.
 const LOCK_WAIT_MS: u32 = 5_000;
@@ -153,15 +154,8 @@ async fn carry_out(connection: &mut PgConnection, ask: &Ask) -> Result<Step, Err
             Step::Commit(Some(answer(say, ask, Bytes::new(), None)))
         }
         Decision::Answer(say) => {
-            let (output, fault, newer) = match row {
-                Some(row) => {
-                    let newer = row.state == RowState::Running && row.attempt < ask.attempt;
-                    (row.output, row.fault, newer && ask.op == Op::Action)
-                }
-                None => (Bytes::new(), None, false),
-            };
-            let answer = answer(say, ask, output, fault);
-            if newer && answer != Answer::Conflict {
+            let (answer, newer) = told(say, ask, row);
+            if newer {
                 bump_attempt(connection, ask).await?;
                 Step::Commit(Some(answer))
             } else {

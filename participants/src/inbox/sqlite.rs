@@ -20,6 +20,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use super::rows::{Stored, told};
 use super::{
     End, Entry, Error, Inbox, Kind, Store, answer,
     barrier::{Decision, RowState, decide},
@@ -29,7 +30,7 @@ use crate::{
     command::{Ask, Op, StepKey},
     reply::Answer,
 };
-use rows::{SCHEMA, Stored, bump_attempt, delete, read, update, write};
+use rows::{SCHEMA, bump_attempt, delete, read, update, write};
 
 /// How long undo, query and seal wait for the writer before they answer `running`.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -189,15 +190,8 @@ impl SqliteInbox {
                 Step::Commit(Some(answer(say, ask, Bytes::new(), None)))
             }
             Decision::Answer(say) => {
-                let (output, fault, newer) = match row {
-                    Some(row) => {
-                        let newer = row.state == RowState::Running && row.attempt < ask.attempt;
-                        (row.output, row.fault, newer && ask.op == Op::Action)
-                    }
-                    None => (Bytes::new(), None, false),
-                };
-                let answer = answer(say, ask, output, fault);
-                if newer && answer != Answer::Conflict {
+                let (answer, newer) = told(say, ask, row);
+                if newer {
                     bump_attempt(connection, ask).await?;
                     Step::Commit(Some(answer))
                 } else {

@@ -50,11 +50,13 @@ pub(crate) struct Budgets {
     pub(crate) forward: usize,
     pub(crate) undo: usize,
     pub(crate) drain: Duration,
+    /// Over a broker: commands and answers travel together.
+    pub(crate) together: bool,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { forward: 256, undo: 64, drain: Duration::from_secs(25) }
+        Self { forward: 256, undo: 64, drain: Duration::from_secs(25), together: true }
     }
 }
 

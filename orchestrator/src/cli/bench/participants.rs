@@ -26,6 +26,9 @@ pub struct Args {
     /// What to connect to: a server or a broker
     #[arg(long)]
     road: String,
+    /// Take one command a message
+    #[arg(long)]
+    one_a_message: bool,
 }
 
 /// What happened in the participants' process, told by it in the end.
@@ -64,7 +67,9 @@ struct Worked {
 /// When the server refuses the participant.
 pub async fn run(args: Args) -> std::result::Result<Exit, Failure> {
     let counters = Arc::new(Counters::default());
-    let served = participant(&counters).serve(&args.road, parent_gone()).await;
+    let participant = participant(&counters);
+    let participant = if args.one_a_message { participant.one_a_message() } else { participant };
+    let served = participant.serve(&args.road, parent_gone()).await;
     served.map_err(|error| Failure::error(error.to_string()))?;
     output::json_line(&Effects {
         done: counters.done.load(Relaxed),

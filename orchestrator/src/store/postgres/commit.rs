@@ -1,6 +1,6 @@
 //! One batch, one statement: a batch's rows as the arrays that `saga_commit` takes, and what it answers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use saga_core::{Partition, SagaId};
 use sqlx::{PgConnection, Row, postgres::PgArguments, query::Query};
@@ -26,7 +26,7 @@ pub(super) type Outcome = Result<(), (CommitError, Option<sqlx::Error>)>;
 /// Writes the batch in one transaction, or nothing.
 pub(super) async fn commit(conn: &mut PgConnection, batch: &Batch) -> Outcome {
     let refused = |error| (error, None);
-    let statement = match check_coverage(batch).and_then(|()| statement(batch)) {
+    let statement = match batch.check_coverage().and_then(|()| statement(batch)) {
         Ok(statement) => statement,
         // Whoever does not own the partitions is told that first, whatever else is wrong with the batch.
         Err(error) => {
@@ -51,22 +51,6 @@ pub(super) async fn commit(conn: &mut PgConnection, batch: &Batch) -> Outcome {
             Err(error) => Err((CommitError::Unavailable(error.to_string()), Some(error))),
         },
         Err(error) => Err((commit_error(&error), Some(error))),
-    }
-}
-
-/// A row outside of the fenced partitions would be written without proof of ownership.
-fn check_coverage(batch: &Batch) -> Result<(), CommitError> {
-    let fenced: HashSet<Partition> = batch.fence.iter().map(|fence| fence.partition).collect();
-    let ids = batch.journal.iter().map(|row| row.saga_id);
-    let ids = ids.chain(batch.starts.iter().map(|start| start.row.id));
-    let ids = ids.chain(batch.changes.iter().map(|change| change.id));
-    let mut ids = ids.chain(batch.audit.iter().map(|row| row.saga_id));
-    match ids.find(|id| !fenced.contains(&id.partition())) {
-        None => Ok(()),
-        Some(id) => Err(CommitError::Data(format!(
-            "saga {id} stands in partition {}, which the batch does not fence",
-            id.partition().0
-        ))),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Order inside: fence, starts, changes, journal, audit, counters, progress. A start that meets an earlier one does not stop
 //! the others, so that all conflicts are found in one go; then everything is rolled back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 use saga_core::{Partition, SagaId};
@@ -29,7 +29,7 @@ type Deltas = BTreeMap<(String, u32, i64), i64>;
 /// Writes the batch in one transaction, or nothing. Outside of a transaction again when it returns.
 pub(super) fn commit(conn: &Connection, owners: &[Owner], batch: &Batch) -> Result<(), CommitError> {
     check_fence(owners, &batch.fence)?;
-    check_coverage(batch)?;
+    batch.check_coverage()?;
     begin(conn)?;
     if let Err(error) = write(conn, batch) {
         return Err(if roll_back(conn) { error } else { CommitError::Unknown(error.to_string()) });
@@ -75,22 +75,6 @@ fn check_fence(owners: &[Owner], fence: &[Fence]) -> Result<(), CommitError> {
         .map(|fence| fence.partition)
         .collect();
     if lost.is_empty() { Ok(()) } else { Err(CommitError::Fenced(lost)) }
-}
-
-/// A row outside of the fenced partitions would be written without proof of ownership.
-fn check_coverage(batch: &Batch) -> Result<(), CommitError> {
-    let fenced: HashSet<Partition> = batch.fence.iter().map(|fence| fence.partition).collect();
-    let ids = batch.journal.iter().map(|row| row.saga_id);
-    let ids = ids.chain(batch.starts.iter().map(|start| start.row.id));
-    let ids = ids.chain(batch.changes.iter().map(|change| change.id));
-    let mut ids = ids.chain(batch.audit.iter().map(|row| row.saga_id));
-    match ids.find(|id| !fenced.contains(&id.partition())) {
-        None => Ok(()),
-        Some(id) => Err(CommitError::Data(format!(
-            "saga {id} stands in partition {}, which the batch does not fence",
-            id.partition().0
-        ))),
-    }
 }
 
 fn write(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {

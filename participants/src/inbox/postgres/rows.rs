@@ -1,9 +1,13 @@
 //! The inbox's table and every statement on its rows.
 
-use bytes::Bytes;
 use sqlx::{PgConnection, Row as _};
 
-use super::super::{Error, barrier::RowState, unix_micros};
+use super::super::{
+    Error,
+    barrier::RowState,
+    rows::{Row, Stored},
+    unix_micros,
+};
 use crate::{
     command::{Ask, StepKey},
     reply::Fault,
@@ -26,29 +30,6 @@ create table if not exists saga_inbox (
 );
 create index if not exists saga_inbox_retention on saga_inbox (retain_until_us);
 create table if not exists saga_inbox_meta (name text primary key, value text not null);";
-
-/// A row as the barrier wants to see it.
-pub(super) struct Row {
-    pub(super) state: RowState,
-    pub(super) fingerprint: u64,
-    pub(super) attempt: u32,
-    pub(super) output: Bytes,
-    pub(super) fault: Option<Fault>,
-}
-
-/// The part of a row that changes when it settles.
-pub(super) struct Stored {
-    pub(super) state: &'static str,
-    pub(super) fingerprint: u64,
-    pub(super) output: Option<Bytes>,
-    pub(super) fault: Option<Fault>,
-}
-
-impl Stored {
-    pub(super) fn new(state: &'static str, fingerprint: u64) -> Self {
-        Self { state, fingerprint, output: None, fault: None }
-    }
-}
 
 /// Inserts the key's row as being acted on; false when there is one. Waits for one that is not committed yet.
 pub(super) async fn insert(connection: &mut PgConnection, ask: &Ask) -> Result<bool, Error> {

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 /// Replies in one message at most.
-const REPLIES_MAX: usize = 512;
+pub(super) const REPLIES_MAX: usize = 512;
 /// Bytes after which a message is closed, so that it fits the broker's frames; the last reply may exceed it.
 const BYTES_MAX: usize = 100 * 1024;
 /// A broker that takes messages confirms them long before.
@@ -100,6 +100,7 @@ type Confirming = Pin<Box<dyn Future<Output = (Vec<Arc<Ticket>>, lapin::Result<C
 /// Writes letters until the last is confirmed. One task on one channel: else confirms are taken for one another's.
 pub(super) async fn write(
     exchange: &str,
+    replies_max: usize,
     connection: &Connection,
     channel: &Channel,
     mut letters: UnboundedReceiver<Letter>,
@@ -126,7 +127,7 @@ pub(super) async fn write(
                     since = Instant::now();
                 }
                 ended = count == 0;
-                for message in pack(taken.drain(..), &mut ended) {
+                for message in pack(taken.drain(..), replies_max, &mut ended) {
                     confirms.push(publish(channel, exchange, message));
                 }
             }
@@ -154,7 +155,7 @@ struct Outgoing {
     tickets: Vec<Arc<Ticket>>,
 }
 
-fn pack(letters: impl Iterator<Item = Letter>, ended: &mut bool) -> Vec<Outgoing> {
+fn pack(letters: impl Iterator<Item = Letter>, replies_max: usize, ended: &mut bool) -> Vec<Outgoing> {
     let mut messages = Vec::new();
     let mut batches: BTreeMap<Arc<str>, Batch> = BTreeMap::new();
     for letter in letters {
@@ -164,7 +165,7 @@ fn pack(letters: impl Iterator<Item = Letter>, ended: &mut bool) -> Vec<Outgoing
                 batch.bytes += reply.encoded_len();
                 batch.replies.push(reply);
                 batch.tickets.extend(ticket);
-                if batch.bytes > BYTES_MAX
+                if (batch.bytes > BYTES_MAX || batch.replies.len() >= replies_max)
                     && let Some(batch) = batches.remove(&to)
                 {
                     messages.push(batch.close(to));
@@ -242,10 +243,12 @@ mod tests {
     fn answers_travel_together_by_who_asked_and_large_ones_close_a_message() {
         let mut ended = false;
         let letters = [letter("to.a", 10), letter("to.b", 10), letter("to.a", BYTES_MAX), letter("to.a", 1)];
-        let messages = pack(letters.into_iter(), &mut ended);
+        let messages = pack(letters.into_iter(), REPLIES_MAX, &mut ended);
         assert_eq!(sizes(&messages), [("to.a", 2), ("to.a", 1), ("to.b", 1)]);
         assert!(!ended);
-        assert!(pack([Letter::End].into_iter(), &mut ended).is_empty() && ended);
+        assert!(pack([Letter::End].into_iter(), REPLIES_MAX, &mut ended).is_empty() && ended);
+        let messages = pack([letter("to.a", 10), letter("to.a", 10)].into_iter(), 1, &mut ended);
+        assert_eq!(sizes(&messages), [("to.a", 1), ("to.a", 1)]);
     }
 
     #[test]

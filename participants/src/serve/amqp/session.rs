@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     Road, plain,
-    post::{Letter, Post, Ticket, write},
+    post::{Letter, Post, REPLIES_MAX, Ticket, write},
     refusal,
 };
 use crate::{
@@ -103,7 +103,8 @@ pub(super) async fn run<S: Store>(road: &Road<S>) -> Ended {
     let Open { publishing, consuming, replies, forward, undo } = open;
     let (letters, to_write) = unbounded_channel();
     let exchange = format!("saga.reply.{}", road.core.name);
-    let mut writing = pin!(write(&exchange, &publishing, &replies, to_write));
+    let replies_max = if road.budgets.together { REPLIES_MAX } else { 1 };
+    let mut writing = pin!(write(&exchange, replies_max, &publishing, &replies, to_write));
     let everyone = Sink::post(Post { letters: letters.clone(), to: "all".into(), ticket: None });
     let _link = road.core.links.add("", &everyone);
     let (done, finished) = unbounded_channel();
@@ -325,7 +326,10 @@ impl<S: Store> Commands<'_, S> {
     }
 
     fn word(&self, kind: &'static str) {
-        let hello = convert::hello(&self.road.core, &self.road.instance);
+        let mut hello = convert::hello(&self.road.core, &self.road.instance);
+        if !self.road.budgets.together {
+            hello.capabilities.clear();
+        }
         // Fails when the writer has ended, which is noticed elsewhere.
         let _ = self.letters.send(Letter::Word { kind, hello });
     }
