@@ -37,6 +37,15 @@ pub(crate) struct Echo {
     _peer: tokio::process::Child,
 }
 
+/// How a command looks on the wire.
+#[derive(Clone, Copy)]
+pub(crate) enum Form {
+    /// As the SDK gets them, but for one command a message.
+    Packed,
+    /// As participants without the SDK get them: JSON, and a header for everything else.
+    Plain,
+}
+
 /// What came of a run.
 pub(crate) struct Echoed {
     /// Round trips a second.
@@ -76,11 +85,14 @@ impl Echo {
     }
 
     /// Keeps `depth` commands in flight for `time`.
-    pub(crate) async fn run(&self, depth: usize, time: Duration) -> Echoed {
+    pub(crate) async fn run(&self, form: Form, depth: usize, time: Duration) -> Echoed {
         let (publishing, consuming) = (connect(&self.url).await, connect(&self.url).await);
         let (channel, mut replies) = (confirming(&publishing).await, consume(&consuming, REPLIES).await);
-        let mut writer =
-            Writer { channel, queue: COMMANDS, properties: command_properties(), body: command() };
+        let (properties, body) = match form {
+            Form::Packed => (command_properties(), command()),
+            Form::Plain => (plain_properties(), wire_command().input.to_vec()),
+        };
+        let mut writer = Writer { channel, queue: COMMANDS, properties, body };
         let mut confirms = FuturesOrdered::new();
         for _ in 0..depth {
             confirms.push_back(writer.publish(()));
@@ -232,6 +244,36 @@ fn command_properties() -> BasicProperties {
         .with_message_id("0192f0c0-0000-7000-8000-000000000000/step_1/1/Action/1".into())
         .with_reply_to("to.main".into())
         .with_app_id("saga".into())
+}
+
+fn plain_properties() -> BasicProperties {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut headers = FieldTable::default();
+    for (name, value) in [
+        ("saga-wire", AMQPValue::LongLongInt(1)),
+        ("saga-definition", text("bench_4")),
+        ("saga-step", text("step_1")),
+        ("saga-round", AMQPValue::LongLongInt(1)),
+        ("saga-op", text("action")),
+        ("saga-attempt", AMQPValue::LongLongInt(1)),
+        ("saga-fingerprint", text("5555555555555555")),
+        ("saga-timeout-ms", AMQPValue::LongLongInt(30_000)),
+        ("saga-retain-until", AMQPValue::LongLongInt(1_800_000_000_000_000)),
+        ("saga-not-after", AMQPValue::LongLongInt(1_800_000_000_000_000)),
+        ("saga-inbox", text("0192f0c0-0000-7000-8000-000000000000")),
+    ] {
+        headers.insert(name.into(), value);
+    }
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        .with_type("work".into())
+        .with_message_id("01M87KJ6EVE02RAMA1M88EBT7J/step_1/1/action".into())
+        .with_correlation_id("01M87KJ6EVE02RAMA1M88EBT7J".into())
+        .with_reply_to("to.main".into())
+        .with_timestamp(1_800_000_000)
+        .with_app_id("saga".into())
+        .with_headers(headers)
 }
 
 fn reply_properties() -> BasicProperties {

@@ -20,6 +20,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use saga_tests::{postgres::Postgres, rabbitmq::RabbitMq};
 
+use broker::Form;
 use engine::Engine;
 use report::Report;
 
@@ -99,9 +100,10 @@ async fn over_the_broker(args: &Args, engine: &Engine) {
         };
 
         let echo = broker::Echo::open(&vhost("bare")).await;
-        report.note("bare echo at 1", "round trip ms", echo.run(1, bare).await.p50_ms);
-        report.note("bare echo at 256", "/s", echo.run(256, bare).await.rate);
-        report.note("bare echo at 1,000", "/s", echo.run(1_000, bare).await.rate);
+        report.note("bare echo at 1", "round trip ms", echo.run(Form::Packed, 1, bare).await.p50_ms);
+        report.note("bare echo, plain form, at 256", "/s", echo.run(Form::Plain, 256, bare).await.rate);
+        report.note("bare echo at 256", "/s", echo.run(Form::Packed, 256, bare).await.rate);
+        report.note("bare echo at 1,000", "/s", echo.run(Form::Packed, 1_000, bare).await.rate);
         drop(echo);
         let rows = journal::in_postgres(&database("bare").await, bare).await;
         report.note("bare commit of one row", "ms", rows.commit_ms);
@@ -123,8 +125,8 @@ async fn over_the_broker(args: &Args, engine: &Engine) {
         report.engine("saga at 2,000", &run("deep", 2 * args.sagas, 2_000, &[]).await);
         report.engine("saga at 1", &run("alone", (args.sagas / 20).max(100), 1, &[]).await);
     }
-    report.ratio("one command a message at 256 ÷ bare echo at 256", 0.85, |r| {
-        r("saga, one command a message, at 256", "steps/s") / r("bare echo at 256", "/s")
+    report.ratio("one command a message at 256 ÷ bare echo, plain form, at 256", 0.85, |r| {
+        r("saga, one command a message, at 256", "steps/s") / r("bare echo, plain form, at 256", "/s")
     });
     report.ratio("coalesced at 2,000 ÷ bare echo at 1,000", 3.0, |r| {
         r("saga at 2,000", "steps/s") / r("bare echo at 1,000", "/s")

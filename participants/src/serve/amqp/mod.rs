@@ -5,12 +5,13 @@
 //! answer is confirmed, so that whatever dies in between brings it again, and the inbox answers.
 //!
 //! In reading order: `session.rs` (one connection, from hello to goodbye), `plain.rs` (commands that come one a message),
-//! `post.rs` (what goes out), `refusal.rs` (what is said when the broker does not let us in).
+//! `unacked.rs` (what is not done with), `post.rs` (what goes out), `refusal.rs` (what is said when the broker does not let us in).
 
 mod plain;
 mod post;
 mod refusal;
 mod session;
+mod unacked;
 
 use std::{future::Future, path::PathBuf, pin::pin, sync::Arc};
 

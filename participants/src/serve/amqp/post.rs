@@ -23,6 +23,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use super::unacked::Number;
+
 /// Replies in one message at most.
 pub(super) const REPLIES_MAX: usize = 512;
 /// Bytes after which a message is closed, so that it fits the broker's frames; the last reply may exceed it.
@@ -33,9 +35,9 @@ const CONFIRMS_WITHIN: Duration = Duration::from_secs(15);
 /// A message with commands, until the last of them is answered.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    pub(super) number: u64,
+    pub(super) number: Number,
     pub(super) left: AtomicUsize,
-    pub(super) done: UnboundedSender<u64>,
+    pub(super) done: UnboundedSender<Number>,
 }
 
 impl Ticket {
@@ -227,7 +229,7 @@ fn publish(channel: &Channel, exchange: &str, message: Outgoing) -> Confirming {
 mod tests {
     use tokio::sync::mpsc::unbounded_channel;
 
-    use super::*;
+    use super::{super::unacked::From, *};
 
     fn letter(to: &str, bytes: usize) -> Letter {
         let reply = v1::Reply { output: vec![b' '; bytes].into(), ..v1::Reply::default() };
@@ -255,12 +257,12 @@ mod tests {
     fn a_message_is_done_with_its_last_command() {
         let (done, mut finished) = unbounded_channel();
         let (letters, _kept) = unbounded_channel();
-        let ticket = Arc::new(Ticket { number: 7, left: AtomicUsize::new(2), done });
+        let ticket = Arc::new(Ticket { number: (From::Undo, 7), left: AtomicUsize::new(2), done });
         let post = Post { letters, to: "to.a".into(), ticket: Some(ticket.clone()) };
         post.silent();
         post.tell(v1::Reply::default());
         assert!(finished.try_recv().is_err(), "one command is open");
         ticket.part_done();
-        assert_eq!(finished.try_recv(), Ok(7));
+        assert_eq!(finished.try_recv(), Ok((From::Undo, 7)));
     }
 }

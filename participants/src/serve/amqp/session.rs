@@ -1,7 +1,6 @@
 //! One connection to the broker: hello, commands, answers, and the end of it.
 
 use std::{
-    collections::HashMap,
     pin::pin,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
@@ -9,11 +8,10 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{
-    Acker, Channel, Connection, ConnectionProperties, Consumer, ErrorKind,
+    Channel, Connection, ConnectionProperties, Consumer, ErrorKind,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-        ConfirmSelectOptions,
+        BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions,
     },
     protocol::{AMQPErrorKind, AMQPSoftError},
     tcp::OwnedTLSConfig,
@@ -30,12 +28,15 @@ use super::{
     Road, plain,
     post::{Letter, Post, REPLIES_MAX, Ticket, write},
     refusal,
+    unacked::{Ack, From, Number, Unacked},
 };
 use crate::{
     inbox::{Inbox, Store},
     serve::{Sink, convert, dispatch::Dispatcher},
 };
 
+/// Finished messages that are looked at in one go.
+const ACKS_MAX: usize = 1_024;
 /// How long the broker may take to answer anything.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds between two signs of life on a connection.
@@ -113,8 +114,7 @@ pub(super) async fn run<S: Store>(road: &Road<S>) -> Ended {
         dispatcher: Dispatcher::new(road.core.clone(), road.workers.clone()),
         letters,
         done,
-        open: HashMap::new(),
-        next: 0,
+        unacked: Unacked::new(road.budgets.forward, road.budgets.undo),
     };
     let served = tokio::select! {
         biased;
@@ -132,9 +132,10 @@ pub(super) async fn run<S: Store>(road: &Road<S>) -> Ended {
     let _ = timeout(ANSWERS_WITHIN, writing).await;
     finished.close();
     while let Some(number) = finished.recv().await {
-        if let Some(acker) = commands.open.remove(&number) {
-            let _ = timeout(ANSWERS_WITHIN, acker.ack(BasicAckOptions::default())).await;
-        }
+        commands.unacked.finish(number);
+    }
+    for Ack { acker, options } in commands.unacked.rest() {
+        let _ = timeout(ANSWERS_WITHIN, acker.ack(options)).await;
     }
     for connection in [&consuming, &publishing] {
         let _ = timeout(ANSWERS_WITHIN, connection.close(200, "drained".into())).await;
@@ -218,10 +219,8 @@ struct Commands<'a, S: Store> {
     road: &'a Road<S>,
     dispatcher: Dispatcher<S>,
     letters: UnboundedSender<Letter>,
-    done: UnboundedSender<u64>,
-    /// Messages that are not acknowledged.
-    open: HashMap<u64, Acker>,
-    next: u64,
+    done: UnboundedSender<Number>,
+    unacked: Unacked,
 }
 
 impl<S: Store> Commands<'_, S> {
@@ -230,11 +229,11 @@ impl<S: Store> Commands<'_, S> {
         &mut self,
         mut forward: Lane,
         mut undo: Lane,
-        mut finished: UnboundedReceiver<u64>,
-    ) -> Result<UnboundedReceiver<u64>, Ended> {
+        mut finished: UnboundedReceiver<Number>,
+    ) -> Result<UnboundedReceiver<Number>, Ended> {
         let running = self.road.workers.running.clone();
         let mut deadline = None;
-        let mut acks = FuturesUnordered::new();
+        let (mut acks, mut numbers) = (FuturesUnordered::new(), Vec::new());
         let mut hello = interval(HELLO_INTERVAL);
         hello.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -252,9 +251,13 @@ impl<S: Store> Commands<'_, S> {
                     tracing::warn!(running = running.len(), "the drain took too long, closing");
                     return Ok(finished);
                 }
-                Some(number) = finished.recv() => if let Some(acker) = self.open.remove(&number) {
-                    acks.push(async move { acker.ack(BasicAckOptions::default()).await });
-                },
+                // Never closed, since `done` lives here.
+                _ = finished.recv_many(&mut numbers, ACKS_MAX) => {
+                    numbers.drain(..).for_each(|number| self.unacked.finish(number));
+                    for Ack { acker, options } in self.unacked.due() {
+                        acks.push(async move { acker.ack(options).await });
+                    }
+                }
                 Some(acked) = acks.next(), if !acks.is_empty() => match acked {
                     Ok(true) => {}
                     Ok(false) => return Err(lost("the channel that consumes ended")),
@@ -263,22 +266,20 @@ impl<S: Store> Commands<'_, S> {
                 () = running.wait(), if deadline.is_some() && self.dispatcher.is_empty() => return Ok(finished),
                 () = self.dispatcher.start_waiting(), if !self.dispatcher.is_empty() => {}
                 _ = hello.tick(), if deadline.is_none() => self.word("saga.v1.Hello"),
-                delivery = undo.consumer.next(), if reads => self.take(delivery).await?,
-                delivery = forward.consumer.next(), if reads => self.take(delivery).await?,
+                delivery = undo.consumer.next(), if reads => self.take(From::Undo, delivery).await?,
+                delivery = forward.consumer.next(), if reads => self.take(From::Forward, delivery).await?,
             }
         }
     }
 
-    async fn take(&mut self, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Ended> {
+    async fn take(&mut self, from: From, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Ended> {
         let delivery = match delivery {
             Some(Ok(delivery)) => delivery,
             Some(Err(error)) => return Err(lost(error)),
             None => return Err(lost("the broker ended the consumer; its queue may have been deleted")),
         };
         self.check_inbox(&delivery)?;
-        let number = self.next;
-        self.next += 1;
-        self.open.insert(number, delivery.acker);
+        let number = self.unacked.add(from, delivery.acker);
         let batch = match delivery.properties.kind() {
             Some(kind) if kind.as_str() == "saga.v1.CommandBatch" => {
                 v1::CommandBatch::decode(&*delivery.data).map_err(|error| error.to_string())
@@ -319,7 +320,7 @@ impl<S: Store> Commands<'_, S> {
     }
 
     /// What cannot be read now cannot be read the next time.
-    fn drop_message(&self, number: u64, why: impl ToString) -> Result<(), Ended> {
+    fn drop_message(&self, number: Number, why: impl ToString) -> Result<(), Ended> {
         tracing::warn!(why = why.to_string(), "a message that cannot be read is dropped");
         let _ = self.done.send(number);
         Ok(())
