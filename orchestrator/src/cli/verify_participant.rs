@@ -16,17 +16,19 @@ use super::{
 
 const EXAMPLES: &str = "\
 Examples:
-  saga verify-participant hotels --action reserve --compensation cancel -f customer_id=test -f nights=1
-  saga verify-participant hotels --action reserve --compensation cancel -i harmless.json --yes -o json
+  saga verify-participant hotels --action reserve --compensation cancel -f nights=1
+  saga verify-participant hotels --action reserve --compensation cancel -i harmless.json -y
 
-The participant is sent what a broker, a crash or an impatient server may send: commands twice, at the same moment,
-after their undo, too late. Effects are real: the action happens about ten times, and is undone where --compensation
-names what undoes it. Ids begin with 7TEST0SAGA; no saga is started, and nothing but a line in `saga audit` is kept.
+The participant is sent what a broker, a crash or an impatient server may send: commands twice,
+at the same moment, after their undo, too late. Effects are real: the action happens eight
+times, more often where a rule is broken, and is undone where --compensation says by what.
+Ids begin with 7TEST0SAGA; no saga is started, and nothing is kept but a line in `saga audit`.
 
-It sees what a participant says. One that acts twice and answers the second time as it did the first is not found
-out: look at what it did as well.
+It hears what a participant says. One that acts twice and answers the second time as it did
+the first is not found out: look at what it did as well.
 
-Exit codes: 0 every hazard passed or did not apply, 1 one failed, or the action does not succeed with this input.";
+Exit codes: 0 every hazard passed or did not apply; 1 one failed, or the action does not
+succeed with this input.";
 
 /// Arguments of `saga verify-participant`.
 #[derive(Debug, clap::Args)]
@@ -51,8 +53,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "10s")]
     wait: Duration,
     /// Why; stands in the audit list
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    reason: String,
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -107,7 +109,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         input: input.to_string().into_bytes().into(),
         effects_are_real: true,
         wait_ms: u32::try_from(args.wait.ms).unwrap_or(u32::MAX),
-        reason: args.reason.clone(),
+        reason: args.reason.clone().unwrap_or_default(),
         by: steer::by(),
     };
     let stream = server.operators().verify_participant(request).await;
@@ -140,7 +142,7 @@ fn confirmed(args: &Args) -> Result<bool, Failure> {
         None => "NOT undone".to_owned(),
     };
     let question = format!(
-        "{}/{} really happens, about ten times, and is {undone}. Go on? [y/N] ",
+        "{}/{} really happens, eight times, and is {undone}. Go on? [y/N] ",
         args.participant, args.action
     );
     let yes = matches!(steer::ask(&printable(&question))?.to_lowercase().as_str(), "y" | "yes");

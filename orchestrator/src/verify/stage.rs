@@ -308,6 +308,10 @@ impl Stage {
     fn heard(&mut self, heard: Heard) -> (Op, u32, Came) {
         match heard {
             Heard::Lost(lost) => (lost.op, lost.attempt, Came::Lost(lost.error)),
+            // Somebody answers for another: no attempt has this number.
+            Heard::Reply(reply) if *reply.participant != *self.site.target.participant => {
+                (reply.op, 0, Came::Nothing)
+            }
             Heard::Reply(reply) => {
                 match &reply.outcome {
                     Outcome::Succeeded(output) if reply.op == Op::Action => {
