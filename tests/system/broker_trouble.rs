@@ -124,13 +124,12 @@ async fn commands_that_a_full_queue_refuses_are_tried_again() {
     // Patient, so that nothing is undone meanwhile.
     rig.clients.deploy(&SINGLE.replace("max_attempts: 10", "max_attempts: 10000")).await;
     let mut left = Puppet::connect_for_one(&rig, "left").await;
-    let full = vhost.clone();
     let limited = tokio::task::spawn_blocking(move || {
         let limit = r#"{"max-length": 1}"#;
         rabbitmq::ctl(&[
             "set_policy",
             "-p",
-            &full,
+            &vhost,
             "full",
             r"^saga\.cmd\.left$",
             limit,
@@ -153,8 +152,6 @@ async fn commands_that_a_full_queue_refuses_are_tried_again() {
         }
         assert!(ids.len() < 5_000, "nothing is refused");
     };
-    let cleared = tokio::task::spawn_blocking(move || rabbitmq::ctl(&["clear_policy", "-p", &vhost, "full"]));
-    cleared.await.expect("no policy");
     let answering = async {
         let mut greet = tokio::time::interval(std::time::Duration::from_secs(2));
         loop {
