@@ -154,7 +154,9 @@ async fn what_can_never_be_a_start_is_answered_and_does_not_come_again() {
     let mut shop = Service::connect(&url).await;
     let large = format!(r#"{{"n": 1, "text": "{}"}}"#, "x".repeat(1024 * 1024));
     let huge = vec![b' '; 5 * 1024 * 1024];
-    let nonsense: [(&str, Option<&str>, &[u8], &str, &str); 8] = [
+    // Definition, key, body; code, and words of the message.
+    type Nonsense<'a> = (&'a str, Option<&'a str>, &'a [u8], &'a str, &'a str);
+    let nonsense: [Nonsense<'_>; 8] = [
         ("single", None, br#"{"n": 1}"#, "A0423", "saga-key"),
         ("single", Some(""), br#"{"n": 1}"#, "A0400", "saga-key"),
         ("single", Some("k"), b"no json", "A0400", ""),
