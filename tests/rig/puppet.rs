@@ -54,8 +54,14 @@ impl Puppet {
         let commands = channel.basic_consume(queue.as_str().into(), "".into(), options, none);
         let commands = commands.await.expect("a consumer");
         let puppet = Self { channel, name: name.to_owned(), _connection: connection, commands };
-        puppet.say(&format!("saga.reply.{name}"), "register", "saga.v1.Hello", &puppet.hello(name)).await;
+        puppet.greet().await;
         puppet
+    }
+
+    /// Says that it is there, still: who is silent for fifteen seconds is gone.
+    pub async fn greet(&self) {
+        let exchange = format!("saga.reply.{}", self.name);
+        self.say(&exchange, "register", "saga.v1.Hello", &self.hello(&self.name)).await;
     }
 
     /// As [`Puppet::connect`], but it takes one message at a time.

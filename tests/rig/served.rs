@@ -115,7 +115,8 @@ impl Served {
     }
 
     async fn answers(&self) {
-        let answered = |refusal: &tonic::Status| refusal.code() != tonic::Code::Unavailable;
+        // A connection that breaks is no answer.
+        let answered = |refusal: &tonic::Status| refusal.metadata().contains_key("saga-code");
         let look = || async { self.clients.try_get("x").await.err().filter(answered) };
         eventually("the server to answer", look).await;
     }

@@ -113,3 +113,67 @@ async fn of_a_message_that_kills_whoever_takes_it_only_the_culprit_loses_an_atte
     let history = rig.clients.history(&ids[0]).await;
     assert!(history.iter().any(|event| event.text.contains("dead_letter")), "{history:?}");
 }
+
+/// A queue that is full refuses: nobody can say what became of the command, so it costs an attempt, and the next one finds
+/// room.
+#[tokio::test]
+async fn commands_that_a_full_queue_refuses_are_tried_again() {
+    let url = rabbitmq::vhost().await;
+    let vhost = url.rsplit_once('/').expect("a virtual host").1.to_owned();
+    let rig = Rig::start_at_a_broker(url).await;
+    // Patient, so that nothing is undone meanwhile.
+    rig.clients.deploy(&SINGLE.replace("max_attempts: 10", "max_attempts: 10000")).await;
+    let mut left = Puppet::connect_for_one(&rig, "left").await;
+    let limited = tokio::task::spawn_blocking(move || {
+        let limit = r#"{"max-length": 1}"#;
+        rabbitmq::ctl(&[
+            "set_policy",
+            "-p",
+            &vhost,
+            "full",
+            r"^saga\.cmd\.left$",
+            limit,
+            "--apply-to",
+            "queues",
+        ])
+    });
+    limited.await.expect("a policy");
+    let mut ids = Vec::new();
+    // A quorum queue learns of its length a moment late, so the first messages are taken.
+    let refused = loop {
+        left.greet().await;
+        let id = rig.clients.begin("single", json!({"n": ids.len()})).await;
+        let seen = rig.clients.until(&id, "to be sent", |seen| !step(seen, "first").status.is_empty()).await;
+        ids.push(id.clone());
+        let history = rig.clients.history(&id).await;
+        if step(&seen, "first").tries > 0 && history.iter().any(|event| event.text.contains("broker_refused"))
+        {
+            break id;
+        }
+        assert!(ids.len() < 5_000, "nothing is refused");
+    };
+    let answering = async {
+        let mut greet = tokio::time::interval(std::time::Duration::from_secs(2));
+        loop {
+            let asked = tokio::select! {
+                asked = left.asked() => Some(asked),
+                _ = greet.tick() => None,
+            };
+            match asked {
+                Some(asked) => left.succeed_all(&asked).await,
+                None => left.greet().await,
+            }
+        }
+    };
+    let ending = async {
+        for id in &ids {
+            assert_eq!(status(&rig.clients.ended(id).await), "completed");
+        }
+    };
+    tokio::select! {
+        () = answering => {}
+        () = ending => {}
+    }
+    let seen = rig.clients.get(&refused).await;
+    assert!(step(&seen, "first").tries > 1, "{seen:?}");
+}

@@ -89,7 +89,9 @@ async fn what_is_wrong_is_said_with_what_would_mend_it() {
     let url = good.encrypted_url();
     let vhost = format!("{url}/nowhere");
     let plain = good.url().replace("amqp://guest:guest", "amqps://guest");
-    let cases: [(&str, Option<&Path>, &Path, &str, &str); 7] = [
+    // URL, authority, password; words of the server and of the participant.
+    type Case<'a> = (&'a str, Option<&'a Path>, &'a Path, &'a str, &'a str);
+    let cases: [Case<'_>; 7] = [
         (&url, None, &password, "--broker-ca", "SAGA_ENDPOINT_CA"),
         (&url, Some(&other_ca), &password, "--broker-ca", "SAGA_ENDPOINT_CA"),
         (&url, Some(&ca), &wrong, "--broker-password-file", "SAGA_ENDPOINT_PASSWORD_FILE"),

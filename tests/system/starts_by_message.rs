@@ -13,7 +13,9 @@ use saga_orchestrator::transport::amqp::topology::starter_permissions;
 use saga_tests::{
     Gate, Rig, Script,
     client::{code, start, status, step},
-    eventually, rabbitmq,
+    eventually,
+    instance::prepare,
+    rabbitmq,
     raw_amqp::RawAmqp,
     served::Served,
     within,
@@ -133,6 +135,8 @@ async fn a_start_that_comes_twice_is_one_saga_and_other_input_is_a_conflict() {
     let asked = shop.ask("keyed", None, br#"{"order": "o-7"}"#).await;
     let keyed = shop.answer(asked).await;
     assert_eq!(keyed["result"], "started");
+    let id = keyed["saga_id"].as_str().expect("a saga").to_owned();
+    assert_eq!(status(&rig.clients.ended(&id).await), "completed");
     let same = rig.clients.try_start(start("keyed", json!({"order": "o-7"}))).await.expect("a start");
     assert!(!same.created);
     let refused = rig.clients.try_start(start("keyed", json!({"order": "o-7", "note": "x"}))).await;
@@ -150,7 +154,9 @@ async fn what_can_never_be_a_start_is_answered_and_does_not_come_again() {
     let mut shop = Service::connect(&url).await;
     let large = format!(r#"{{"n": 1, "text": "{}"}}"#, "x".repeat(1024 * 1024));
     let huge = vec![b' '; 5 * 1024 * 1024];
-    let nonsense: [(&str, Option<&str>, &[u8], &str, &str); 8] = [
+    // Definition, key, body; code, and words of the message.
+    type Nonsense<'a> = (&'a str, Option<&'a str>, &'a [u8], &'a str, &'a str);
+    let nonsense: [Nonsense<'_>; 8] = [
         ("single", None, br#"{"n": 1}"#, "A0423", "saga-key"),
         ("single", Some(""), br#"{"n": 1}"#, "A0400", "saga-key"),
         ("single", Some("k"), b"no json", "A0400", ""),
@@ -199,6 +205,7 @@ async fn starts_survive_the_server_and_the_server_survives_starts() {
     let url = rabbitmq::vhost().await;
     let mut served = Served::start(&["--broker", &url, "--participants", "left"]).await;
     served.clients.deploy(SINGLE).await;
+    prepare(&url, "left").await;
     let nested = url.clone();
     let sent = tokio::task::spawn_blocking(move || {
         let mut raw = RawAmqp::open(&nested);

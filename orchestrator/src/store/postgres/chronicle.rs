@@ -3,7 +3,7 @@
 
 use futures_util::future::BoxFuture;
 use saga_core::SagaId;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use super::{
     PostgresStore,
@@ -40,11 +40,14 @@ impl Chronicle for PostgresStore {
 
 async fn told_through(pool: &PgPool) -> Answer<u64> {
     let mut tx = pool.begin().await?;
-    // A long journal takes its time, once.
-    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
-    sqlx::query("CREATE INDEX IF NOT EXISTS saga_event_commit ON saga_event (commit_no)")
-        .execute(&mut *tx)
-        .await?;
+    // Looked for first: making it locks out writers, even where it turns out to be there.
+    let found =
+        sqlx::query("SELECT to_regclass('saga_event_commit') IS NULL AS missing").fetch_one(&mut *tx).await?;
+    if found.try_get::<bool, _>("missing")? {
+        // A long journal takes its time, once.
+        sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+        sqlx::query("CREATE INDEX saga_event_commit ON saga_event (commit_no)").execute(&mut *tx).await?;
+    }
     sqlx::query(
         "INSERT INTO meta (name, value) SELECT 'told_through', commit_no::text FROM progress ON CONFLICT DO NOTHING",
     )

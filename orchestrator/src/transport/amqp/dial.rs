@@ -47,29 +47,30 @@ fn refused((host, vhost): &(String, String), source: lapin::Error) -> Fault {
     let told = source.to_string();
     let kinds = [
         (
-            "UnknownIssuer",
+            // The second: an authority of the same name, and another key.
+            &["UnknownIssuer", "BadSignature"][..],
             "the broker's certificate is of no authority that we know: name its authority's own with --broker-ca FILE, \
              or check that this file is the right one"
                 .to_owned(),
         ),
         (
-            "not valid for name",
+            &["not valid for name"],
             format!("the broker's certificate is for another host than `{host}`: write the host that it names, or renew it"),
         ),
-        ("expired", "the broker's certificate has expired, or a clock is wrong: renew the one, set the other".to_owned()),
+        (&["expired"], "the broker's certificate has expired, or a clock is wrong: renew the one, set the other".to_owned()),
         (
-            "InvalidContentType",
+            &["InvalidContentType"],
             "whoever listens there does not speak TLS: write amqp://, or the broker's port for TLS (5671)".to_owned(),
         ),
         (
-            "ACCESS_REFUSED",
+            &["ACCESS_REFUSED"],
             "the broker does not take user and password: check the user in the URL, and the password in the URL or in \
              the file that --broker-password-file names"
                 .to_owned(),
         ),
-        ("NOT_ALLOWED", format!("the broker has no virtual host `{vhost}`, or does not let this user in")),
+        (&["NOT_ALLOWED"], format!("the broker has no virtual host `{vhost}`, or does not let this user in")),
     ];
-    match kinds.into_iter().find(|(word, _)| told.contains(word)) {
+    match kinds.into_iter().find(|(words, _)| words.iter().any(|word| told.contains(word))) {
         Some((_, remedy)) => Fault::Refused { remedy, told },
         None => Fault::Broker { what: "connecting".to_owned(), source },
     }

@@ -34,6 +34,26 @@ fn every_reason_is_recorded_once() {
 }
 
 #[test]
+fn whoever_cannot_be_heard_is_not_said_to_be_absent() {
+    let mut talk = Conversation::about(one());
+    talk.leaves("shop");
+    talk.gate.unheard = Some(Wait::BrokerAway);
+    talk.tell(start(&json!({}))).expect("taken");
+    let reason = |talk: &Conversation| match talk.state.steps[0].action {
+        ActionState::Waiting { reason, .. } => reason,
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!(reason(&talk), Wait::BrokerAway);
+    talk.gate.unheard = Some(Wait::BrokerBlocked);
+    assert_eq!(kinds(&talk.tell(Input::Wake).expect("taken")), ["step_waiting"]);
+    assert_eq!(reason(&talk), Wait::BrokerBlocked);
+    assert_eq!(talk.tell(Input::Wake).expect("taken"), []);
+    // Who dials us is there all the same.
+    talk.comes("shop").sends(&["a"]);
+    assert_eq!(talk.state.steps[0].attempts, 1);
+}
+
+#[test]
 fn who_accepts_at_least_once_needs_no_inbox() {
     let mut talk = Conversation::about(Saga::new("s", 1).step(step("a").at_least_once()));
     talk.gate.participants.insert("shop".into(), Live { transactional: false, ..talk.live("shop") });
