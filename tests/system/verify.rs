@@ -160,6 +160,19 @@ async fn a_participant_without_an_inbox_is_found_out() {
 }
 
 #[tokio::test]
+async fn a_participant_that_says_nothing_fails() {
+    let rig = at_a_broker().await;
+    let left = Plain::serve(&rig, "left", Habit::Good).await;
+    let input = json!({"text": "hold"}).to_string().into();
+    let request = VerifyParticipantRequest { input, wait_ms: 200, ..request("left", "undo") };
+    let verdicts = verify(&rig, request).await.expect("verdicts");
+    let first = &verdicts[0];
+    assert_eq!((&*first.hazard, &*first.verdict), ("duplicate_action", "fail"));
+    assert!(first.note.contains("nothing within 200ms") && first.note.contains("log"), "{}", first.note);
+    assert!(left.deeds().is_empty());
+}
+
+#[tokio::test]
 async fn a_participant_without_tombstones_is_found_out() {
     let rig = at_a_broker().await;
     let _left = Plain::serve(&rig, "left", Habit::WithoutTombstones).await;
