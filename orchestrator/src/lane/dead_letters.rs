@@ -39,10 +39,11 @@ impl Worker {
     fn send_alone(&mut self, dead: &LostCommand, outbox: &mut Outbox) -> bool {
         let id = dead.saga_id;
         let Some(slot) = self.sagas.get_mut(&id) else { return false };
-        let Some(command) = slot.plan.step_ix(&dead.step).and_then(|step| first_time(slot, step, dead))
-        else {
-            return false;
-        };
+        let Some(step) = slot.plan.step_ix(&dead.step) else { return false };
+        if waits_for_somebody(slot, step, dead) {
+            return true;
+        }
+        let Some(command) = first_time(slot, step, dead) else { return false };
         let Command { step, round, op, attempt, .. } = command;
         let plan = Arc::clone(&slot.plan);
         let Some((participant, action)) = addressee(&plan, step, op) else { return false };
@@ -65,17 +66,28 @@ impl Worker {
     }
 }
 
-/// The command that was given up, if it is what is outstanding and on the wire, may be repeated, and was not given up
-/// before.
+/// Is the command on no wire, as after a restart? Then it is sent when somebody comes, and the letter tells nothing new.
+fn waits_for_somebody(slot: &Slot, step: StepIx, dead: &LostCommand) -> bool {
+    let routed = slot.routes.iter().any(|route| (route.step, route.op) == (step, dead.op));
+    !routed && slot.state.rests(step, dead.op) && outstanding(slot, step, dead).is_some()
+}
+
+/// The command that was given up, if it is on the wire and was not given up before.
 fn first_time(slot: &Slot, step: StepIx, dead: &LostCommand) -> Option<Command> {
     let LostCommand { round, op, attempt, .. } = *dead;
     let same = |r: &&Route| (r.step, r.op, r.round, r.attempt) == (step, op, round, attempt);
     slot.routes.iter().find(same).filter(|route| !route.alone)?;
+    outstanding(slot, step, dead)
+}
+
+/// The command that was given up, if it is what is outstanding and may be repeated.
+fn outstanding(slot: &Slot, step: StepIx, dead: &LostCommand) -> Option<Command> {
     let accepted =
         matches!(slot.state.steps.get(step.at())?.action, ActionState::Sent { accepted: true, .. });
-    if accepted || !may_repeat(&slot.plan, step, op) {
+    if accepted || !may_repeat(&slot.plan, step, dead.op) {
         return None;
     }
     let command = outstanding_at(&slot.plan, &slot.state, step)?;
-    ((command.round, command.op, command.attempt) == (round, op, attempt)).then_some(command)
+    let is = (command.round, command.op, command.attempt) == (dead.round, dead.op, dead.attempt);
+    is.then_some(command)
 }

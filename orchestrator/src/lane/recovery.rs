@@ -194,6 +194,7 @@ impl Worker {
     /// What was sent over the link and not answered is lost: nobody can say what became of it.
     pub(super) fn disconnected(&mut self, link: u64) {
         self.links.disconnect(link);
+        let now = self.clock.now();
         let mut lost_inputs = Vec::new();
         for (&id, slot) in &mut self.sagas {
             let mut at = 0;
@@ -203,6 +204,7 @@ impl Worker {
                     continue;
                 }
                 let route = slot.routes.swap_remove(at);
+                slot.end_rest(route.step, route.op, route.round, route.attempt, now);
                 let lost = Lost {
                     step: route.step,
                     round: route.round,
@@ -220,6 +222,7 @@ impl Worker {
         // In an order that does not hang on the map's: the same run, the same journal.
         lost_inputs.sort_by_key(|(id, lost)| (*id, lost.step));
         for (id, lost) in lost_inputs {
+            self.rearm(id);
             self.queue.push_back(Job::Input { id, input: Input::Lost(lost), answer: None });
         }
     }

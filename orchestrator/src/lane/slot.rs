@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use saga_core::{
     SagaState, Timestamp,
-    command::addressee,
+    command::{addressee, outstanding_at},
+    effect::Command,
     input::Op,
     state::{ActionState, Ask, StepState, UndoState},
 };
@@ -111,6 +112,15 @@ impl Slot {
     pub(super) fn route(&mut self, route: Route) {
         self.unroute(route.step, route.op, route.round, u32::MAX);
         self.routes.push(route);
+    }
+
+    /// A command is on no wire any more. If its limit rested, it has passed: should what follows from the loss come to
+    /// nothing, since the store refuses the row, the saga still has a timer.
+    pub(super) fn end_rest(&mut self, step: StepIx, op: Op, round: u32, attempt: u32, now: Timestamp) {
+        let is = |command: Command| (command.op, command.round, command.attempt) == (op, round, attempt);
+        if self.state.rests(step, op) && outstanding_at(&self.plan, &self.state, step).is_some_and(is) {
+            self.state.set_limit(step, op, now);
+        }
     }
 
     /// Forgets the commands of a step up to an attempt of a round: they are answered or overtaken.

@@ -205,7 +205,9 @@ impl Worker {
         let LostCommand { saga_id: id, round, op, attempt, unsent, error, .. } = lost;
         if let Some(slot) = self.sagas.get_mut(&id) {
             slot.unroute(step, op, round, attempt);
+            slot.end_rest(step, op, round, attempt, self.clock.now());
         }
+        self.rearm(id);
         let input = Input::Lost(Lost { step, round, op, attempt, unsent, error });
         self.queue.push_back(Job::Input { id, input, answer: receipt.map(Answer::Receipt) });
     }

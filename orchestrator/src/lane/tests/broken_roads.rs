@@ -99,6 +99,7 @@ async fn a_dead_letter_that_outlives_the_process_charges_nothing_either() {
     drop(lane);
     // The letter was not acknowledged, so it comes to the next process, before or after the participant does.
     let (next, _task) = super::lane(&path, &plan).await;
+    give_up(&next, &first).await;
     let mut commands = connect(&next, 2, "p").await;
     let resent = soon("sent again", commands.recv()).await;
     give_up(&next, &first).await;
