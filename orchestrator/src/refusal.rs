@@ -24,6 +24,8 @@ pub enum Code {
     Ambiguous,
     /// The saga has no such step.
     NoSuchStep,
+    /// Nobody has such an action.
+    NoSuchAction,
     /// The key belongs to a saga with other input.
     KeyConflict,
     /// The saga has ended.
@@ -36,6 +38,8 @@ pub enum Code {
     TooLarge,
     /// Nobody can prove it.
     NeedsForce,
+    /// The breaker is not open.
+    BreakerNotOpen,
     /// The input does not fit the definition.
     Input,
     /// The definition's idempotency key has no value for this input.
@@ -70,7 +74,7 @@ pub struct Explained {
 }
 
 /// Every code, in the order of [`Code`].
-pub const CODES: [Explained; 19] = [
+pub const CODES: [Explained; 21] = [
     row(
         Code::Malformed,
         "A0400",
@@ -106,6 +110,14 @@ pub const CODES: [Explained; 19] = [
         Grpc::NotFound,
         "the saga has no such step",
         "`saga describe ID` shows its steps. A step is named by its id alone, as the saga file has it.",
+    ),
+    row(
+        Code::NoSuchAction,
+        "A0408",
+        Grpc::NotFound,
+        "nobody has such an action",
+        "A breaker belongs to an action that a definition asks for or a participant serves, written `participant/action`. \
+         `saga participants` shows what is served; `saga breakers` shows the breakers that there are.",
     ),
     row(
         Code::KeyConflict,
@@ -154,6 +166,14 @@ pub const CODES: [Explained; 19] = [
         "The participant has no inbox that shares a transaction with its effects, so an earlier sending of the step may \
          still take effect. Find out at the participant itself what happened; then repeat the act with --force. The saga \
          is marked for good (exceptions).",
+    ),
+    row(
+        Code::BreakerNotOpen,
+        "A0415",
+        Grpc::FailedPrecondition,
+        "the breaker is not open",
+        "There is nothing to reset: the breaker lets everything through, or is letting those that waited through a few at \
+         a time. `saga breakers` shows where each one stands.",
     ),
     row(
         Code::Input,

@@ -47,7 +47,7 @@ fn answer(decision: &Decision) -> Option<Input> {
 
 fn main() {
     let live = Live { actions: ["work".to_owned(), "undo".to_owned()].into(), transactional: true };
-    let gate = Gate { participants: [("bench".to_owned(), live)].into() };
+    let gate = Gate { participants: [("bench".to_owned(), live)].into(), ..Gate::default() };
     for steps in [4, 20, 100] {
         let plan = plan(steps);
         let start = Input::Start(Start {

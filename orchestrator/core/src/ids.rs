@@ -36,6 +36,9 @@ const VERSION_7: u128 = 7 << 76;
 const RANDOM_BITS: u128 = (1 << 62) - 1;
 
 impl SagaId {
+    /// No saga: where something else is meant, as in the list of what operators did.
+    pub const NONE: Self = Self(0);
+
     /// Puts an id together from the Unix time in milliseconds (48 bits), the partition and 62 random bits.
     #[must_use]
     pub fn new(unix_ms: u64, partition: Partition, random: u64) -> Self {

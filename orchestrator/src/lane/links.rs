@@ -31,6 +31,10 @@ impl Links {
         &self.gate
     }
 
+    pub(super) fn gate_mut(&mut self) -> &mut Gate {
+        &mut self.gate
+    }
+
     /// How many links have come so far: whoever has seen another number has not seen the newest.
     pub(super) fn connects(&self) -> u64 {
         self.connects
@@ -67,7 +71,7 @@ impl Links {
             live.actions.extend(entry.link.actions().iter().cloned());
             live.transactional &= entry.link.transactional();
         }
-        self.gate = Gate { participants };
+        self.gate.participants = participants;
     }
 
     pub(super) fn await_participant(&mut self, participant: String, id: SagaId) {

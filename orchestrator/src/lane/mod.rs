@@ -10,18 +10,23 @@
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
-//! (after a restart), `links.rs` (who is connected), `timers.rs`, `clock.rs`.
+//! (after a restart), `links.rs` (who is connected), `guards.rs`, `post.rs` and `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`, `clock.rs`.
 
 mod answer;
 mod batch;
 pub mod clock;
 mod decider;
 mod failure;
+mod guards;
 pub mod intake;
 mod links;
+mod post;
+mod recount;
 mod recovery;
 mod release;
+mod scribe;
 mod slot;
+mod steer;
 #[cfg(test)]
 mod tests;
 mod timers;
