@@ -9,6 +9,7 @@ mod deploys;
 mod disk;
 mod files;
 mod flow;
+mod guards;
 mod hardship;
 mod lists;
 mod made;
