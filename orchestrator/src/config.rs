@@ -1,10 +1,13 @@
 //! What was written, then what it means. Every option of the server stands here.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
 };
+
+use saga_dsl::limits::Participant;
 
 /// The server's options as they were written: flags, then environment, then defaults.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,6 +52,11 @@ pub struct Written {
     #[arg(long, env = "SAGA_EVENTS", requires = "broker")]
     pub events: bool,
 
+    /// How much participants may be asked, as a saga file says it under `participants`; what this file says wins over
+    /// every definition.
+    #[arg(long, env = "SAGA_LIMITS", value_name = "FILE")]
+    pub limits: Option<PathBuf>,
+
     /// Listen on addresses that others can reach, without encryption and without asking who they are.
     #[arg(long, env = "SAGA_INSECURE_LISTEN")]
     pub insecure_listen: bool,
@@ -70,6 +78,7 @@ impl Default for Written {
             broker_ca: None,
             participants: Vec::new(),
             events: false,
+            limits: None,
             insecure_listen: false,
         }
     }
@@ -84,6 +93,8 @@ pub struct Config {
     pub store: Store,
     /// The broker, if there is one.
     pub broker: Option<Broker>,
+    /// How much participants may be asked, whatever definitions say.
+    pub limits: BTreeMap<String, Participant>,
 }
 
 /// A RabbitMQ broker, as participants and servers reach it.
@@ -203,6 +214,14 @@ pub enum Error {
         /// What is wrong.
         why: saga_dsl::names::NameError,
     },
+    /// The file of limits cannot be read, or has faults.
+    #[error("limits: {}: {why}", path.display())]
+    Limits {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, fault by fault.
+        why: String,
+    },
     /// Not a store of this release.
     #[error(
         "store: `{written}` is no store of this release; write the path of an SQLite file, such as {DEFAULT_STORE}, or \
@@ -227,7 +246,23 @@ impl Written {
         if !listen.ip().is_loopback() && !self.insecure_listen {
             return Err(Error::NotLoopback { address: listen });
         }
-        Ok(Config { listen, store: store(&self.store, self.unsafe_store)?, broker: self.read_broker()? })
+        Ok(Config {
+            listen,
+            store: store(&self.store, self.unsafe_store)?,
+            broker: self.read_broker()?,
+            limits: self.read_limits()?,
+        })
+    }
+
+    fn read_limits(&self) -> Result<BTreeMap<String, Participant>, Error> {
+        let Some(path) = &self.limits else { return Ok(BTreeMap::new()) };
+        let wrong = |why: String| Error::Limits { path: path.clone(), why };
+        let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        saga_dsl::file::load_limits(&path.display().to_string(), &bytes).map_err(|faults| {
+            let source = String::from_utf8_lossy(&bytes);
+            let shown: Vec<String> = faults.iter().map(|fault| fault.render(&source, false)).collect();
+            wrong(format!("it has faults\n{}", shown.join("\n\n")))
+        })
     }
 
     fn read_broker(&self) -> Result<Option<Broker>, Error> {
@@ -290,6 +325,23 @@ mod tests {
         assert!(written(open).is_ok());
         assert!(written(|w| w.listen = "[::1]:0".to_owned()).is_ok());
         assert!(written(|w| w.listen = "nowhere".to_owned()).is_err());
+    }
+
+    #[test]
+    fn limits_are_read_from_their_file_and_faults_are_shown_where_they_stand() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let file = folder.path().join("limits.yaml");
+        let limits = |text: &str| {
+            std::fs::write(&file, text).expect("written");
+            written(|w| w.limits = Some(file.clone())).map(|config| config.limits)
+        };
+        let good = limits("participants:\n  payments: {max_in_flight: 200}\n").expect("good");
+        assert_eq!(good["payments"].max_in_flight, Some(200));
+        let error =
+            limits("participants:\n  payments: {max_in_flight: 0}\n").expect_err("refused").to_string();
+        assert!(error.contains("limits.yaml:2:") && error.contains("S0103"), "{error}");
+        let error = written(|w| w.limits = Some("/nowhere/limits.yaml".into())).expect_err("refused");
+        assert!(error.to_string().starts_with("limits: /nowhere/limits.yaml: "), "{error}");
     }
 
     #[test]

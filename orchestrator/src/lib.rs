@@ -1,6 +1,7 @@
 //! The saga orchestrator: carries out what `saga-core` decides.
 
 pub mod api;
+pub mod breaker;
 pub mod config;
 pub mod definitions;
 pub mod document;

@@ -24,6 +24,8 @@ pub enum Code {
     Ambiguous,
     /// The saga has no such step.
     NoSuchStep,
+    /// Nobody has such an action.
+    NoSuchAction,
     /// The key belongs to a saga with other input.
     KeyConflict,
     /// The saga has ended.
@@ -38,6 +40,8 @@ pub enum Code {
     NeedsForce,
     /// No instance of the participant is connected.
     NotConnected,
+    /// The breaker is not open.
+    BreakerNotOpen,
     /// The input does not fit the definition.
     Input,
     /// The definition's idempotency key has no value for this input.
@@ -72,7 +76,7 @@ pub struct Explained {
 }
 
 /// Every code, in the order of [`Code`].
-pub const CODES: [Explained; 20] = [
+pub const CODES: [Explained; 22] = [
     row(
         Code::Malformed,
         "A0400",
@@ -108,6 +112,14 @@ pub const CODES: [Explained; 20] = [
         Grpc::NotFound,
         "the saga has no such step",
         "`saga describe ID` shows its steps. A step is named by its id alone, as the saga file has it.",
+    ),
+    row(
+        Code::NoSuchAction,
+        "A0408",
+        Grpc::NotFound,
+        "nobody has such an action",
+        "A breaker belongs to an action that a definition asks for or a participant serves, written `participant/action`. \
+         `saga participants` shows what is served; `saga breakers` shows the breakers that there are.",
     ),
     row(
         Code::KeyConflict,
@@ -164,6 +176,14 @@ pub const CODES: [Explained; 20] = [
         "no instance of the participant is connected",
         "`saga participants` shows who is there. Start the service with SAGA_ENDPOINT set to this server or to its broker, \
          then try again.",
+    ),
+    row(
+        Code::BreakerNotOpen,
+        "A0416",
+        Grpc::FailedPrecondition,
+        "the breaker is not open",
+        "There is nothing to reset: the breaker lets everything through, or is letting those that waited through a few at \
+         a time. `saga breakers` shows where each one stands.",
     ),
     row(
         Code::Input,

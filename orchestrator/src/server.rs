@@ -6,10 +6,10 @@
 //!        ──► streams end ──► store closes
 //! ```
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use saga_core::Rules;
-use saga_dsl::plan::Plan;
+use saga_dsl::{limits::Participant, plan::Plan};
 use saga_proto::v1::{
     definition_service_server::DefinitionServiceServer, operator_service_server::OperatorServiceServer,
     participant_directory_server::ParticipantDirectoryServer,
@@ -160,7 +160,7 @@ impl Server {
         let listener = bind(config.listen).await?;
         let address =
             listener.local_addr().map_err(|source| Error::Bind { address: config.listen, source })?;
-        let definitions = Arc::new(load_definitions(&*store).await.map_err(wrap)?);
+        let definitions = Arc::new(load_definitions(&*store, config.limits.clone()).await.map_err(wrap)?);
         let directory = Arc::new(Directory::load(Arc::clone(&store)).await.map_err(wrap)?);
         let settings = lane::Settings { rules, ..lane::Settings::default() };
         let (lane, lane_done) =
@@ -219,8 +219,11 @@ async fn open_store(place: &config::Store) -> Result<(Arc<dyn Store>, Arc<dyn Ch
 }
 
 /// Makes every stored definition ready. One that does not load is skipped; its sagas cannot run, others can.
-async fn load_definitions(store: &dyn Store) -> Result<Definitions, store::Error> {
-    let definitions = Definitions::default();
+async fn load_definitions(
+    store: &dyn Store,
+    limits: BTreeMap<String, Participant>,
+) -> Result<Definitions, store::Error> {
+    let definitions = Definitions::under(limits);
     for row in store.definitions().await? {
         match Plan::from_canonical(&row.canonical) {
             Ok(plan) if plan.hash == row.hash => definitions.insert(Arc::new(plan)),

@@ -73,6 +73,7 @@ impl Saga {
             deadline: None,
             input: Default::default(),
             output: None,
+            participants: Default::default(),
             defaults: Defaults::default(),
             steps: Vec::new(),
         };
@@ -104,6 +105,13 @@ impl Saga {
     #[must_use]
     pub fn deadline(mut self, text: &str) -> Self {
         self.definition.deadline = duration(&mut self.error, "deadline", text);
+        self
+    }
+
+    /// How much a participant may be asked.
+    #[must_use]
+    pub fn participant(mut self, name: &str, limits: crate::limits::Participant) -> Self {
+        self.definition.participants.insert(name.to_owned(), limits);
         self
     }
 

@@ -135,6 +135,9 @@ codes! {
     W0605 Warning "a compensation that gives up"
         "When the attempts of a compensation are used up the saga stands still until an operator acts. Compensations \
          go on without limit unless a limit is written; `escalate_after` calls an operator while retries go on."
+    W0606 Warning "settings for a participant that nobody asks"
+        "Under `participants` stands a name that no step and no compensation of this saga speaks to, so its limits do \
+         nothing here. Mostly the name is misspelt."
     N0701 Note "actions that were not checked"
         "Nothing is known here of the participants, so names and payloads of actions were not checked. They are \
          checked again when the definition is deployed."

@@ -17,6 +17,7 @@ pub mod expr;
 pub mod file;
 mod finding;
 pub mod graph;
+pub mod limits;
 pub mod names;
 pub mod near_miss;
 mod outline;

@@ -20,6 +20,7 @@ use crate::{
         model::{BACKOFFS, JITTERS},
         steps::KINDS,
     },
+    limits,
     names::ID_CHARS_MAX,
     plan::resolve,
     types::SCALARS,
@@ -42,6 +43,9 @@ pub fn schema() -> Value {
         "fields": fields("^[a-z_][A-Za-z0-9_]*$"),
         "expression": {"type": ["string", "boolean", "number"]},
         "step_input": step_input(),
+        "participants": {"type": "object", "propertyNames": reference("id"), "additionalProperties": reference("participant")},
+        "participant": participant(),
+        "circuit_breaker": circuit_breaker(),
         "retry": retry(),
         "defaults": defaults(),
         "compensation": compensation(),
@@ -78,6 +82,11 @@ fn file() -> Value {
                 "Types of the start payload, which is checked at the start.",
             ),
             property("output", json!({"type": "object"}), output),
+            property(
+                "participants",
+                reference("participants"),
+                "How much each participant may be asked, by name.",
+            ),
             property("defaults", reference("defaults"), "What holds for every step that does not say."),
             property("steps", reference("steps"), "Steps and groups, one after the other."),
         ],
@@ -92,6 +101,46 @@ fn defaults() -> Value {
             property("timeout", reference("duration"), timeout()),
             property("retry", reference("retry"), retry),
             property("compensation_retry", reference("retry"), "Retry of compensations."),
+        ],
+    )
+}
+
+fn participant() -> Value {
+    let in_flight = "Commands that may be outstanding there at once, of all sagas together.";
+    let rate = "Commands that may be sent there in a second (`50/s`), minute or hour.";
+    let breaker =
+        "When to stop asking for a while. Each action has a breaker of its own; `{}` takes the defaults.";
+    object(
+        &[],
+        vec![
+            property("max_in_flight", count(), in_flight),
+            property("rate_limit", json!({"type": "string", "pattern": "^[1-9][0-9]{0,6}/(s|m|h)$"}), rate),
+            property("circuit_breaker", reference("circuit_breaker"), breaker),
+        ],
+    )
+}
+
+fn circuit_breaker() -> Value {
+    let share = json!({"type": "string", "pattern": "^(100|[1-9][0-9]?)%$"});
+    let rate = format!(
+        "It opens when this share of the calls in the window failed or timed out; refusals are answers. Default {}%.",
+        limits::FAILURE_PERCENT
+    );
+    let window = format!("It looks back over this span. Default {}.", ms(limits::WINDOW_MS));
+    let calls = format!("And not before there were so many calls. Default {}.", limits::MIN_CALLS);
+    let open = format!("It stays open for so long, then probes. Default {}.", ms(limits::OPEN_FOR_MS));
+    let probes = format!(
+        "Probes, one after the other, that must succeed before it closes. Default {}.",
+        limits::HALF_OPEN_CALLS
+    );
+    object(
+        &[],
+        vec![
+            property("failure_rate", share, rate),
+            property("window", reference("duration"), window),
+            property("min_calls", count(), calls),
+            property("open_for", reference("duration"), open),
+            property("half_open_calls", count(), probes),
         ],
     )
 }

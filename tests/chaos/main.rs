@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, reason = "a test may panic")]
 
 mod audit;
+mod breakers;
 mod client;
 mod commands;
 mod forgetful;

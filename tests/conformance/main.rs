@@ -47,6 +47,7 @@ macro_rules! suite {
             counts_follow_every_change,
             definitions_go_in_all_or_none,
             participants_are_replaced_by_name,
+            breakers_are_kept_as_of_their_last_opening,
             odd_text_survives_or_is_refused,
             large_bodies_survive,
             numbers_at_the_edge_survive_or_are_refused,

@@ -10,8 +10,8 @@ use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, AuditRow, Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow,
-        RowStatus, SagaRow, StartConflict, StartRow,
+        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter, Page,
+        ParticipantRow, RowStatus, SagaRow, StartConflict, StartRow,
     },
 };
 
@@ -38,6 +38,7 @@ struct State {
     journal: BTreeMap<SagaId, Vec<JournalRow>>,
     definitions: BTreeMap<(String, u32), DefinitionRow>,
     participants: BTreeMap<String, ParticipantRow>,
+    breakers: BTreeMap<(String, String), BreakerRow>,
     audit: Vec<AuditRow>,
     closed: bool,
 }
@@ -287,6 +288,22 @@ impl Store for Model {
 
     fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
         self.with(|state| state.audit.push(row))
+    }
+
+    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+        self.with(|state| {
+            let place = (row.participant.clone(), row.action.clone());
+            let newer =
+                state.breakers.get(&place).is_none_or(|old| old.face.generation <= row.face.generation);
+            if newer {
+                state.breakers.insert(place, row);
+            }
+            state.audit.extend(audit);
+        })
+    }
+
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        self.with(|state| state.breakers.values().cloned().collect())
     }
 
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {

@@ -120,7 +120,7 @@ impl Rig {
 
     async fn start_by(folder: TempDir, store: Place, broker: Option<Broker>) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = Config { listen, store: store.clone(), broker: broker.clone() };
+        let config = Config { listen, store: store.clone(), broker: broker.clone(), limits: [].into() };
         let server = launch(config).await.expect("the server starts");
         let address = server.0.address();
         Self { clients: Clients::new(address), folder, store, address, broker, server: Some(server) }
@@ -191,7 +191,8 @@ impl Rig {
     /// When it does not start in time.
     pub async fn revive(&mut self) {
         assert!(self.server.is_none(), "it still runs");
-        let config = Config { listen: self.address, store: self.store.clone(), broker: self.broker.clone() };
+        let (store, broker) = (self.store.clone(), self.broker.clone());
+        let config = Config { listen: self.address, store, broker, limits: [].into() };
         let server = eventually("the server to start again", || async {
             match launch(config.clone()).await {
                 Ok(server) => Some(server),

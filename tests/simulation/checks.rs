@@ -84,7 +84,11 @@ fn dispatches(plan: &Plan, before: &SagaState, events: &[Event], after: &SagaSta
             }
             Event::PivotAsked(asked) => {
                 let planned = &plan.steps[asked.step.at()];
-                let closing = asked.seal && after.steps[asked.step.at()].after_seal.is_some();
+                // The same decision may turn the saga back, and then no round is closed any more.
+                let closes = |state: &SagaState| {
+                    state.steps.get(asked.step.at()).is_some_and(|step| step.after_seal.is_some())
+                };
+                let closing = asked.seal && (closes(after) || closes(before));
                 let may = closing || planned.kind == Kind::Pivot;
                 ensure!(may, "I8", "{} is asked, and is no pivot and no round is closed", planned.id);
             }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     chance::Chance,
+    guards::Ledger,
     plans::{LOOSE, SOUND},
     story::{Violation, ensure},
     vault::PARTITIONS,
@@ -45,6 +46,15 @@ impl World {
             let plan = self.chance.pick(pool);
             self.definitions.insert(Arc::clone(plan));
             self.plans.push(Arc::clone(plan));
+        }
+        self.guards = Ledger::new(self.definitions.limits());
+        let guarded = !self.definitions.limits().is_empty();
+        // Who is to wait for somebody needs somebody to wait for.
+        let count = if guarded { count + self.chance.below(4) } else { count };
+        if guarded && self.chance.percent(30) {
+            for _ in 0..self.chance.between(1, 3) {
+                self.within(8_000, Event::Steer);
+            }
         }
         for number in 0..count {
             self.wish(number);

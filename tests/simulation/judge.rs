@@ -71,6 +71,7 @@ pub fn tell(script: Script, pool: &[Arc<Plan>]) -> Verdict {
             if world.inboxes.blocked {
                 rare.insert("late action kept out");
             }
+            rare.extend(world.guards.rare());
             rare
         },
         ends,
@@ -78,6 +79,10 @@ pub fn tell(script: Script, pool: &[Arc<Plan>]) -> Verdict {
 }
 
 async fn judge(shared: &Shared, liar: bool) -> Result<(), Violation> {
+    {
+        let world = shared.lock();
+        world.guards.judge(world.rare.contains("two owners"))?;
+    }
     memory_agrees(shared).await?;
     if liar {
         return Ok(());

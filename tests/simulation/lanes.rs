@@ -114,6 +114,8 @@ impl World {
         };
         self.lanes.push(lane);
         self.tell(format_args!("lane {incarnation} begins"));
+        let ms = self.now_ms();
+        self.guards.begins(incarnation, ms);
         let batch_inputs_max = *self.chance.pick(&[1, 2, 4, 16, 1_000]);
         let settings = Settings { batch_inputs_max, rules: self.kept.rules, wall, ..Settings::default() };
         let store = Arc::new(StoreHandle { shared: shared.clone(), incarnation });

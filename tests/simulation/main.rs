@@ -15,12 +15,13 @@
 //! ```
 //!
 //! In reading order: `world.rs` (time, queue, what can happen), `clients.rs`, `operators.rs`, `lanes.rs` (processes), `wire.rs` and
-//! `participants.rs`, `store.rs` and `vault.rs`, `checks.rs` and `heard.rs` (what must hold), `judge.rs` (the end),
+//! `participants.rs`, `store.rs` and `vault.rs`, `checks.rs`, `heard.rs` and `guards.rs` (what must hold), `judge.rs` (the end),
 //! `mutants.rs` (with one rule removed, something of this must be noticed).
 
 mod chance;
 mod checks;
 mod clients;
+mod guards;
 mod heard;
 mod judge;
 mod lanes;

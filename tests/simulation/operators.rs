@@ -7,7 +7,7 @@ use saga_core::{
     state::{ActionState, StepState},
 };
 use saga_dsl::{definition::Kind, plan::StepIx};
-use saga_orchestrator::lane::intake::{Intake, InterveneJob};
+use saga_orchestrator::lane::intake::{BreakerJob, BreakerOrder, Intake, InterveneJob};
 use tokio::sync::oneshot;
 
 use super::{
@@ -57,6 +57,39 @@ impl World {
         let step = likely.filter(|_| !whole).and_then(|at| plan.steps.get(at)).map(|step| step.id.clone());
         let force = self.chance.percent(40);
         self.order(shared, id, Act { order, step, force });
+    }
+
+    /// A breaker is tripped for a while, or reset, whether or not that makes sense.
+    pub fn steer_breaker(&mut self) {
+        let Some(incarnation) = self.current() else { return };
+        let actions: Vec<(String, String)> = self
+            .plans
+            .iter()
+            .flat_map(|plan| &plan.steps)
+            .flat_map(|step| {
+                let undo = step.compensation.as_ref().map(|c| (c.participant.clone(), c.action.clone()));
+                undo.into_iter().chain([(step.action.participant.clone(), step.action.action.clone())])
+            })
+            .collect();
+        if actions.is_empty() {
+            return;
+        }
+        let (participant, action) = self.chance.pick(&actions).clone();
+        let order = match self.chance.below(3) {
+            0 => BreakerOrder::Reset,
+            _ => BreakerOrder::Trip { for_ms: Some(self.chance.between(1, 5_000)) },
+        };
+        if order == BreakerOrder::Reset {
+            let now = self.now();
+            self.guards.reset(&participant, &action, now);
+        }
+        self.tell(format_args!("an operator: {order:?} {participant}/{action}"));
+        let (by, reason) = ("ann".to_owned(), "why not".to_owned());
+        let (answer, _) = oneshot::channel();
+        self.hand(
+            incarnation,
+            Intake::SteerBreaker(BreakerJob { participant, action, order, by, reason, answer }),
+        );
     }
 
     /// A step, mostly one at which something is wrong.

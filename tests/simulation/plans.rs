@@ -3,6 +3,7 @@
 use saga_dsl::{
     builder::{Item, Saga, StepBuilder, parallel, sequence, step},
     definition::{Backoff, Duration, Input, MaxAttempts, Retry},
+    limits::{CircuitBreaker, Participant, Per, Percent, RateLimit},
     plan::Plan,
 };
 
@@ -19,6 +20,14 @@ pub const HOPELESS: &str = "hopeless";
 pub fn random(chance: &mut Chance, number: u64) -> Plan {
     let mut author = Author { chance, steps: 0 };
     let mut saga = Saga::new(&format!("random_{number}"), 1);
+    // One in three of all plans; the others must not notice that there is such a thing.
+    if author.chance.percent(33) {
+        for name in SOUND {
+            if author.chance.percent(70) {
+                saga = saga.participant(name, limits(author.chance));
+            }
+        }
+    }
     if author.chance.percent(40) {
         saga = saga.deadline(&format!("{}ms", author.chance.between(50, 30_000)));
     }
@@ -39,6 +48,24 @@ pub fn random(chance: &mut Chance, number: u64) -> Plan {
         }
     }
     Plan::from_definition(saga.build().expect("the author writes well")).expect("a plan")
+}
+
+fn limits(chance: &mut Chance) -> Participant {
+    let ms = |chance: &mut Chance, most| Some(Duration { ms: chance.between(20, most) });
+    let few = |chance: &mut Chance, most| Some(u32::try_from(chance.between(1, most)).unwrap_or(1));
+    Participant {
+        max_in_flight: if chance.percent(40) { few(chance, 2) } else { None },
+        rate_limit: chance
+            .percent(25)
+            .then(|| RateLimit { count: few(chance, 30).unwrap_or(1), per: Per::Second }),
+        circuit_breaker: chance.percent(70).then(|| CircuitBreaker {
+            failure_rate: Some(Percent(*chance.pick(&[1, 30, 50, 100]))),
+            window: ms(chance, 5_000),
+            min_calls: few(chance, 3),
+            open_for: ms(chance, 2_000),
+            half_open_calls: few(chance, 3),
+        }),
+    }
 }
 
 struct Author<'a> {

@@ -8,8 +8,8 @@ use saga_core::SagaId;
 use saga_orchestrator::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
-        SagaRow,
+        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
+        RowStatus, SagaRow,
     },
 };
 use tokio::time::sleep;
@@ -177,6 +177,16 @@ impl Store for Handle {
     }
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         Box::pin(async { unreachable!("a lane registers nobody") })
+    }
+    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.read(|_| ()).await?;
+            self.shared.lock().put_breaker(self.incarnation, row, audit);
+            Ok(())
+        })
+    }
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        Box::pin(self.read(|vault| vault.breakers.values().cloned().collect()))
     }
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { unreachable!("a lane does not close its store") })

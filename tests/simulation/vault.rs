@@ -7,18 +7,23 @@ use std::{
     sync::Arc,
 };
 
-use saga_core::{Event, Partition, Record, SagaId, SagaState, Timestamp, apply, input::Op};
-use saga_dsl::plan::Plan;
+use saga_core::{
+    Event, Partition, Record, SagaId, SagaState, Timestamp, apply, command::addressee, input::Op,
+};
+use saga_dsl::plan::{Plan, StepIx};
 use saga_orchestrator::{
     definitions::Definitions,
     store::{
         Claim, CommitError,
-        record::{AuditRow, Batch, Face, Fence, JournalRow, RowStatus, SagaRow, StartConflict, StartRow},
+        record::{
+            AuditRow, Batch, BreakerRow, Face, Fence, JournalRow, RowStatus, SagaRow, StartConflict, StartRow,
+        },
     },
 };
 
 use super::{
     checks,
+    guards::{self, Ledger},
     heard::Heard,
     rules::{Habit, Kept},
     story::{Violation, ensure},
@@ -32,6 +37,7 @@ pub struct Vault {
     owners: Vec<Fence>,
     pub sagas: BTreeMap<SagaId, Stored>,
     keys: BTreeMap<(String, String), SagaId>,
+    pub breakers: BTreeMap<(String, String), BreakerRow>,
     last_commit_no: u64,
     last_commit_at: i64,
 }
@@ -70,6 +76,9 @@ pub struct Witness<'a> {
     pub definitions: &'a Definitions,
     pub heard: &'a Heard,
     pub kept: Kept,
+    /// Who commits.
+    pub incarnation: usize,
+    pub guards: &'a mut Ledger,
     /// Seen transitions, where they are recorded.
     pub transitions: Option<&'a mut BTreeSet<Transition>>,
 }
@@ -239,8 +248,33 @@ impl Vault {
             row.saga_id
         );
         saga.acts += acts as u64;
+        let told = (&before, &record.events[..], &after);
+        witness.guards.note((witness.incarnation, row.at), &saga.plan, told);
         saga.state = after;
         saga.journal.push(row.clone());
+        self.few_are_outstanding(witness.guards)
+    }
+}
+
+impl Vault {
+    /// I27: of all sagas together, never more than `max_in_flight`.
+    fn few_are_outstanding(&self, guards: &Ledger) -> Result<(), Violation> {
+        for (name, most) in guards.in_flight_max() {
+            let mut count = 0;
+            for saga in self.sagas.values() {
+                count += guards::outstanding(&saga.state)
+                    .iter()
+                    .filter(|(_, step, op, ..)| {
+                        addressee(&saga.plan, StepIx(*step), *op).is_some_and(|(to, _)| to == name)
+                    })
+                    .count();
+            }
+            ensure!(
+                count <= most as usize,
+                "I27",
+                "{count} commands are outstanding at {name}, {most} may be"
+            );
+        }
         Ok(())
     }
 }

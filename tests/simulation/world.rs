@@ -16,7 +16,10 @@ use saga_dsl::plan::Plan;
 use saga_orchestrator::{
     definitions::Definitions,
     lane::intake::Incoming,
-    store::{CommitError, record::Batch},
+    store::{
+        CommitError,
+        record::{AuditRow, Batch, BreakerRow},
+    },
 };
 use tokio::{
     sync::Notify,
@@ -27,6 +30,7 @@ use super::{
     chance::Chance,
     checks,
     clients::Client,
+    guards::Ledger,
     heard::Heard,
     lanes::Incarnation,
     participants::{Inboxes, Key, Mood},
@@ -91,6 +95,8 @@ pub enum Event {
     Stir(&'static str),
     /// A link ends.
     Cut(u64),
+    /// An operator trips or resets a breaker.
+    Steer,
     /// A process begins, whether or not another still runs.
     Spawn,
     /// A process is killed.
@@ -116,6 +122,7 @@ pub struct World {
     pub snapshots: Vec<Vault>,
     pub inboxes: Inboxes,
     pub heard: Heard,
+    pub guards: Ledger,
     pub lanes: Vec<Incarnation>,
     pub lines: BTreeMap<u64, Line>,
     pub clients: Vec<Client>,
@@ -191,6 +198,7 @@ impl World {
             snapshots: Vec::new(),
             inboxes: Inboxes::default(),
             heard: Heard::default(),
+            guards: Ledger::default(),
             lanes: Vec::new(),
             lines: BTreeMap::new(),
             clients: Vec::new(),
@@ -310,6 +318,8 @@ impl World {
             definitions: &self.definitions,
             heard: &self.heard,
             kept: self.kept,
+            incarnation,
+            guards: &mut self.guards,
             transitions: self.transitions.as_mut(),
         };
         let written = self.vault.commit(batch, &mut witness);
@@ -321,6 +331,20 @@ impl World {
                 self.violation.get_or_insert(violation);
                 Err(CommitError::Unavailable("a promise is broken".to_owned()))
             }
+        }
+    }
+
+    /// What became of a breaker is written.
+    pub fn put_breaker(&mut self, incarnation: usize, row: BreakerRow, audit: Option<AuditRow>) {
+        let ms = self.now_ms();
+        self.tell(format_args!("lane {incarnation} writes {row:?}"));
+        self.story.mix_number(ms);
+        self.story.mix(format!("{row:?}{audit:?}").as_bytes());
+        self.guards.turned(incarnation, &row, ms);
+        let place = (row.participant.clone(), row.action.clone());
+        let newer = self.vault.breakers.get(&place).is_none_or(|o| o.face.generation <= row.face.generation);
+        if newer {
+            self.vault.breakers.insert(place, row);
         }
     }
 
@@ -443,6 +467,7 @@ impl World {
             Event::Rest(name) => self.fall_silent(name),
             Event::Stir(name) => self.speak_again(shared, name),
             Event::Cut(link) => self.cut(link),
+            Event::Steer => self.steer_breaker(),
             Event::Spawn => self.spawn(shared),
             Event::Kill(incarnation) => self.kill(incarnation),
             Event::Stop => self.stop(shared),

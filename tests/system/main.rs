@@ -14,6 +14,7 @@ mod encrypted;
 mod events;
 mod files;
 mod flow;
+mod guards;
 mod hardship;
 mod lists;
 mod made;

@@ -99,8 +99,12 @@ async fn a_server_ends_soon_although_streams_are_open_and_sagas_run() {
 async fn a_server_that_cannot_start_says_why() {
     let mut rig = Rig::start_on_a_file().await;
     let other = rig.folder().join("other.db");
-    let config =
-        |store: &std::path::Path, listen| Config { listen, store: store.to_owned().into(), broker: None };
+    let config = |store: &std::path::Path, listen| Config {
+        listen,
+        store: store.to_owned().into(),
+        broker: None,
+        limits: [].into(),
+    };
     let taken = launch(config(&other, rig.address())).await;
     let Err(error @ Error::AddressInUse { .. }) = taken.map(drop) else { panic!("the port is taken") };
     assert!(error.to_string().contains(&rig.address().to_string()), "{error}");

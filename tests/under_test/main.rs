@@ -16,7 +16,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[command(about = "The saga server with rules left out, for tests of the tests")]
 enum Command {
     /// Run the server
-    Serve(Args),
+    Serve(Box<Args>),
     /// Print the rules that can be left out, each with what it forbids
     Rules,
 }
@@ -35,7 +35,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let ended = match Command::parse() {
-        Command::Serve(args) => serve(args),
+        Command::Serve(args) => serve(*args),
         Command::Rules => list(),
     };
     match ended {

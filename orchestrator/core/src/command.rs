@@ -7,7 +7,7 @@ use crate::{
     ids::Timestamp,
     input::Op,
     payload::Payload,
-    state::{ActionState, Ask, SagaState, StepState, UndoState},
+    state::{ActionState, Ask, SagaState, Status, StepState, UndoState},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -57,6 +57,28 @@ pub fn outstanding_op(step: &StepState) -> Option<Op> {
         | ActionState::Failed { .. }
         | ActionState::Sealed => None,
     }
+}
+
+/// The steps that a limit or a breaker holds back and that would go if it let them, each with what it would send.
+pub fn held(state: &SagaState) -> impl Iterator<Item = (StepIx, Op)> {
+    (0..).map(StepIx).zip(&state.steps).filter_map(|(ix, step)| {
+        let op = match (state.status, &step.action, &step.undo) {
+            (Status::Running, ActionState::Waiting { reason, .. }, _) if reason.is_guarded() => Op::Action,
+            (Status::Compensating, _, UndoState::Waiting { reason, .. }) if reason.is_guarded() => {
+                Op::Compensation
+            }
+            (
+                Status::Running
+                | Status::Compensating
+                | Status::Completed
+                | Status::Compensated
+                | Status::Abandoned,
+                _,
+                _,
+            ) => return None,
+        };
+        (op == Op::Compensation || state.may_begin(ix)).then_some((ix, op))
+    })
 }
 
 /// May an outstanding command go out again after a restart?

@@ -40,6 +40,9 @@ const TEST: u128 = 0xFA76_740C_AA0A << 80 | 8 << 76;
 const TEST_BITS: u128 = !0 << 76;
 
 impl SagaId {
+    /// No saga: where something else is meant, as in the list of what operators did.
+    pub const NONE: Self = Self(0);
+
     /// Puts an id together from the Unix time in milliseconds (48 bits), the partition and 62 random bits.
     #[must_use]
     pub fn new(unix_ms: u64, partition: Partition, random: u64) -> Self {

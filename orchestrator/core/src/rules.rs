@@ -90,6 +90,19 @@ rules! {
     SendAgain = "send-again",
     /// A participant that connects wakes the sagas that wait for it (I12).
     WakeOnConnect = "wake-on-connect",
+    /// What a limit or an open breaker holds back is not sent (I26). Without it, attempts are spent on a participant
+    /// that is known to fail.
+    HeldByGuards = "held-by-guards",
+    /// What one decision sends counts against the limits of its next command (I27). Without it, parallel steps go
+    /// over `max_in_flight` together.
+    CountOwnSendings = "count-own-sendings",
+    /// A step that waits for room is woken when there is some (I12). Without it, a saga waits for ever.
+    WakeOnRoom = "wake-on-room",
+    /// A breaker that is half open lets one probe through (I26). Without it, everybody who waits is a probe.
+    OneProbe = "one-probe",
+    /// An answer counts for the breaker only if it was sent since the breaker last opened (I26). Without it, a late
+    /// one closes it.
+    MatchGeneration = "match-generation",
 }
 
 /// A set of rules that are kept; all of them, unless said otherwise.

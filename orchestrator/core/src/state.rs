@@ -68,7 +68,7 @@ use saga_dsl::{
 use crate::{
     command::outstanding_op,
     error::ErrorBody,
-    event::{AfterSeal, Failure, Incident},
+    event::{AfterSeal, Failure, Incident, IncidentKind},
     gate::Wait,
     ids::{SagaId, Timestamp},
     input::Op,
@@ -414,6 +414,16 @@ impl SagaState {
             ended_at: None,
             exceptions: false,
         }
+    }
+
+    /// Whether a step may begin when its turn comes: not while the pivot is being settled, and not while an operator
+    /// has to mend the data of its expressions.
+    #[must_use]
+    pub fn may_begin(&self, ix: StepIx) -> bool {
+        let unmended = |open: &OpenIncident| {
+            open.incident.step == Some(ix) && open.incident.kind == IncidentKind::Expression
+        };
+        self.closing.is_none() && !self.incidents.iter().any(unmended)
     }
 
     /// The next moment at which the saga must be looked at; `None`: only an input from outside moves it.

@@ -19,7 +19,9 @@ use super::{
     error::{Code, Refusal},
 };
 use crate::{
+    definitions::Overruled,
     document::clean_text,
+    lane::intake::Intake,
     observe::clock,
     store::{self, record::DefinitionRow},
     transport::directory::{Directory, stored_actions},
@@ -29,6 +31,8 @@ use crate::{
 const FILES_MAX: usize = 200;
 /// Code of "same version, other content".
 const VERSION_TAKEN: &str = "S0501";
+/// Code of "somebody else says otherwise".
+const OVERRULED: &str = "W0602";
 
 /// A file without faults.
 struct Sound {
@@ -66,6 +70,11 @@ pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wi
     response.accepted = response.diagnostics.iter().all(|found| found.severity != Severity::Error.word());
     if !response.accepted {
         return Ok(response);
+    }
+    for file in &sound {
+        response
+            .diagnostics
+            .extend(api.parts().definitions.overruled(&file.plan).iter().map(|o| overruled(file, o)));
     }
     if request.dry_run {
         response.deployed = sound.iter().map(|file| deployed(file, is_new(api, file))).collect();
@@ -130,6 +139,7 @@ async fn register(
         response.deployed.push(deployed(&file, created.get(&name).copied().unwrap_or(false)));
         api.parts().definitions.insert(Arc::new(file.plan));
     }
+    api.parts().lane.send(Intake::Limits).await?;
     Ok(response)
 }
 
@@ -164,6 +174,24 @@ fn version_taken(file: &Sound) -> wire::Diagnostic {
         message,
         help,
         rendered,
+    }
+}
+
+/// What the file says of a participant does not hold, and who says otherwise.
+fn overruled(file: &Sound, overruled: &Overruled) -> wire::Diagnostic {
+    let Overruled { participant, setting, said, holds, by } = overruled;
+    let message = format!("{participant}: {setting} is {holds}, as {by} says, and not {said}");
+    let help = "say the same in both, or leave it out here".to_owned();
+    let path = &file.path;
+    wire::Diagnostic {
+        severity: Severity::Warning.word().to_owned(),
+        code: OVERRULED.to_owned(),
+        path: path.clone(),
+        line: 0,
+        column: 0,
+        rendered: format!("warning[{OVERRULED}]: {message}\n --> {path}\n  = help: {help}"),
+        message,
+        help,
     }
 }
 

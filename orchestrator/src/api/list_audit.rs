@@ -1,5 +1,7 @@
 //! `ListAudit`: what operators did, newest first.
 
+use bytes::Bytes;
+use saga_core::SagaId;
 use saga_proto::v1 as wire;
 
 use super::{
@@ -44,7 +46,7 @@ fn entry(entry: AuditEntry) -> wire::AuditEntry {
     let row = entry.row;
     wire::AuditEntry {
         at_us: row.at.0,
-        saga_id: convert::id_bytes(row.saga_id),
+        saga_id: if row.saga_id == SagaId::NONE { Bytes::new() } else { convert::id_bytes(row.saga_id) },
         seq: row.seq,
         verb: row.verb,
         step: row.step.unwrap_or_default(),

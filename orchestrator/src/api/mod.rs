@@ -3,6 +3,7 @@
 //! Starts and acts of operators go to the lane; everything that is shown is read from the store, so it is committed.
 
 mod abandon;
+mod breakers;
 mod cancel_saga;
 mod convert;
 mod deploy;
@@ -205,6 +206,29 @@ impl OperatorService for Api {
         let from = steering::address(&request);
         let request = request.into_inner();
         Ok(Response::new(verify_participant::verify_participant(self, request, &from).await?))
+    }
+
+    async fn list_breakers(
+        &self,
+        _request: Request<wire::ListBreakersRequest>,
+    ) -> Result<Response<wire::ListBreakersResponse>, Status> {
+        Ok(Response::new(breakers::list_breakers(self).await?))
+    }
+
+    async fn trip_breaker(
+        &self,
+        request: Request<wire::TripBreakerRequest>,
+    ) -> Result<Response<wire::Breaker>, Status> {
+        let from = steering::address(&request);
+        Ok(Response::new(breakers::trip_breaker(self, request.into_inner(), &from).await?))
+    }
+
+    async fn reset_breaker(
+        &self,
+        request: Request<wire::ResetBreakerRequest>,
+    ) -> Result<Response<wire::Breaker>, Status> {
+        let from = steering::address(&request);
+        Ok(Response::new(breakers::reset_breaker(self, request.into_inner(), &from).await?))
     }
 
     async fn list_audit(

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use saga_core::{
-    SagaId,
-    command::{addressee, outstanding_op},
+    SagaId, SagaState,
+    command::{addressee, held, outstanding_op},
+    gate::Wait,
+    input::Op,
+    state::{ActionState, UndoState},
 };
 use saga_dsl::plan::StepIx;
 
 use super::{
-    Api,
+    Api, breakers,
     error::{Code, Refusal},
 };
 use crate::{
-    observe::fold::Picture,
+    observe::{fold::Picture, words},
     store::record::{JournalRow, SagaRow},
 };
 
@@ -30,8 +33,36 @@ pub(super) async fn load(api: &Api, id: SagaId) -> Result<Seen, Refusal> {
     let row = store.saga(id).await?;
     let row = row.ok_or_else(|| Refusal::new(Code::NoSuchSaga, format!("no saga {id}")))?;
     let journal = store.journals(vec![id]).await?.pop().unwrap_or_default();
-    let folded = fold(api, &row, &journal);
+    let mut folded = fold(api, &row, &journal);
+    if let Ok(picture) = &mut folded {
+        tell_who_holds(api, picture).await?;
+    }
     Ok(Seen { row, folded })
+}
+
+/// The journal says that a breaker holds a step back; where that breaker stands, the lane knows.
+async fn tell_who_holds(api: &Api, picture: &mut Picture) -> Result<(), Refusal> {
+    let held: Vec<(StepIx, Op)> = held(&picture.state).collect();
+    if held.is_empty() {
+        return Ok(());
+    }
+    let reports = breakers::reports(api).await?;
+    for (ix, op) in held {
+        let Some((participant, action)) = addressee(&picture.plan, ix, op) else { continue };
+        let report = reports.iter().find(|r| r.participant == participant && r.action == action);
+        if let Some(words) = report.and_then(|report| words::breaker(report, waits_as(&picture.state, ix))) {
+            picture.held.insert(ix, words);
+        }
+    }
+    Ok(())
+}
+
+fn waits_as(state: &SagaState, ix: StepIx) -> Option<Wait> {
+    let step = state.steps.get(ix.at())?;
+    match (&step.undo, &step.action) {
+        (UndoState::Waiting { reason, .. }, _) | (_, ActionState::Waiting { reason, .. }) => Some(*reason),
+        (_, _) => None,
+    }
 }
 
 /// Folds a journal over the plan that its saga pinned.

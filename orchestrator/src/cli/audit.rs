@@ -37,9 +37,11 @@ pub struct Args {
 #[derive(Debug, Serialize)]
 struct Act {
     at: Option<String>,
+    /// Empty for a breaker.
     saga: String,
     seq: u64,
-    /// `cancel`, `retry`, `retry_edited`, `skip`, `resolve_succeeded`, `resolve_failed`, `abandon`.
+    /// `cancel`, `retry`, `retry_edited`, `skip`, `resolve_succeeded`, `resolve_failed`, `abandon`, `breaker_trip`,
+    /// `breaker_reset`.
     verb: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<String>,
@@ -76,7 +78,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 fn act(entry: &AuditEntry) -> Act {
     Act {
         at: time::rfc3339(entry.at_us),
-        saga: id_of(&entry.saga_id),
+        saga: if entry.saga_id.is_empty() { String::new() } else { id_of(&entry.saga_id) },
         seq: entry.seq,
         verb: entry.verb.clone(),
         step: Some(entry.step.clone()).filter(|step| !step.is_empty()),
@@ -94,7 +96,7 @@ fn screen(entries: &[AuditEntry], wide: bool, frame: Frame) -> String {
     let rows = entries
         .iter()
         .map(|entry| {
-            let id = id_of(&entry.saga_id);
+            let id = if entry.saga_id.is_empty() { "–".to_owned() } else { id_of(&entry.saga_id) };
             let when = if wide {
                 time::utc(entry.at_us)
             } else {

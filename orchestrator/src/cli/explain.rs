@@ -31,12 +31,22 @@ struct Article {
 }
 
 /// Faults that only a server can find, for it alone knows what was registered before.
-const OF_DEPLOY: [Article; 1] = [Article {
-    code: "S0501",
-    title: "the version is registered with other content",
-    text: "Sagas that run are pinned to a version, so its content never changes. Raise `version` in the file and \
+const OF_DEPLOY: [Article; 2] = [
+    Article {
+        code: "S0501",
+        title: "the version is registered with other content",
+        text: "Sagas that run are pinned to a version, so its content never changes. Raise `version` in the file and \
            deploy it again; sagas that were started before go on with the version that they began with.",
-}];
+    },
+    Article {
+        code: "W0602",
+        title: "settings that somebody else overrules",
+        text: "One participant has one set of limits and breakers, whoever asks it. Where the newest versions of two \
+           definitions say different things, the stricter holds: the lower limit, and the breaker that opens first. What \
+           the server's own file says (`saga serve --limits FILE`) holds before both. Write the same in both definitions, \
+           or say it once, in the server's file.",
+    },
+];
 
 /// Every code there is: faults of saga files, then refusals of the server.
 fn articles() -> impl Iterator<Item = Article> {
@@ -142,7 +152,7 @@ mod tests {
             ("A04l0", "A0410"),
             ("S0306", "S0301"),
             ("error[S0404]", "S0401"),
-            ("w0602", "W0601"),
+            ("w0603", "W0601"),
         ] {
             let Err(Failure::Told { help: Some(help), .. }) = find(text) else { panic!("{text}") };
             assert_eq!(help, format!("did you mean {near}? `saga explain` lists all"), "{text}");

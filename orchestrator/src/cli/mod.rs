@@ -7,6 +7,7 @@
 mod abandon;
 mod audit;
 mod bench;
+mod breakers;
 mod cancel;
 mod changes;
 mod child;
@@ -150,6 +151,8 @@ enum Command {
     Participants(participants::Args),
     /// Try a live participant with what may go wrong around it
     VerifyParticipant(verify_participant::Args),
+    /// List circuit breakers, and open or close them by hand
+    Breakers(breakers::Args),
     /// Measure how fast sagas run here, and prove that none is lost
     Bench(bench::Args),
     /// Run four sagas with everything they need, one of them through a crash
@@ -253,6 +256,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Definitions(args) => client(definitions::run(args, context)),
         Command::Participants(args) => client(participants::run(args, context)),
         Command::VerifyParticipant(args) => client(verify_participant::run(args, context)),
+        Command::Breakers(args) => client(breakers::run(args, context)),
         Command::Bench(args) => client(bench::run(args, context)),
         Command::Demo(args) => client(demo::run(args)),
         Command::Schema(args) => schema::run(args),

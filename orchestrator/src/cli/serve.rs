@@ -17,6 +17,7 @@ Examples:
   saga serve --store /var/lib/saga/saga.db --log json
   saga serve --store postgres://saga@db.internal/sagas
   saga serve --broker amqp://saga@broker.internal --broker-password-file /run/secrets/broker
+  saga serve --limits limits.yaml          limits and circuit breakers of participants
   saga serve --listen 127.0.0.1:0          a port that is free; the first line of stdout names it
 
 SAGA_LOG (or RUST_LOG) says what is logged, as in SAGA_LOG=debug.

@@ -58,6 +58,17 @@ impl Word {
         Self { symbol, word: word.into(), tone }
     }
 
+    /// Where a circuit breaker stands.
+    pub fn breaker(state: &'static str) -> Self {
+        match state {
+            "closed" => Self::new("●", state, Tone::Good),
+            "open" => Self::new("✗", state, Tone::Bad),
+            "half_open" => Self::new("◌", "half open", Tone::Back),
+            "recovering" => Self::new("◌", state, Tone::Back),
+            other => Self::new("?", other, Tone::Plain),
+        }
+    }
+
     /// A participant that is connected.
     pub fn live() -> Self {
         Self::new("●", "live", Tone::Good)

@@ -56,7 +56,11 @@ impl Worker {
         let input = Input::Start(job.start.clone());
         match decide_safely(self.settings.rules, &job.plan, &state, &input, self.links.gate(), now) {
             Ok(decision) => {
-                let slot = Slot::new(job.plan.clone(), decision.state, 0);
+                let mut slot = Slot::new(job.plan.clone(), decision.state, 0);
+                slot.guarded = self.guards.concern(&slot.plan);
+                if slot.guarded {
+                    self.guards.close_for(&mut slot, (None, &decision.events), self.links.gate_mut(), now);
+                }
                 self.pending.keep(job.id, None);
                 self.pending.keys.extend(key_of(&job));
                 self.pending.add(&slot, None, decision.events, now, Some(job.input_hash));
@@ -73,6 +77,7 @@ impl Worker {
                 self.sagas.insert(id, slot);
                 self.rearm(id);
                 self.pending.jobs.push(Job::Start(job));
+                self.call_waiting();
             }
             Err(refusal) => {
                 tracing::error!(saga_id = %job.id, ?refusal, "a start could not be decided");
@@ -102,16 +107,22 @@ impl Worker {
             slot.unroute(reply.step, reply.op, reply.round, reply.attempt);
         }
         let now = self.clock.now();
+        let guarded = slot.guarded;
+        if guarded {
+            self.guards.open_for(id, self.links.gate_mut(), now);
+        }
         let decided =
             decide_safely(self.settings.rules, &slot.plan, &slot.state, &input, self.links.gate(), now);
         let decision = match decided {
             Ok(decision) => decision,
             Err(Refusal::Rejected(rejected)) => {
+                self.undecided(id, guarded, now);
                 note_rejected(id, &input, &rejected);
                 refuse(answer, Why::Rejected(rejected));
                 return;
             }
             Err(Refusal::Panicked) => {
+                self.undecided(id, guarded, now);
                 self.trouble(id, ErrorBody::new("internal", "deciding panicked; the input was dropped"));
                 refuse(answer, Why::Unavailable);
                 return;
@@ -127,6 +138,10 @@ impl Worker {
             cancelled,
         };
         if decision.events.is_empty() && answer.is_none() {
+            if guarded {
+                self.guards.close_for(slot, (Some(&input), &[]), self.links.gate_mut(), now);
+                self.call_waiting();
+            }
             self.carry_out_now(release);
             // The timer that brought a `Due` is spent, even if a sign of life has moved the limit meanwhile.
             self.rearm(id);
@@ -134,12 +149,36 @@ impl Worker {
         }
         if !decision.events.is_empty() {
             let before = std::mem::replace(&mut slot.state, decision.state);
+            if guarded {
+                let told = (Some(&input), &decision.events[..]);
+                self.guards.close_for(slot, told, self.links.gate_mut(), now);
+            }
             self.pending.add(slot, Some(&before), decision.events, now, None);
             self.pending.keep(id, Some(before));
+        } else if guarded {
+            self.guards.close_for(slot, (Some(&input), &[]), self.links.gate_mut(), now);
         }
         self.rearm(id);
         self.pending.releases.push(release);
         self.pending.jobs.push(Job::Input { id, input, answer });
+        if guarded {
+            self.call_waiting();
+        }
+    }
+
+    /// Nothing was decided: room that was kept for the saga is free again.
+    fn undecided(&mut self, id: SagaId, guarded: bool, now: Timestamp) {
+        if let (true, Some(slot)) = (guarded, self.sagas.get_mut(&id)) {
+            self.guards.close_for(slot, (None, &[]), self.links.gate_mut(), now);
+            self.call_waiting();
+        }
+    }
+
+    /// Wakes those for whom room is kept at a participant with limits or breakers.
+    pub(super) fn call_waiting(&mut self) {
+        for id in self.guards.take_woken() {
+            self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+        }
     }
 
     /// Something is wrong with this saga and only with this one: it becomes an incident.

@@ -22,6 +22,7 @@ impl Worker {
             CommitError::StartsExist(conflicts) => self.starts_exist(batch, conflicts),
             CommitError::Unavailable(reason) => {
                 self.take_back(batch);
+                self.recount();
                 self.pause(&reason);
             }
             CommitError::Data(reason) => self.bisect(batch, &reason),
@@ -33,6 +34,8 @@ impl Worker {
                 self.take_back(batch);
                 if self.settings.rules.keep(Rule::ReloadAfterUnknown) {
                     self.reload().await;
+                } else {
+                    self.recount();
                 }
             }
             CommitError::Fenced(partitions) => {
@@ -68,6 +71,7 @@ impl Worker {
                 None => {
                     if let Some(mut slot) = self.sagas.remove(&id) {
                         self.timers.disarm(id, &mut slot.armed);
+                        self.guards.doubt(id, slot.tickets);
                     }
                 }
             }
@@ -93,6 +97,7 @@ impl Worker {
             }
         }
         self.take_back(batch);
+        self.recount();
     }
 
     /// Finds the row that the store refuses by trying ever smaller batches; its saga alone is in trouble.
@@ -101,10 +106,12 @@ impl Worker {
         if count > 1 {
             self.batch_inputs = (count / 2).max(1);
             self.take_back(batch);
+            self.recount();
             return;
         }
         let culprit = batch.jobs.pop();
         self.take_back(batch);
+        self.recount();
         match culprit {
             Some(Job::Start(job)) => {
                 tracing::error!(saga_id = %job.id, reason, "the store refuses a start");
@@ -132,6 +139,7 @@ impl Worker {
             self.timers.disarm(id, &mut slot.armed);
         }
         self.broken.insert(id, error);
+        self.recount();
     }
 
     fn pause(&mut self, reason: &str) {

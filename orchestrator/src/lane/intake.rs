@@ -6,15 +6,19 @@ use std::sync::{
 };
 
 use saga_core::{
-    ErrorBody, Payload, SagaId, Status,
+    ErrorBody, Payload, SagaId, Status, Timestamp,
     event::Failure,
     gate::Wait,
     input::{Cancel, Op, Order, Outcome, Start, Unfit},
 };
-use saga_dsl::plan::Plan;
+use saga_dsl::{limits::BreakerPolicy, plan::Plan};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{store::record::RowStatus, transport::Link};
+use crate::{
+    breaker::Phase,
+    store::record::{BreakerFace, RowStatus},
+    transport::Link,
+};
 
 /// A message to a lane.
 pub enum Intake {
@@ -86,6 +90,12 @@ pub enum Intake {
     Broker(Option<Wait>),
     /// Who is connected, and what is outstanding.
     Census(oneshot::Sender<Census>),
+    /// Every breaker.
+    Breakers(oneshot::Sender<Vec<BreakerReport>>),
+    /// An operator trips or resets a breaker.
+    SteerBreaker(BreakerJob),
+    /// Definitions were registered: other limits may hold.
+    Limits,
     /// Finish what is in flight, commit it, and stop.
     Stop(oneshot::Sender<()>),
 }
@@ -313,6 +323,68 @@ pub enum InterveneError {
     Ended,
     /// The lane stopped, or could not decide it.
     #[error("the server is shutting down")]
+    Unavailable,
+}
+
+/// A breaker as it stands.
+#[derive(Debug, Clone)]
+pub struct BreakerReport {
+    /// Before the slash.
+    pub participant: String,
+    /// After the slash.
+    pub action: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when, and why.
+    pub face: BreakerFace,
+    /// What it goes by; `None`: operators alone open it.
+    pub policy: Option<BreakerPolicy>,
+    /// Calls in the window when the last one was counted.
+    pub calls: u32,
+    /// How many of them failed.
+    pub failed: u32,
+    /// Sagas that wait for it, or for room at its participant.
+    pub waiting: usize,
+    /// The lane's clock, which `face` goes by.
+    pub now: Timestamp,
+}
+
+/// An operator's word about a breaker, and its answer.
+pub struct BreakerJob {
+    /// Before the slash.
+    pub participant: String,
+    /// After the slash.
+    pub action: String,
+    /// What.
+    pub order: BreakerOrder,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Told when it is written.
+    pub answer: oneshot::Sender<BreakerSteered>,
+}
+
+/// What an operator wants of a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerOrder {
+    /// Open it.
+    Trip {
+        /// For so many milliseconds; `None`: until it is reset.
+        for_ms: Option<u64>,
+    },
+    /// Close it.
+    Reset,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub enum BreakerSteered {
+    /// It is done and written.
+    Done(Box<BreakerReport>),
+    /// It was not open: nothing was changed.
+    NotOpen,
+    /// The lane goes by it, but it could not be written.
     Unavailable,
 }
 

@@ -35,6 +35,10 @@ impl Links {
         &self.gate
     }
 
+    pub(super) fn gate_mut(&mut self) -> &mut Gate {
+        &mut self.gate
+    }
+
     /// How many links have come so far: whoever has seen another number has not seen the newest.
     pub(super) fn connects(&self) -> u64 {
         self.connects

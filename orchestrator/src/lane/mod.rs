@@ -10,8 +10,9 @@
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
-//! (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `timers.rs`, `clock.rs`,
-//! `probes.rs` (replies that are for no saga).
+//! (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
+//! `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`,
+//! `clock.rs`, `probes.rs` (replies that are for no saga).
 
 mod answer;
 mod batch;
@@ -19,12 +20,17 @@ pub mod clock;
 mod dead_letters;
 mod decider;
 mod failure;
+mod guards;
 pub mod intake;
 mod links;
+mod post;
 pub mod probes;
+mod recount;
 mod recovery;
 mod release;
+mod scribe;
 mod slot;
+mod steer;
 #[cfg(test)]
 mod tests;
 mod timers;

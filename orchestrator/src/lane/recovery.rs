@@ -55,6 +55,7 @@ impl Worker {
                 }
             }
         }
+        self.recount();
         if !self.sagas.is_empty() || !self.broken.is_empty() {
             tracing::info!(open = self.sagas.len(), broken = self.broken.len(), "open sagas loaded");
         }
@@ -92,6 +93,9 @@ impl Worker {
     pub(super) fn connected(&mut self, link: Arc<dyn Link>) {
         let participant = link.participant().to_owned();
         self.links.connect(link);
+        let now = self.clock.now();
+        self.guards.connected(&participant, self.links.gate_mut(), now);
+        self.call_waiting();
         let mut outbox = Outbox::default();
         for id in self.links.take_unsent(&participant) {
             self.send_again(id, &participant, &mut outbox);
@@ -264,6 +268,8 @@ impl Worker {
         for (id, old) in old {
             match (self.sagas.get_mut(&id), old.listener) {
                 (Some(slot), listener) => {
+                    slot.tickets = old.tickets;
+                    slot.ended = old.ended;
                     slot.listener = listener;
                     slot.watch = old.watch;
                     slot.routes = old.routes;
@@ -272,6 +278,7 @@ impl Worker {
                 (None, None) => {}
             }
         }
+        self.recount();
         let participants: Vec<String> = self.links.gate().participants.keys().cloned().collect();
         let mut outbox = Outbox::default();
         for participant in participants {

@@ -31,6 +31,14 @@ pub(super) struct Slot {
     held_until: Timestamp,
     /// And the next time for so long.
     held_ms: u64,
+    /// Some of its steps ask participants with limits or breakers.
+    pub(super) guarded: bool,
+    /// Its commands that count there.
+    pub(super) tickets: Vec<Ticket>,
+    /// The last of each kind that ended, should that be taken back.
+    pub(super) ended: Vec<Ticket>,
+    /// Its steps that wait there.
+    pub(super) held: Vec<(StepIx, Op)>,
     /// Which command went over which link.
     pub(super) routes: Vec<Route>,
     /// Told when the saga has ended.
@@ -51,6 +59,36 @@ pub(super) struct Route {
     pub(super) alone: bool,
 }
 
+/// A command that counts at a guarded participant, from its decision to the one that ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    pub(super) step: StepIx,
+    pub(super) op: Op,
+    pub(super) round: u32,
+    pub(super) attempt: u32,
+    /// Of its breaker; 0: it is not known to which it belongs.
+    pub(super) generation: u64,
+    /// Its end counted before the batch was taken back, and does not count again.
+    pub(super) spent: bool,
+}
+
+impl Ticket {
+    /// For the last sending at a step.
+    pub(super) fn of(state: &SagaState, step: StepIx, op: Op, generation: u64) -> Self {
+        let (round, attempt) = state.steps.get(step.at()).map_or((0, 0), |at| match op {
+            Op::Action => (at.round, at.attempts),
+            Op::Compensation => (at.round, at.undo_attempts),
+            Op::Query | Op::Seal => (at.round, at.asks),
+        });
+        Self { step, op, round, attempt, generation, spent: false }
+    }
+
+    /// Is it for the same command?
+    pub(super) fn same(self, other: Self) -> bool {
+        Self { generation: other.generation, spent: other.spent, ..self } == other
+    }
+}
+
 impl Slot {
     pub(super) fn new(plan: Arc<Plan>, state: SagaState, committed: u64) -> Self {
         Self {
@@ -60,6 +98,10 @@ impl Slot {
             armed: None,
             held_until: Timestamp(0),
             held_ms: HELD_MS_MIN,
+            guarded: false,
+            tickets: Vec::new(),
+            ended: Vec::new(),
+            held: Vec::new(),
             routes: Vec::new(),
             listener: None,
             watch: None,

@@ -1,7 +1,7 @@
 //! The lane's loop.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -18,8 +18,10 @@ use super::{
     answer::{Answer, Why},
     batch::{Job, Pending},
     clock::Clock,
+    guards::Guards,
     intake::{Census, Incoming, Intake, InterveneJob, LinkCensus, LostCommand, Receipt, WatchJob},
     links::Links,
+    scribe::{self, Change},
     slot::Slot,
     timers::Timers,
 };
@@ -42,6 +44,10 @@ pub(super) struct Worker {
     pub(super) broken: HashMap<SagaId, ErrorBody>,
     pub(super) timers: Timers,
     pub(super) links: Links,
+    /// Participants with limits or breakers.
+    pub(super) guards: Guards,
+    /// What became of breakers, on its way to the store.
+    pub(super) changes: mpsc::UnboundedSender<Change>,
     /// Inputs that are not decided yet.
     pub(super) queue: VecDeque<Job>,
     /// Starts whose key or id is being started by a batch that is not committed.
@@ -74,8 +80,15 @@ impl Worker {
         settings: Settings,
     ) -> Result<Self, store::Error> {
         let claim = store.claim(uuid::Uuid::now_v7().as_u128()).await?;
+        let left = store.breakers().await?.into_iter().filter(|row| row.face.open).collect();
+        let clock = Clock::new(settings.wall, claim.last_commit_at);
+        let (changes, written) = mpsc::unbounded_channel();
+        tokio::spawn(scribe::write(Arc::clone(&store), written));
+        let limits = definitions.limits();
         let mut worker = Self {
-            clock: Clock::new(settings.wall, claim.last_commit_at),
+            clock,
+            guards: Guards::new(settings.rules, limits, left, changes.clone(), clock.now()),
+            changes,
             commit_no: claim.last_commit_no,
             claim,
             store,
@@ -145,7 +158,15 @@ impl Worker {
     }
 
     fn next_wake(&self) -> Option<tokio::time::Instant> {
-        if self.stop { None } else { self.timers.next().map(|at| self.clock.instant(at)) }
+        if self.stop {
+            return None;
+        }
+        let mut next = self.timers.next();
+        if !self.guards.posts.is_empty() {
+            let due = self.guards.due(self.links.gate(), self.clock.now());
+            next = next.into_iter().chain(due).min();
+        }
+        next.map(|at| self.clock.instant(at))
     }
 
     pub(super) fn take(&mut self, message: Intake) {
@@ -174,6 +195,13 @@ impl Worker {
             // Whoever asked may have gone, here and below.
             Intake::Reach { participant, answer } => drop(answer.send(self.links.reach(&participant))),
             Intake::Census(answer) => drop(answer.send(self.census())),
+            Intake::Breakers(answer) => drop(answer.send(self.breakers())),
+            Intake::SteerBreaker(job) => self.steer_breaker(job),
+            Intake::Limits => {
+                let limits = self.definitions.limits();
+                self.guards.set_limits(&limits, self.clock.now());
+                self.recount();
+            }
             Intake::Stop(done) => {
                 self.stopping.push(done);
                 self.stop = true;
@@ -266,9 +294,22 @@ impl Worker {
         Census {
             open: self.sagas.len(),
             links,
-            waiting: self.links.waiting().map(|(name, ids)| (name.clone(), ids.len())).collect(),
+            waiting: self.waiting(),
             broken: self.broken.iter().map(|(id, error)| (*id, error.clone())).collect(),
         }
+    }
+
+    /// Sagas that wait for a participant, whatever holds them.
+    fn waiting(&self) -> Vec<(String, usize)> {
+        let mut waiting: BTreeMap<String, usize> =
+            self.links.waiting().map(|(name, ids)| (name.clone(), ids.len())).collect();
+        for (name, post) in &self.guards.posts {
+            let held: usize = post.points.values().map(|point| point.waiting()).sum();
+            if held > 0 {
+                *waiting.entry(name.clone()).or_default() += held;
+            }
+        }
+        waiting.into_iter().collect()
     }
 
     fn fire_timers(&mut self) {
@@ -276,6 +317,10 @@ impl Worker {
             return;
         }
         let now = self.clock.now();
+        if self.guards.due(self.links.gate(), now).is_some_and(|due| due <= now) {
+            self.guards.tick(self.links.gate_mut(), now);
+            self.call_waiting();
+        }
         while self.queue.len() < QUEUE_MAX {
             let Some(id) = self.timers.pop(now) else { return };
             let Some(slot) = self.sagas.get_mut(&id) else { continue };

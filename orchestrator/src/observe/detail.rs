@@ -58,7 +58,7 @@ fn view(picture: &Picture, ix: StepIx, step: &StepState, trouble: &Trouble) -> S
     StepView {
         ix,
         status: status(picture, ix, step),
-        note: note(step, trouble, going_back),
+        note: held(picture, ix, step, going_back).unwrap_or_else(|| note(step, trouble, going_back)),
         next_due: next_due(step, going_back),
         error: error.as_ref().or(trouble.action.as_ref()).map(|last| last.error.clone()),
         output: match &step.action {
@@ -129,6 +129,17 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
 
 /// What is settled without its participant's word.
 const BY_WORD: &str = "on an operator's word";
+
+/// Why the step waits, if it does.
+fn held(picture: &Picture, ix: StepIx, step: &StepState, going_back: bool) -> Option<String> {
+    match (&step.undo, &step.action) {
+        (UndoState::Waiting { reason, .. }, _) => Some(picture.why_held(ix, *reason)),
+        (UndoState::None, ActionState::Waiting { reason, .. }) if !going_back => {
+            Some(picture.why_held(ix, *reason))
+        }
+        (_, _) => None,
+    }
+}
 
 fn note(step: &StepState, trouble: &Trouble, going_back: bool) -> String {
     let last = |last: &Option<LastError>| last.as_ref().map(|l| words::error(&l.error)).unwrap_or_default();

@@ -1,8 +1,10 @@
 //! A journal folded into a picture: the state as the core sees it, and what only the way there tells.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use saga_core::{ErrorBody, Event, Record, SagaId, SagaState, Timestamp, apply_record, event::AttemptEnded};
+use saga_core::{
+    ErrorBody, Event, Record, SagaId, SagaState, Timestamp, apply_record, event::AttemptEnded, gate::Wait,
+};
 use saga_dsl::plan::{Plan, StepIx};
 
 use crate::store::record::JournalRow;
@@ -16,6 +18,8 @@ pub struct Picture {
     pub state: SagaState,
     /// Per step, the last trouble; the state forgets it when the next attempt begins.
     pub troubles: Vec<Trouble>,
+    /// What holds steps back, in words, where more is known than the journal says.
+    pub held: BTreeMap<StepIx, String>,
     /// When the saga turned back.
     pub turned_at: Option<Timestamp>,
 }
@@ -91,7 +95,8 @@ impl Picture {
     /// [`Unreadable`] when the journal is damaged or belongs to another plan.
     pub fn fold(plan: Arc<Plan>, id: SagaId, journal: &[JournalRow]) -> Result<Self, Unreadable> {
         let troubles = vec![Trouble::default(); plan.steps.len()];
-        let mut picture = Self { plan, state: SagaState::unborn(id), troubles, turned_at: None };
+        let (held, turned_at) = (BTreeMap::new(), None);
+        let mut picture = Self { plan, state: SagaState::unborn(id), troubles, held, turned_at };
         for row in journal {
             let record = record(row)?;
             picture.take(&record, row.at);
@@ -101,6 +106,12 @@ impl Picture {
             return Err(Unreadable::OtherPlan { journal, plan });
         }
         Ok(picture)
+    }
+
+    /// Why a step is held back, in as many words as there are.
+    #[must_use]
+    pub fn why_held(&self, ix: StepIx, reason: Wait) -> String {
+        self.held.get(&ix).cloned().unwrap_or_else(|| reason.to_string())
     }
 
     /// Takes one further decision.

@@ -4,7 +4,7 @@ use saga_core::{
     SagaState, Status, Timestamp,
     state::{ActionState, Ask, StepState, UndoState},
 };
-use saga_dsl::plan::{Plan, StepIx};
+use saga_dsl::plan::StepIx;
 
 use super::{fold::Picture, words};
 
@@ -82,10 +82,9 @@ pub(super) fn tries(step: &StepState) -> u32 {
 
 /// What happens next at a step, in one line.
 pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
-    let plan = &*picture.plan;
     let Some(step) = picture.state.steps.get(ix.at()) else { return String::new() };
     let operator = picture.state.incidents.iter().find(|open| open.incident.step == Some(ix));
-    let line = undo_line(plan, ix, step, now).unwrap_or_else(|| action_line(plan, ix, step, now));
+    let line = undo_line(picture, ix, step, now).unwrap_or_else(|| action_line(picture, ix, step, now));
     match operator {
         Some(_) if line.starts_with("operator") => line,
         Some(_) => format!("operator: {line}"),
@@ -93,12 +92,12 @@ pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
     }
 }
 
-fn undo_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
-    let undo = words::compensation(plan, ix);
+fn undo_line(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
+    let undo = words::compensation(&picture.plan, ix);
     match &step.undo {
         UndoState::Waiting { reason, until, .. } => Some(match until {
             Some(until) => format!("undo {} with {undo}: {reason}", words::until(now, *until)),
-            None => format!("waits to undo with {undo}: {reason}"),
+            None => format!("waits to undo with {undo}: {}", picture.why_held(ix, *reason)),
         }),
         UndoState::Sent { due } => Some(answer("undo", &undo, *due, now)),
         UndoState::BackingOff { due, error } => {
@@ -109,10 +108,12 @@ fn undo_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> Optio
     }
 }
 
-fn action_line(plan: &Plan, ix: StepIx, step: &StepState, now: Timestamp) -> String {
-    let action = words::action(plan, ix);
+fn action_line(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> String {
+    let action = words::action(&picture.plan, ix);
     match &step.action {
-        ActionState::Waiting { reason, .. } => format!("waits for {action}: {reason}"),
+        ActionState::Waiting { reason, .. } => {
+            format!("waits for {action}: {}", picture.why_held(ix, *reason))
+        }
         ActionState::Sent { due, accepted: false } => answer("answer", &action, *due, now),
         ActionState::Sent { due, accepted: true } => answer("outcome", &action, *due, now),
         ActionState::BackingOff { due, error } => {

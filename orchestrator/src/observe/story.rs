@@ -138,8 +138,9 @@ fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> O
     let attempt = step.undo_attempts;
     match &step.undo {
         UndoState::Waiting { reason, since, until } => Some(format!(
-            "{id} has been waiting to be undone with {undo} for {}: {reason}{}.",
+            "{id} has been waiting to be undone with {undo} for {}: {}{}.",
             words::span(*since, now),
+            picture.why_held(ix, *reason),
             until.map(|at| format!("; {} left", words::span(now, at))).unwrap_or_default(),
         )),
         UndoState::Sent { due } => {
@@ -167,8 +168,9 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
     let forward = picture.state.status == Status::Running;
     match &step.action {
         ActionState::Waiting { reason, since } if forward => Some(format!(
-            "{id} has been waiting for {action} for {}: {reason}. No attempt is spent while it waits.",
-            words::span(*since, now)
+            "{id} has been waiting for {action} for {}: {}. No attempt is spent while it waits.",
+            words::span(*since, now),
+            picture.why_held(ix, *reason)
         )),
         ActionState::Sent { due, accepted: false } => {
             Some(format!("{id} is with {action}, attempt {attempt}{}.", left(*due, now)))

@@ -1,7 +1,9 @@
 //! Spans of time and names as sentences use them.
 
-use saga_core::{ErrorBody, Timestamp};
+use saga_core::{ErrorBody, Timestamp, gate::Wait};
 use saga_dsl::plan::{Plan, StepIx};
+
+use crate::{breaker::Phase, lane::intake::BreakerReport};
 
 /// The span between two moments in at most two units: `850ms`, `8s`, `14m 19s`, `2h 3m`, `3d 2h`.
 /// A span that runs backwards counts as none.
@@ -45,6 +47,26 @@ pub fn action(plan: &Plan, ix: StepIx) -> String {
 pub fn compensation(plan: &Plan, ix: StepIx) -> String {
     let undo = plan.step(ix).and_then(|step| step.compensation.as_ref());
     undo.map_or_else(String::new, |c| format!("{}/{}", c.participant, c.action))
+}
+
+/// Where a breaker stands that holds a step back for this reason; `None` where something else holds it back.
+#[must_use]
+pub fn breaker(report: &BreakerReport, reason: Option<Wait>) -> Option<String> {
+    if !matches!(reason, Some(Wait::BreakerOpen | Wait::BreakerRecovering)) {
+        return None;
+    }
+    let name = format!("breaker {}/{}", report.participant, report.action);
+    Some(match report.phase {
+        Phase::Open { until: Some(until) } => {
+            format!("{name} open, probe {}", self::until(report.now, until))
+        }
+        Phase::Open { until: None } => format!("{name} open until it is reset, by {}", report.face.by),
+        Phase::HalfOpen { .. } => format!("{name} half open, one probe at a time"),
+        Phase::Recovering { cohort, .. } => {
+            format!("{name} recovering, {cohort} at a time, {} wait", report.waiting)
+        }
+        Phase::Closed => format!("{name} closed"),
+    })
 }
 
 /// An error in a sentence: `card_declined "insufficient funds"`.

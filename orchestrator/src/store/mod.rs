@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use saga_core::{Partition, SagaId, Timestamp};
 
 use record::{
-    AuditEntry, AuditRow, Batch, DefinitionRow, Fence, JournalRow, ListFilter, Page, ParticipantRow,
-    RowStatus, SagaRow, StartConflict,
+    AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter, Page,
+    ParticipantRow, RowStatus, SagaRow, StartConflict,
 };
 
 /// A durable store of sagas.
@@ -96,6 +96,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// All participants ever seen, by name.
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>>;
+
+    /// Writes what became of a breaker, unless something newer is known of it, and what an operator did, if one did.
+    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// All breakers that ever opened, by participant, then action.
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>>;
 
     /// Waits until everything written is on disk and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;

@@ -149,7 +149,7 @@ pub struct ChangeRow {
 /// What an operator did: who, what, where and why. Written with the decision that it led to, or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRow {
-    /// The saga.
+    /// The saga; [`SagaId::NONE`] for a breaker, which then stands in `step`.
     pub saga_id: SagaId,
     /// The decision in its journal.
     pub seq: u64,
@@ -219,6 +219,34 @@ pub struct ParticipantRow {
     pub actions: String,
     /// When an instance last registered.
     pub last_seen: Timestamp,
+}
+
+/// A breaker that has opened at least once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerRow {
+    /// Before the slash.
+    pub participant: String,
+    /// After the slash.
+    pub action: String,
+    /// What is to survive of it.
+    pub face: BreakerFace,
+}
+
+/// What survives of a breaker, and why it is where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerFace {
+    /// Open, and not recovered yet. A restart in between begins again with a probe.
+    pub open: bool,
+    /// How often it has opened.
+    pub generation: u64,
+    /// When it probes; `None`: not by itself.
+    pub open_until: Option<Timestamp>,
+    /// Since when.
+    pub since: Timestamp,
+    /// The operator who did it; empty: nobody did.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Which sagas a list shows; empty fields do not filter.

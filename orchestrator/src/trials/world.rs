@@ -318,6 +318,7 @@ impl<'a, C: Cast> World<'a, C> {
             plan: Arc::clone(self.plan),
             state: state.clone(),
             troubles: Vec::new(),
+            held: [].into(),
             turned_at: None,
         }
     }

@@ -5,6 +5,7 @@
 
 mod durations;
 mod expressions;
+pub(crate) mod limits;
 mod names;
 mod participants;
 mod pivot;
@@ -116,6 +117,8 @@ pub(crate) fn check(definition: &Definition, knowledge: &Knowledge<'_>) -> Vec<F
     durations::multipliers_grow(&check, &mut findings);
     durations::timeouts_fit_the_deadline(&check, &mut findings);
     durations::compensations_go_on(&check, &mut findings);
+    limits::make_sense(&definition.participants, &mut findings);
+    limits::are_of_somebody(&check, &mut findings);
     pivot::is_not_in_parallel(&check, &mut findings);
     pivot::steps_before_it_say_what_undoes_them(&check, &mut findings);
     pivot::compensations_have_a_meaning(&check, &mut findings);

@@ -15,7 +15,7 @@ use crate::{
 
 impl<'a> Check<'a> {
     /// Every action that a step names, with where it is named; stand-ins of what could not be read have no name.
-    fn actions_of(&self, outlined: &OutlineStep<'a>) -> Vec<(&'a ActionName, Place)> {
+    pub(super) fn actions_of(&self, outlined: &OutlineStep<'a>) -> Vec<(&'a ActionName, Place)> {
         let place = &outlined.place;
         let Verb::Action { action, .. } = &outlined.step.verb;
         let mut all = vec![(action, place.key("action"))];

@@ -11,12 +11,23 @@ pub(crate) const FILE: &[&str] = &[
     "deadline",
     "input",
     "output",
+    "participants",
     "defaults",
     "steps",
 ];
 
 /// Of `defaults`.
 pub(crate) const DEFAULTS: &[&str] = &["timeout", "retry", "compensation_retry"];
+
+/// Of a participant under `participants`.
+pub(crate) const PARTICIPANT: &[&str] = &["max_in_flight", "rate_limit", "circuit_breaker"];
+
+/// Of `circuit_breaker`.
+pub(crate) const CIRCUIT_BREAKER: &[&str] =
+    &["failure_rate", "window", "min_calls", "open_for", "half_open_calls"];
+
+/// Of a server's file of limits.
+pub(crate) const LIMITS_FILE: &[&str] = &["participants"];
 
 /// Of `retry` and `compensation_retry`.
 pub(crate) const RETRY: &[&str] = &[

@@ -11,6 +11,7 @@ pub mod format;
 pub(crate) mod keys;
 mod locate;
 pub(crate) mod model;
+mod participants;
 mod quote;
 mod read;
 mod report;
@@ -26,14 +27,15 @@ pub(crate) mod walk;
 
 use std::collections::BTreeSet;
 
+pub use self::{
+    participants::load_limits,
+    test_cases::{NoPlan, load_tests},
+    text::FILE_BYTES_MAX,
+};
 use self::{
     report::Report,
     tree::{Content, Node},
     walk::Walk,
-};
-pub use self::{
-    test_cases::{NoPlan, load_tests},
-    text::FILE_BYTES_MAX,
 };
 use crate::{
     check::{self, Catalog, FINDINGS_MAX, Knowledge},

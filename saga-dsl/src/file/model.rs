@@ -47,6 +47,7 @@ pub(super) fn definition(walk: &mut Walk, tree: &Node) -> Option<Definition> {
             walk.map(node, &place, "`output`")?;
             walk.value(node, &place)
         }),
+        participants: super::participants::participants(walk, &fields),
         defaults: defaults(walk, &fields),
         steps: steps.map(|(node, place)| super::steps::steps(walk, node, &place, 0)).unwrap_or_default(),
     })

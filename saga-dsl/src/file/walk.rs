@@ -31,7 +31,6 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "timer",
     "after",
     "locks",
-    "participants",
     "redact",
     "as",
     "max_parallel",

@@ -9,6 +9,7 @@ use super::schema;
 use crate::{
     codes::Code,
     file::{self, walk::UNSUPPORTED},
+    limits,
     plan::resolve,
     types::SCALARS,
 };
@@ -45,6 +46,8 @@ fn objects() -> Vec<(&'static str, Value)> {
         ("A step", of("step")),
         ("Groups", groups),
         ("A compensation", of("compensation_block")),
+        ("Participants", of("participant")),
+        ("Circuit breaker", of("circuit_breaker")),
         ("Retry", of("retry")),
         ("Defaults", of("defaults")),
     ]
@@ -76,6 +79,11 @@ fn required_keys_defaults_and_words_are_those_of_the_reader() {
         ("Defaults", "timeout", format!("`{}`", built_in(resolve::TIMEOUT_MS))),
         ("A step", "escalate_after", format!("`{}`", built_in(resolve::ESCALATE_AFTER_MS))),
         ("A compensation", "escalate_after", format!("`{}`", built_in(resolve::ESCALATE_AFTER_MS))),
+        ("Circuit breaker", "failure_rate", format!("`{}%`", limits::FAILURE_PERCENT)),
+        ("Circuit breaker", "window", format!("`{}`", built_in(limits::WINDOW_MS))),
+        ("Circuit breaker", "min_calls", format!("`{}`", limits::MIN_CALLS)),
+        ("Circuit breaker", "open_for", format!("`{}`", built_in(limits::OPEN_FOR_MS))),
+        ("Circuit breaker", "half_open_calls", format!("`{}`", limits::HALF_OPEN_CALLS)),
         ("A step", "kind", "`compensatable`".to_owned()),
         ("Retry", "max_attempts", attempts),
         ("Retry", "initial_delay", format!("`{}`", built_in(resolve::INITIAL_DELAY_MS))),
@@ -155,12 +163,12 @@ fn every_code_that_is_named_exists_and_every_fault_of_a_file_is_named() {
         word.len() == 5 && word.starts_with(['S', 'W', 'N']) && word[1..].bytes().all(|b| b.is_ascii_digit())
     };
     let named: BTreeSet<&str> = words.filter(is_code).collect();
-    // Only a server can find it.
-    let of_deploy = "S0501";
+    // Only a server can find them.
+    let of_deploy = ["S0501", "W0602"];
     // Of any text, and of limits.
     let general = ["S0001", "S0002", "S0003", "S0007", "S0008", "N0701"];
     let known = Code::ALL.iter().map(|code| code.as_str());
-    let expected: BTreeSet<&str> = known.filter(|code| !general.contains(code)).chain([of_deploy]).collect();
+    let expected: BTreeSet<&str> = known.filter(|code| !general.contains(code)).chain(of_deploy).collect();
     assert_eq!(named, expected);
 }
 

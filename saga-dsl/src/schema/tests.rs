@@ -41,6 +41,8 @@ fn the_keys_are_those_of_the_reader() {
     let objects = [
         ("", keys::FILE.to_vec()),
         ("/definitions/defaults", keys::DEFAULTS.to_vec()),
+        ("/definitions/participant", keys::PARTICIPANT.to_vec()),
+        ("/definitions/circuit_breaker", keys::CIRCUIT_BREAKER.to_vec()),
         ("/definitions/retry", keys::RETRY.to_vec()),
         ("/definitions/step", keys::STEP.to_vec()),
         ("/definitions/compensation_block", keys::COMPENSATION.to_vec()),

@@ -1,9 +1,9 @@
 //! Definitions, participants, and the end.
 
-use saga_core::Timestamp;
+use saga_core::{SagaId, Timestamp};
 use saga_orchestrator::store::{
     CommitError, Error, Store,
-    record::{DefinitionRow, ParticipantRow},
+    record::{AuditRow, BreakerFace, BreakerRow, DefinitionRow, ParticipantRow},
 };
 
 use super::{TOKEN, batch, id, start};
@@ -60,6 +60,48 @@ pub async fn participants_are_replaced_by_name(store: impl Store) {
     assert_eq!(all, [participant("hotels", 2), participant("payments", 3)]);
 }
 
+fn breaker(action: &str, open: bool, generation: u64) -> BreakerRow {
+    let face = BreakerFace {
+        open,
+        generation,
+        open_until: open.then_some(Timestamp(7)),
+        since: Timestamp(5),
+        by: String::new(),
+        reason: "half of the calls failed".to_owned(),
+    };
+    BreakerRow { participant: "payments".to_owned(), action: action.to_owned(), face }
+}
+
+pub async fn breakers_are_kept_as_of_their_last_opening(store: impl Store) {
+    let rows = [
+        breaker("refund", true, 2),
+        breaker("charge", true, 2),
+        breaker("charge", false, 2),
+        breaker("charge", true, 3),
+        // A process that is behind.
+        breaker("charge", false, 2),
+    ];
+    for row in rows {
+        store.put_breaker(row, None).await.expect("put");
+    }
+    let all = store.breakers().await.expect("read");
+    assert_eq!(all, [breaker("charge", true, 3), breaker("refund", true, 2)]);
+    let act = AuditRow {
+        saga_id: SagaId::NONE,
+        seq: 0,
+        at: Timestamp(9),
+        verb: "breaker_trip".to_owned(),
+        step: Some("payments/charge".to_owned()),
+        who: "ann".to_owned(),
+        reason: "the bank says so".to_owned(),
+        forced: false,
+    };
+    store.put_breaker(breaker("charge", true, 4), Some(act.clone())).await.expect("put");
+    let listed: Vec<AuditRow> =
+        store.audit(None, None, 10).await.expect("read").into_iter().map(|entry| entry.row).collect();
+    assert_eq!(listed, [act]);
+}
+
 pub async fn a_closed_store_says_so(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
     let mut last = batch(&claim, 1);
@@ -70,6 +112,7 @@ pub async fn a_closed_store_says_so(store: impl Store) {
     assert!(matches!(store.saga(id(1)).await, Err(Error::Closed)));
     assert!(matches!(store.claim(TOKEN).await, Err(Error::Closed)));
     assert!(matches!(store.put_participant(participant("p", 1)).await, Err(Error::Closed)));
+    assert!(matches!(store.put_breaker(breaker("a", true, 1), None).await, Err(Error::Closed)));
     assert!(matches!(store.put_definitions(Vec::new()).await, Err(Error::Closed)));
     assert!(matches!(store.close().await, Err(Error::Closed)));
     let answer = store.commit(batch(&claim, 2)).await;

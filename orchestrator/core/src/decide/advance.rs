@@ -7,10 +7,10 @@ use crate::{
     compensation,
     effect::Effect,
     error::ErrorBody,
-    event::{AtStep, Cause, Event, Failure, IncidentKind},
+    event::{AtStep, Cause, Event, Failure},
     payload::Payload,
     scope::SagaScope,
-    state::{ActionState, Ask, OpenIncident, SagaState, Status, UndoState},
+    state::{ActionState, Ask, SagaState, Status, UndoState},
 };
 
 use super::{Draft, forward, undo};
@@ -48,8 +48,8 @@ fn pass(draft: &mut Draft<'_>) {
             return;
         }
         match draft.step(ix).action {
-            ActionState::Pending if may_begin(draft, ix) && is_ready(draft, ix) => begin(draft, ix),
-            ActionState::Waiting { .. } if may_begin(draft, ix) => forward::begin_attempt(draft, ix),
+            ActionState::Pending if draft.state.may_begin(ix) && is_ready(draft, ix) => begin(draft, ix),
+            ActionState::Waiting { .. } if draft.state.may_begin(ix) => forward::begin_attempt(draft, ix),
             ActionState::Asking { seal, ask: Ask::Waiting } => forward::ask(draft, ix, seal),
             ActionState::Pending
             | ActionState::Skipped
@@ -63,14 +63,6 @@ fn pass(draft: &mut Draft<'_>) {
             | ActionState::Sealed => {}
         }
     }
-}
-
-/// Not while the pivot is being settled, and not while an operator has to mend the data of its expressions.
-fn may_begin(draft: &Draft<'_>, ix: StepIx) -> bool {
-    let unmended = |open: &OpenIncident| {
-        open.incident.step == Some(ix) && open.incident.kind == IncidentKind::Expression
-    };
-    draft.state.closing.is_none() && !draft.state.incidents.iter().any(unmended)
 }
 
 fn is_ready(draft: &Draft<'_>, ix: StepIx) -> bool {

@@ -45,7 +45,7 @@ pub(super) fn begin_attempt(draft: &mut Draft<'_>, ix: StepIx) {
 pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
     let (participant, action) = (&planned.action.participant, &planned.action.action);
-    if let Err(reason) = draft.gate.admit(participant, action, Op::Action, planned.at_least_once) {
+    if let Err(reason) = draft.may_send(participant, action, Op::Action, planned.at_least_once) {
         wait(draft, ix, reason);
         return;
     }
@@ -71,6 +71,7 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
         escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::StepDispatched(event));
+    draft.take_room(participant, action);
     emit(draft, ix);
 }
 
@@ -94,7 +95,7 @@ fn too_late(draft: &Draft<'_>, ix: StepIx) -> Option<ErrorBody> {
 pub(super) fn absent(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
     let (participant, action) = (&planned.action.participant, &planned.action.action);
-    let admit = |op| draft.gate.admit(participant, action, op, planned.at_least_once);
+    let admit = |op| draft.may_send(participant, action, op, planned.at_least_once);
     match (admit(Op::Action), admit(Op::Query)) {
         (Err(reason), Ok(())) => {
             ask_unclear(draft, ix, ErrorBody::new("waiting", reason.to_string()), ASK_AGAIN_MS);
@@ -134,7 +135,9 @@ fn wait(draft: &mut Draft<'_>, ix: StepIx, reason: Wait) {
         let escalate_at = escalate_at(draft, ix);
         draft.record(Event::StepWaiting(StepWaiting { step: ix, reason, escalate_at }));
     }
-    draft.effects.push(Effect::Await { participant: planned.action.participant.clone() });
+    if !reason.is_guarded() {
+        draft.effects.push(Effect::Await { participant: planned.action.participant.clone() });
+    }
 }
 
 /// Asks what became of the pivot; with `seal`, makes sure that it never happens if it has not.
@@ -142,7 +145,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
     let planned = draft.planned(ix);
     let (participant, action) = (&planned.action.participant, &planned.action.action);
     let op = if seal { Op::Seal } else { Op::Query };
-    if let Err(reason) = draft.gate.admit(participant, action, op, planned.at_least_once) {
+    if let Err(reason) = draft.may_send(participant, action, op, planned.at_least_once) {
         // A seal that cannot be sent stays a seal; a query that cannot be sent waits as the attempt would.
         if !seal {
             wait(draft, ix, reason);

@@ -19,7 +19,7 @@ use crate::{
     effect::{Command, Effect},
     error::ErrorBody,
     event::{AtAttempt, AtStep, Cause, Event, Failure, Incident, IncidentKind, PivotClosing},
-    gate::Gate,
+    gate::{Admitted, Gate, Wait},
     ids::Timestamp,
     input::{Input, Op, Rejected},
     rules::{Rule, Rules},
@@ -68,7 +68,8 @@ pub fn decide_under(
     now: Timestamp,
 ) -> Result<Decision, Rejected> {
     let (events, effects) = (Vec::new(), Vec::new());
-    let mut draft = Draft { rules, plan, state: state.clone(), gate, now, events, effects };
+    let admitted = Vec::new();
+    let mut draft = Draft { rules, plan, state: state.clone(), gate, now, events, effects, admitted };
     match input {
         Input::Start(start) => start::start(&mut draft, start)?,
         Input::Reply(reply) => reply::reply(&mut draft, reply)?,
@@ -110,9 +111,29 @@ struct Draft<'a> {
     now: Timestamp,
     events: Vec<Event>,
     effects: Vec<Effect>,
+    /// What this decision has sent to participants with limits or breakers.
+    admitted: Vec<Admitted<'a>>,
 }
 
 impl<'a> Draft<'a> {
+    /// May a command go out now?
+    fn may_send(&self, participant: &str, action: &str, op: Op, at_least_once: bool) -> Result<(), Wait> {
+        self.gate.admit(participant, action, op, at_least_once)?;
+        if !self.rules.keep(Rule::HeldByGuards) {
+            return Ok(());
+        }
+        let counts = self.rules.keep(Rule::CountOwnSendings);
+        let admitted = if counts { &self.admitted[..] } else { &[] };
+        self.gate.guard(participant, action, op, self.now, admitted)
+    }
+
+    /// Takes room for a command that may be sent, and is.
+    fn take_room(&mut self, participant: &'a str, action: &'a str) {
+        if self.gate.guards.contains_key(participant) {
+            self.admitted.push(Admitted { participant, action });
+        }
+    }
+
     fn record(&mut self, event: Event) {
         apply_in_place(&mut self.state, &event, self.now);
         self.events.push(event);

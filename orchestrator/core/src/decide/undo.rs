@@ -37,9 +37,11 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
         return;
     }
     let (participant, action) = (&compensation.participant, &compensation.action);
-    if let Err(reason) = draft.gate.admit(participant, action, Op::Compensation, planned.at_least_once) {
+    if let Err(reason) = draft.may_send(participant, action, Op::Compensation, planned.at_least_once) {
         wait(draft, ix, reason, None);
-        draft.effects.push(Effect::Await { participant: participant.clone() });
+        if !reason.is_guarded() {
+            draft.effects.push(Effect::Await { participant: participant.clone() });
+        }
         return;
     }
     let first = step.undo_input.is_none() || !draft.rules.keep(Rule::EvaluateOnce);
@@ -60,6 +62,7 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
         escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::UndoDispatched(event));
+    draft.take_room(participant, action);
     emit(draft, ix);
 }
 

@@ -130,7 +130,12 @@ impl Rig {
 }
 
 pub(super) fn config(dir: &Path) -> Config {
-    Config { listen: ([127, 0, 0, 1], 0).into(), store: dir.join("saga.db").into(), broker: None }
+    Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        store: dir.join("saga.db").into(),
+        broker: None,
+        limits: [].into(),
+    }
 }
 
 pub(super) fn reply(command: &wire::Command, outcome: wire::Outcome) -> wire::Reply {

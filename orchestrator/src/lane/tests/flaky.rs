@@ -8,8 +8,8 @@ use saga_core::SagaId;
 use crate::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
-        SagaRow,
+        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
+        RowStatus, SagaRow,
     },
     sqlite::SqliteStore,
 };
@@ -111,6 +111,12 @@ impl Store for FlakyStore {
     }
     fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
         self.inner.put_audit(row)
+    }
+    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+        self.inner.put_breaker(row, audit)
+    }
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        self.inner.breakers()
     }
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         self.inner.participants()

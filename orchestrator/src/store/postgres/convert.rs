@@ -10,7 +10,8 @@ use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::store::record::{
-    AuditEntry, AuditRow, DefinitionRow, Face, JournalRow, ParticipantRow, RowStatus, SagaRow,
+    AuditEntry, AuditRow, BreakerFace, BreakerRow, DefinitionRow, Face, JournalRow, ParticipantRow,
+    RowStatus, SagaRow,
 };
 
 /// Every status, in the order in which counts are answered.
@@ -145,6 +146,21 @@ pub(super) fn audit_entry(row: &PgRow) -> Result<AuditEntry, sqlx::Error> {
             who: row.try_get("who")?,
             reason: row.try_get("reason")?,
             forced: row.try_get("forced")?,
+        },
+    })
+}
+
+pub(super) fn breaker_row(row: &PgRow) -> Result<BreakerRow, sqlx::Error> {
+    Ok(BreakerRow {
+        participant: row.try_get("participant")?,
+        action: row.try_get("action")?,
+        face: BreakerFace {
+            open: row.try_get("open")?,
+            generation: unsigned(row, "generation")?,
+            open_until: row.try_get::<Option<i64>, _>("open_until")?.map(Timestamp),
+            since: at(row, "since")?,
+            by: row.try_get("by_whom")?,
+            reason: row.try_get("reason")?,
         },
     })
 }

@@ -26,8 +26,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::record::{
-    AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
-    SagaRow,
+    AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
+    RowStatus, SagaRow,
 };
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
 use fault::read_error;
@@ -198,6 +198,14 @@ impl Store for PostgresStore {
 
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         self.read(reader::participants(&self.readers))
+    }
+
+    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutBreaker { row: Box::new(row), audit, answer }, || Error::Closed)
+    }
+
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        self.read(reader::breakers(&self.readers))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -4,12 +4,15 @@ use saga_core::SagaId;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, QueryBuilder, Row};
 
 use super::convert::{
-    FIRST_ENDED, SAGA_COLUMNS, STATUSES, audit_entry, clamped, definition_row, journal_row, participant_row,
-    row_limit, saga_id, saga_row, status, status_number, unsigned, uuid, version,
+    FIRST_ENDED, SAGA_COLUMNS, STATUSES, audit_entry, breaker_row, clamped, definition_row, journal_row,
+    participant_row, row_limit, saga_id, saga_row, status, status_number, unsigned, uuid, version,
 };
 use crate::store::{
     DefinitionCount,
-    record::{AuditEntry, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus, SagaRow},
+    record::{
+        AuditEntry, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
+        SagaRow,
+    },
 };
 
 /// How many finished sagas a search by suffix looks at.
@@ -231,4 +234,14 @@ pub(super) async fn participants(pool: &PgPool) -> Answer<Vec<ParticipantRow>> {
     .fetch_all(pool)
     .await?;
     rows.iter().map(participant_row).collect()
+}
+
+pub(super) async fn breakers(pool: &PgPool) -> Answer<Vec<BreakerRow>> {
+    let rows = sqlx::query(
+        "SELECT participant, action, open, generation, open_until, since, by_whom, reason FROM breaker
+         ORDER BY participant COLLATE \"C\", action COLLATE \"C\"",
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(breaker_row).collect()
 }

@@ -14,13 +14,14 @@ use uuid::Uuid;
 
 use super::{
     commit,
+    convert::{clamped, uuid},
     fault::{breaks_connection, read_error},
     lease,
     session::Target,
 };
 use crate::store::{
     Claim, CommitError, Error,
-    record::{AuditRow, Batch, DefinitionRow, ParticipantRow},
+    record::{AuditRow, Batch, BreakerRow, DefinitionRow, ParticipantRow},
 };
 
 /// Longer than the server lets a statement run: whoever does not answer by then is gone.
@@ -35,6 +36,7 @@ pub(super) enum Op {
     PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
     PutAudit { row: AuditRow, answer: Answer<()> },
+    PutBreaker { row: Box<BreakerRow>, audit: Option<AuditRow>, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -60,6 +62,9 @@ impl Writer {
                 Op::PutDefinitions { rows, answer } => drop(answer.send(self.put_definitions(&rows).await)),
                 Op::PutParticipant { row, answer } => drop(answer.send(self.put_participant(&row).await)),
                 Op::PutAudit { row, answer } => drop(answer.send(self.put_audit(&row).await)),
+                Op::PutBreaker { row, audit, answer } => {
+                    drop(answer.send(self.put_breaker(&row, audit.as_ref()).await));
+                }
                 Op::Close { answer } => {
                     queue.close();
                     while let Some(late) = queue.recv().await {
@@ -190,6 +195,12 @@ impl Writer {
         self.settled(done).map(drop)
     }
 
+    async fn put_breaker(&mut self, row: &BreakerRow, audit: Option<&AuditRow>) -> Result<(), Error> {
+        let conn = self.session().await?;
+        let done = timeout(ANSWERS_WITHIN, put_breaker(conn, row, audit)).await;
+        self.settled(done)
+    }
+
     fn settled<T>(
         &mut self,
         done: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
@@ -259,6 +270,51 @@ async fn put_definitions(
     Ok(Ok(new))
 }
 
+/// What became of a breaker and what an operator did, or neither.
+async fn put_breaker(
+    conn: &mut PgConnection,
+    row: &BreakerRow,
+    audit: Option<&AuditRow>,
+) -> Result<(), sqlx::Error> {
+    let face = &row.face;
+    let mut tx = conn.begin().await?;
+    sqlx::query(
+        "INSERT INTO breaker (participant, action, open, generation, open_until, since, by_whom, reason)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (participant, action) DO UPDATE SET open = excluded.open,
+             generation = excluded.generation, open_until = excluded.open_until, since = excluded.since,
+             by_whom = excluded.by_whom, reason = excluded.reason
+         WHERE excluded.generation >= breaker.generation",
+    )
+    .bind(&row.participant)
+    .bind(&row.action)
+    .bind(face.open)
+    .bind(clamped(face.generation))
+    .bind(face.open_until.map(|until| until.0))
+    .bind(face.since.0)
+    .bind(&face.by)
+    .bind(&face.reason)
+    .execute(&mut *tx)
+    .await?;
+    if let Some(row) = audit {
+        sqlx::query(
+            "INSERT INTO audit (saga_id, seq, at, verb, step, who, reason, forced)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(uuid(row.saga_id))
+        .bind(clamped(row.seq))
+        .bind(row.at.0)
+        .bind(&row.verb)
+        .bind(&row.step)
+        .bind(&row.who)
+        .bind(&row.reason)
+        .bind(row.forced)
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await
+}
+
 /// The store is closed; what comes now is told so.
 fn refuse(op: Op) {
     match op {
@@ -269,6 +325,7 @@ fn refuse(op: Op) {
         Op::PutDefinitions { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::PutParticipant { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::PutAudit { answer, .. } => drop(answer.send(Err(Error::Closed))),
+        Op::PutBreaker { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::Close { answer } => drop(answer.send(Err(Error::Closed))),
     }
 }

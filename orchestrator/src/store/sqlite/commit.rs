@@ -254,25 +254,19 @@ pub(super) fn append_audit(conn: &Connection, rows: &[AuditRow]) -> Result<(), C
     for row in rows {
         let name = || format!("audit of saga {} seq {}", row.saga_id, row.seq);
         let seq = signed(row.seq, name)?;
-        conn.prepare_cached(
-            "INSERT INTO audit (saga_id, seq, at, verb, step, who, reason, forced)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )
-        .and_then(|mut statement| {
-            statement.execute(params![
-                Id(row.saga_id),
-                seq,
-                row.at.0,
-                row.verb,
-                row.step,
-                row.who,
-                row.reason,
-                row.forced
-            ])
-        })
-        .map_err(|error| statement_error(error, name))?;
+        insert_audit(conn, row, seq).map_err(|error| statement_error(error, name))?;
     }
     Ok(())
+}
+
+/// One row of the list of what operators did.
+pub(super) fn insert_audit(conn: &Connection, row: &AuditRow, seq: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO audit (saga_id, seq, at, verb, step, who, reason, forced)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![Id(row.saga_id), seq, row.at.0, row.verb, row.step, row.who, row.reason, row.forced])
+    .map(drop)
 }
 
 fn journal_has(conn: &Connection, saga: SagaId, seq: i64) -> Result<bool, CommitError> {

@@ -12,7 +12,8 @@ use rusqlite::{
 use saga_core::{SagaId, Timestamp};
 
 use crate::store::record::{
-    AuditEntry, AuditRow, DefinitionRow, Face, JournalRow, ParticipantRow, RowStatus, SagaRow,
+    AuditEntry, AuditRow, BreakerFace, BreakerRow, DefinitionRow, Face, JournalRow, ParticipantRow,
+    RowStatus, SagaRow,
 };
 
 /// The smallest status number of an ended saga.
@@ -157,6 +158,22 @@ pub(super) fn participant_row(row: &Row<'_>) -> rusqlite::Result<ParticipantRow>
         inbox_kind: row.get(2)?,
         actions: row.get(3)?,
         last_seen: Timestamp(row.get(4)?),
+    })
+}
+
+/// Reads `participant, action, open, generation, open_until, since, by_whom, reason`.
+pub(super) fn breaker_row(row: &Row<'_>) -> rusqlite::Result<BreakerRow> {
+    Ok(BreakerRow {
+        participant: row.get(0)?,
+        action: row.get(1)?,
+        face: BreakerFace {
+            open: row.get(2)?,
+            generation: unsigned(row, 3)?,
+            open_until: row.get::<_, Option<i64>>(4)?.map(Timestamp),
+            since: Timestamp(row.get(5)?),
+            by: row.get(6)?,
+            reason: row.get(7)?,
+        },
     })
 }
 

@@ -27,8 +27,8 @@ use saga_core::SagaId;
 use tokio::sync::oneshot;
 
 use super::record::{
-    AuditEntry, AuditRow, Batch, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
-    SagaRow,
+    AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
+    RowStatus, SagaRow,
 };
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
 use reader::Pool;
@@ -230,6 +230,14 @@ impl Store for SqliteStore {
 
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         self.read(reader::participants)
+    }
+
+    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutBreaker { row, audit, answer }, || Error::Closed, writer_died)
+    }
+
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        self.read(reader::breakers)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -12,11 +12,13 @@ use saga_core::SagaId;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::convert::{
-    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, audit_entry, clamped, definition_row, journal_row,
-    participant_row, row_limit, saga_row, unsigned,
+    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, audit_entry, breaker_row, clamped, definition_row,
+    journal_row, participant_row, row_limit, saga_row, unsigned,
 };
 use super::fault::read_error;
-use crate::store::record::{AuditEntry, DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow};
+use crate::store::record::{
+    AuditEntry, BreakerRow, DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow,
+};
 use crate::store::{DefinitionCount, Error};
 
 /// Connections at most; they are opened when first needed.
@@ -234,5 +236,14 @@ pub(super) fn participants(conn: &Connection) -> rusqlite::Result<Vec<Participan
         "SELECT name, inbox_id, inbox_kind, actions, last_seen FROM participant ORDER BY name",
     )?
     .query_map([], participant_row)?
+    .collect()
+}
+
+pub(super) fn breakers(conn: &Connection) -> rusqlite::Result<Vec<BreakerRow>> {
+    conn.prepare_cached(
+        "SELECT participant, action, open, generation, open_until, since, by_whom, reason
+         FROM breaker ORDER BY participant, action",
+    )?
+    .query_map([], breaker_row)?
     .collect()
 }

@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x7361_6761;
 ///
 /// `saga_event` keeps its rows in order of arrival with an index beside it: a batch touches a thousand sagas, and
 /// rows clustered by saga would dirty a page for each of them in every commit.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
 
@@ -102,6 +102,19 @@ CREATE TABLE audit (
     forced INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX audit_saga ON audit (saga_id, position);
+",
+    "
+CREATE TABLE breaker (
+    participant TEXT NOT NULL,
+    action TEXT NOT NULL,
+    open INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    open_until INTEGER,
+    since INTEGER NOT NULL,
+    by_whom TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (participant, action)
+) WITHOUT ROWID, STRICT;
 ",
 ];
 

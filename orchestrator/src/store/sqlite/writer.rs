@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chronicle;
 use super::commit::{self, Owner};
-use super::convert::unsigned;
+use super::convert::{clamped, unsigned};
 use super::fault::{open_error, read_error};
-use crate::store::record::{AuditRow, Batch, DefinitionRow, Fence, ParticipantRow};
+use crate::store::record::{AuditRow, Batch, BreakerRow, DefinitionRow, Fence, ParticipantRow};
 use crate::store::{Claim, CommitError, Error};
 
 type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
@@ -29,6 +29,7 @@ pub(super) enum Op {
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
     PutAudit { row: AuditRow, answer: Answer<()> },
     SetTold { commit_no: u64, answer: Answer<()> },
+    PutBreaker { row: BreakerRow, audit: Option<AuditRow>, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -114,6 +115,9 @@ impl Desk {
                 Op::SetTold { commit_no, answer } => {
                     answer.send(chronicle::set_told(&self.conn, commit_no).map_err(read_error)).ok();
                 }
+                Op::PutBreaker { row, audit, answer } => {
+                    answer.send(self.put_breaker(&row, audit.as_ref()).map_err(read_error)).ok();
+                }
                 Op::Close { answer } => {
                     queue.close();
                     while let Some(late) = queue.blocking_recv() {
@@ -179,6 +183,33 @@ impl Desk {
             .map(drop)
     }
 
+    fn put_breaker(&mut self, row: &BreakerRow, audit: Option<&AuditRow>) -> rusqlite::Result<()> {
+        let face = &row.face;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.prepare_cached(
+            "INSERT INTO breaker (participant, action, open, generation, open_until, since, by_whom, reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (participant, action) DO UPDATE SET open = excluded.open,
+                 generation = excluded.generation, open_until = excluded.open_until, since = excluded.since,
+                 by_whom = excluded.by_whom, reason = excluded.reason
+             WHERE excluded.generation >= breaker.generation",
+        )?
+        .execute(params![
+            row.participant,
+            row.action,
+            face.open,
+            clamped(face.generation),
+            face.open_until.map(|until| until.0),
+            face.since.0,
+            face.by,
+            face.reason
+        ])?;
+        if let Some(row) = audit {
+            commit::insert_audit(&tx, row, clamped(row.seq))?;
+        }
+        tx.commit()
+    }
+
     /// Moves the log into the database file. A failure loses nothing: the log is as durable as the file, and the
     /// next open reads it.
     fn close(self) {
@@ -212,6 +243,7 @@ fn refuse(op: Op) {
         Op::PutParticipant { answer, .. }
         | Op::PutAudit { answer, .. }
         | Op::SetTold { answer, .. }
+        | Op::PutBreaker { answer, .. }
         | Op::Close { answer } => {
             answer.send(Err(Error::Closed)).ok();
         }

@@ -16,6 +16,12 @@ pub(super) enum Shape {
     Retry,
     /// `defaults`.
     Defaults,
+    /// `participants`, whose keys are names.
+    Participants,
+    /// What is set for a participant.
+    Participant,
+    /// `circuit_breaker`.
+    CircuitBreaker,
     /// A file of tests.
     Tests,
     /// A case of a test.
@@ -87,10 +93,12 @@ impl Shape {
             Self::Compensation => super::super::keys::COMPENSATION,
             Self::Retry => super::super::keys::RETRY,
             Self::Defaults => super::super::keys::DEFAULTS,
+            Self::Participant => super::super::keys::PARTICIPANT,
+            Self::CircuitBreaker => super::super::keys::CIRCUIT_BREAKER,
             Self::Tests => &["saga", "cases"],
             Self::Case => &["case", "input", "answers", "expect"],
             Self::Expect => &["status", "step", "code", "compensated", "output", "calls"],
-            Self::Free => &[],
+            Self::Participants | Self::Free => &[],
         }
     }
 
@@ -101,6 +109,9 @@ impl Shape {
                 Self::Step
             }
             (Self::File, "defaults") => Self::Defaults,
+            (Self::File, "participants") => Self::Participants,
+            (Self::Participants, _) => Self::Participant,
+            (Self::Participant, "circuit_breaker") => Self::CircuitBreaker,
             (Self::Step, "compensation") => Self::Compensation,
             (Self::Defaults, "compensation_retry")
             | (Self::Step | Self::Defaults | Self::Compensation, "retry") => Self::Retry,

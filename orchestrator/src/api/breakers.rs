@@ -1,0 +1,134 @@
+//! `ListBreakers`, `TripBreaker`, `ResetBreaker`: circuit breakers as the lane has them.
+
+use saga_dsl::{names, near_miss::near_miss};
+use saga_proto::v1 as wire;
+use tokio::sync::oneshot;
+
+use super::{
+    Api,
+    error::{Code, Refusal},
+    steering::{REASON_BYTES_MAX, needs_reason, who},
+};
+use crate::{
+    breaker::Phase,
+    document::clean_text,
+    lane::intake::{BreakerJob, BreakerOrder, BreakerReport, BreakerSteered, Intake},
+    transport::directory::stored_actions,
+};
+
+pub(super) async fn list_breakers(api: &Api) -> Result<wire::ListBreakersResponse, Refusal> {
+    Ok(wire::ListBreakersResponse { breakers: reports(api).await?.iter().map(breaker).collect() })
+}
+
+pub(super) async fn trip_breaker(
+    api: &Api,
+    request: wire::TripBreakerRequest,
+    from: &str,
+) -> Result<wire::Breaker, Refusal> {
+    let wire::TripBreakerRequest { participant, action, for_ms, reason, by } = request;
+    needs_reason(&reason)?;
+    is_known(api, &participant, &action).await?;
+    let order = BreakerOrder::Trip { for_ms: (for_ms > 0).then_some(for_ms) };
+    steer(api, (participant, action), order, (reason, who(&by, from))).await
+}
+
+pub(super) async fn reset_breaker(
+    api: &Api,
+    request: wire::ResetBreakerRequest,
+    from: &str,
+) -> Result<wire::Breaker, Refusal> {
+    let wire::ResetBreakerRequest { participant, action, reason, by } = request;
+    needs_reason(&reason)?;
+    is_known(api, &participant, &action).await?;
+    steer(api, (participant, action), BreakerOrder::Reset, (reason, who(&by, from))).await
+}
+
+/// Every breaker, from the lane.
+pub(super) async fn reports(api: &Api) -> Result<Vec<BreakerReport>, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    api.parts().lane.send(Intake::Breakers(answer)).await?;
+    answered.await.map_err(|_| Refusal::shutting_down())
+}
+
+async fn steer(
+    api: &Api,
+    (participant, action): (String, String),
+    order: BreakerOrder,
+    (reason, by): (String, String),
+) -> Result<wire::Breaker, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let name = format!("{participant}/{action}");
+    let reason = clean_text(reason, REASON_BYTES_MAX);
+    let job = BreakerJob { participant, action, order, by, reason, answer };
+    api.parts().lane.send(Intake::SteerBreaker(job)).await?;
+    match answered.await.unwrap_or(BreakerSteered::Unavailable) {
+        BreakerSteered::Done(report) => Ok(breaker(&report)),
+        BreakerSteered::NotOpen => {
+            Err(Refusal::new(Code::BreakerNotOpen, format!("the breaker of {name} is not open")))
+        }
+        BreakerSteered::Unavailable => Err(Refusal::shutting_down()),
+    }
+}
+
+/// A name that nobody knows is misspelt: a breaker that holds nothing back helps nobody.
+async fn is_known(api: &Api, participant: &str, action: &str) -> Result<(), Refusal> {
+    for (field, name) in [("participant", participant), ("action", action)] {
+        names::check_id(name).map_err(|why| {
+            Refusal::new(Code::Malformed, format!("{field}: `{}`: {why}", clean_text(name.to_owned(), 64)))
+        })?;
+    }
+    let mut known: Vec<String> = Vec::new();
+    for plan in api.parts().definitions.all() {
+        for step in &plan.steps {
+            known.push(format!("{}/{}", step.action.participant, step.action.action));
+            known.extend(step.compensation.as_ref().map(|c| format!("{}/{}", c.participant, c.action)));
+        }
+    }
+    for row in api.parts().directory.known().await {
+        known.extend(stored_actions(&row).into_iter().map(|action| format!("{}/{}", row.name, action.name)));
+    }
+    let name = format!("{participant}/{action}");
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let meant = near_miss(&name, known.iter().map(String::as_str));
+    let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+    Err(Refusal::new(
+        Code::NoSuchAction,
+        format!("no definition and no participant has the action `{name}`{meant}"),
+    ))
+}
+
+fn breaker(report: &BreakerReport) -> wire::Breaker {
+    let state = match report.phase {
+        Phase::Closed => wire::BreakerState::Closed,
+        Phase::Open { .. } => wire::BreakerState::Open,
+        Phase::HalfOpen { .. } => wire::BreakerState::HalfOpen,
+        Phase::Recovering { .. } => wire::BreakerState::Recovering,
+    };
+    let until = match report.phase {
+        Phase::Open { until } => until,
+        Phase::Closed | Phase::HalfOpen { .. } | Phase::Recovering { .. } => None,
+    };
+    wire::Breaker {
+        participant: report.participant.clone(),
+        action: report.action.clone(),
+        state: state.into(),
+        since_us: report.face.since.0,
+        open_until_us: until.map_or(0, |until| until.0),
+        generation: report.face.generation,
+        by: report.face.by.clone(),
+        reason: report.face.reason.clone(),
+        calls: report.calls,
+        failed: report.failed,
+        waiting: u64::try_from(report.waiting).unwrap_or(u64::MAX),
+        policy: report.policy.map(|policy| wire::BreakerPolicy {
+            failure_percent: policy.failure_percent.into(),
+            window_ms: policy.window_ms,
+            min_calls: policy.min_calls,
+            open_for_ms: policy.open_for_ms,
+            half_open_calls: policy.half_open_calls,
+        }),
+        now_us: report.now.0,
+    }
+}

@@ -1,0 +1,85 @@
+//! A guarded participant and its actions: what is outstanding there, who waits, and how much room there is.
+
+use std::collections::BTreeMap;
+
+use saga_core::{SagaId, Timestamp, gate::Pace};
+use saga_dsl::limits::Limits;
+
+use crate::breaker::Breaker;
+
+/// After a pause so many microseconds' worth of commands go at once, so that a clock of milliseconds loses none.
+const BURST_US: u64 = 100_000;
+
+/// A guarded participant.
+pub(super) struct Post {
+    pub(super) limits: Limits,
+    pub(super) in_flight: u32,
+    /// Sagas for which room is kept.
+    pub(super) called: u32,
+    /// When the next command would go if all were evenly spread.
+    pub(super) next: Timestamp,
+    pub(super) points: BTreeMap<String, Point>,
+}
+
+/// One of its actions.
+#[derive(Default)]
+pub(super) struct Point {
+    pub(super) breaker: Option<Breaker>,
+    pub(super) queue: BTreeMap<(bool, u64), SagaId>,
+    pub(super) place: BTreeMap<SagaId, (bool, u64)>,
+    pub(super) called: u32,
+}
+
+impl Post {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, in_flight: 0, called: 0, next: Timestamp(i64::MIN), points: BTreeMap::new() }
+    }
+
+    pub(super) fn room(&self) -> Option<u32> {
+        self.limits.max_in_flight.map(|most| most.saturating_sub(self.in_flight.saturating_add(self.called)))
+    }
+
+    pub(super) fn pace(&self, now: Timestamp) -> Option<Pace> {
+        let interval_us = self.limits.rate_limit?.interval_us();
+        let kept = i64::try_from(interval_us.saturating_mul(u64::from(self.called))).unwrap_or(i64::MAX);
+        let next = Timestamp(self.next.0.max(now.0).saturating_add(kept));
+        Some(Pace { next, interval_us, ahead_us: BURST_US.saturating_sub(interval_us) })
+    }
+
+    /// The action that somebody waits for longest, of those that let anybody through.
+    pub(super) fn first_waiting(&self) -> Option<String> {
+        let open = self.points.iter().filter(|(_, point)| point.room() != Some(0));
+        let first = open.filter_map(|(action, point)| Some((*point.queue.first_key_value()?.0, action)));
+        first.min().map(|(_, action)| action.clone())
+    }
+}
+
+impl Point {
+    pub(super) fn room(&self) -> Option<u32> {
+        Some(self.breaker.as_ref()?.valve()?.room.saturating_sub(self.called))
+    }
+
+    pub(super) fn push(&mut self, id: SagaId, undo: bool, arrival: u64) {
+        self.place.entry(id).or_insert_with(|| {
+            self.queue.insert((!undo, arrival), id);
+            (!undo, arrival)
+        });
+    }
+
+    pub(super) fn remove(&mut self, id: SagaId) {
+        if let Some(place) = self.place.remove(&id) {
+            self.queue.remove(&place);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<SagaId> {
+        let (_, id) = self.queue.pop_first()?;
+        self.place.remove(&id);
+        Some(id)
+    }
+
+    /// Sagas that wait, those for whom room is kept already among them.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len() + usize::try_from(self.called).unwrap_or(0)
+    }
+}
