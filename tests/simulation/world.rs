@@ -85,10 +85,6 @@ pub enum Event {
     Flip(&'static str),
     /// It wants no more commands, and goes soon.
     Drain(&'static str),
-    /// Nothing travels to or from it.
-    Rest(&'static str),
-    /// It does again.
-    Stir(&'static str),
     /// A link ends.
     Cut(u64),
     /// A process begins, whether or not another still runs.
@@ -440,8 +436,6 @@ impl World {
             Event::Finish { key, link } => self.finish(key, link),
             Event::Flip(name) => self.flip(shared, name),
             Event::Drain(name) => self.drain(name),
-            Event::Rest(name) => self.fall_silent(name),
-            Event::Stir(name) => self.speak_again(shared, name),
             Event::Cut(link) => self.cut(link),
             Event::Spawn => self.spawn(shared),
             Event::Kill(incarnation) => self.kill(incarnation),
