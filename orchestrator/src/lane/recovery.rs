@@ -16,7 +16,7 @@ use super::{
     clock::Clock,
     intake::Listener,
     links::Outbox,
-    slot::{Slot, face},
+    slot::{Route, Slot, face},
     worker::Worker,
 };
 use crate::{
@@ -133,8 +133,12 @@ impl Worker {
         self.links.drain(link);
         let mut asleep = Vec::new();
         for (&id, slot) in &mut self.sagas {
-            for route in slot.routes.iter().filter(|route| route.link == link) {
-                if let Some(step) = slot.state.steps.get_mut(route.step.at()) {
+            for at in 0..slot.routes.len() {
+                let Route { link: of, step, round, op, attempt, .. } = slot.routes[at];
+                if of != link || !slot.awaits(step, op, round, attempt) {
+                    continue;
+                }
+                if let Some(step) = slot.state.steps.get_mut(step.at()) {
                     step.suspend_limit();
                     asleep.push(id);
                 }

@@ -159,10 +159,15 @@ impl Slot {
     /// A command is on no wire any more. If its limit rested, it has passed: should what follows from the loss come to
     /// nothing, since the store refuses the row, the saga still has a timer.
     pub(super) fn end_rest(&mut self, step: StepIx, op: Op, round: u32, attempt: u32, now: Timestamp) {
-        let is = |command: Command| (command.op, command.round, command.attempt) == (op, round, attempt);
-        if self.state.rests(step, op) && outstanding_at(&self.plan, &self.state, step).is_some_and(is) {
+        if self.state.rests(step, op) && self.awaits(step, op, round, attempt) {
             self.state.set_limit(step, op, now);
         }
+    }
+
+    /// Is this very attempt outstanding? A route may be of an earlier one, whose time is over.
+    pub(super) fn awaits(&self, step: StepIx, op: Op, round: u32, attempt: u32) -> bool {
+        let is = |command: Command| (command.op, command.round, command.attempt) == (op, round, attempt);
+        outstanding_at(&self.plan, &self.state, step).is_some_and(is)
     }
 
     /// Forgets the commands of a step up to an attempt of a round: they are answered or overtaken.
