@@ -27,6 +27,8 @@ enum What {
     Sent(Sent),
     /// It is not outstanding any more; true: it did not fail.
     Ended(Sent, bool),
+    /// The store refused a decision of its saga, in which it may have been answered.
+    Doubtful(Sent),
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +91,11 @@ impl Ledger {
         }
         let was = outstanding(before);
         let is = outstanding(after);
+        if events.iter().any(refused_by_the_store) {
+            for sent in &was {
+                self.push(plan, *sent, Entry { incarnation, at, what: What::Doubtful(*sent) });
+            }
+        }
         for sent in was.difference(&is) {
             let well = !events.iter().any(|event| failed(event, *sent));
             self.push(plan, *sent, Entry { incarnation, at, what: What::Ended(*sent, well) });
@@ -184,6 +191,9 @@ impl Ledger {
                     out.insert(sent);
                     ensure!(out.len() < 2, "I26", "{out:?} are probes at once of {:?}", turn.row);
                 }
+                // The breaker has counted an answer that is in no journal.
+                What::Doubtful(sent) if out.contains(&sent) => return Ok(()),
+                What::Doubtful(_) => {}
                 What::Ended(sent, good) => well += u32::from(out.remove(&sent) && good),
             }
         }
@@ -234,6 +244,11 @@ pub fn outstanding(state: &SagaState) -> BTreeSet<Sent> {
             Some((state.id, at, op, step.round, attempt))
         })
         .collect()
+}
+
+/// A row that the store would not take, and the incident that stands in its place.
+fn refused_by_the_store(event: &Event) -> bool {
+    matches!(event, Event::IncidentRaised(raised) if raised.error.code == "unstorable")
 }
 
 fn failed(event: &Event, (_, step, op, ..): Sent) -> bool {

@@ -35,6 +35,8 @@ use crate::{
     serve::{Sink, convert, dispatch::Dispatcher},
 };
 
+/// Messages that are taken in one go, before undo and acknowledgements get their turn again.
+const TAKEN_MAX: usize = 64;
 /// Finished messages that are looked at in one go.
 const ACKS_MAX: usize = 1_024;
 /// How long the broker may take to answer anything.
@@ -266,10 +268,28 @@ impl<S: Store> Commands<'_, S> {
                 () = running.wait(), if deadline.is_some() && self.dispatcher.is_empty() => return Ok(finished),
                 () = self.dispatcher.start_waiting(), if !self.dispatcher.is_empty() => {}
                 _ = hello.tick(), if deadline.is_none() => self.word("saga.v1.Hello"),
-                delivery = undo.consumer.next(), if reads => self.take(From::Undo, delivery).await?,
-                delivery = forward.consumer.next(), if reads => self.take(From::Forward, delivery).await?,
+                delivery = undo.consumer.next(), if reads => self.take_all(From::Undo, delivery, &mut undo.consumer).await?,
+                delivery = forward.consumer.next(), if reads => self.take_all(From::Forward, delivery, &mut forward.consumer).await?,
             }
         }
+    }
+
+    /// Takes what has come, and what has come with it: one look at everything else for many messages.
+    async fn take_all(
+        &mut self,
+        from: From,
+        first: Option<lapin::Result<Delivery>>,
+        consumer: &mut Consumer,
+    ) -> Result<(), Ended> {
+        self.take(from, first).await?;
+        for _ in 1..TAKEN_MAX {
+            if !self.dispatcher.has_room() {
+                break;
+            }
+            let Some(next) = consumer.next().now_or_never() else { break };
+            self.take(from, next).await?;
+        }
+        Ok(())
     }
 
     async fn take(&mut self, from: From, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Ended> {
