@@ -163,12 +163,18 @@ impl Ledger {
         for entry in self.entries(&turn.row) {
             let What::Sent(sent) = entry.what else { continue };
             let within = entry.at > face.since && until.is_none_or(|until| entry.at < until);
-            // Who began after it was written found it so, if nobody closed it meanwhile.
+            // Who began after it was written found it so, if nobody closed it meanwhile, and no rival had written a newer
+            // generation before, over which the store takes no older one.
             let knew = entry.incarnation == turn.incarnation
                 || (self.next_turn(number).is_none()
                     && self.turns[number + 1..].iter().all(|later| {
                         (&later.row.participant, &later.row.action)
                             != (&turn.row.participant, &turn.row.action)
+                    })
+                    && !self.turns[..number].iter().any(|earlier| {
+                        (&earlier.row.participant, &earlier.row.action)
+                            == (&turn.row.participant, &turn.row.action)
+                            && earlier.row.face.generation > turn.row.face.generation
                     })
                     && self.begun.get(&entry.incarnation).is_some_and(|&ms| ms > turn.written_ms));
             ensure!(!(within && knew), "I26", "{sent:?} went at {:?} to {:?}", entry.at, turn.row);
