@@ -84,10 +84,17 @@ pub(crate) fn in_sqlite(time: Duration) -> Rows {
         let began = Instant::now();
         let tx = conn.transaction().expect("a transaction");
         for _ in 0..rows {
+            let id = Uuid::now_v7();
             tx.prepare_cached(
                 "INSERT INTO saga_event (saga_id, seq, commit_no, at, body) VALUES (?, 1, ?, ?, ?)",
             )
-            .and_then(|mut row| row.execute((Uuid::now_v7().as_bytes(), commit_no, commit_no, &body)))
+            .and_then(|mut row| row.execute((id.as_bytes(), commit_no, commit_no, &body)))
+            .expect("inserted");
+            tx.prepare_cached(
+                "INSERT INTO saga (id, status, at) VALUES (?, 1, ?) \
+                 ON CONFLICT (id) DO UPDATE SET status = excluded.status, at = excluded.at",
+            )
+            .and_then(|mut row| row.execute((id.as_bytes(), commit_no)))
             .expect("inserted");
         }
         tx.commit().expect("committed");

@@ -44,11 +44,13 @@ pub(super) struct Writer {
     target: Target,
     owner: Uuid,
     conn: Option<PgConnection>,
+    /// On this connection.
+    commits: u64,
 }
 
 impl Writer {
     pub(super) fn new(target: Target, owner: Uuid, conn: PgConnection) -> Self {
-        Self { target, owner, conn: Some(conn) }
+        Self { target, owner, conn: Some(conn), commits: 0 }
     }
 
     /// Serves until everybody has hung up, or until [`Op::Close`].
@@ -57,7 +59,10 @@ impl Writer {
     pub(super) async fn serve(mut self, mut queue: mpsc::UnboundedReceiver<Op>) {
         while let Some(op) = queue.recv().await {
             match op {
-                Op::Commit { batch, answer } => drop(answer.send(self.commit(&batch).await)),
+                Op::Commit { batch, answer } => {
+                    drop(answer.send(self.commit(&batch).await));
+                    self.renew_plans().await;
+                }
                 Op::Claim { token, answer } => self.claim(token, answer).await,
                 Op::PutDefinitions { rows, answer } => drop(answer.send(self.put_definitions(&rows).await)),
                 Op::PutParticipant { row, answer } => drop(answer.send(self.put_participant(&row).await)),
@@ -82,6 +87,7 @@ impl Writer {
     async fn session(&mut self) -> Result<&mut PgConnection, Error> {
         if self.conn.is_none() {
             self.conn = Some(self.target.connect().await?);
+            self.commits = 0;
         }
         self.conn.as_mut().ok_or(Error::Closed)
     }
@@ -89,7 +95,10 @@ impl Writer {
     async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let conn = self.session().await.map_err(|error| CommitError::Unavailable(error.to_string()))?;
         match timeout(ANSWERS_WITHIN, commit::commit(conn, batch)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.commits += 1;
+                Ok(())
+            }
             Ok(Err((told, error))) => {
                 if matches!(told, CommitError::Unknown(_)) || error.as_ref().is_some_and(breaks_connection) {
                     self.conn = None;
@@ -100,6 +109,21 @@ impl Writer {
                 self.conn = None;
                 Err(CommitError::Unknown(format!("{} does not answer", self.target.name())))
             }
+        }
+    }
+
+    /// The database plans the statements of `saga_commit` once a session. What it plans over empty tables, it reads whole
+    /// tables for when they have grown, until it happens to gather statistics. So it plans anew when there may be twice
+    /// as much as the last time.
+    async fn renew_plans(&mut self) {
+        if !self.commits.is_power_of_two() {
+            return;
+        }
+        let Some(conn) = &mut self.conn else { return };
+        let renewed = timeout(ANSWERS_WITHIN, sqlx::raw_sql("DISCARD PLANS").execute(conn)).await;
+        if !matches!(renewed, Ok(Ok(_))) {
+            // Whoever does not answer this does not answer a commit.
+            self.conn = None;
         }
     }
 
