@@ -116,7 +116,8 @@ impl Writer {
     /// tables for when they have grown, until it happens to gather statistics. So it plans anew when there may be twice
     /// as much as the last time.
     async fn renew_plans(&mut self) {
-        if !self.commits.is_power_of_two() {
+        // Before that nothing is planned for good.
+        if self.commits < 8 || !self.commits.is_power_of_two() {
             return;
         }
         let Some(conn) = &mut self.conn else { return };
