@@ -15,7 +15,7 @@ use saga_dsl::{
     limits::Limits,
     plan::{Plan, StepIx},
 };
-use saga_orchestrator::store::record::BreakerRow;
+use saga_orchestrator::store::record::{Batch, BreakerRow};
 
 use super::story::{Violation, ensure};
 
@@ -25,10 +25,16 @@ type Sent = (SagaId, u16, Op, u32, u32);
 #[derive(Debug, Clone)]
 enum What {
     Sent(Sent),
-    /// It is not outstanding any more; true: it did not fail.
-    Ended(Sent, bool),
-    /// The store refused a decision of its saga, in which it may have been answered.
-    Doubtful(Sent),
+    /// It is not outstanding any more.
+    Ended(Sent, How),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Well,
+    Ill,
+    /// The participant calls for an operator, which is an answer, or its last attempt failed.
+    Stuck,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +42,18 @@ struct Entry {
     incarnation: usize,
     at: Timestamp,
     what: What,
+}
+
+/// A batch on its way to the store. Of one that was not written, or of which the lane never heard, breakers have counted
+/// answers that are in no journal.
+#[derive(Debug)]
+struct Asked {
+    incarnation: usize,
+    /// Its first decision, and its last.
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    /// Whether it was written, and when the lane was told.
+    told: Option<(bool, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -53,6 +71,7 @@ pub struct Ledger {
     turns: Vec<Turn>,
     /// Breakers that an operator reset, and when: that may not be written before the process dies.
     resets: Vec<((String, String), Timestamp)>,
+    batches: Vec<Asked>,
     /// When each incarnation began, in milliseconds.
     begun: BTreeMap<usize, u64>,
 }
@@ -68,6 +87,18 @@ impl Ledger {
 
     pub fn reset(&mut self, participant: &str, action: &str, at: Timestamp) {
         self.resets.push(((participant.to_owned(), action.to_owned()), at));
+    }
+
+    /// A batch goes to the store; the answer is its number here.
+    pub fn asks(&mut self, incarnation: usize, batch: &Batch) -> usize {
+        let decided = || batch.journal.iter().map(|row| row.at);
+        self.batches.push(Asked { incarnation, from: decided().min(), to: decided().max(), told: None });
+        self.batches.len() - 1
+    }
+
+    /// The lane is told whether it is written.
+    pub fn is_told(&mut self, number: usize, written: bool, now: Timestamp) {
+        self.batches[number].told = Some((written, now));
     }
 
     pub fn turned(&mut self, incarnation: usize, row: &BreakerRow, written_ms: u64) {
@@ -91,14 +122,9 @@ impl Ledger {
         }
         let was = outstanding(before);
         let is = outstanding(after);
-        if events.iter().any(refused_by_the_store) {
-            for sent in &was {
-                self.push(plan, *sent, Entry { incarnation, at, what: What::Doubtful(*sent) });
-            }
-        }
         for sent in was.difference(&is) {
-            let well = !events.iter().any(|event| failed(event, *sent));
-            self.push(plan, *sent, Entry { incarnation, at, what: What::Ended(*sent, well) });
+            let how = events.iter().find_map(|event| failed(event, *sent)).unwrap_or(How::Well);
+            self.push(plan, *sent, Entry { incarnation, at, what: What::Ended(*sent, how) });
         }
         for sent in is.difference(&was) {
             self.push(plan, *sent, Entry { incarnation, at, what: What::Sent(*sent) });
@@ -118,10 +144,14 @@ impl Ledger {
         [opened.then_some("breaker opened"), closed.then_some("breaker closed")].into_iter().flatten()
     }
 
-    /// `rivals`: two processes had breakers of their own for a while.
-    pub fn judge(&self, rivals: bool) -> Result<(), Violation> {
+    /// `rivals`: two processes had breakers of their own for a while. `liar`: a step may fail by an answer that means
+    /// nothing there, and an answer is well.
+    pub fn judge(&self, rivals: bool, liar: bool) -> Result<(), Violation> {
         self.rates()?;
         for (number, turn) in self.turns.iter().enumerate() {
+            if !liar {
+                self.its_own_calls_turn_it(number, turn)?;
+            }
             if turn.row.face.open {
                 self.nothing_goes_while_open(number, turn)?;
                 if !rivals {
@@ -156,6 +186,19 @@ impl Ledger {
         resets.map(|(_, at)| *at).chain(self.next_turn(number)).min()
     }
 
+    /// Whether its breaker may have counted in that time what is in no journal.
+    fn doubtful(&self, turn: &Turn, since: Timestamp, end: Option<Timestamp>) -> bool {
+        let doubtful = |batch: &Asked| {
+            let in_time = match batch.told {
+                Some((true, _)) => false,
+                Some((false, at)) => at >= since,
+                None => true,
+            };
+            in_time && batch.from.is_some_and(|from| end.is_none_or(|end| from <= end))
+        };
+        self.batches.iter().any(|batch| batch.incarnation == turn.incarnation && doubtful(batch))
+    }
+
     /// I26: from the moment it opened until it probes, or until somebody closes it.
     fn nothing_goes_while_open(&self, number: usize, turn: &Turn) -> Result<(), Violation> {
         let face = &turn.row.face;
@@ -187,6 +230,9 @@ impl Ledger {
         let limits = self.limits.get(&turn.row.participant);
         let Some(policy) = limits.and_then(|limits| limits.breaker) else { return Ok(()) };
         let (since, end) = (turn.row.face.since, self.ends(number));
+        if self.doubtful(turn, since, end) {
+            return Ok(());
+        }
         let (mut out, mut well) = (BTreeSet::new(), 0);
         for entry in self.entries(&turn.row) {
             let mine = entry.incarnation == turn.incarnation && entry.at > since;
@@ -197,12 +243,52 @@ impl Ledger {
                     out.insert(sent);
                     ensure!(out.len() < 2, "I26", "{out:?} are probes at once of {:?}", turn.row);
                 }
-                // The breaker has counted an answer that is in no journal.
-                What::Doubtful(sent) if out.contains(&sent) => return Ok(()),
-                What::Doubtful(_) => {}
-                What::Ended(sent, good) => well += u32::from(out.remove(&sent) && good),
+                What::Ended(sent, how) => well += u32::from(out.remove(&sent) && how != How::Ill),
             }
         }
+        Ok(())
+    }
+
+    /// I26: what was sent before it opened neither closes it nor opens it anew.
+    fn its_own_calls_turn_it(&self, number: usize, turn: &Turn) -> Result<(), Violation> {
+        let limits = self.limits.get(&turn.row.participant);
+        let Some(policy) = limits.and_then(|limits| limits.breaker) else { return Ok(()) };
+        let (face, mut earlier) = (&turn.row.face, self.turns[..number].iter().rev());
+        let same = |earlier: &&Turn| {
+            (earlier.incarnation, &earlier.row.participant, &earlier.row.action)
+                == (turn.incarnation, &turn.row.participant, &turn.row.action)
+        };
+        let Some(opened) = earlier.find(same).filter(|earlier| earlier.row.face.open) else { return Ok(()) };
+        // The process may have died before it asked the store to take the decision that turned it.
+        let asked = self.batches.iter().any(|batch| {
+            batch.incarnation == turn.incarnation && batch.to.is_some_and(|to| to >= face.since)
+        });
+        if !asked || self.doubtful(turn, opened.row.face.since, Some(face.since)) {
+            return Ok(());
+        }
+        let (mut sent, mut well, mut ill) = (BTreeSet::new(), 0, 0);
+        for entry in self.entries(&turn.row) {
+            let within = entry.at > opened.row.face.since && entry.at <= face.since;
+            match entry.what {
+                _ if !within || entry.incarnation != turn.incarnation => {}
+                What::Sent(it) => drop(sent.insert(it)),
+                What::Ended(it, how) if sent.remove(&it) => {
+                    well += u32::from(how != How::Ill);
+                    ill += u32::from(how != How::Well);
+                }
+                What::Ended(..) => {}
+            }
+        }
+        let earned = match face.open {
+            true => face.reason != "the probe failed" || ill > 0,
+            false => !face.by.is_empty() || well >= policy.half_open_calls,
+        };
+        ensure!(
+            earned,
+            "I26",
+            "of its own calls, {well} were well and {ill} ill since {:?}: {face:?}",
+            opened.row
+        );
         Ok(())
     }
 
@@ -252,16 +338,14 @@ pub fn outstanding(state: &SagaState) -> BTreeSet<Sent> {
         .collect()
 }
 
-/// A row that the store would not take, and the incident that stands in its place.
-fn refused_by_the_store(event: &Event) -> bool {
-    matches!(event, Event::IncidentRaised(raised) if raised.error.code == "unstorable")
-}
-
-fn failed(event: &Event, (_, step, op, ..): Sent) -> bool {
-    match event {
-        Event::StepFailed(e) | Event::StepUnknown(e) => (e.step.0, Op::Action) == (step, op),
-        Event::UndoFailed(e) => (e.step.0, Op::Compensation) == (step, op),
-        Event::UndoStuck(e) => (e.step.0, Op::Compensation) == (step, op),
-        _ => false,
-    }
+fn failed(event: &Event, (_, step, op, ..): Sent) -> Option<How> {
+    let (at, failed, how) = match event {
+        Event::StepFailed(e) | Event::StepUnknown(e) => (e.step, Op::Action, How::Ill),
+        // The action is still in progress there, says the participant: it answers.
+        Event::UndoFailed(e) if e.error.code == "running" => (e.step, Op::Compensation, How::Well),
+        Event::UndoFailed(e) => (e.step, Op::Compensation, How::Ill),
+        Event::UndoStuck(e) => (e.step, Op::Compensation, How::Stuck),
+        _ => return None,
+    };
+    ((at.0, failed) == (step, op)).then_some(how)
 }

@@ -81,7 +81,7 @@ pub fn tell(script: Script, pool: &[Arc<Plan>]) -> Verdict {
 async fn judge(shared: &Shared, liar: bool) -> Result<(), Violation> {
     {
         let world = shared.lock();
-        world.guards.judge(world.rare.contains("two owners"))?;
+        world.guards.judge(world.rare.contains("two owners"), liar)?;
     }
     memory_agrees(shared).await?;
     if liar {

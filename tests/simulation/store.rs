@@ -87,7 +87,10 @@ impl Store for Handle {
             if !self.lives() {
                 return dead().await;
             }
-            let course = self.shared.lock().course(&batch);
+            let (number, course) = {
+                let mut world = self.shared.lock();
+                (world.guards.asks(self.incarnation, &batch), world.course(&batch))
+            };
             pause(course.before_ms).await;
             if !self.shared.lock().is_alive(self.incarnation) {
                 return dead().await;
@@ -105,10 +108,14 @@ impl Store for Handle {
             if !self.lives() {
                 return dead().await;
             }
-            match (course.fate, written) {
+            let told = match (course.fate, written) {
                 (Fate::WrittenButUnknown, Ok(())) => Err(CommitError::Unknown("told so".to_owned())),
                 (_, written) => written,
-            }
+            };
+            let mut world = self.shared.lock();
+            let now = world.now();
+            world.guards.is_told(number, told.is_ok(), now);
+            told
         })
     }
 

@@ -143,6 +143,12 @@ impl Worker {
                 self.call_waiting();
             }
             self.carry_out_now(release);
+            // A state that no rule of this engine makes: it would be due again at once, and for ever.
+            let stays_due =
+                self.sagas.get(&id).and_then(|slot| slot.state.next_due()).is_some_and(|due| due <= now);
+            if stays_due && matches!(input, Input::Due) {
+                self.trouble(id, ErrorBody::new("internal", "it is due, and no rule says what to do"));
+            }
             // The timer that brought a `Due` is spent, even if a sign of life has moved the limit meanwhile.
             self.rearm(id);
             return;
