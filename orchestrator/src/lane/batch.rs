@@ -112,6 +112,11 @@ impl Pending {
         self.rows.changes.push(change);
     }
 
+    /// Decisions in it.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.journal.len()
+    }
+
     /// True when there is something to write.
     pub(super) fn has_rows(&self) -> bool {
         !self.rows.journal.is_empty() || !self.rows.changes.is_empty()

@@ -20,6 +20,7 @@ pub mod clock;
 mod dead_letters;
 mod decider;
 mod failure;
+mod gather;
 mod guards;
 pub mod intake;
 mod links;

@@ -11,13 +11,17 @@ use saga_core::{
     input::{Intervention, Lost, Reply},
 };
 use saga_dsl::plan::StepIx;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     Settings,
     answer::{Answer, Why},
     batch::{Job, Pending},
     clock::Clock,
+    gather::Gather,
     guards::Guards,
     intake::{Census, Incoming, Intake, InterveneJob, LinkCensus, LostCommand, Receipt, WatchJob},
     links::Links,
@@ -62,8 +66,9 @@ pub(super) struct Worker {
     /// Inputs in one batch; shrinks to find a row that the store refuses.
     pub(super) batch_inputs: usize,
     /// After a failed commit: when to try again, and how long to wait the next time.
-    pub(super) pause: Option<tokio::time::Instant>,
+    pub(super) pause: Option<Instant>,
     pub(super) pause_ms: u64,
+    gather: Gather,
     stopping: Vec<oneshot::Sender<()>>,
     stop: bool,
 }
@@ -106,6 +111,7 @@ impl Worker {
             batch_inputs: settings.batch_inputs_max,
             pause: None,
             pause_ms: 0,
+            gather: Gather::new(Instant::now()),
             stopping: Vec::new(),
             stop: false,
         };
@@ -132,6 +138,7 @@ impl Worker {
                 biased;
                 outcome = written(&mut self.writing) => self.written(outcome).await,
                 () = sleep_until(self.pause) => self.pause = None,
+                () = sleep_until(self.gather.until()) => self.gather.end(),
                 () = sleep_until(wake) => {}
                 count = intake.recv_many(&mut messages, 64), if self.takes_messages() => {
                     if count == 0 {
@@ -157,7 +164,7 @@ impl Worker {
         self.stop && self.writing.is_none() && self.pending.is_empty() && self.queue.is_empty()
     }
 
-    fn next_wake(&self) -> Option<tokio::time::Instant> {
+    fn next_wake(&self) -> Option<Instant> {
         if self.stop {
             return None;
         }
@@ -339,6 +346,9 @@ impl Worker {
         if self.writing.is_some() || self.pending.is_empty() || self.pause.is_some() {
             return;
         }
+        if self.gather.holds(self.pending.rows()) && !self.stop {
+            return;
+        }
         let mut batch = std::mem::take(&mut self.pending);
         if !batch.has_rows() {
             // Every input was refused or repeated: there is nothing to wait for.
@@ -348,6 +358,7 @@ impl Worker {
         self.release_early(&mut batch);
         self.commit_no += 1;
         let rows = batch.take_rows(self.commit_no, &self.claim.fences);
+        self.gather.submitted(Instant::now());
         let store = Arc::clone(&self.store);
         let outcome = Box::pin(async move { store.commit(rows).await });
         self.writing = Some(Writing { batch, outcome });
@@ -363,6 +374,7 @@ impl Worker {
                 self.batch_inputs = (self.batch_inputs * 2).min(self.settings.batch_inputs_max);
                 // The store is idle: the next batch goes out before this one's effects are carried out. One without rows
                 // has nothing to write and is released in its turn.
+                self.gather.written(self.pending.rows(), Instant::now());
                 if self.pending.has_rows() {
                     self.submit();
                 }
@@ -383,7 +395,7 @@ async fn written(writing: &mut Option<Writing>) -> Result<(), CommitError> {
     }
 }
 
-async fn sleep_until(at: Option<tokio::time::Instant>) {
+async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

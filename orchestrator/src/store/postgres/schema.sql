@@ -112,7 +112,8 @@ BEGIN
         RETURN lost;
     END IF;
 
-    IF cardinality(start_ids) > 0 THEN
+    -- A statement costs something even when it finds nothing to do, so what can be seen beforehand is.
+    IF cardinality(start_keys) > cardinality(array_positions(start_keys, NULL)) THEN
         INSERT INTO start_key (name, key, saga_id, version, input_hash)
             SELECT s.name, s.key, s.id, s.version, s.input_hash
             FROM unnest(start_names, start_keys, start_ids, start_versions, start_input_hashes)
@@ -123,6 +124,8 @@ BEGIN
         IF n < cardinality(start_keys) - cardinality(array_positions(start_keys, NULL)) THEN
             RAISE EXCEPTION 'a key is taken' USING ERRCODE = 'SG001';
         END IF;
+    END IF;
+    IF cardinality(start_ids) > 0 THEN
         INSERT INTO saga
             (id, name, version, hash, key, input_hash, labels, started_at, status, incident, exceptions, ended_at)
             SELECT s.id, s.name, s.version, s.hash, s.key, s.input_hash, s.labels::jsonb, s.started_at, s.status,
@@ -138,8 +141,10 @@ BEGIN
         END IF;
         INSERT INTO open_saga
             SELECT s.id FROM unnest(start_ids, start_statuses) AS s (id, status) WHERE s.status < 10;
-        INSERT INTO incident_saga
-            SELECT s.id FROM unnest(start_ids, start_incidents) AS s (id, incident) WHERE s.incident;
+        IF true = ANY (start_incidents) THEN
+            INSERT INTO incident_saga
+                SELECT s.id FROM unnest(start_ids, start_incidents) AS s (id, incident) WHERE s.incident;
+        END IF;
     END IF;
 
     IF cardinality(start_ids) > 0 OR cardinality(change_ids) > 0 THEN
@@ -172,16 +177,22 @@ BEGIN
                 (SELECT c.id FROM unnest(change_ids) AS c (id) WHERE NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = c.id)
                  LIMIT 1);
         END IF;
-        DELETE FROM open_saga WHERE id IN
-            (SELECT c.id FROM unnest(change_ids, change_statuses) AS c (id, status) WHERE c.status >= 10);
-        INSERT INTO open_saga
-            SELECT c.id FROM unnest(change_ids, change_statuses) AS c (id, status) WHERE c.status < 10
-            ON CONFLICT DO NOTHING;
+        IF 10 <= ANY (change_statuses) THEN
+            DELETE FROM open_saga WHERE id IN
+                (SELECT c.id FROM unnest(change_ids, change_statuses) AS c (id, status) WHERE c.status >= 10);
+        END IF;
+        IF 10 > ANY (change_statuses) THEN
+            INSERT INTO open_saga
+                SELECT c.id FROM unnest(change_ids, change_statuses) AS c (id, status) WHERE c.status < 10
+                ON CONFLICT DO NOTHING;
+        END IF;
         DELETE FROM incident_saga WHERE id IN
             (SELECT c.id FROM unnest(change_ids, change_incidents) AS c (id, incident) WHERE NOT c.incident);
-        INSERT INTO incident_saga
-            SELECT c.id FROM unnest(change_ids, change_incidents) AS c (id, incident) WHERE c.incident
-            ON CONFLICT DO NOTHING;
+        IF true = ANY (change_incidents) THEN
+            INSERT INTO incident_saga
+                SELECT c.id FROM unnest(change_ids, change_incidents) AS c (id, incident) WHERE c.incident
+                ON CONFLICT DO NOTHING;
+        END IF;
     END IF;
 
     IF cardinality(head_ids) > 0 THEN

@@ -2,9 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use bytes::Bytes;
 use lapin::BasicProperties;
 use prost::Message;
 use saga_core::{ErrorBody, SagaId, command::may_repeat, input::Op};
+use saga_dsl::plan::{Plan, StepIx};
 use saga_proto::v1 as wire;
 
 use super::{envelope, plain, topology};
@@ -33,18 +35,30 @@ pub(super) struct Order {
 /// One message.
 pub(super) struct Parcel {
     pub(super) participant: Arc<str>,
+    pub(super) inbox: Option<Arc<str>>,
     pub(super) queue: String,
-    pub(super) properties: BasicProperties,
-    pub(super) body: Vec<u8>,
+    pub(super) reply_to: Arc<str>,
+    pub(super) form: Form,
+    pub(super) body: Bytes,
     pub(super) commands: Vec<Sent>,
     /// Sending it twice does no harm.
     pub(super) repeatable: bool,
 }
 
+/// What the properties are made of. They are made whenever the message is sent: lapin takes them, and a copy for the rare
+/// second time would cost as much as the first.
+pub(super) enum Form {
+    /// Protobuf, with the id of the message.
+    Packed(String),
+    /// JSON, and headers for everything else; with the second of its making.
+    Plain(Box<wire::Command>, u64),
+}
+
 /// Which command it is.
 pub(super) struct Sent {
     saga_id: SagaId,
-    step: String,
+    plan: Arc<Plan>,
+    step: StepIx,
     round: u32,
     op: Op,
     attempt: u32,
@@ -55,11 +69,16 @@ impl Sent {
         let Outgoing { plan, command, alone: _ } = outgoing;
         Self {
             saga_id: command.saga_id,
-            step: plan.step(command.step).map(|step| step.id.clone()).unwrap_or_default(),
+            plan: Arc::clone(plan),
+            step: command.step,
             round: command.round,
             op: command.op,
             attempt: command.attempt,
         }
+    }
+
+    fn step_id(&self) -> &str {
+        self.plan.step(self.step).map_or("", |step| step.id.as_str())
     }
 }
 
@@ -81,11 +100,20 @@ impl Parcel {
         may_repeat(&outgoing.plan, outgoing.command.step, outgoing.command.op)
     }
 
+    /// Everything but the body.
+    pub(super) fn properties(&self) -> BasicProperties {
+        let inbox = self.inbox.as_deref();
+        match &self.form {
+            Form::Packed(id) => envelope::properties(&self.reply_to, inbox, id),
+            Form::Plain(command, now_s) => plain::properties(command, &self.reply_to, inbox, *now_s),
+        }
+    }
+
     /// What the lane is told when the message will not be answered.
     pub(super) fn lost(&self, unsent: bool, error: &ErrorBody) -> Vec<LostCommand> {
         let lost = |sent: &Sent| LostCommand {
             saga_id: sent.saga_id,
-            step: sent.step.clone(),
+            step: sent.step_id().to_owned(),
             round: sent.round,
             op: sent.op,
             attempt: sent.attempt,
@@ -97,7 +125,7 @@ impl Parcel {
 }
 
 /// Packs what is ready, in its order.
-pub(super) fn pack(orders: impl IntoIterator<Item = Order>, reply_to: &str) -> Vec<Parcel> {
+pub(super) fn pack(orders: impl IntoIterator<Item = Order>, reply_to: &Arc<str>) -> Vec<Parcel> {
     let (mut boxes, mut parcels): (Vec<Packing>, Vec<Parcel>) = (Vec::new(), Vec::new());
     for order in orders {
         if order.plain {
@@ -142,7 +170,7 @@ struct Packing {
 }
 
 impl Packing {
-    fn next(&mut self, reply_to: &str) -> Parcel {
+    fn next(&mut self, reply_to: &Arc<str>) -> Parcel {
         let (mut batch, mut sent, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(next) = self.commands.front() {
             bytes += convert::command_bytes(next);
@@ -162,13 +190,15 @@ impl Packing {
             true => topology::undo_queue(&self.participant),
         };
         let id = sent.first().map(|first| {
-            format!("{}/{}/{}/{:?}/{}", first.saga_id, first.step, first.round, first.op, first.attempt)
+            format!("{}/{}/{}/{:?}/{}", first.saga_id, first.step_id(), first.round, first.op, first.attempt)
         });
         Parcel {
             participant: Arc::clone(&self.participant),
+            inbox: self.inbox.clone(),
             queue,
-            properties: envelope::properties(reply_to, self.inbox.as_deref(), &id.unwrap_or_default()),
-            body: wire::CommandBatch { commands: batch }.encode_to_vec(),
+            reply_to: Arc::clone(reply_to),
+            form: Form::Packed(id.unwrap_or_default()),
+            body: wire::CommandBatch { commands: batch }.encode_to_vec().into(),
             commands: sent,
             repeatable: self.repeatable,
         }

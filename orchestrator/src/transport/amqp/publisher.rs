@@ -39,7 +39,7 @@ pub(super) enum Returned {
 
 pub(super) struct Publisher {
     orders: mpsc::UnboundedReceiver<Order>,
-    reply_to: String,
+    reply_to: Arc<str>,
     unconfirmed: BTreeMap<u64, Kept>,
     next: u64,
 }
@@ -53,7 +53,7 @@ type Confirming = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)
 
 impl Publisher {
     pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, reply_to: String) -> Self {
-        Self { orders, reply_to, unconfirmed: BTreeMap::new(), next: 0 }
+        Self { orders, reply_to: reply_to.into(), unconfirmed: BTreeMap::new(), next: 0 }
     }
 
     /// Sends until the connection fails. Can be called again on another one, and repeats what was not confirmed.
@@ -148,7 +148,7 @@ fn publish(channel: &Channel, number: u64, parcel: Arc<Parcel>) -> Confirming {
     let mut confirming: Confirming = Box::pin(async move {
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let (exchange, key) = (topology::COMMANDS.into(), parcel.queue.as_str().into());
-        let properties = parcel.properties.clone();
+        let properties = parcel.properties();
         match channel.basic_publish(exchange, key, options, &parcel.body, properties).await {
             Ok(confirm) => (number, confirm.await),
             Err(error) => (number, Err(error)),

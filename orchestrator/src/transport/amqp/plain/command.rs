@@ -10,7 +10,7 @@ use saga_core::SagaId;
 use saga_proto::v1 as wire;
 
 use super::{
-    super::parcel::{Order, Parcel, Sent, queue_for},
+    super::parcel::{Form, Order, Parcel, Sent, queue_for},
     JSON, OPS, Unreadable, WIRE,
     headers::{Headers, one_of, saga_id},
     word,
@@ -18,7 +18,7 @@ use super::{
 use crate::{observe::clock, transport::convert};
 
 /// The commands of an order, one message each.
-pub(in super::super) fn parcels(order: Order, reply_to: &str) -> impl Iterator<Item = Parcel> {
+pub(in super::super) fn parcels(order: Order, reply_to: &Arc<str>) -> impl Iterator<Item = Parcel> {
     let Order { participant, inbox, commands, plain: _ } = order;
     let now_s = u64::try_from(clock::now().0 / 1_000_000).unwrap_or(0);
     commands.into_iter().map(move |outgoing| {
@@ -26,16 +26,18 @@ pub(in super::super) fn parcels(order: Order, reply_to: &str) -> impl Iterator<I
         Parcel {
             queue: queue_for(&participant, outgoing.command.op),
             participant: Arc::clone(&participant),
-            properties: properties(&command, reply_to, inbox.as_deref(), now_s),
+            inbox: inbox.clone(),
+            reply_to: Arc::clone(reply_to),
             repeatable: Parcel::may_repeat(&outgoing),
             commands: vec![Sent::of(&outgoing)],
-            body: command.input.to_vec(),
+            body: command.input.clone(),
+            form: Form::Plain(Box::new(command), now_s),
         }
     })
 }
 
 /// Everything about a command that is not its payload.
-pub(super) fn properties(
+pub(in super::super) fn properties(
     command: &wire::Command,
     reply_to: &str,
     inbox: Option<&str>,

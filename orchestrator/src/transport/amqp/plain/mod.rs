@@ -17,7 +17,7 @@ mod tests;
 use lapin::BasicProperties;
 use saga_proto::v1 as wire;
 
-pub(super) use command::{command, parcels};
+pub(super) use command::{command, parcels, properties};
 pub(super) use headers::Unreadable;
 pub(super) use hello::hello;
 pub(super) use reply::reply;
