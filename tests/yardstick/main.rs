@@ -79,7 +79,7 @@ async fn main() {
         embedded(&args, &engine).await;
     }
     if wants(Road::Growth) {
-        growth::measure(&engine, args.sagas, args.rounds).await;
+        growth::measure(&engine, args.sagas, 3 * args.rounds).await;
     }
 }
 

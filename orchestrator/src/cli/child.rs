@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use saga_orchestrator::config::Written;
 use saga_proto::v1::{ListParticipantsRequest, SagaFile};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
@@ -25,6 +26,7 @@ use super::{
     deploy,
     exit::Failure,
     output,
+    serve::misconfigured,
 };
 
 /// Set for children that do not read their stdin themselves.
@@ -183,9 +185,23 @@ impl Process {
 
     fn ended(&self) -> Failure {
         let text = std::fs::read(&self.log).unwrap_or_default();
-        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL)..]).trim().to_owned();
-        let last = tail.lines().last().unwrap_or("it said nothing");
-        Failure::error(format!("{} has ended: {last}", self.name)).help(format!("see {}", self.log.display()))
+        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL)..]);
+        last_words(&self.name, &tail, &self.log)
+    }
+}
+
+/// What a process said in the end: its error with its help, else its last line and where there are more.
+fn last_words(name: &str, tail: &str, log: &Path) -> Failure {
+    let mut lines = tail.trim().lines().rev();
+    let last = lines.next().unwrap_or("it said nothing");
+    let help = last.trim_start().strip_prefix("= help: ");
+    let words = if help.is_some() { lines.next().unwrap_or_default() } else { last };
+    let said = words.strip_prefix("error: ");
+    let failure = Failure::error(format!("{name} has ended: {}", said.unwrap_or(words)));
+    match (help, said) {
+        (Some(help), _) => failure.help(help),
+        (None, Some(_)) => failure,
+        (None, None) => failure.help(format!("see {}", log.display())),
     }
 }
 
@@ -227,8 +243,14 @@ impl OwnServer {
     /// Starts it and waits until it answers; its log is `<dir>/server.log`. At a broker it makes ready for `participants`.
     ///
     /// # Errors
-    /// When it ends instead, or does not answer in time.
+    /// When the ground is none, when it ends instead, or does not answer in time.
     pub async fn start(dir: &Path, on: Ground<'_>, participants: &[&str]) -> Result<Self, Failure> {
+        let written = Written {
+            store: on.store.to_string_lossy().into_owned(),
+            broker: on.broker.map(str::to_owned),
+            ..Written::default()
+        };
+        written.read().map_err(|error| misconfigured(&error))?;
         let mut args = ["serve", "--listen", "127.0.0.1:0", "--store"].map(OsStr::new).to_vec();
         args.push(on.store);
         let participants = participants.join(",");
@@ -302,4 +324,24 @@ pub async fn deployed(server: &Server, name: &str, yaml: &str) -> Result<(), Fai
         output::note(&deploy::shown(diagnostic));
     }
     Err(Failure::error(format!("the server refused the definition {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_ends_with_an_error_is_quoted_with_its_help() {
+        let told = |tail: &str| {
+            let Failure::Told { message, help, .. } = last_words("server", tail, Path::new("/l")) else {
+                panic!("told")
+            };
+            (message, help.unwrap_or_default())
+        };
+        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(told("noise\nerror: no\n  = help: do\n"), both("server has ended: no", "do"));
+        assert_eq!(told("noise\nerror: no\n"), both("server has ended: no", ""));
+        assert_eq!(told("noise\n"), both("server has ended: noise", "see /l"));
+        assert_eq!(told(""), both("server has ended: it said nothing", "see /l"));
+    }
 }

@@ -120,6 +120,9 @@ fn down(error: &server::Error) -> Failure {
         server::Error::Store { source: store::Error::Held { .. }, .. } => {
             failure.help("stop that server, or choose another file with --store")
         }
+        server::Error::Store { source: store::Error::Unavailable(_), path } if path.contains("://") => {
+            failure.help("check that the database runs and can be reached, or name another one with --store")
+        }
         server::Error::Store { source: store::Error::Unavailable(_), .. } => failure
             .help("check that the folder exists and can be written, or choose another file with --store"),
         server::Error::Bind { .. } => failure.help("choose another address with --listen"),
