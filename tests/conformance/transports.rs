@@ -277,9 +277,13 @@ async fn who_dies_is_missed(mut road: Road) {
     road.gate.arrived(1).await;
     hotels.kill();
     // A wire that cannot see the end of somebody takes silence for it.
-    match road.next().await {
-        Intake::Disconnected { link: number } => assert_eq!(number, link.number()),
-        _ => panic!("not told that it is gone"),
+    loop {
+        match road.next().await {
+            Intake::Disconnected { link: number } => break assert_eq!(number, link.number()),
+            // Killed by being dropped, its tasks one after the other, it may still get to say that it leaves.
+            Intake::Draining { .. } => {}
+            _ => panic!("not told that it is gone"),
+        }
     }
 }
 

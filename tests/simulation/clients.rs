@@ -67,6 +67,9 @@ impl World {
                 if self.chance.percent(10) {
                     self.within(FAULTS_MS, Event::Drain(name));
                 }
+                if self.chance.percent(10) {
+                    self.within(FAULTS_MS, Event::Rest(name));
+                }
             }
             // Without a word to the process that runs.
             if self.chance.percent(15) {

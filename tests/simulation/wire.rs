@@ -5,6 +5,7 @@ use std::sync::Arc;
 use saga_core::{
     Command, ErrorBody, Payload,
     command::addressee,
+    gate::Wait,
     input::{Op, Outcome},
 };
 use saga_dsl::{definition::Kind, plan::Plan};
@@ -358,6 +359,39 @@ impl World {
         self.within(1_000, Event::Flip(name));
     }
 
+    /// As when a broker takes nothing: what is on its way stays where it is, and nothing more goes out.
+    pub fn fall_silent(&mut self, name: &'static str) {
+        let Some(incarnation) = self.current().filter(|_| !self.healed) else { return };
+        for link in self.links_of(name, incarnation) {
+            self.tell(format_args!("link {link} rests"));
+            self.hand(incarnation, Intake::Suspended { link });
+        }
+        self.hand(incarnation, Intake::Broker(Some(Wait::BrokerBlocked)));
+        self.within(2_000, Event::Stir(name));
+    }
+
+    /// It takes messages again; perhaps the participant is not there any more.
+    pub fn speak_again(&mut self, shared: &Shared, name: &'static str) {
+        let Some(incarnation) = self.current().filter(|_| !self.healed) else { return };
+        for old in self.links_of(name, incarnation) {
+            if self.chance.percent(30) {
+                self.cut(old);
+                continue;
+            }
+            if let Some(line) = self.lines.get_mut(&old) {
+                line.up = false;
+            }
+            let by = self.line(shared, incarnation, name, true);
+            self.hand(incarnation, Intake::Replaced { link: old, by });
+        }
+        self.hand(incarnation, Intake::Broker(None));
+    }
+
+    fn links_of(&self, name: &'static str, incarnation: usize) -> Vec<u64> {
+        let is = |line: &Line| line.up && line.participant == name && line.incarnation == incarnation;
+        self.lines.iter().filter(|(_, line)| is(line)).map(|(number, _)| *number).collect()
+    }
+
     /// A participant can be reached; with `partly`, perhaps not for everything.
     fn connect(&mut self, shared: &Shared, name: &'static str, partly: bool) {
         let Some(incarnation) = self.current() else { return };
@@ -367,7 +401,19 @@ impl World {
             for link in old {
                 self.cut(link);
             }
+            self.hand(incarnation, Intake::Broker(None));
         }
+        let link = self.line(shared, incarnation, name, partly);
+        self.hand(incarnation, Intake::Connected(link));
+    }
+
+    fn line(
+        &mut self,
+        shared: &Shared,
+        incarnation: usize,
+        name: &'static str,
+        partly: bool,
+    ) -> Arc<SimLink> {
         let mut actions = Vec::new();
         for step in self.plans.iter().flat_map(|plan| &plan.steps) {
             let undo = step.compensation.as_ref().map(|c| (&c.participant, &c.action));
@@ -384,7 +430,6 @@ impl World {
         self.lines.insert(number, Line { incarnation, participant: name, up: true });
         self.tell(format_args!("link {number} to {name} for lane {incarnation}"));
         let shared = shared.clone();
-        let link = SimLink { shared, number, incarnation, participant: name, actions, transactional };
-        self.hand(incarnation, Intake::Connected(Arc::new(link)));
+        Arc::new(SimLink { shared, number, incarnation, participant: name, actions, transactional })
     }
 }

@@ -89,6 +89,10 @@ pub enum Event {
     Flip(&'static str),
     /// It wants no more commands, and goes soon.
     Drain(&'static str),
+    /// Nothing travels to or from it.
+    Rest(&'static str),
+    /// It does again.
+    Stir(&'static str),
     /// A link ends.
     Cut(u64),
     /// An operator trips or resets a breaker.
@@ -460,6 +464,8 @@ impl World {
             Event::Finish { key, link } => self.finish(key, link),
             Event::Flip(name) => self.flip(shared, name),
             Event::Drain(name) => self.drain(name),
+            Event::Rest(name) => self.fall_silent(name),
+            Event::Stir(name) => self.speak_again(shared, name),
             Event::Cut(link) => self.cut(link),
             Event::Steer => self.steer_breaker(),
             Event::Spawn => self.spawn(shared),

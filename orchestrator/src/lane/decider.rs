@@ -8,7 +8,6 @@ use std::{
 
 use saga_core::{
     Decision, ErrorBody, Gate, Input, Rejected, Rules, SagaId, SagaState, Timestamp, decide_under,
-    input::Outcome,
 };
 use saga_dsl::plan::Plan;
 
@@ -101,11 +100,6 @@ impl Worker {
             refuse(answer, Why::NotOpen);
             return;
         };
-        if let Input::Reply(reply) = &input
-            && !matches!(reply.outcome, Outcome::Running)
-        {
-            slot.unroute(reply.step, reply.op, reply.round, reply.attempt);
-        }
         let now = self.clock.now();
         let guarded = slot.guarded;
         if guarded {
@@ -128,6 +122,11 @@ impl Worker {
                 return;
             }
         };
+        if let Input::Reply(reply) = &input
+            && slot.is_answered(reply, &decision.state)
+        {
+            slot.unroute(reply.step, reply.op, reply.round, reply.attempt);
+        }
         let cancelled = answer.is_some().then(|| cancelled(&decision.state, !decision.events.is_empty()));
         let release = Release {
             id,

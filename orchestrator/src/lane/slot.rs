@@ -6,7 +6,7 @@ use saga_core::{
     SagaState, Timestamp,
     command::{addressee, outstanding_at},
     effect::Command,
-    input::Op,
+    input::{Op, Outcome, Reply},
     state::{ActionState, Ask, StepState, UndoState},
 };
 use saga_dsl::plan::{Plan, StepIx};
@@ -168,6 +168,19 @@ impl Slot {
     pub(super) fn awaits(&self, step: StepIx, op: Op, round: u32, attempt: u32) -> bool {
         let is = |command: Command| (command.op, command.round, command.attempt) == (op, round, attempt);
         outstanding_at(&self.plan, &self.state, step).is_some_and(is)
+    }
+
+    /// Does it end the waiting for what was sent, with the saga as it is now? What comes from a stranger, answers nothing
+    /// that was sent, or makes no sense there, does not: only the end of its wire tells then that a command is lost.
+    pub(super) fn is_answered(&self, reply: &Reply, now: &SagaState) -> bool {
+        let sent = Ticket::of(&self.state, reply.step, reply.op, 0);
+        let asked = addressee(&self.plan, reply.step, reply.op);
+        let is = |c: Command| (c.op, c.round, c.attempt) == (reply.op, reply.round, reply.attempt);
+        asked.is_some_and(|(participant, _)| *participant == *reply.participant)
+            && (reply.round, reply.attempt) <= (sent.round, sent.attempt)
+            // Who has accepted it does it whatever becomes of the wire.
+            && (matches!(reply.outcome, Outcome::Accepted)
+                || !outstanding_at(&self.plan, now, reply.step).is_some_and(is))
     }
 
     /// Forgets the commands of a step up to an attempt of a round: they are answered or overtaken.

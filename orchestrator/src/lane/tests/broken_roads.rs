@@ -183,3 +183,28 @@ async fn a_limit_rests_while_nothing_travels() {
     let anew = next(&worker);
     assert!(running <= anew && anew < resting, "the limit does not run anew");
 }
+
+#[tokio::test]
+async fn an_answer_to_nothing_that_was_sent_does_not_take_a_command_off_its_wire() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let (lane, _plan, first, mut commands, _ended) = begun(&path).await;
+    lane.send(Intake::Suspended { link: 1 }).await.unwrap();
+    let late = reply(&first, success(&first));
+    let of_a_stranger = Incoming { participant: "mallory".into(), ..late.clone() };
+    let of_the_future = [
+        Incoming { round: late.round + 1, ..late.clone() },
+        Incoming { attempt: late.attempt + 1, outcome: Outcome::Failed(ErrorBody::new("x", "")), ..late },
+    ];
+    let (done, mut finished) = mpsc::unbounded_channel();
+    let replies = [&[of_a_stranger][..], &of_the_future].concat();
+    let receipt = Receipt::new(1, replies.len(), done);
+    lane.send(Intake::Delivery { replies, receipt }).await.unwrap();
+    soon("the receipt", finished.recv()).await;
+    // Its limit rests, so the end of the link is all that tells of the loss.
+    lane.send(Intake::Disconnected { link: 1 }).await.unwrap();
+    assert!(commands.try_recv().is_err());
+    let mut commands = connect(&lane, 2, "p").await;
+    assert_eq!(soon("the second attempt", commands.recv()).await.command.attempt, 2);
+    assert!(journal(&lane, &path).await.join("\n").contains("connection_lost"));
+}
