@@ -243,7 +243,7 @@ impl OwnServer {
     /// Starts it and waits until it answers; its log is `<dir>/server.log`. At a broker it makes ready for `participants`.
     ///
     /// # Errors
-    /// When the ground is none, when it ends instead, or does not answer in time.
+    /// When store or broker cannot be meant, when it ends instead, or does not answer in time.
     pub async fn start(dir: &Path, on: Ground<'_>, participants: &[&str]) -> Result<Self, Failure> {
         let written = Written {
             store: on.store.to_string_lossy().into_owned(),

@@ -113,7 +113,7 @@ impl Pending {
     }
 
     /// Decisions in it.
-    pub(super) fn rows(&self) -> usize {
+    pub(super) fn decisions(&self) -> usize {
         self.rows.journal.len()
     }
 

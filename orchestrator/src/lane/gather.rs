@@ -13,9 +13,9 @@ use tokio::time::Instant;
 const DECISIONS: Range<usize> = 16..64;
 /// A store that writes faster gains nothing.
 const WRITE_MIN: Duration = Duration::from_millis(1);
-/// The next batch waits until that multiple of the write's time has passed since the last one went out,
+/// The wait ends when that multiple of the write's time has passed since the last batch went out.
 const WRITES: u32 = 6;
-/// but no longer than this.
+/// Or when this has passed since then.
 const WAIT_MAX: Duration = Duration::from_millis(9);
 
 /// The last batch, and the wait for the next one.

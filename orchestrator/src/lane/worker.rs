@@ -68,6 +68,7 @@ pub(super) struct Worker {
     /// After a failed commit: when to try again, and how long to wait the next time.
     pub(super) pause: Option<Instant>,
     pub(super) pause_ms: u64,
+    /// Whether the next batch waits for more.
     gather: Gather,
     stopping: Vec<oneshot::Sender<()>>,
     stop: bool,
@@ -346,7 +347,7 @@ impl Worker {
         if self.writing.is_some() || self.pending.is_empty() || self.pause.is_some() {
             return;
         }
-        if self.gather.holds(self.pending.rows()) && !self.stop {
+        if self.gather.holds(self.pending.decisions()) && !self.stop {
             return;
         }
         let mut batch = std::mem::take(&mut self.pending);
@@ -374,7 +375,7 @@ impl Worker {
                 self.batch_inputs = (self.batch_inputs * 2).min(self.settings.batch_inputs_max);
                 // The store is idle: the next batch goes out before this one's effects are carried out. One without rows
                 // has nothing to write and is released in its turn.
-                self.gather.written(self.pending.rows(), Instant::now());
+                self.gather.written(self.pending.decisions(), Instant::now());
                 if self.pending.has_rows() {
                     self.submit();
                 }
