@@ -155,7 +155,7 @@ impl Store for Model {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>> {
         let mut state = self.state();
         let answer = if state.closed {
-            Err(CommitError::Unavailable("closed".to_owned()))
+            Err(CommitError::Unavailable("closed".into()))
         } else {
             state.clone().after(batch).map(|next| *state = next)
         };

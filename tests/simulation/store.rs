@@ -68,7 +68,7 @@ impl Handle {
             return dead().await;
         }
         if !works {
-            return Err(Error::Unavailable("told so".to_owned()));
+            return Err(Error::Unavailable("told so".into()));
         }
         Ok(read(&self.shared.lock().vault))
     }
@@ -101,15 +101,15 @@ impl Store for Handle {
                     self.shared.wake();
                     written
                 }
-                Fate::Unavailable => Err(CommitError::Unavailable("told so".to_owned())),
-                Fate::LostAndUnknown => Err(CommitError::Unknown("told so".to_owned())),
+                Fate::Unavailable => Err(CommitError::Unavailable("told so".into())),
+                Fate::LostAndUnknown => Err(CommitError::Unknown("told so".into())),
             };
             pause(course.after_ms).await;
             if !self.lives() {
                 return dead().await;
             }
             let told = match (course.fate, written) {
-                (Fate::WrittenButUnknown, Ok(())) => Err(CommitError::Unknown("told so".to_owned())),
+                (Fate::WrittenButUnknown, Ok(())) => Err(CommitError::Unknown("told so".into())),
                 (_, written) => written,
             };
             let mut world = self.shared.lock();

@@ -329,7 +329,7 @@ impl World {
             Err(Refused::Error(error)) => Err(error),
             Err(Refused::Broken(violation)) => {
                 self.violation.get_or_insert(violation);
-                Err(CommitError::Unavailable("a promise is broken".to_owned()))
+                Err(CommitError::Unavailable("a promise is broken".into()))
             }
         }
     }

@@ -11,7 +11,11 @@ use super::{
     intake::Started,
     worker::Worker,
 };
-use crate::store::{CommitError, record::StartConflict};
+use crate::store::{
+    CommitError,
+    record::StartConflict,
+    trouble::{Cause, Kind},
+};
 
 /// Waits after a store that is not available double up to this many milliseconds.
 const PAUSE_MS_MAX: u64 = 2_000;
@@ -19,18 +23,26 @@ const PAUSE_MS_MAX: u64 = 2_000;
 impl Worker {
     pub(super) async fn not_written(&mut self, batch: Pending, error: CommitError) {
         match error {
-            CommitError::StartsExist(conflicts) => self.starts_exist(batch, conflicts),
-            CommitError::Unavailable(reason) => {
+            CommitError::StartsExist(conflicts) => {
+                self.untroubled();
+                self.starts_exist(batch, conflicts);
+            }
+            CommitError::Unavailable(cause) => {
+                self.troubled(cause);
                 self.take_back(batch);
                 self.recount();
-                self.pause(&reason);
+                self.pause();
             }
-            CommitError::Data(reason) => self.bisect(batch, &reason),
-            CommitError::Unknown(reason) => {
+            CommitError::Data(reason) => {
+                self.untroubled();
+                self.bisect(batch, &reason);
+            }
+            CommitError::Unknown(cause) => {
                 tracing::error!(
-                    reason,
+                    reason = cause.words,
                     "it is unknown whether a commit was written; reading back what is there"
                 );
+                self.troubled(cause);
                 self.take_back(batch);
                 if self.settings.rules.keep(Rule::ReloadAfterUnknown) {
                     self.reload().await;
@@ -40,6 +52,7 @@ impl Worker {
             }
             CommitError::Fenced(partitions) => {
                 tracing::error!(?partitions, "partitions are owned by another process; claiming them again");
+                self.troubled(Cause::new(Kind::Fenced, "another process owns the store"));
                 self.take_back(batch);
                 self.reload().await;
             }
@@ -142,10 +155,7 @@ impl Worker {
         self.recount();
     }
 
-    fn pause(&mut self, reason: &str) {
-        if self.pause_ms == 0 {
-            tracing::error!(reason, "the store takes no commits; nothing is lost, trying again");
-        }
+    fn pause(&mut self) {
         self.pause_ms = (self.pause_ms * 2).clamp(50, PAUSE_MS_MAX);
         self.pause = Some(tokio::time::Instant::now() + Duration::from_millis(self.pause_ms));
     }

@@ -9,8 +9,8 @@
 //! back to where it was and the inputs are decided again.
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
-//! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `recovery.rs`
-//! (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
+//! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `trouble.rs`
+//! (a store that takes no commits, for those who wait), `recovery.rs` (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
 //! `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`,
 //! `clock.rs`, `probes.rs` (replies that are for no saga).
 
@@ -35,14 +35,18 @@ mod steer;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod trouble;
 mod worker;
 
 use std::sync::Arc;
 
 use saga_core::{Rules, SagaId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{definitions::Definitions, store, store::Store};
+use crate::{
+    definitions::Definitions,
+    store::{self, Store, trouble::Trouble},
+};
 use clock::Wall;
 use intake::Intake;
 use probes::{Probe, Probes};
@@ -80,6 +84,7 @@ pub struct Handle {
     intake: mpsc::Sender<Intake>,
     partitions: u16,
     probes: Probes,
+    trouble: watch::Receiver<Option<Trouble>>,
 }
 
 /// The lane has stopped.
@@ -91,7 +96,7 @@ impl Handle {
     /// A handle around a channel, for tests that play the lane.
     #[must_use]
     pub fn new(intake: mpsc::Sender<Intake>, partitions: u16) -> Self {
-        Self { intake, partitions, probes: Probes::default() }
+        Self { intake, partitions, probes: Probes::default(), trouble: watch::channel(None).1 }
     }
 
     /// Hands a message over; waits while the lane has more than it can take.
@@ -116,6 +121,13 @@ impl Handle {
     #[must_use]
     pub fn probe(&self, test: SagaId) -> Probe {
         self.probes.open(test)
+    }
+
+    /// Why the store takes no commits, and since when; `None` while it does, or while nothing is to be written. The
+    /// answer does not wait for the lane, which may be waiting for the store. Later changes come through the receiver.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.clone()
     }
 
     /// Number of partitions that sagas are spread over.
@@ -145,6 +157,7 @@ pub async fn spawn(
 ) -> Result<(Handle, tokio::task::JoinHandle<()>), store::Error> {
     let (sender, intake) = mpsc::channel(settings.intake_messages_max);
     let worker = worker::Worker::begin(store, definitions, settings).await?;
-    let handle = Handle::new(sender, worker.partitions());
+    let mut handle = Handle::new(sender, worker.partitions());
+    handle.trouble = worker.troubles.subscribe();
     Ok((handle, tokio::spawn(worker.run(intake))))
 }

@@ -249,12 +249,15 @@ impl Worker {
         }
         while let Err(error) = self.claim_again().await {
             tracing::error!(%error, "the store cannot be read back; trying again");
+            self.troubled(error.into());
             // What half a reading found is as old as that claim.
             self.sagas.clear();
             self.pending = Pending::default();
             self.queue.retain(|job| !matches!(job, Job::Input { input: Input::Wake, .. }));
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+        // The claim was a commit.
+        self.untroubled();
         self.keep_contacts(old).await;
     }
 

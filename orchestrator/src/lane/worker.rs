@@ -28,6 +28,7 @@ use super::{
     scribe::{self, Change},
     slot::Slot,
     timers::Timers,
+    trouble::Troubles,
 };
 use crate::{
     definitions::Definitions,
@@ -68,6 +69,8 @@ pub(super) struct Worker {
     /// After a failed commit: when to try again, and how long to wait the next time.
     pub(super) pause: Option<Instant>,
     pub(super) pause_ms: u64,
+    /// What is known of a store that takes no commits.
+    pub(super) troubles: Troubles,
     /// Whether the next batch waits for more.
     gather: Gather,
     stopping: Vec<oneshot::Sender<()>>,
@@ -112,6 +115,7 @@ impl Worker {
             batch_inputs: settings.batch_inputs_max,
             pause: None,
             pause_ms: 0,
+            troubles: Troubles::new(),
             gather: Gather::new(Instant::now()),
             stopping: Vec::new(),
             stop: false,
@@ -139,6 +143,7 @@ impl Worker {
                 biased;
                 outcome = written(&mut self.writing) => self.written(outcome).await,
                 () = sleep_until(self.pause) => self.pause = None,
+                () = sleep_until(self.troubles.late()) => self.commit_is_late(),
                 () = sleep_until(self.gather.until()) => self.gather.end(),
                 () = sleep_until(wake) => {}
                 count = intake.recv_many(&mut messages, 64), if self.takes_messages() => {
@@ -344,14 +349,16 @@ impl Worker {
 
     /// Hands the decided batch to the store, if the store has none of ours.
     pub(super) fn submit(&mut self) {
-        if self.writing.is_some() || self.pending.is_empty() || self.pause.is_some() {
+        // A store in trouble is asked with an empty batch when there is no other: its trouble must not outlast its cause.
+        let probes = self.troubles.is_told() && !self.stop;
+        if self.writing.is_some() || self.pause.is_some() || (self.pending.is_empty() && !probes) {
             return;
         }
         if self.gather.holds(self.pending.decisions()) && !self.stop {
             return;
         }
         let mut batch = std::mem::take(&mut self.pending);
-        if !batch.has_rows() {
+        if !batch.has_rows() && !probes {
             // Every input was refused or repeated: there is nothing to wait for.
             self.release(batch);
             return;
@@ -360,6 +367,7 @@ impl Worker {
         self.commit_no += 1;
         let rows = batch.take_rows(self.commit_no, &self.claim.fences);
         self.gather.submitted(Instant::now());
+        self.troubles.submitted(Instant::now());
         let store = Arc::clone(&self.store);
         let outcome = Box::pin(async move { store.commit(rows).await });
         self.writing = Some(Writing { batch, outcome });
@@ -367,11 +375,11 @@ impl Worker {
 
     pub(super) async fn written(&mut self, outcome: Result<(), CommitError>) {
         let Some(Writing { batch, .. }) = self.writing.take() else { return };
+        self.troubles.answered();
         match outcome {
             Ok(()) => {
-                if std::mem::take(&mut self.pause_ms) > 0 {
-                    tracing::info!("the store takes commits again");
-                }
+                self.pause_ms = 0;
+                self.untroubled();
                 self.batch_inputs = (self.batch_inputs * 2).min(self.settings.batch_inputs_max);
                 // The store is idle: the next batch goes out before this one's effects are carried out. One without rows
                 // has nothing to write and is released in its turn.

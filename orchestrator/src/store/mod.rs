@@ -6,6 +6,7 @@ pub mod chronicle;
 pub mod postgres;
 pub mod record;
 pub mod sqlite;
+pub mod trouble;
 
 use futures_util::future::BoxFuture;
 use saga_core::{Partition, SagaId, Timestamp};
@@ -14,6 +15,7 @@ use record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter, Page,
     ParticipantRow, RowStatus, SagaRow, StartConflict,
 };
+use trouble::{Cause, Kind};
 
 /// A durable store of sagas.
 ///
@@ -126,7 +128,7 @@ pub struct Claim {
 pub enum Error {
     /// The store cannot be reached or written: retry.
     #[error("the store is not available: {0}")]
-    Unavailable(String),
+    Unavailable(Cause),
     /// Another process has the store open: stop.
     #[error("another process holds {path}")]
     Held {
@@ -157,6 +159,22 @@ pub enum Error {
     Closed,
 }
 
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Unavailable(_) => None,
+            Error::Closed => Some(Kind::Closed),
+            Error::Held { .. } => Some(Kind::Fenced),
+            Error::TooNew { .. } => Some(Kind::Unfit),
+            Error::Corrupt(_) | Error::DefinitionConflict { .. } => Some(Kind::Other),
+        };
+        match (error, kind) {
+            (Error::Unavailable(cause), _) => cause,
+            (error, kind) => Self::new(kind.unwrap_or(Kind::Other), error.to_string()),
+        }
+    }
+}
+
 /// Why a batch was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -174,8 +192,8 @@ pub enum CommitError {
     Data(String),
     /// Nothing was written, but the same batch may succeed later (disk full, busy).
     #[error("the store is not available: {0}")]
-    Unavailable(String),
+    Unavailable(Cause),
     /// The batch may or may not have been written.
     #[error("it is unknown whether the commit was written: {0}")]
-    Unknown(String),
+    Unknown(Cause),
 }

@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-async fn flaky_lane(
+pub(super) async fn flaky_lane(
     path: &Path,
     plan: &Arc<Plan>,
     fates: impl IntoIterator<Item = Fate>,
@@ -18,6 +18,7 @@ async fn flaky_lane(
     let store = Arc::new(FlakyStore {
         inner: SqliteStore::open(path).expect("a new store"),
         fates: Mutex::new(fates.into_iter().collect::<VecDeque<_>>()),
+        gate: Arc::default(),
         poison,
     });
     let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;

@@ -1,9 +1,13 @@
 //! A store whose commits fail as told.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
 use futures_util::future::BoxFuture;
 use saga_core::SagaId;
+use tokio::sync::Notify;
 
 use crate::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
@@ -25,12 +29,15 @@ pub(super) enum Fate {
     WrittenButUnknown,
     /// Nothing is written, and nobody is told.
     LostAndUnknown,
+    /// It is written when [`FlakyStore::gate`] is notified, and not answered before.
+    Held,
 }
 
 /// A real store with a list of fates; when the list is used up, all is good.
 pub(super) struct FlakyStore {
     pub(super) inner: SqliteStore,
     pub(super) fates: Mutex<VecDeque<Fate>>,
+    pub(super) gate: Arc<Notify>,
     /// Refuses every row whose body holds this text.
     pub(super) poison: Option<&'static str>,
 }
@@ -51,6 +58,10 @@ impl Store for FlakyStore {
                 Fate::WrittenButUnknown => {
                     self.inner.commit(batch).await?;
                     Err(CommitError::Unknown("told so".into()))
+                }
+                Fate::Held => {
+                    self.gate.notified().await;
+                    self.inner.commit(batch).await
                 }
                 Fate::LostAndUnknown => Err(CommitError::Unknown("told so".into())),
             }

@@ -6,6 +6,7 @@ mod broken_roads;
 mod faults;
 mod flaky;
 mod flow;
+mod trouble;
 mod wires;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -12,7 +12,12 @@ use crate::lane::intake::{LostCommand, Receipt};
 
 async fn lane_on(path: &Path, plan: &Arc<Plan>) -> (Handle, Arc<FlakyStore>) {
     let inner = SqliteStore::open(path).expect("a new store");
-    let store = Arc::new(FlakyStore { inner, fates: Mutex::new(VecDeque::new()), poison: None });
+    let store = Arc::new(FlakyStore {
+        inner,
+        fates: Mutex::new(VecDeque::new()),
+        gate: Arc::default(),
+        poison: None,
+    });
     let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
     let (lane, _task) =
         super::super::spawn(dynamic, definitions(plan), Settings::default()).await.expect("a lane");

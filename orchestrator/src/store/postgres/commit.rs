@@ -37,8 +37,9 @@ pub(super) async fn commit(conn: &mut PgConnection, batch: &Batch) -> Outcome {
     };
     match statement.fetch_one(&mut *conn).await {
         Ok(row) => {
-            let lost: Vec<i32> =
-                row.try_get(0).map_err(|error| (CommitError::Unknown(error.to_string()), Some(error)))?;
+            let lost: Vec<i32> = row
+                .try_get(0)
+                .map_err(|error| (CommitError::Unknown(error.to_string().into()), Some(error)))?;
             if lost.is_empty() {
                 return Ok(());
             }
@@ -48,7 +49,7 @@ pub(super) async fn commit(conn: &mut PgConnection, batch: &Batch) -> Outcome {
         Err(error) if is_start_conflict(&error) => match conflicts(conn, &batch.starts).await {
             Ok(conflicts) => Err(refused(CommitError::StartsExist(conflicts))),
             // Nothing was written; the same batch finds its conflicts again.
-            Err(error) => Err((CommitError::Unavailable(error.to_string()), Some(error))),
+            Err(error) => Err((CommitError::Unavailable(error.to_string().into()), Some(error))),
         },
         Err(error) => Err((commit_error(&error), Some(error))),
     }

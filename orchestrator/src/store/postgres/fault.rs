@@ -21,7 +21,7 @@ pub(super) fn read_error(error: Sqlx) -> Error {
         Sqlx::Database(told) if told.code().is_some_and(|code| code.starts_with("42")) => {
             Error::Corrupt(error.to_string())
         }
-        _ => Error::Unavailable(error.to_string()),
+        _ => Error::Unavailable(error.to_string().into()),
     }
 }
 
@@ -38,13 +38,13 @@ pub(super) fn commit_error(error: &Sqlx) -> CommitError {
             // Data exceptions, constraints, and text that cannot be stored.
             code if code.starts_with("22") || code.starts_with("23") => CommitError::Data(text),
             // The server ended the session; what it had committed by then, nobody knows.
-            code if code.starts_with("57P") || code.starts_with("08") => CommitError::Unknown(text),
-            _ => CommitError::Unavailable(text),
+            code if code.starts_with("57P") || code.starts_with("08") => CommitError::Unknown(text.into()),
+            _ => CommitError::Unavailable(text.into()),
         },
         // It never left the house.
         Sqlx::Encode(_) | Sqlx::InvalidArgument(_) => CommitError::Data(text),
-        Sqlx::PoolTimedOut | Sqlx::PoolClosed => CommitError::Unavailable(text),
-        _ => CommitError::Unknown(text),
+        Sqlx::PoolTimedOut | Sqlx::PoolClosed => CommitError::Unavailable(text.into()),
+        _ => CommitError::Unknown(text.into()),
     }
 }
 

@@ -121,7 +121,7 @@ impl Store for PostgresStore {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>> {
         self.write(
             |answer| Op::Commit { batch: Box::new(batch), answer },
-            || CommitError::Unavailable(Error::Closed.to_string()),
+            || CommitError::Unavailable(Error::Closed.into()),
         )
     }
 

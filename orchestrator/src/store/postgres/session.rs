@@ -5,7 +5,10 @@ use std::{str::FromStr, time::Duration};
 use sqlx::{ConnectOptions, Connection, PgConnection, Row, postgres::PgConnectOptions};
 
 use super::fault::read_error;
-use crate::store::Error;
+use crate::store::{
+    Error,
+    trouble::{Cause, Kind},
+};
 
 /// A connection that does not come within so long does not come.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -25,7 +28,7 @@ impl Target {
     /// [`Error::Unavailable`] when it is none; a password in it is not repeated.
     pub(super) fn read(url: &str, unsafe_durability: bool) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url).map_err(|_| {
-            Error::Unavailable("the URL is not of the form postgres://user@host/database".to_owned())
+            Error::Unavailable("the URL is not of the form postgres://user@host/database".into())
         })?;
         let options = options
             .application_name("saga")
@@ -49,6 +52,11 @@ impl Target {
         format!("postgres://{}:{}/{database}", self.options.get_host(), self.options.get_port())
     }
 
+    /// Nobody answers in time.
+    pub(super) fn silent(&self) -> Cause {
+        Cause::new(Kind::Unreachable, format!("{} does not answer", self.name()))
+    }
+
     /// A session with a server that keeps what it confirms.
     ///
     /// # Errors
@@ -58,18 +66,21 @@ impl Target {
         let mut conn = match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
             Ok(connected) => connected.map_err(read_error)?,
             Err(_) => {
-                return Err(Error::Unavailable(format!("{} does not answer", self.name())));
+                return Err(Error::Unavailable(self.silent()));
             }
         };
         let doubts = doubts(&mut conn).await.map_err(read_error)?;
         if !doubts.is_empty() {
             let doubts = doubts.join("; ");
             if !self.unsafe_durability {
-                return Err(Error::Unavailable(format!(
-                    "{} may lose what it confirmed: {doubts}. Mend its settings, or take the risk with \
+                return Err(Error::Unavailable(
+                    format!(
+                        "{} may lose what it confirmed: {doubts}. Mend its settings, or take the risk with \
                      --unsafe-store (SAGA_UNSAFE_STORE=true)",
-                    self.name()
-                )));
+                        self.name()
+                    )
+                    .into(),
+                ));
             }
             tracing::warn!(doubts, "the server may lose what it confirmed");
         }

@@ -22,6 +22,7 @@ use super::{
 use crate::store::{
     Claim, CommitError, Error,
     record::{AuditRow, Batch, BreakerRow, DefinitionRow, ParticipantRow},
+    trouble::Cause,
 };
 
 /// Longer than the server lets a statement run: whoever does not answer by then is gone.
@@ -93,7 +94,7 @@ impl Writer {
     }
 
     async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
-        let conn = self.session().await.map_err(|error| CommitError::Unavailable(error.to_string()))?;
+        let conn = self.session().await.map_err(|error| CommitError::Unavailable(error.into()))?;
         match timeout(ANSWERS_WITHIN, commit::commit(conn, batch)).await {
             Ok(Ok(())) => {
                 self.commits += 1;
@@ -107,7 +108,7 @@ impl Writer {
             }
             Err(_) => {
                 self.conn = None;
-                Err(CommitError::Unknown(format!("{} does not answer", self.target.name())))
+                Err(CommitError::Unknown(self.silent()))
             }
         }
     }
@@ -141,7 +142,7 @@ impl Writer {
                     }),
                     Err(_) => {
                         self.conn = None;
-                        Err(Error::Unavailable(format!("{} does not answer", self.target.name())))
+                        Err(Error::Unavailable(self.silent()))
                     }
                 },
                 Err(error) => Err(error),
@@ -240,9 +241,13 @@ impl Writer {
             }
             Err(_) => {
                 self.conn = None;
-                Err(Error::Unavailable(format!("{} does not answer", self.target.name())))
+                Err(Error::Unavailable(self.silent()))
             }
         }
+    }
+
+    fn silent(&self) -> Cause {
+        self.target.silent()
     }
 
     async fn close(&mut self) {
@@ -345,7 +350,7 @@ fn refuse(op: Op) {
     match op {
         Op::Claim { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::Commit { answer, .. } => {
-            drop(answer.send(Err(CommitError::Unavailable(Error::Closed.to_string()))));
+            drop(answer.send(Err(CommitError::Unavailable(Error::Closed.into()))));
         }
         Op::PutDefinitions { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::PutParticipant { answer, .. } => drop(answer.send(Err(Error::Closed))),

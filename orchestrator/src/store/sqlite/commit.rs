@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use saga_core::{Partition, SagaId};
 
 use super::convert::{Id, Status, labels_text, status_number};
-use super::fault::{commit_error, statement_error};
+use super::fault::{cause, commit_error, statement_error};
 use crate::store::CommitError;
 use crate::store::record::{
     AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, StartConflict, StartRow,
@@ -32,26 +32,22 @@ pub(super) fn commit(conn: &Connection, owners: &[Owner], batch: &Batch) -> Resu
     batch.check_coverage()?;
     begin(conn)?;
     if let Err(error) = write(conn, batch) {
-        return Err(if roll_back(conn) { error } else { CommitError::Unknown(error.to_string()) });
+        return Err(if roll_back(conn) { error } else { CommitError::Unknown(error.to_string().into()) });
     }
     conn.prepare_cached("COMMIT").and_then(|mut statement| statement.execute([])).map(drop).map_err(|error| {
         let still_open = !conn.is_autocommit();
-        if roll_back(conn) {
-            commit_error(&error, still_open)
-        } else {
-            CommitError::Unknown(error.to_string())
-        }
+        if roll_back(conn) { commit_error(&error, still_open) } else { CommitError::Unknown(cause(&error)) }
     })
 }
 
 fn begin(conn: &Connection) -> Result<(), CommitError> {
     if !conn.is_autocommit() && !roll_back(conn) {
-        return Err(CommitError::Unavailable("an earlier transaction cannot be rolled back".to_owned()));
+        return Err(CommitError::Unavailable("an earlier transaction cannot be rolled back".into()));
     }
     conn.prepare_cached("BEGIN IMMEDIATE")
         .and_then(|mut statement| statement.execute([]))
         .map(drop)
-        .map_err(|error| CommitError::Unavailable(error.to_string()))
+        .map_err(|error| CommitError::Unavailable(cause(&error)))
 }
 
 /// Ends the open transaction, if SQLite has not done so by itself. False when it stays open.

@@ -2,7 +2,27 @@
 
 use rusqlite::{Error as Sqlite, ErrorCode};
 
-use crate::store::{CommitError, Error};
+use crate::store::{
+    CommitError, Error,
+    trouble::{Cause, Kind},
+};
+
+/// What kind of trouble it is, in words with a remedy where one is known.
+pub(super) fn cause(error: &Sqlite) -> Cause {
+    let (kind, remedy) = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => (Kind::DiskFull, "; make room on the disk"),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => (
+            Kind::Denied,
+            "; check the permissions of the file and of its folder, and that the disk is writable",
+        ),
+        Some(ErrorCode::OutOfMemory) => (Kind::Overloaded, ""),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (Kind::TimedOut, "; another program holds a lock on the file")
+        }
+        Some(_) | None => (Kind::Other, ""),
+    };
+    Cause::new(kind, format!("{error}{remedy}"))
+}
 
 /// An error of a read, or of a small write that was rolled back.
 pub(super) fn read_error(error: Sqlite) -> Error {
@@ -14,7 +34,7 @@ pub(super) fn read_error(error: Sqlite) -> Error {
         | Sqlite::Utf8Error(..) => Error::Corrupt(error.to_string()),
         _ => match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt(error.to_string()),
-            _ => Error::Unavailable(error.to_string()),
+            _ => Error::Unavailable(cause(&error)),
         },
     }
 }
@@ -32,7 +52,7 @@ pub(super) fn statement_error(error: Sqlite, what: impl FnOnce() -> String) -> C
         Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
             CommitError::Data(format!("{}: {error}", what()))
         }
-        Some(_) => CommitError::Unavailable(error.to_string()),
+        Some(_) => CommitError::Unavailable(cause(&error)),
         // Without a code the error arose on the way into SQLite: the row cannot be bound or read.
         None => CommitError::Data(format!("{}: {error}", what())),
     }
@@ -46,9 +66,9 @@ pub(super) fn statement_error(error: Sqlite, what: impl FnOnce() -> String) -> C
 /// The caller's next write, its new claim, ends that doubt.
 pub(super) fn commit_error(error: &Sqlite, still_open: bool) -> CommitError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => CommitError::Unavailable(error.to_string()),
-        _ if still_open => CommitError::Unavailable(error.to_string()),
-        _ => CommitError::Unknown(error.to_string()),
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => CommitError::Unavailable(cause(error)),
+        _ if still_open => CommitError::Unavailable(cause(error)),
+        _ => CommitError::Unknown(cause(error)),
     }
 }
 

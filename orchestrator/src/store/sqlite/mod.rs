@@ -103,7 +103,8 @@ fn lock(path: &Path) -> Result<File, Error> {
     let mut name = file.into_os_string();
     name.push(".lock");
     let side = PathBuf::from(name);
-    let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", side.display()));
+    let unavailable =
+        |error: std::io::Error| Error::Unavailable(format!("{}: {error}", side.display()).into());
     let file = File::options().create(true).write(true).truncate(false).open(&side).map_err(unavailable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -121,7 +122,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     schema::check(&conn)?;
     let log = configure(&conn).map_err(fault::open_error)?;
     if log != "wal" {
-        return Err(Error::Unavailable(format!("the file system allows no WAL, only {log}")));
+        return Err(Error::Unavailable(format!("the file system allows no WAL, only {log}").into()));
     }
     schema::migrate(&mut conn, PARTITIONS)?;
     Ok(conn)
@@ -141,7 +142,7 @@ fn configure(conn: &Connection) -> rusqlite::Result<String> {
 }
 
 fn writer_died() -> Error {
-    Error::Unavailable("the store's writer has ended".to_owned())
+    Error::Unavailable("the store's writer has ended".into())
 }
 
 impl Store for SqliteStore {
@@ -152,8 +153,8 @@ impl Store for SqliteStore {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>> {
         self.write(
             |answer| Op::Commit { batch, answer },
-            || CommitError::Unavailable(Error::Closed.to_string()),
-            || CommitError::Unknown(writer_died().to_string()),
+            || CommitError::Unavailable(Error::Closed.into()),
+            || CommitError::Unknown(writer_died().into()),
         )
     }
 

@@ -62,7 +62,7 @@ impl Pool {
             }
             answer.map_err(read_error)
         };
-        spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
+        spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
     }
 
     fn take(&self) -> rusqlite::Result<Connection> {

@@ -63,7 +63,7 @@ impl Writer {
                     answer.send(Ok(())).ok();
                 }
             })
-            .map_err(|error| Error::Unavailable(error.to_string()))?;
+            .map_err(|error| Error::Unavailable(error.to_string().into()))?;
         Ok(Self { ops: Some(ops), thread: Some(thread) })
     }
 
@@ -232,7 +232,7 @@ fn insert_definition(conn: &Connection, row: &DefinitionRow) -> rusqlite::Result
 fn refuse(op: Op) {
     match op {
         Op::Commit { answer, .. } => {
-            answer.send(Err(CommitError::Unavailable(Error::Closed.to_string()))).ok();
+            answer.send(Err(CommitError::Unavailable(Error::Closed.into()))).ok();
         }
         Op::Claim { answer, .. } => {
             answer.send(Err(Error::Closed)).ok();
