@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{Fuse, FusedFuture},
+};
 use lapin::{
     Channel, Connection, ConnectionProperties, Consumer, ErrorKind,
     message::Delivery,
@@ -21,14 +24,14 @@ use prost::Message;
 use saga_proto::v1;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval, sleep_until, timeout},
 };
 
 use super::{
     Road, plain,
     post::{Letter, Post, REPLIES_MAX, Ticket, write},
     refusal,
-    unacked::{Ack, From, Number, Unacked},
+    unacked::{From, Number, Unacked, acknowledge},
 };
 use crate::{
     inbox::{Inbox, Store},
@@ -136,9 +139,8 @@ pub(super) async fn run<S: Store>(road: &Road<S>) -> Ended {
     while let Some(number) = finished.recv().await {
         commands.unacked.finish(number);
     }
-    for Ack { acker, options } in commands.unacked.rest() {
-        let _ = timeout(ANSWERS_WITHIN, acker.ack(options)).await;
-    }
+    // What is not acknowledged comes again, and the inbox answers.
+    let _ = timeout(ANSWERS_WITHIN, acknowledge(commands.unacked.rest())).await;
     for connection in [&consuming, &publishing] {
         let _ = timeout(ANSWERS_WITHIN, connection.close(200, "drained".into())).await;
     }
@@ -235,10 +237,16 @@ impl<S: Store> Commands<'_, S> {
     ) -> Result<UnboundedReceiver<Number>, Ended> {
         let running = self.road.workers.running.clone();
         let mut deadline = None;
-        let (mut acks, mut numbers) = (FuturesUnordered::new(), Vec::new());
+        let (mut acks, mut numbers) = (pin!(Fuse::terminated()), Vec::new());
         let mut hello = interval(HELLO_INTERVAL);
         hello.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if acks.is_terminated() {
+                let due = self.unacked.due();
+                if !due.is_empty() {
+                    acks.set(timeout(ANSWERS_WITHIN, acknowledge(due)).fuse());
+                }
+            }
             let reads = deadline.is_none() && self.dispatcher.has_room();
             tokio::select! {
                 biased;
@@ -251,27 +259,25 @@ impl<S: Store> Commands<'_, S> {
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     tracing::warn!(running = running.len(), "the drain took too long, closing");
-                    return Ok(finished);
+                    break;
                 }
                 // Never closed, since `done` lives here.
                 _ = finished.recv_many(&mut numbers, ACKS_MAX) => {
                     numbers.drain(..).for_each(|number| self.unacked.finish(number));
-                    for Ack { acker, options } in self.unacked.due() {
-                        acks.push(async move { acker.ack(options).await });
-                    }
                 }
-                Some(acked) = acks.next(), if !acks.is_empty() => match acked {
-                    Ok(true) => {}
-                    Ok(false) => return Err(lost("the channel that consumes ended")),
-                    Err(error) => return Err(lost(error)),
-                },
-                () = running.wait(), if deadline.is_some() && self.dispatcher.is_empty() => return Ok(finished),
+                acked = &mut acks, if !acks.is_terminated() => acknowledged(acked)?,
+                () = running.wait(), if deadline.is_some() && self.dispatcher.is_empty() => break,
                 () = self.dispatcher.start_waiting(), if !self.dispatcher.is_empty() => {}
                 _ = hello.tick(), if deadline.is_none() => self.word("saga.v1.Hello"),
                 delivery = undo.consumer.next(), if reads => self.take_all(From::Undo, delivery, &mut undo.consumer).await?,
                 delivery = forward.consumer.next(), if reads => self.take_all(From::Forward, delivery, &mut forward.consumer).await?,
             }
         }
+        // Those that come after must not overtake it.
+        if !acks.is_terminated() {
+            acknowledged(acks.await)?;
+        }
+        Ok(finished)
     }
 
     /// Takes what has come, and what has come with it: one look at everything else for many messages.
@@ -353,6 +359,15 @@ impl<S: Store> Commands<'_, S> {
         }
         // Fails when the writer has ended, which is noticed elsewhere.
         let _ = self.letters.send(Letter::Word { kind, hello });
+    }
+}
+
+fn acknowledged(acked: Result<lapin::Result<bool>, Elapsed>) -> Result<(), Ended> {
+    match acked {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(lost("the channel that consumes ended")),
+        Ok(Err(error)) => Err(lost(error)),
+        Err(_) => Err(lost(format!("acknowledging: no answer within {ANSWERS_WITHIN:?}"))),
     }
 }
 

@@ -49,6 +49,18 @@ pub(super) struct Ack<A = Acker> {
     pub(super) options: BasicAckOptions,
 }
 
+/// Sends acknowledgements strictly one after the other. The client library gives each a task of its own, so two under way
+/// at once may overtake each other; an earlier one that comes behind a cumulative one names a message that the broker no
+/// longer knows, and the broker closes the channel. False: the channel has ended.
+pub(super) async fn acknowledge(due: Vec<Ack>) -> lapin::Result<bool> {
+    for Ack { acker, options } in due {
+        if !acker.ack(options).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl<A> Unacked<A> {
     /// For queues that are read so far ahead.
     pub(super) fn new(forward_prefetch: usize, undo_prefetch: usize) -> Self {
