@@ -104,8 +104,15 @@ pub(super) async fn declare_shared(channel: &Channel, instance: &str) -> Result<
     bind(channel, &replies, UNROUTABLE, "").await
 }
 
-/// Declares what one participant needs. Said again, it changes nothing.
+/// Declares what one participant needs. Said again, it changes nothing. A participant that waits for its queues publishes as
+/// soon as they are there, so its exchange comes first: without it the broker would close the channel that publishes.
 pub(super) async fn declare_participant(channel: &Channel, participant: &str) -> Result<(), Fault> {
+    let own = reply_exchange(participant);
+    exchange(channel, &own, ExchangeKind::Fanout, FieldTable::default()).await?;
+    let options = ExchangeBindOptions::default();
+    let bound =
+        channel.exchange_bind(REPLIES.into(), own.as_str().into(), "".into(), options, FieldTable::default());
+    soon(&format!("binding {own}"), bound).await?;
     for name in [forward_queue(participant), undo_queue(participant)] {
         let arguments = table([
             ("x-queue-type", text("quorum")),
@@ -118,12 +125,7 @@ pub(super) async fn declare_participant(channel: &Channel, participant: &str) ->
         queue(channel, &name, arguments).await?;
         bind(channel, &name, COMMANDS, &name).await?;
     }
-    let own = reply_exchange(participant);
-    exchange(channel, &own, ExchangeKind::Fanout, FieldTable::default()).await?;
-    let options = ExchangeBindOptions::default();
-    let bound =
-        channel.exchange_bind(REPLIES.into(), own.as_str().into(), "".into(), options, FieldTable::default());
-    soon(&format!("binding {own}"), bound).await
+    Ok(())
 }
 
 /// Permissions of a participant's user, as `rabbitmqctl set_permissions` takes them: configure, write, read.
