@@ -24,7 +24,7 @@ use saga_orchestrator::{
 };
 use saga_participant::{Ctx, Participant, Reject, Sqlite, SqliteInbox, Undo};
 use saga_proto::v1::{self as wire, participant_service_server::ParticipantServiceServer};
-use saga_tests::{Gate, Instance, host::Host, rabbitmq, within};
+use saga_tests::{Gate, Instance, broker_log::Vhost, host::Host, rabbitmq, within};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc};
@@ -40,6 +40,8 @@ struct Road {
     _host: Host,
     /// What the participant is held by.
     gate: Gate,
+    /// Looks into the broker's log when it is dropped.
+    vhost: Option<Vhost>,
 }
 
 /// Nobody starts sagas here.
@@ -76,7 +78,7 @@ async fn open<F: Future<Output = String> + Send + 'static>(
         tasks: TaskTracker::new(),
     };
     let endpoint = host.spawn(make(parts)).await.expect("a transport");
-    Road { endpoint, lane, folder, closing, _host: host, gate: Gate::new() }
+    Road { endpoint, lane, folder, closing, _host: host, gate: Gate::new(), vhost: None }
 }
 
 async fn over_grpc() -> Road {
@@ -95,8 +97,9 @@ async fn over_grpc() -> Road {
 }
 
 async fn over_amqp() -> Road {
-    let url = rabbitmq::vhost().await;
-    open(|parts| async move {
+    let vhost = rabbitmq::vhost().await;
+    let url = vhost.to_string();
+    let mut road = open(|parts| async move {
         let Parts { lane, directory, closing, tasks, store } = parts;
         let parts = amqp::Parts {
             lane,
@@ -109,7 +112,9 @@ async fn over_amqp() -> Road {
         amqp::spawn(Broker::at(&url).expect("a URL"), parts, &tasks);
         url
     })
-    .await
+    .await;
+    road.vhost = Some(vhost);
+    road
 }
 
 impl Road {
@@ -310,6 +315,7 @@ async fn a_command_that_nobody_can_take_is_reported(mut road: Road) {
     let hotels = road.participant();
     let link = road.link().await;
     if road.endpoint.starts_with("amqp") {
+        road.vhost.as_ref().expect("a virtual host").causes("no queue 'saga.cmd.hotels'");
         // The participant's consumer goes with its queue, so that nobody is there before it is declared anew.
         let properties = lapin::ConnectionProperties::default();
         let connection = lapin::Connection::connect(&road.endpoint, properties).await.expect("a connection");

@@ -7,7 +7,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A runtime with one worker thread. Dropping it drops every task on it where it stands.
+/// Worker threads of a runtime: several, as `#[tokio::main]` gives a service, for one alone hides races between tasks.
+const THREADS: usize = 4;
+
+/// A runtime with several worker threads. Dropping it drops every task on it where it stands.
 #[derive(Debug)]
 pub struct Host {
     runtime: Option<Runtime>,
@@ -20,7 +23,8 @@ impl Host {
     /// When the system gives no threads.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
+        let runtime =
+            Builder::new_multi_thread().worker_threads(THREADS).thread_name(name).enable_all().build();
         Self { runtime: Some(runtime.expect("a runtime")) }
     }
 

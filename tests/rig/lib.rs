@@ -4,6 +4,7 @@
 //! with a runtime stops where it stands, as near to a killed process as one process allows. Everything between them
 //! goes over real sockets.
 
+pub mod broker_log;
 pub mod certificates;
 pub mod client;
 pub mod gate;

@@ -3,7 +3,8 @@
 //! One broker serves a whole test binary; each test gets a virtual host of its own. `SAGA_TEST_AMQP_URL` names a broker to
 //! use instead, as `amqp://guest:guest@host:port`, and `SAGA_TEST_AMQP_CTL` the command that administers it, which is
 //! `rabbitmqctl` where nothing is said: tests make virtual hosts and users with it. Tests that kill a broker, starve it or
-//! give it a certificate have one of their own all the same.
+//! give it a certificate have one of their own all the same. A test fails on what the log of a private broker has against
+//! its virtual host (`broker_log.rs`).
 
 use std::{
     fs,
@@ -24,11 +25,12 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::unprivileged;
-
-use crate::certificates::Identity;
+use crate::{broker_log::Vhost, certificates::Identity, unprivileged};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
+
+/// What the broker prints, its log among it.
+const LOG: &str = "stdout";
 
 /// The user that brokers run as when the tests run as root.
 const UNPRIVILEGED: &str = "nobody";
@@ -80,7 +82,9 @@ impl RabbitMq {
         fs::write(at("none.conf"), "").expect("a file");
         let mut config = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nvm_memory_high_watermark.relative = 0.8\n\
-             disk_free_limit.absolute = 1MB\n",
+             disk_free_limit.absolute = 1MB\n\
+             # A log file would be written with a delay of seconds.\n\
+             log.file = false\nlog.console = true\nlog.console.level = warning\n",
             broker.ports[0]
         );
         if let Some(identity) = identity {
@@ -117,15 +121,15 @@ impl RabbitMq {
         format!("amqps://guest@localhost:{}", self.ports[3])
     }
 
-    /// Makes a virtual host; its URL.
+    /// Makes a virtual host.
     ///
     /// # Panics
     /// When the broker refuses.
     #[must_use]
-    pub fn vhost(&self, name: &str) -> String {
+    pub fn vhost(&self, name: &str) -> Vhost {
         self.ctl(&["add_vhost", name]);
         self.ctl(&["set_permissions", "-p", name, "guest", ".*", ".*", ".*"]);
-        format!("{}/{name}", self.url())
+        Vhost::new(format!("{}/{name}", self.url()), Some(self.folder.path().join(LOG)))
     }
 
     /// Has the broker write down which queues it has. RabbitMQ 3.10 does so a moment after a quorum queue was declared;
@@ -172,7 +176,7 @@ impl RabbitMq {
     }
 
     fn launch(&mut self) {
-        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("stdout"));
+        let log = fs::File::options().create(true).append(true).open(self.folder.path().join(LOG));
         let log = log.expect("a log");
         // The node runs in a session of its own, so that all of it can be ended at once; the port mapper is a daemon
         // beside it and knows its port by its environment. Told to keep the folder, or left alone: then nobody is
@@ -206,7 +210,7 @@ impl RabbitMq {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("stdout")).unwrap_or_default()
+        fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default()
     }
 
     fn command(&self, program: &str) -> Command {
@@ -267,11 +271,11 @@ fn scripts() -> Option<PathBuf> {
     found.pop()
 }
 
-/// A virtual host of its own on the broker of this test binary, or on the one that was given; its URL.
+/// A virtual host of its own on the broker of this test binary, or on the one that was given.
 ///
 /// # Panics
 /// When the broker cannot be started, or does not do as it is told.
-pub async fn vhost() -> String {
+pub async fn vhost() -> Vhost {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let made = tokio::task::spawn_blocking(move || match given() {
@@ -281,7 +285,7 @@ pub async fn vhost() -> String {
             let name = format!("{GIVEN_PREFIX}{}_{number}", std::process::id());
             ctl(&["add_vhost", &name]);
             ctl(&["set_permissions", "-p", &name, "guest", ".*", ".*", ".*"]);
-            format!("{url}/{name}")
+            Vhost::new(format!("{url}/{name}"), None)
         }
         None => shared().vhost(&format!("saga_test_{number}")),
     });

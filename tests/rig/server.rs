@@ -12,6 +12,7 @@ use saga_orchestrator::{
 use tempfile::TempDir;
 
 use crate::{
+    broker_log::Vhost,
     client::Clients,
     host::Host,
     postgres, rabbitmq,
@@ -27,6 +28,8 @@ pub struct Rig {
     address: SocketAddr,
     broker: Option<Broker>,
     server: Option<(Running, Host)>,
+    /// Dropped last: it looks into the broker's log.
+    vhost: Option<Vhost>,
 }
 
 impl Rig {
@@ -96,40 +99,47 @@ impl Rig {
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_at_a_broker(url: String) -> Self {
+    pub async fn start_at_a_broker(vhost: Vhost) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Place::Sqlite(folder.path().join("saga.db"));
-        Self::start_with(folder, store, Some(url)).await
+        Self::start_with(folder, store, Some(vhost)).await
     }
 
-    async fn start_with(folder: TempDir, store: Place, broker: Option<String>) -> Self {
-        let broker = broker.map(|url| Broker::at(&url).expect("a broker's URL"));
-        Self::start_by(folder, store, broker).await
+    async fn start_with(folder: TempDir, store: Place, vhost: Option<Vhost>) -> Self {
+        let broker = vhost.as_deref().map(|url| Broker::at(url).expect("a broker's URL"));
+        Self::start_by(folder, store, broker, vhost).await
     }
 
     /// Starts a server on an empty SQLite file that tells of its sagas at a broker.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start_with_events(url: &str) -> Self {
+    pub async fn start_with_events(vhost: &Vhost) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Place::Sqlite(folder.path().join("saga.db"));
-        let broker = Broker { events: true, ..Broker::at(url).expect("a broker's URL") };
-        Self::start_by(folder, store, Some(broker)).await
+        let broker = Broker { events: true, ..Broker::at(vhost).expect("a broker's URL") };
+        Self::start_by(folder, store, Some(broker), Some(vhost.clone())).await
     }
 
-    async fn start_by(folder: TempDir, store: Place, broker: Option<Broker>) -> Self {
+    async fn start_by(folder: TempDir, store: Place, broker: Option<Broker>, vhost: Option<Vhost>) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = Config { listen, store: store.clone(), broker: broker.clone(), limits: [].into() };
         let server = launch(config).await.expect("the server starts");
         let address = server.0.address();
-        Self { clients: Clients::new(address), folder, store, address, broker, server: Some(server) }
+        Self { clients: Clients::new(address), folder, store, address, broker, server: Some(server), vhost }
     }
 
     /// Where participants find it.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.broker.as_ref().map_or_else(|| format!("grpc://{}", self.address), |broker| broker.url.clone())
+    }
+
+    /// Announces an error in the broker's log that this test causes; without a broker there is none.
+    pub fn causes(&self, words: &'static str) {
+        if let Some(vhost) = &self.vhost {
+            vhost.causes(words);
+        }
     }
 
     /// Where it listens.

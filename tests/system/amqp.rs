@@ -142,6 +142,7 @@ async fn commands_without_a_queue_come_back_and_are_sent_again() {
     let left = Script::plain(&rig, "left");
     let _left = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
+    rig.causes("no queue 'saga.cmd.left'");
     let puppet = Puppet::connect(&rig, "helper").await;
     let gone = puppet.channel.queue_delete("saga.cmd.left".into(), Default::default()).await;
     gone.expect("deleted");
@@ -215,6 +216,8 @@ async fn a_participant_needs_no_more_than_the_permissions_that_are_printed() {
         rabbitmq::ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]);
     });
     prepared.await.expect("a user");
+    rig.causes("no queue");
+    rig.causes("access_refused");
     let left = Script::plain(&rig, "left").at(&with_vhost);
     let _left = left.launch_unprepared();
     rig.clients.deploy(SINGLE).await;
@@ -242,6 +245,7 @@ async fn a_participant_needs_no_more_than_the_permissions_that_are_printed() {
 #[tokio::test]
 async fn a_participant_waits_until_a_definition_needs_it() {
     let rig = at_a_broker().await;
+    rig.causes("no queue");
     let left = Script::plain(&rig, "left");
     let _left = left.launch_unprepared();
     let id = {

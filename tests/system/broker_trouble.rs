@@ -6,6 +6,7 @@ use saga_orchestrator::server::BROKER_SERVICE;
 use saga_proto::v1::{self as wire, ListParticipantsRequest};
 use saga_tests::{
     Rig, Script,
+    broker_log::Vhost,
     client::{status, step},
     eventually,
     puppet::Puppet,
@@ -18,7 +19,7 @@ use tonic_health::pb::{
 
 use crate::files::SINGLE;
 
-async fn own_broker() -> (RabbitMq, String) {
+async fn own_broker() -> (RabbitMq, Vhost) {
     let started = tokio::task::spawn_blocking(|| {
         let broker = RabbitMq::start();
         let url = broker.vhost("own");

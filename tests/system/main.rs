@@ -25,6 +25,7 @@ mod restarts;
 mod serving;
 mod starts;
 mod starts_by_message;
+mod steady_load;
 mod strangers;
 mod trips;
 mod undo;

@@ -264,8 +264,8 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args),
         Command::Completion(args) => completion::run(args),
         Command::Version(args) => version::run(args),
-        Command::BenchParticipants(args) => client(bench::participants::run(args)),
-        Command::DemoParticipant(args) => client(demo::participant::run(args)),
+        Command::BenchParticipants(args) => server(bench::participants::run(args)),
+        Command::DemoParticipant(args) => server(demo::participant::run(args)),
     }
 }
 
@@ -274,7 +274,8 @@ fn client(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Fai
     run_on(tokio::runtime::Builder::new_current_thread(), verb)
 }
 
-/// Runs a verb that is or holds a server: as many threads as there are processors.
+/// Runs a verb that is or holds a server or a participant: as many threads as there are processors, as a user's
+/// `#[tokio::main]` has.
 fn server(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     run_on(tokio::runtime::Builder::new_multi_thread(), verb)
 }
