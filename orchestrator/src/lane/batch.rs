@@ -27,6 +27,25 @@ pub(super) enum Job {
     },
 }
 
+impl Job {
+    /// Whether it only says that a timer fired.
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self, Self::Input { input: Input::Due, answer: None, .. })
+    }
+
+    pub(super) fn id(&self) -> SagaId {
+        match self {
+            Self::Start(job) => job.id,
+            Self::Input { id, .. } => *id,
+        }
+    }
+
+    /// Whether it only says that the saga is to be looked at.
+    pub(super) fn is_wake(&self) -> bool {
+        matches!(self, Self::Input { input: Input::Wake, answer: None, .. })
+    }
+}
+
 /// What to do for a decision once it is committed.
 pub(super) struct Release {
     pub(super) id: SagaId,

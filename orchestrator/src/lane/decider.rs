@@ -97,9 +97,13 @@ impl Worker {
 
     fn decide_input(&mut self, id: SagaId, input: Input, answer: Option<Answer>) {
         let Some(slot) = self.sagas.get_mut(&id) else {
+            self.guards.leave(id, self.links.gate_mut(), self.clock.now());
             refuse(answer, Why::NotOpen);
             return;
         };
+        if matches!(input, Input::Due) {
+            slot.due_waits = false;
+        }
         let now = self.clock.now();
         let guarded = slot.guarded;
         if guarded {
@@ -117,7 +121,13 @@ impl Worker {
             }
             Err(Refusal::Panicked) => {
                 self.undecided(id, guarded, now);
-                self.trouble(id, ErrorBody::new("internal", "deciding panicked; the input was dropped"));
+                let error = ErrorBody::new("internal", "deciding panicked; the input was dropped");
+                if matches!(input, Input::Trouble(_)) {
+                    // The incident would be decided again at once, and for ever.
+                    self.set_aside(id, error);
+                } else {
+                    self.trouble(id, error);
+                }
                 refuse(answer, Why::Unavailable);
                 return;
             }
@@ -204,6 +214,9 @@ impl Worker {
     pub(super) fn rearm(&mut self, id: SagaId) {
         if let Entry::Occupied(mut slot) = self.sagas.entry(id) {
             let slot = slot.get_mut();
+            if slot.due_waits {
+                return;
+            }
             let due = slot.due();
             self.timers.arm(id, &mut slot.armed, due);
         }

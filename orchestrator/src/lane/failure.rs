@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use saga_core::{ErrorBody, rules::Rule};
+use saga_core::{ErrorBody, SagaId, rules::Rule};
 
 use super::{
     answer::Why,
@@ -49,6 +49,7 @@ impl Worker {
                 } else {
                     self.recount();
                 }
+                self.pause();
             }
             CommitError::Fenced(partitions) => {
                 tracing::error!(?partitions, "partitions are owned by another process; claiming them again");
@@ -65,7 +66,18 @@ impl Worker {
         // The later batch first: what it kept is the state after the earlier one.
         let (later, earlier) = (self.restore(later), self.restore(batch));
         for job in later.into_iter().rev().chain(earlier.into_iter().rev()) {
+            if job.is_due() {
+                self.due_waits(job.id());
+            }
             self.queue.push_front(job);
+        }
+    }
+
+    /// The saga's `Due` is in the queue again: restoring its state has set a timer, which would queue a second one.
+    fn due_waits(&mut self, id: SagaId) {
+        if let Some(slot) = self.sagas.get_mut(&id) {
+            slot.due_waits = true;
+            self.timers.disarm(id, &mut slot.armed);
         }
     }
 
@@ -147,7 +159,7 @@ impl Worker {
     }
 
     /// Leaves a saga alone until the next start of the process.
-    pub(super) fn set_aside(&mut self, id: saga_core::SagaId, error: ErrorBody) {
+    pub(super) fn set_aside(&mut self, id: SagaId, error: ErrorBody) {
         if let Some(mut slot) = self.sagas.remove(&id) {
             self.timers.disarm(id, &mut slot.armed);
         }

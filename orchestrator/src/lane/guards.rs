@@ -35,6 +35,9 @@ use crate::{
     store::record::BreakerRow,
 };
 
+/// How long a saga that was called and sent nothing is not called again, unless it changes before.
+const ASIDE_MS: u64 = 1_000;
+
 /// Every guarded participant.
 pub(super) struct Guards {
     pub(super) rules: Rules,
@@ -118,18 +121,41 @@ impl Guards {
         touched.extend(called.as_ref().map(|(participant, _)| participant.clone()));
         self.answered(slot, (input, events), &mut touched, now);
         self.sent(slot, events, &mut touched, now);
+        if !events.is_empty() {
+            self.recall(slot);
+        }
         self.queue(slot, &mut touched);
-        // Who was called and went nowhere is not called again before something has changed.
-        let stays = called.is_some_and(|(participant, action)| {
-            let point = self.posts.get(&participant).and_then(|post| post.points.get(&action));
-            events.is_empty() && point.is_some_and(|point| point.place.contains_key(&id))
-        });
+        // A saga that was called and sends nothing is set aside, so that the others get their turn, and so that no saga
+        // is called in a circle: each call ends in a command or in a pause.
+        // Other inputs come from outside, and the call's own is still to be decided.
+        let spent = matches!(input, None | Some(Input::Wake)) && !events.iter().any(sends);
+        if let Some((participant, action)) = called.filter(|_| spent)
+            && let Some(post) = self.posts.get_mut(&participant)
+            && let Some(point) = post.points.get_mut(&action)
+        {
+            point.set_aside(id, now.plus_ms(ASIDE_MS));
+        }
         for participant in touched {
-            if stays {
-                self.show(&participant, gate, now);
-            } else {
-                self.pump(&participant, gate, now);
+            self.pump(&participant, gate, now);
+        }
+    }
+
+    /// The saga has changed: where it was set aside, it waits in its place again.
+    fn recall(&mut self, slot: &Slot) {
+        for &(step, op) in &slot.held {
+            let Some((participant, action)) = addressee(&slot.plan, step, op) else { continue };
+            if let Some(point) = self.posts.get_mut(participant).and_then(|post| post.points.get_mut(action))
+            {
+                point.recall(slot.state.id);
             }
+        }
+    }
+
+    /// The saga is not open any more: room that is kept for it is free.
+    pub(super) fn leave(&mut self, id: SagaId, gate: &mut Gate, now: Timestamp) {
+        if let Some((participant, action)) = self.calls.remove(&id) {
+            self.keep(&participant, &action, -1);
+            self.pump(&participant, gate, now);
         }
     }
 
@@ -291,6 +317,7 @@ impl Guards {
             let mut ticked = false;
             for point in post.points.values_mut() {
                 ticked |= point.breaker.as_mut().is_some_and(|breaker| breaker.tick(now));
+                ticked |= point.recall_until(now);
             }
             let waits = post.limits.rate_limit.is_some() && post.first_waiting().is_some();
             if ticked || waits {
@@ -317,7 +344,11 @@ impl Guards {
             post.points.values().filter_map(|point| point.breaker.as_ref()?.due()).for_each(&mut consider);
             let woken = self.rules.keep(Rule::WakeOnRoom);
             let free = woken && gate.participants.contains_key(name) && post.room() != Some(0);
-            if let (true, Some(pace)) = (free, post.pace(now))
+            if free {
+                post.points.values().filter_map(Point::aside_until).for_each(&mut consider);
+            }
+            // While a saga is called, its decision moves the pace on; the clock alone would wake the lane for nothing.
+            if let (true, Some(pace)) = (free && post.called == 0, post.pace(now))
                 && post.first_waiting().is_some()
             {
                 let ahead = i64::try_from(pace.ahead_us).unwrap_or(0);
@@ -348,6 +379,11 @@ impl Guards {
         self.pump(participant, gate, now);
         face
     }
+}
+
+/// Does a step's command go out with it?
+fn sends(event: &Event) -> bool {
+    matches!(event, Event::StepDispatched(_) | Event::UndoDispatched(_) | Event::PivotAsked(_))
 }
 
 fn is_outstanding(state: &SagaState, ticket: Ticket) -> bool {

@@ -12,13 +12,14 @@
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `trouble.rs`
 //! (a store that takes no commits, for those who wait), `recovery.rs` (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
 //! `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`,
-//! `clock.rs`, `probes.rs` (replies that are for no saga).
+//! `due.rs` (when the lane wakes by itself), `clock.rs`, `probes.rs` (replies that are for no saga).
 
 mod answer;
 mod batch;
 pub mod clock;
 mod dead_letters;
 mod decider;
+mod due;
 mod failure;
 mod gather;
 mod guards;

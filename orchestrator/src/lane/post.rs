@@ -27,6 +27,8 @@ pub(super) struct Point {
     pub(super) breaker: Option<Breaker>,
     pub(super) queue: BTreeMap<(bool, u64), SagaId>,
     pub(super) place: BTreeMap<SagaId, (bool, u64)>,
+    /// Sagas that were called and sent nothing: their place in the queue, and when they take it again.
+    pub(super) aside: BTreeMap<SagaId, ((bool, u64), Timestamp)>,
     pub(super) called: u32,
 }
 
@@ -60,6 +62,9 @@ impl Point {
     }
 
     pub(super) fn push(&mut self, id: SagaId, undo: bool, arrival: u64) {
+        if self.aside.contains_key(&id) {
+            return;
+        }
         self.place.entry(id).or_insert_with(|| {
             self.queue.insert((!undo, arrival), id);
             (!undo, arrival)
@@ -67,6 +72,7 @@ impl Point {
     }
 
     pub(super) fn remove(&mut self, id: SagaId) {
+        self.aside.remove(&id);
         if let Some(place) = self.place.remove(&id) {
             self.queue.remove(&place);
         }
@@ -78,8 +84,37 @@ impl Point {
         Some(id)
     }
 
+    /// A saga that waits is not called before `until`.
+    pub(super) fn set_aside(&mut self, id: SagaId, until: Timestamp) {
+        if let Some(place) = self.place.remove(&id) {
+            self.queue.remove(&place);
+            self.aside.insert(id, (place, until));
+        }
+    }
+
+    /// A saga that was set aside may be called again.
+    pub(super) fn recall(&mut self, id: SagaId) {
+        if let Some((place, _)) = self.aside.remove(&id) {
+            self.place.insert(id, place);
+            self.queue.insert(place, id);
+        }
+    }
+
+    /// Recalls the sagas whose time aside is over. True if there are any.
+    pub(super) fn recall_until(&mut self, now: Timestamp) -> bool {
+        let over = self.aside.iter().filter(|(_, (_, until))| *until <= now);
+        let over: Vec<SagaId> = over.map(|(id, _)| *id).collect();
+        over.iter().for_each(|id| self.recall(*id));
+        !over.is_empty()
+    }
+
+    /// When the first of the sagas that were set aside is recalled.
+    pub(super) fn aside_until(&self) -> Option<Timestamp> {
+        self.aside.values().map(|(_, until)| *until).min()
+    }
+
     /// Sagas that wait, those for whom room is kept already among them.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.len() + usize::try_from(self.called).unwrap_or(0)
+        self.queue.len() + self.aside.len() + usize::try_from(self.called).unwrap_or(0)
     }
 }

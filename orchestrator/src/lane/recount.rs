@@ -31,11 +31,16 @@ impl Guards {
         gate: &mut Gate,
         now: Timestamp,
     ) {
+        if self.posts.is_empty() {
+            // No saga counts anywhere, so there is nothing to be gained from looking at each.
+            return;
+        }
         self.calls.clear();
         for post in self.posts.values_mut() {
             (post.in_flight, post.called) = (0, 0);
             for point in post.points.values_mut() {
                 (point.queue, point.place, point.called) = (BTreeMap::new(), BTreeMap::new(), 0);
+                point.aside.clear();
                 point.breaker.iter_mut().for_each(|breaker| breaker.recount(0));
             }
         }

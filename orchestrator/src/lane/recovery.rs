@@ -241,6 +241,8 @@ impl Worker {
         self.timers = super::timers::Timers::default();
         self.links.forget_sagas();
         self.resend.clear();
+        // What is read back gets its timers and its look anew; a second one would be queued at every reload.
+        self.queue.retain(|job| !job.is_due() && !job.is_wake());
         // Who owned the sagas meanwhile may have sent what this lane did not.
         for job in &mut self.queue {
             if let Job::Input { input: Input::Lost(lost), .. } = job {
@@ -253,7 +255,7 @@ impl Worker {
             // What half a reading found is as old as that claim.
             self.sagas.clear();
             self.pending = Pending::default();
-            self.queue.retain(|job| !matches!(job, Job::Input { input: Input::Wake, .. }));
+            self.queue.retain(|job| !job.is_wake());
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         // The claim was a commit.

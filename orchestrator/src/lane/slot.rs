@@ -27,6 +27,8 @@ pub(super) struct Slot {
     pub(super) committed: u64,
     /// The saga's entry among the timers.
     pub(super) armed: Option<Timestamp>,
+    /// A `Due` of this saga is in the queue. It has no entry among the timers until that is decided.
+    pub(super) due_waits: bool,
     /// After trouble: its timers rest until then.
     held_until: Timestamp,
     /// And the next time for so long.
@@ -96,6 +98,7 @@ impl Slot {
             state,
             committed,
             armed: None,
+            due_waits: false,
             held_until: Timestamp(0),
             held_ms: HELD_MS_MIN,
             guarded: false,

@@ -74,7 +74,7 @@ pub(super) struct Worker {
     /// Whether the next batch waits for more.
     gather: Gather,
     stopping: Vec<oneshot::Sender<()>>,
-    stop: bool,
+    pub(super) stop: bool,
 }
 
 pub(super) struct Writing {
@@ -163,23 +163,16 @@ impl Worker {
     }
 
     fn takes_messages(&self) -> bool {
-        !self.stop && self.queue.len() < QUEUE_MAX
+        !self.stop && self.has_room()
+    }
+
+    /// Whether the queue takes another input. If it does not, the batch is full, too, and its commit makes room.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < QUEUE_MAX
     }
 
     fn is_finished(&self) -> bool {
         self.stop && self.writing.is_none() && self.pending.is_empty() && self.queue.is_empty()
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        if self.stop {
-            return None;
-        }
-        let mut next = self.timers.next();
-        if !self.guards.posts.is_empty() {
-            let due = self.guards.due(self.links.gate(), self.clock.now());
-            next = next.into_iter().chain(due).min();
-        }
-        next.map(|at| self.clock.instant(at))
     }
 
     pub(super) fn take(&mut self, message: Intake) {
@@ -323,28 +316,6 @@ impl Worker {
             }
         }
         waiting.into_iter().collect()
-    }
-
-    fn fire_timers(&mut self) {
-        if self.stop {
-            return;
-        }
-        let now = self.clock.now();
-        if self.guards.due(self.links.gate(), now).is_some_and(|due| due <= now) {
-            self.guards.tick(self.links.gate_mut(), now);
-            self.call_waiting();
-        }
-        while self.queue.len() < QUEUE_MAX {
-            let Some(id) = self.timers.pop(now) else { return };
-            let Some(slot) = self.sagas.get_mut(&id) else { continue };
-            slot.armed = None;
-            let due = slot.due();
-            if due.is_some_and(|due| due <= now) {
-                self.queue.push_back(Job::Input { id, input: Input::Due, answer: None });
-            } else {
-                self.timers.arm(id, &mut slot.armed, due);
-            }
-        }
     }
 
     /// Hands the decided batch to the store, if the store has none of ours.

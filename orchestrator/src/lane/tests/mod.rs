@@ -3,9 +3,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod broken_roads;
+mod circles;
 mod faults;
 mod flaky;
 mod flow;
+mod idle;
 mod trouble;
 mod wires;
 
