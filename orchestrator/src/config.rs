@@ -9,6 +9,11 @@ use std::{
 
 use saga_dsl::limits::Participant;
 
+use crate::{
+    address::{self, Parts},
+    store::postgres::address::{Address, Fault},
+};
+
 /// The server's options as they were written: flags, then environment, then defaults.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Written {
@@ -17,7 +22,8 @@ pub struct Written {
     pub listen: String,
 
     /// Where sagas are kept: the path of an SQLite file, which is made if it is not there, or the URL of a PostgreSQL
-    /// database, as in postgres://saga@db.internal/sagas
+    /// database, as in postgres://saga@db.internal/sagas. Several servers, one of which takes writes, have commas
+    /// between: postgres://saga@db1,db2/sagas. Percent-encode / ? # @ % in a password
     #[arg(long, env = "SAGA_STORE", value_name = "PATH|URL", default_value = DEFAULT_STORE, hide_env_values = true)]
     pub store: String,
 
@@ -115,13 +121,13 @@ pub struct Broker {
 /// For messages: without user and password.
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_secrets(&self.url))
+        f.write_str(&broker_place(&self.url))
     }
 }
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("url", &without_secrets(&self.url)).finish_non_exhaustive()
+        f.debug_struct("Broker").field("url", &broker_place(&self.url)).finish_non_exhaustive()
     }
 }
 
@@ -131,8 +137,14 @@ impl Broker {
     /// # Errors
     /// When it is no URL of a broker.
     pub fn at(url: &str) -> Result<Self, Error> {
-        let wrong = |why: String| Error::Broker { written: without_secrets(url), why };
-        url.parse::<lapin::uri::AMQPUri>().map_err(wrong)?;
+        let parts = Parts::of(url)?;
+        parts.servers()?;
+        if !matches!(parts.scheme, "amqp" | "amqps") {
+            return Err(Error::Broker { why: "its scheme is neither amqp nor amqps" });
+        }
+        // Its words may repeat what was written.
+        let understood = url.parse::<lapin::uri::AMQPUri>();
+        understood.map_err(|_| Error::Broker { why: "an option after its `?` is not understood" })?;
         Ok(Self {
             url: url.to_owned(),
             password_file: None,
@@ -143,11 +155,13 @@ impl Broker {
     }
 }
 
-fn without_secrets(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-    format!("{scheme}://{place}")
+/// Scheme, host and virtual host of a broker that was read before.
+fn broker_place(url: &str) -> String {
+    let place = |parts: Parts<'_>| {
+        let slash = if parts.path.is_empty() { "" } else { "/" };
+        format!("{}://{}{slash}{}", parts.scheme, parts.hosts, parts.path)
+    };
+    Parts::of(url).map_or_else(|_| "amqp://...".to_owned(), place)
 }
 
 /// Where sagas are kept.
@@ -157,7 +171,7 @@ pub enum Store {
     Sqlite(PathBuf),
     /// A PostgreSQL database.
     Postgres {
-        /// `postgres://user:password@host:port/database`.
+        /// `postgres://user:password@host:port/database`, or another form that [`Address::read`] understands.
         url: String,
         /// Take a server that may lose what it confirmed.
         unsafe_durability: bool,
@@ -175,7 +189,11 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
-            Self::Postgres { url, .. } => f.write_str(&without_secrets(url)),
+            Self::Postgres { url, .. } => match Address::read(url) {
+                Ok(address) => address.fmt(f),
+                // Refused where it is read; nothing of it may be shown.
+                Err(_) => f.write_str("postgres://..."),
+            },
         }
     }
 }
@@ -198,14 +216,15 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
     },
-    /// Not a broker.
-    #[error("broker: `{written}`: {why}; write amqp://user@host:5672/vhost, or amqps:// for TLS")]
+    /// Not a broker. What was written may hold a password and is not repeated.
+    #[error("broker: {why}; write amqp://user@host:5672/vhost, or amqps:// for TLS")]
     Broker {
-        /// As written, without what may be a password.
-        written: String,
         /// What is wrong.
-        why: String,
+        why: &'static str,
     },
+    /// Not the URL of a broker, or one that may be meant otherwise than it reads.
+    #[error("broker: {0}; write amqp://user@host:5672/vhost, or amqps:// for TLS")]
+    BrokerAddress(#[from] address::Fault),
     /// Not the name of a participant.
     #[error("participants: `{written}`: {why}")]
     Participant {
@@ -222,15 +241,17 @@ pub enum Error {
         /// What is wrong, fault by fault.
         why: String,
     },
-    /// Not a store of this release.
+    /// Not a store of this release. What was written may hold a password and is not repeated.
     #[error(
-        "store: `{written}` is no store of this release; write the path of an SQLite file, such as {DEFAULT_STORE}, or \
-         postgres://user@host/database"
+        "store: {why}; write the path of an SQLite file, such as {DEFAULT_STORE}, or postgres://user@host/database"
     )]
     Store {
-        /// As written, without what may be a password.
-        written: String,
+        /// What is wrong.
+        why: String,
     },
+    /// Meant for a PostgreSQL database, and not readable as such.
+    #[error("store: {0}; write postgres://user@host:5432/database, or several hosts with commas between")]
+    StoreAddress(#[from] Fault),
 }
 
 impl Written {
@@ -282,19 +303,65 @@ impl Written {
     }
 }
 
+/// Schemes that people write for stores, here or elsewhere; only these are repeated in a refusal.
+const SCHEMES: [&str; 16] = [
+    "amqp",
+    "amqps",
+    "cockroachdb",
+    "file",
+    "http",
+    "https",
+    "jdbc",
+    "mariadb",
+    "mongodb",
+    "mysql",
+    "odbc",
+    "postgres",
+    "postgresql",
+    "redis",
+    "sqlite",
+    "sqlite3",
+];
+
 fn store(written: &str, unsafe_durability: bool) -> Result<Store, Error> {
-    let path = match written.split_once("://") {
-        None => written,
-        Some(("sqlite", path)) => path,
-        Some(("postgres" | "postgresql", _)) => {
-            return Ok(Store::Postgres { url: written.to_owned(), unsafe_durability });
-        }
-        Some((scheme, _)) => return Err(Error::Store { written: format!("{scheme}://...") }),
-    };
-    if path.is_empty() {
-        return Err(Error::Store { written: written.to_owned() });
+    let wrong = |why: &str| Error::Store { why: why.to_owned() };
+    if Address::is_meant(written) {
+        Address::read(written)?;
+        return Ok(Store::Postgres { url: written.to_owned(), unsafe_durability });
     }
-    Ok(Store::Sqlite(PathBuf::from(path)))
+    let path = match scheme(written) {
+        None => written,
+        Some((name, rest)) if name.eq_ignore_ascii_case("sqlite") => {
+            if rest.contains('?') {
+                return Err(wrong("the path of an SQLite file has no options after a `?`"));
+            }
+            rest.strip_prefix("//").unwrap_or(rest)
+        }
+        Some((name, _)) => {
+            let name = name.to_ascii_lowercase();
+            let why = if SCHEMES.contains(&name.as_str()) {
+                format!("`{name}:` is no store of this release")
+            } else {
+                // It may be a user, with the password behind the colon.
+                "it begins like a URL and is none of a store (./ before a file with a `:` in its name)"
+                    .to_owned()
+            };
+            return Err(Error::Store { why });
+        }
+    };
+    match path {
+        "" => Err(wrong("it is empty")),
+        ":memory:" => Err(wrong("what is kept in memory is lost with the process")),
+        path => Ok(Store::Sqlite(PathBuf::from(path))),
+    }
+}
+
+/// What stands before and after the first `:`, if that can be the end of a scheme. A drive's letter is none.
+fn scheme(written: &str) -> Option<(&str, &str)> {
+    let (name, rest) = written.split_once(':')?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+    (name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(fits))
+        .then_some((name, rest))
 }
 
 #[cfg(test)]
@@ -353,8 +420,22 @@ mod tests {
             ("amqp://h:5672/vhost".to_owned(), true)
         );
         assert!(!format!("{found:?}").contains("cret"), "{found:?}");
-        let error = broker("http://u:secret@h").expect_err("refused").to_string();
-        assert!(!error.contains("secret") && error.contains("amqps://"), "{error}");
+        for url in [
+            "http://u:Kq7W@h",
+            "Kq7W",
+            "amqp://guest:Kq7W#Wz9X@127.0.0.1:1",
+            "amqp://guest:Kq7W/Wz9X@127.0.0.1:1",
+            "amqp://guest:Kq7W%Wz9X@127.0.0.1:1",
+            "amqp://guest:Kq7W",
+            "amqp://h?auth_mechanism=Kq7W",
+            "amqp:Kq7W",
+        ] {
+            let error = broker(url).expect_err(url).to_string();
+            let shown = error.contains("Kq7W") || error.contains("Wz9X");
+            assert!(!shown && error.contains("amqps://"), "{error}");
+        }
+        let odd = broker("amqp://guest:Kq7W/Wz9X@127.0.0.1:1").expect_err("refused").to_string();
+        assert!(odd.contains("percent-encode"), "{odd}");
         assert_eq!(written(|_| {}).map(|config| config.broker), Ok(None));
     }
 
@@ -364,10 +445,36 @@ mod tests {
             written(|w| w.store = "sqlite:///var/saga.db".to_owned()).map(|c| c.store),
             Ok(Store::Sqlite("/var/saga.db".into()))
         );
-        let config = written(|w| w.store = "postgres://u:s@cret@h:5/db?x=y".to_owned()).expect("a database");
+        let config = written(|w| w.store = "postgres://u:s@cret@h:5/db?sslmode=disable".to_owned())
+            .expect("a database");
         assert_eq!(config.store.to_string(), "postgres://h:5/db");
-        let error = written(|w| w.store = "mysql://u:secret@h/db".to_owned()).expect_err("refused");
-        assert!(!error.to_string().contains("secret"), "{error}");
-        assert!(written(|w| w.store = String::new()).is_err());
+        let store = |text: &str| written(|w| w.store = text.to_owned()).map(|config| config.store);
+        for odd in [
+            "mysql://u:Kq7W@h/db",
+            "postgres:/u:Kq7W@h/db",
+            "postgresql:Kq7W",
+            "jdbc:postgresql://h/db?password=Kq7W",
+            "amqp://u:Kq7W@h",
+            "user:Kq7W@h/db",
+            "user_1:Kq7W@h:5432/db",
+            "postgres://u:/Kq7W+Wz9X?E':Xv3J@127.0.0.1:1/db",
+            "postgres://u:Kq7W#Wz9X@127.0.0.1:1/db",
+            "host=h password='Kq7W",
+            "sqlite://saga.db?password=Kq7W",
+            "file:saga.db",
+            ":memory:",
+            "sqlite::memory:",
+            "",
+        ] {
+            let error = store(odd).expect_err(odd).to_string();
+            assert!(["Kq7W", "Wz9X", "Xv3J"].iter().all(|piece| !error.contains(piece)), "{error}");
+        }
+        let odd = store("postgres://u:Kq7W#Wz9X@127.0.0.1:1/db").expect_err("refused").to_string();
+        assert!(odd.contains("percent-encode"), "{odd}");
+        assert_eq!(store("./a:b.db"), Ok(Store::Sqlite("./a:b.db".into())));
+        assert_eq!(store("C:/saga.db"), Ok(Store::Sqlite("C:/saga.db".into())));
+        assert_eq!(store("sqlite:saga.db"), Ok(Store::Sqlite("saga.db".into())));
+        let words = "host=127.0.0.1 port=1 dbname=x user=y";
+        assert_eq!(store(words).map(|store| store.to_string()), Ok("postgres://127.0.0.1:1/x".to_owned()));
     }
 }

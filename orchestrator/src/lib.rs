@@ -1,5 +1,6 @@
 //! The saga orchestrator: carries out what `saga-core` decides.
 
+pub mod address;
 pub mod api;
 pub mod breaker;
 pub mod config;

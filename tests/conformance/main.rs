@@ -12,6 +12,7 @@ mod inbox;
 mod inbox_vectors;
 mod model;
 mod postgres;
+mod postgres_trouble;
 mod rate;
 mod transports;
 

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod host;
 pub mod instance;
 pub mod ledger;
+pub mod pgbouncer;
 pub mod plain;
 pub mod postgres;
 pub mod proxy;

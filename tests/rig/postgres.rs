@@ -48,6 +48,64 @@ impl Postgres {
     /// When PostgreSQL is not installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
+        let server = Self::prepare();
+        let made = server
+            .command("initdb")
+            .args(["--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C"])
+            .args(["--no-sync", "--pgdata"])
+            .arg(server.data())
+            .output()
+            .expect("initdb runs");
+        server.launched("initdb", &made)
+    }
+
+    /// Starts a standby of this server.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let server = Self::prepare();
+        let made = server
+            .command("pg_basebackup")
+            .args(["--write-recovery-conf", "--no-sync", "--checkpoint=fast", "--wal-method=stream"])
+            .args(["--username", "postgres", "--host", "127.0.0.1", "--port", &self.port.to_string()])
+            .arg("--pgdata")
+            .arg(server.data())
+            .output()
+            .expect("pg_basebackup runs");
+        server.launched("pg_basebackup", &made)
+    }
+
+    /// Makes a primary of a standby.
+    ///
+    /// # Panics
+    /// When it does not become one.
+    pub fn promote(&self) {
+        let promoted =
+            self.command("pg_ctl").args(["promote", "--wait", "--pgdata"]).arg(self.data()).output();
+        let promoted = promoted.expect("pg_ctl runs");
+        assert!(promoted.status.success(), "pg_ctl: {}", String::from_utf8_lossy(&promoted.stderr));
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Gives a folder to the user that the server runs as.
+    ///
+    /// # Panics
+    /// When that is not allowed.
+    pub fn give(&self, folder: &std::path::Path) {
+        if let Some((uid, gid)) = self.user {
+            chown(folder, Some(uid), Some(gid)).expect("another owner");
+        }
+    }
+
+    /// An empty folder and a free port.
+    fn prepare() -> Self {
         let bin = bin()
             .expect("PostgreSQL is not there: apt-get install postgresql, or set SAGA_TEST_POSTGRES_URL");
         let folder = TempDir::new().expect("a folder");
@@ -56,32 +114,19 @@ impl Postgres {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a folder");
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("permissions");
         if let Some((uid, gid)) = user {
             for owned in [folder.path(), &data] {
                 chown(owned, Some(uid), Some(gid)).expect("another owner");
             }
         }
-        let mut server = Self { folder, port, user, bin, keeper: None };
-        let made = server
-            .command("initdb")
-            .args([
-                "--username",
-                "postgres",
-                "--auth",
-                "trust",
-                "--encoding",
-                "UTF8",
-                "--locale",
-                "C",
-                "--no-sync",
-            ])
-            .args(["--pgdata"])
-            .arg(&data)
-            .output()
-            .expect("initdb runs");
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        server.launch();
-        server
+        Self { folder, port, user, bin, keeper: None }
+    }
+
+    fn launched(mut self, program: &str, made: &std::process::Output) -> Self {
+        assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
+        self.launch();
+        self
     }
 
     /// A URL of one of its databases.

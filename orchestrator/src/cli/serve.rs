@@ -121,7 +121,7 @@ fn down(error: &server::Error) -> Failure {
             failure.help("stop that server, or choose another file with --store")
         }
         server::Error::Store { source: store::Error::Unavailable(_), path } if path.contains("://") => {
-            failure.help("check that the database runs and can be reached, or name another one with --store")
+            failure.help("`saga serve` starts once that is put right; another database is named with --store")
         }
         server::Error::Store { source: store::Error::Unavailable(_), .. } => failure
             .help("check that the folder exists and can be written, or choose another file with --store"),

@@ -3,7 +3,10 @@
 use std::ffi::OsStr;
 
 use rusqlite::{Connection, OpenFlags};
-use saga_orchestrator::config::{self, Store};
+use saga_orchestrator::{
+    config::{self, Store},
+    store::postgres::address::Address,
+};
 use sqlx::{Connection as _, PgConnection, Row};
 
 use crate::cli::{exit::Failure, serve::misconfigured};
@@ -57,11 +60,32 @@ fn in_sqlite(path: &std::path::Path) -> rusqlite::Result<Progress> {
 }
 
 async fn in_postgres(url: &str) -> Result<Progress, sqlx::Error> {
-    let mut store = PgConnection::connect(url).await?;
+    let address = Address::read(url).map_err(|fault| sqlx::Error::Configuration(fault.into()))?;
+    let mut store = primary(&address).await?;
     let row = sqlx::query(IN_POSTGRES).fetch_one(&mut store).await?;
     let (commits, rows): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     store.close().await?;
     Ok(Progress { commits: commits.unsigned_abs(), rows: rows.unsigned_abs() })
+}
+
+/// A connection to the server that takes writes.
+async fn primary(address: &Address) -> Result<PgConnection, sqlx::Error> {
+    let mut refused = sqlx::Error::PoolClosed;
+    for server in &address.servers {
+        let mut conn = match PgConnection::connect_with(&server.options).await {
+            Ok(conn) => conn,
+            Err(error) => {
+                refused = error;
+                continue;
+            }
+        };
+        let row = sqlx::query("SELECT pg_is_in_recovery()").fetch_one(&mut conn).await?;
+        if !row.try_get::<bool, _>(0)? {
+            return Ok(conn);
+        }
+        refused = sqlx::Error::Protocol(format!("{} is a standby", server.place));
+    }
+    Err(refused)
 }
 
 /// Memory of a process in MiB: `VmRSS` now, `VmHWM` at most. `None` where the system has no `/proc`.

@@ -4,6 +4,7 @@
 //! all partitions; another one stands by and takes over when the lease runs out. Reads go to the primary, on a
 //! small pool of their own.
 
+pub mod address;
 mod chronicle;
 mod commit;
 mod convert;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use saga_core::SagaId;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -54,7 +55,7 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Opens the store behind a `postgres://` URL, and makes its tables where they are missing.
+    /// Opens the store behind an [address](address::Address), and makes its tables where they are missing.
     ///
     /// `unsafe_durability` takes a server that may lose what it confirmed.
     ///
@@ -65,10 +66,7 @@ impl PostgresStore {
         let target = Target::read(url, unsafe_durability)?;
         let mut conn = target.connect().await?;
         schema::migrate(&mut conn, PARTITIONS).await?;
-        let readers = PgPoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(READ_WITHIN)
-            .connect_lazy_with(target.options());
+        let readers = target.readers(READERS, READ_WITHIN);
         let owner = Uuid::now_v7();
         let (ops, queue) = mpsc::unbounded_channel();
         tokio::spawn(Writer::new(target, owner, conn).serve(queue));
