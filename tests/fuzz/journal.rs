@@ -189,6 +189,7 @@ fn goes_on(plan: &Arc<Plan>, picture: &Picture, last: Timestamp) {
             Outcome::Accepted,
             Outcome::Absent,
             Outcome::Sealed,
+            Outcome::OutputNotTaken(error()),
             Outcome::Compensated,
         ];
         inputs.extend(outcomes.into_iter().map(|outcome| {
@@ -221,6 +222,7 @@ fn every_kind_of_incident_is_told() {
         IncidentKind::Expression,
         IncidentKind::Deadline,
         IncidentKind::PivotUnknown,
+        IncidentKind::OutputNotTaken,
         IncidentKind::Contradiction,
         IncidentKind::Internal,
     ];

@@ -166,6 +166,7 @@ impl Walk<'_> {
             (Op::Seal, 3..=7) => Outcome::Sealed,
             (_, 8) => Outcome::Refused(error),
             (_, 9 | 10) => Outcome::Failed(ErrorBody { retry_after_ms: Some(50), ..error }),
+            (_, 11) if command.op != Op::Compensation => Outcome::OutputNotTaken(error),
             (_, 11) => Outcome::Accepted,
             (_, 12) => Outcome::Running,
             (_, 13) => Outcome::Blocked,

@@ -131,7 +131,8 @@ fn take_reply(reply: v1::Reply) {
         Outcome::Refused(error)
         | Outcome::Failed(error)
         | Outcome::Conflict(error)
-        | Outcome::NeedsOperator(error) => is_clean(&error),
+        | Outcome::NeedsOperator(error)
+        | Outcome::OutputNotTaken(error) => is_clean(&error),
         Outcome::Accepted
         | Outcome::Running
         | Outcome::Blocked

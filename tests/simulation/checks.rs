@@ -1,9 +1,12 @@
 //! What must hold: of every row that is committed, and of the ledger at the end.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use saga_core::{
-    Event, SagaState, Status,
+    Event, SagaState, Status, Timestamp,
     command::outstanding,
     event::IncidentKind,
     input::Op,
@@ -13,6 +16,7 @@ use saga_dsl::{
     definition::Kind,
     plan::{Plan, StepIx},
 };
+use saga_orchestrator::observe::{advice, fold::Picture};
 use saga_participant::inbox::barrier::RowState;
 
 use super::{
@@ -46,6 +50,25 @@ pub fn decision(plan: &Plan, before: &SagaState, events: &[Event], after: &SagaS
                 planned.id
             );
         }
+    }
+    Ok(())
+}
+
+/// I13: whatever an operator is called for, `saga describe` names a command that is accepted where the saga stands.
+pub fn advice(plan: &Arc<Plan>, state: &SagaState, at: Timestamp) -> Checked {
+    if state.status.is_end() || !is_parked(state) {
+        return Ok(());
+    }
+    let picture = Picture {
+        plan: Arc::clone(plan),
+        state: state.clone(),
+        troubles: Vec::new(),
+        held: BTreeMap::new(),
+        turned_at: None,
+    };
+    for open in state.incidents.iter().filter(|open| calls(open.incident.kind)) {
+        let helps = !advice::remedies(&picture, open, at).is_empty();
+        ensure!(helps, "I13", "no command is accepted for {open:?}: {state:#?}");
     }
     Ok(())
 }
@@ -158,18 +181,23 @@ fn no_orphan(state: &SagaState) -> Checked {
 
 /// An operator was called for something that no machine mends.
 pub fn is_parked(state: &SagaState) -> bool {
-    state.incidents.iter().any(|open| match open.incident.kind {
+    state.incidents.iter().any(|open| calls(open.incident.kind))
+}
+
+fn calls(kind: IncidentKind) -> bool {
+    match kind {
         IncidentKind::UndoStuck
         | IncidentKind::RetriableRefused
         | IncidentKind::RetriableExhausted
         | IncidentKind::Expression
+        | IncidentKind::OutputNotTaken
         | IncidentKind::PivotUnknown => true,
         IncidentKind::Slow
         | IncidentKind::UndoSlow
         | IncidentKind::Deadline
         | IncidentKind::Contradiction
         | IncidentKind::Internal => false,
-    })
+    }
 }
 
 /// I1, I2, I4, I5, I7, I9: the ledger against what the saga says of itself.

@@ -31,6 +31,7 @@ enum Word {
     Absent,
     Done,
     Sealed,
+    OutputNotTaken,
 }
 
 #[derive(Default)]
@@ -60,7 +61,7 @@ impl Heard {
     pub fn stands_behind(&self, saga: SagaId, event: &Event) -> Result<(), Violation> {
         use Word::{
             Absent, Accepted, Blocked, Compensated, Conflict, Done, Failed, NeedsOperator, NothingToDo,
-            Refused, Running, Sealed, Succeeded,
+            OutputNotTaken, Refused, Running, Sealed, Succeeded,
         };
         let ask = [Op::Query, Op::Seal];
         let heard = match event {
@@ -78,6 +79,7 @@ impl Heard {
             Event::StepUnknown(e) => {
                 is_own(&e.error)
                     || self.any(saga, e.step, &[Op::Action], &[Conflict, Refused, Blocked], Some(e.attempt))
+                    || self.any(saga, e.step, &[Op::Action, Op::Query, Op::Seal], &[OutputNotTaken], None)
             }
             Event::StepAccepted(e) => self.any(saga, e.step, &[Op::Action], &[Accepted], Some(e.attempt)),
             Event::PivotSealed(e) => self.any(saga, e.step, &ask, &[Sealed, Compensated], None),
@@ -98,9 +100,9 @@ impl Heard {
                 is_own(&e.error) || self.any(saga, e.step, &[Op::Compensation], &words, Some(e.attempt))
             }
             Event::LateReply(e) => {
-                let words = [Succeeded, Refused, Blocked];
+                let words = [Succeeded, OutputNotTaken, Refused, Blocked];
                 self.any(saga, e.step, &[Op::Action], &words, Some(e.attempt))
-                    || (e.round.is_some() && self.any(saga, e.step, &ask, &[Done], None))
+                    || (e.round.is_some() && self.any(saga, e.step, &ask, &[Done, OutputNotTaken], None))
             }
             // The round before is proved to be over, unless the operator's word was taken for it.
             Event::RoundOpened(e) => {
@@ -176,5 +178,6 @@ fn word(outcome: &Outcome) -> Word {
         Outcome::Absent => Word::Absent,
         Outcome::Done(_) => Word::Done,
         Outcome::Sealed => Word::Sealed,
+        Outcome::OutputNotTaken(_) => Word::OutputNotTaken,
     }
 }

@@ -183,7 +183,9 @@ impl World {
                 IncidentKind::Expression if leave => Order::Skip,
                 IncidentKind::Expression => Order::Retry { input: Some(payload()) },
                 IncidentKind::PivotUnknown if leave => Order::ResolveFailed,
-                IncidentKind::PivotUnknown => Order::ResolveSucceeded { output: payload() },
+                IncidentKind::PivotUnknown | IncidentKind::OutputNotTaken => {
+                    Order::ResolveSucceeded { output: payload() }
+                }
                 IncidentKind::Slow
                 | IncidentKind::UndoSlow
                 | IncidentKind::Deadline

@@ -237,6 +237,7 @@ impl Vault {
         }
         after.seq += 1;
         checks::decision(&saga.plan, &before, &record.events, &after)?;
+        checks::advice(&saga.plan, &after, row.at)?;
         // I28: an act and what follows from it are written together, or not at all.
         let acts = record.events.iter().filter(|event| is_act(event)).count();
         let listed = audit.iter().filter(|act| act.saga_id == row.saga_id && act.seq == row.seq).count();

@@ -284,6 +284,7 @@ impl World {
             Outcome::Absent,
             Outcome::Done(output),
             Outcome::Sealed,
+            Outcome::OutputNotTaken(ErrorBody::new("whatever", "")),
         ];
         self.chance.pick(&lies).clone()
     }

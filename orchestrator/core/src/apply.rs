@@ -49,6 +49,10 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         Event::DeadlinePassed {} => state.deadline = None,
         Event::CancelRequested { reason, .. } => state.cancel = Some(reason.as_str().into()),
         Event::IncidentRaised(incident) => {
+            // The step took effect, so whatever was said of its attempts before is settled.
+            if let (Some(step), IncidentKind::OutputNotTaken) = (incident.step, incident.kind) {
+                clear_incidents(state, step);
+            }
             state.incidents.push(OpenIncident { incident: Arc::new(incident.clone()), since: at });
             if let (Some(step), true) = (incident.step, ends_alarm(incident.kind)) {
                 with(state, step, |s| s.escalate_at = None);
@@ -294,6 +298,7 @@ fn ends_alarm(kind: IncidentKind) -> bool {
         | IncidentKind::RetriableRefused
         | IncidentKind::RetriableExhausted
         | IncidentKind::Expression
+        | IncidentKind::OutputNotTaken
         | IncidentKind::PivotUnknown => true,
         IncidentKind::Deadline | IncidentKind::Contradiction | IncidentKind::Internal => false,
     }

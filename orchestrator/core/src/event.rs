@@ -373,10 +373,30 @@ pub enum IncidentKind {
     Deadline,
     /// The pivot's outcome cannot be found out by machine.
     PivotUnknown,
+    /// A step that cannot be undone took effect, and its output cannot be taken.
+    OutputNotTaken,
     /// A participant contradicts what it said before.
     Contradiction,
     /// The orchestrator itself stumbled over this saga: a panic, or a row that the store refuses.
     Internal,
+}
+
+impl IncidentKind {
+    /// Whether incidents of this kind stay until somebody acts.
+    #[must_use]
+    pub fn needs_a_person(self) -> bool {
+        match self {
+            Self::Slow | Self::UndoSlow | Self::Deadline => false,
+            Self::UndoStuck
+            | Self::RetriableRefused
+            | Self::RetriableExhausted
+            | Self::Expression
+            | Self::PivotUnknown
+            | Self::OutputNotTaken
+            | Self::Contradiction
+            | Self::Internal => true,
+        }
+    }
 }
 
 /// See [`Event::LateReply`].

@@ -98,6 +98,9 @@ pub enum Outcome {
     Done(Payload),
     /// Query or seal: it has not happened and never will.
     Sealed,
+    /// Action, query or seal: it took effect, and its output cannot be taken (not JSON, or beyond a limit). Definite; a
+    /// repetition brings the same answer, because the inbox stores it.
+    OutputNotTaken(ErrorBody),
 }
 
 /// A command that will not be answered.
@@ -202,6 +205,20 @@ pub enum Unfit {
         /// Id of the step.
         step: String,
     },
+    /// An answer may come any moment, and an operator's word can stand for it.
+    #[error(
+        "`{step}` is outstanding at its participant; wait for the answer or for its limit, or add `--force`"
+    )]
+    OutstandingUnlessForced {
+        /// Id of the step.
+        step: String,
+    },
+    /// It was never sent, and the saga goes back: nothing of it is undone.
+    #[error("`{step}` was never sent, so nothing of it is undone")]
+    NothingToUndo {
+        /// Id of the step.
+        step: String,
+    },
     /// It waits and goes on by itself.
     #[error("`{step}` waits ({reason}) and goes on by itself when that is over")]
     Waits {
@@ -250,7 +267,7 @@ pub enum Unfit {
     /// No proof is to be had.
     #[error(
         "`{step}` has no inbox that shares a transaction with its effects, so nobody can prove that an earlier sending of \
-         it never takes effect; find out yourself, and say so with force"
+         it never takes effect; find out yourself, and say so with `--force`"
     )]
     NeedsForce {
         /// Id of the step.

@@ -26,6 +26,7 @@
 //!           failed       -> succeeded | refused   a late answer
 //!           waiting      -> succeeded | refused   a late answer to an earlier attempt
 //!           waiting      -> failed           its lifetime or `max_elapsed` ran out meanwhile
+//!           sent | backing_off | waiting | asking -> failed   it took effect, its output cannot be taken
 //!           sealed                                                                           [settled]
 //!         by an operator:
 //!           sent | waiting | backing_off | asking | failed | refused -> asking   with seal: the round is closed first
@@ -470,13 +471,22 @@ impl SagaState {
     /// condition left the pivot out, a retriable step that may have.
     #[must_use]
     pub fn pivot_done<'p>(&self, plan: &'p Plan) -> Option<&'p str> {
-        plan.steps.iter().zip(&self.steps).find_map(|(step, state)| {
+        plan.steps.iter().zip(&self.steps).enumerate().find_map(|(at, (step, state))| {
             let passed = match step.kind {
                 Kind::Compensatable => false,
-                Kind::Pivot => matches!(state.action, ActionState::Succeeded(_)),
+                Kind::Pivot => matches!(state.action, ActionState::Succeeded(_)) || self.lacks_output(at),
                 Kind::Retriable => state.may_have_happened(),
             };
             passed.then_some(&*step.id)
+        })
+    }
+
+    /// True while a step that took effect waits for an operator to give the output that could not be taken.
+    #[must_use]
+    pub fn lacks_output(&self, at: usize) -> bool {
+        self.incidents.iter().any(|open| {
+            open.incident.kind == IncidentKind::OutputNotTaken
+                && open.incident.step.is_some_and(|ix| ix.at() == at)
         })
     }
 

@@ -401,7 +401,8 @@ fn health(input: Option<&Input>, events: &[Event], ticket: Ticket) -> Health {
         let own = (reply.round, reply.attempt) == (ticket.round, ticket.attempt);
         return match &reply.outcome {
             _ if !own => Health::Unsaid,
-            Outcome::Failed(_) => Health::Ill,
+            // A participant that returns what nobody can read is broken, though it acts.
+            Outcome::Failed(_) | Outcome::OutputNotTaken(_) => Health::Ill,
             Outcome::Succeeded(_)
             | Outcome::Refused(_)
             | Outcome::Accepted

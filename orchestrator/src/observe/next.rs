@@ -2,7 +2,7 @@
 
 use saga_core::{
     SagaState, Status, Timestamp,
-    state::{ActionState, Ask, StepState, UndoState},
+    state::{ActionState, Ask, OpenIncident, StepState, UndoState},
 };
 use saga_dsl::plan::StepIx;
 
@@ -83,12 +83,19 @@ pub(super) fn tries(step: &StepState) -> u32 {
 /// What happens next at a step, in one line.
 pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
     let Some(step) = picture.state.steps.get(ix.at()) else { return String::new() };
-    let operator = picture.state.incidents.iter().find(|open| open.incident.step == Some(ix));
     let line = undo_line(picture, ix, step, now).unwrap_or_else(|| action_line(picture, ix, step, now));
-    match operator {
-        Some(_) if line.starts_with("operator") => line,
-        Some(_) => format!("operator: {line}"),
-        None => line,
+    let open: Vec<&OpenIncident> =
+        picture.state.incidents.iter().filter(|open| open.incident.step == Some(ix)).collect();
+    let Some(newest) = open.last() else { return line };
+    // The step goes on by itself; a person is told, not waited for.
+    if !open.iter().any(|open| open.incident.kind.needs_a_person()) {
+        return format!("slow: {line}");
+    }
+    match line.as_str() {
+        // Nothing of the step is under way, so the incident is all there is to say.
+        "" => format!("operator: {} {}", words::action(&picture.plan, ix), newest.incident.error.code),
+        line if line.starts_with("operator") => line.to_owned(),
+        line => format!("operator: {line}"),
     }
 }
 

@@ -10,7 +10,7 @@ use saga_core::{
 };
 use saga_dsl::plan::StepIx;
 
-use super::{fold::Picture, next, words};
+use super::{advice, fold::Picture, next, words};
 
 /// What lists show of a saga beside its row.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -237,52 +237,38 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
     let undo = open.incident.step.map_or_else(String::new, |ix| words::compensation(plan, ix));
     let id = picture.state.id.short();
     let key = open.incident.step.map_or_else(String::new, |ix| step_key(plan, &picture.state, ix));
+    let alone = |of: &str| {
+        format!("Once {of} answers, the saga moves on by itself; `saga participants` shows who is connected.")
+    };
+    let no_way_back = || "There is no way back.".to_owned();
     let (what, help) = match open.incident.kind {
-        IncidentKind::Slow => (
-            format!("{step} takes longer than its escalate_after"),
-            format!(
-                "Retries go on; once {action} answers, the saga moves on by itself. `saga participants` shows who is connected; `saga retry {id} {step}` tries at once."
-            ),
-        ),
-        IncidentKind::UndoSlow => (
-            format!("the undo of {step} takes longer than its escalate_after"),
-            format!(
-                "Retries go on; once {undo} answers, the saga moves on by itself. `saga participants` shows who is connected; `saga retry {id} {step}` tries at once."
-            ),
-        ),
+        IncidentKind::Slow => (format!("{step} takes longer than its escalate_after"), alone(&action)),
+        IncidentKind::UndoSlow => {
+            (format!("the undo of {step} takes longer than its escalate_after"), alone(&undo))
+        }
         IncidentKind::UndoStuck => (
             format!("{step} cannot be undone by machine"),
-            format!(
-                "Its undo is not tried again by itself; the other steps are undone. When {undo} can do it: `saga retry {id} {step}`. When it was done by hand: `saga skip {id} {step} --reason ...`."
-            ),
+            format!("{undo} is not called again by itself; the other steps are undone."),
         ),
-        IncidentKind::RetriableRefused => (
-            format!("{step} was refused after the pivot"),
-            format!(
-                "There is no way back. `saga retry {id} {step}` begins another round, with other data by --input FILE; `saga resolve {id} {step} --as succeeded` or `saga skip {id} {step}` goes on without it."
-            ),
-        ),
+        IncidentKind::RetriableRefused => (format!("{step} was refused after the pivot"), no_way_back()),
         IncidentKind::RetriableExhausted => (
             format!("{step} used up its retries after the pivot"),
-            format!(
-                "There is no way back. When {action} is well again: `saga retry {id} {step}`. `saga history {id}` shows what it answered."
-            ),
+            format!("There is no way back. `saga history {id}` shows what {action} answered."),
         ),
-        IncidentKind::Expression => (
-            format!("an expression of {step} failed after the pivot"),
-            format!(
-                "There is no way back. `saga retry {id} {step} --input FILE` gives it its payload; `saga skip {id} {step}` goes on without it."
-            ),
-        ),
+        IncidentKind::Expression => {
+            (format!("an expression of {step} failed after the pivot"), no_way_back())
+        }
         IncidentKind::Deadline => (
             "the deadline passed after the pivot".to_owned(),
             "The saga goes on until it completes.".to_owned(),
         ),
         IncidentKind::PivotUnknown => (
             format!("whether the pivot {step} took effect cannot be found out by machine"),
-            format!(
-                "Find out at {action} itself, where its key is {key}; then `saga resolve {id} {step} --as succeeded` or `--as failed`."
-            ),
+            format!("Find out at {action} itself, where its key is {key}."),
+        ),
+        IncidentKind::OutputNotTaken => (
+            format!("{step} took effect, and its output cannot be taken"),
+            format!("{action} has stored that answer and gives it again, so nothing is tried by itself."),
         ),
         IncidentKind::Contradiction => (
             format!("{step}: the participant contradicts what it said before"),
@@ -290,12 +276,12 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         ),
         IncidentKind::Internal => (
             "the orchestrator itself stumbled over it".to_owned(),
-            format!(
-                "The server's log tells more; please report it. Other sagas are not affected. `saga retry {id}` tries it again."
-            ),
+            "The server's log tells more; please report it. Other sagas are not affected.".to_owned(),
         ),
     };
-    format!("Incident, {age} old: {what} ({error}). {help}")
+    let commands = advice::sentences(picture, open, now);
+    let commands = if commands.is_empty() { commands } else { format!(" {commands}") };
+    format!("Incident, {age} old: {what} ({error}). {help}{commands}")
 }
 
 /// The word for an incident's kind, as the API gives it.
@@ -310,6 +296,7 @@ pub fn incident_code(kind: IncidentKind) -> &'static str {
         IncidentKind::Expression => "expression",
         IncidentKind::Deadline => "deadline",
         IncidentKind::PivotUnknown => "pivot_unknown",
+        IncidentKind::OutputNotTaken => "output_not_taken",
         IncidentKind::Contradiction => "contradiction",
         IncidentKind::Internal => "internal",
     }

@@ -121,14 +121,14 @@ pub fn reply(participant: &Arc<str>, reply: wire::Reply) -> Result<Incoming, Non
     })
 }
 
-/// An outcome with an output; one that is not let in turns it into a failure that says so.
+/// An outcome with an output. The effect stands even if the output is not let in; a repetition would bring the same one.
 fn output(bytes: &Bytes, outcome: fn(Payload) -> Outcome) -> Outcome {
     // A handler that returns nothing may send nothing.
     let bytes = if bytes.is_empty() { b"null" } else { &bytes[..] };
     match document::read(bytes) {
         Ok(payload) => outcome(payload),
         Err(fault) => {
-            Outcome::Failed(ErrorBody::new("bad_output", format!("the output is not taken: {fault}")))
+            Outcome::OutputNotTaken(ErrorBody::new("bad_output", format!("the output is not taken: {fault}")))
         }
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     fn outputs_are_documents_and_an_absent_one_is_null() {
         let null = Payload::from_value(serde_json::Value::Null);
         assert_eq!(taken(succeeded(b"")), Ok(Outcome::Succeeded(null)));
-        let Ok(Outcome::Failed(error)) = taken(succeeded(b"{oops")) else { panic!("must fail") };
+        let Ok(Outcome::OutputNotTaken(error)) = taken(succeeded(b"{oops")) else { panic!("must fail") };
         assert_eq!(error.code, "bad_output");
     }
 

@@ -3,7 +3,6 @@
 use saga_core::{
     Decision, Effect, Event, SagaState, Status,
     command::outstanding,
-    event::IncidentKind,
     input::Op,
     state::{ActionState, StepState, UndoState},
 };
@@ -76,21 +75,7 @@ fn is_clear(plan: &Plan, step: &StepState, ix: StepIx) -> bool {
 
 /// An operator was called for something that no machine mends.
 pub(super) fn is_parked(state: &SagaState) -> bool {
-    state.incidents.iter().any(|open| needs_a_person(open.incident.kind))
-}
-
-/// Whether incidents of this kind stay until somebody acts.
-pub(super) fn needs_a_person(kind: IncidentKind) -> bool {
-    match kind {
-        IncidentKind::Slow | IncidentKind::UndoSlow | IncidentKind::Deadline => false,
-        IncidentKind::UndoStuck
-        | IncidentKind::RetriableRefused
-        | IncidentKind::RetriableExhausted
-        | IncidentKind::Expression
-        | IncidentKind::PivotUnknown
-        | IncidentKind::Contradiction
-        | IncidentKind::Internal => true,
-    }
+    state.incidents.iter().any(|open| open.incident.kind.needs_a_person())
 }
 
 /// What a ledger tells of a step at the end of its saga: faults, and whether something was left behind that nothing

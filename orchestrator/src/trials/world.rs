@@ -301,7 +301,7 @@ impl<'a, C: Cast> World<'a, C> {
                 Event::UndoDispatched(undo) if undo.attempt == 1 => undone.push(undo.step),
                 Event::IncidentRaised(incident) => {
                     self.incidents.push(incident.clone());
-                    if checks::needs_a_person(incident.kind) {
+                    if incident.kind.needs_a_person() {
                         self.parked_at.get_or_insert(self.now);
                     }
                 }
@@ -565,6 +565,7 @@ fn said(outcome: &Outcome) -> String {
         Outcome::Compensated => "has undone it".to_owned(),
         Outcome::Absent => "knows nothing of it".to_owned(),
         Outcome::Done(_) => "says that it was done".to_owned(),
+        Outcome::OutputNotTaken(error) => with("has done it, and its output cannot be taken:", error),
         Outcome::Sealed => "has sealed it: it never happened and never will".to_owned(),
     }
 }

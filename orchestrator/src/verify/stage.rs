@@ -333,6 +333,7 @@ impl Stage {
                     | Outcome::Absent
                     | Outcome::Done(_)
                     | Outcome::Sealed => {}
+                    Outcome::OutputNotTaken(_) => self.dirty |= reply.op == Op::Action,
                 }
                 (reply.op, reply.attempt, Came::Reply(reply.outcome))
             }
@@ -391,6 +392,7 @@ impl Stage {
                 Outcome::Conflict(body) if body.code == "unspecified" => "conflict".to_owned(),
                 Outcome::Conflict(body) => error("conflict", body),
                 Outcome::NeedsOperator(body) => error("needs_operator", body),
+                Outcome::OutputNotTaken(body) => error("done, with an output that cannot be taken:", body),
                 Outcome::Accepted => "accepted, and no outcome in time".to_owned(),
                 Outcome::Running => "running, and no outcome in time".to_owned(),
                 Outcome::Blocked => "blocked".to_owned(),

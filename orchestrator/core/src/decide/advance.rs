@@ -85,6 +85,12 @@ fn is_forward_settled(action: &ActionState) -> bool {
 
 fn begin(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
+    // Decided once: a further round repeats a step that was selected, and an operator who gave its input wants it.
+    let step = draft.step(ix);
+    if step.round > 1 || step.input.is_some() {
+        forward::begin_attempt(draft, ix);
+        return;
+    }
     let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
     let mut budget = Budget::default();
     let selected = planned.guards.iter().try_fold(true, |all, guard| {

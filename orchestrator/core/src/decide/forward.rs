@@ -11,8 +11,8 @@ use crate::{
     effect::Effect,
     error::ErrorBody,
     event::{
-        AfterSeal, AtStep, AttemptEnded, Cause, Event, Failure, PivotAsked, StepDispatched, StepErred,
-        StepSucceeded, StepWaiting,
+        AfterSeal, AtStep, AttemptEnded, Cause, Event, Failure, IncidentKind, PivotAsked, StepDispatched,
+        StepErred, StepSucceeded, StepWaiting,
     },
     gate::Wait,
     ids::Timestamp,
@@ -230,6 +230,29 @@ pub(super) fn succeeded(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, output:
     }
     draft.record(Event::StepSucceeded(StepSucceeded { step: ix, attempt, output }));
     draft.settle_closing(ix);
+}
+
+/// The action took effect, and its output cannot be taken. A step with an undo is tried again and in the end undone, as
+/// one of unknown outcome is. Without a way back an operator has to give the output: the inbox stores the answer, so a
+/// further attempt or question would bring the same one.
+pub(super) fn output_not_taken(draft: &mut Draft<'_>, ix: StepIx, current: bool, error: ErrorBody) {
+    let kind = draft.planned(ix).kind;
+    if kind == Kind::Compensatable && !current {
+        return;
+    }
+    if draft.step(ix).after_seal.is_some() {
+        draft.record(Event::RoundOvertaken(AtStep { step: ix }));
+    }
+    match kind {
+        Kind::Compensatable => attempt_unknown(draft, ix, error),
+        Kind::Pivot | Kind::Retriable => {
+            let attempt = draft.step(ix).attempts;
+            let ended = AttemptEnded { step: ix, attempt, error: error.clone(), retry_at: None };
+            draft.record(Event::StepUnknown(ended));
+            draft.raise(Some(ix), IncidentKind::OutputNotTaken, error);
+            draft.settle_closing(ix);
+        }
+    }
 }
 
 /// A business no.

@@ -260,6 +260,9 @@ impl<'a> Draft<'a> {
             self.raise(None, IncidentKind::Deadline, error);
         }
         for ix in self.indices() {
+            if self.state.lacks_output(ix.at()) {
+                continue;
+            }
             let (cause, error) = match &self.step(ix).action {
                 ActionState::Refused(error) => (Cause::Refused, error),
                 ActionState::Failed { error } => (Cause::Exhausted, error),

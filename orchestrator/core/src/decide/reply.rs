@@ -59,6 +59,7 @@ fn earlier_round(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(),
     let happened = match &reply.outcome {
         Outcome::Succeeded(_) => reply.op == Op::Action,
         Outcome::Done(_) => matches!(reply.op, Op::Query | Op::Seal),
+        Outcome::OutputNotTaken(_) => reply.op != Op::Compensation,
         Outcome::Refused(_)
         | Outcome::Failed(_)
         | Outcome::Accepted
@@ -105,6 +106,7 @@ fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reject
     match &reply.outcome {
         Outcome::Succeeded(output) => definite(draft, ix, reply.attempt, Ok(output)),
         Outcome::Refused(error) => definite(draft, ix, reply.attempt, Err(error)),
+        Outcome::OutputNotTaken(error) => output_not_taken(draft, ix, reply, current, error),
         // A tombstone or a finished undo: without effect from here on, like a refusal.
         Outcome::Blocked => {
             let error = ErrorBody::new("blocked", "undone or sealed before it arrived");
@@ -148,6 +150,17 @@ fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reject
         | Outcome::Sealed => return Err(Rejected::Nonsense),
     }
     Ok(())
+}
+
+/// An effect is an effect, whatever its output: what comes too late to settle the step is treated like any success.
+fn output_not_taken(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply, current: bool, error: &ErrorBody) {
+    let step = draft.step(ix);
+    let undoing = step.undo != UndoState::None && !matches!(step.undo, UndoState::Waiting { .. });
+    if undoing || !forward::is_open(step) {
+        definite(draft, ix, reply.attempt, Ok(&Payload::from_value(serde_json::Value::Null)));
+    } else {
+        forward::output_not_taken(draft, ix, current, error.clone());
+    }
 }
 
 /// A definite outcome settles the step, from whichever attempt it comes.
@@ -251,6 +264,7 @@ fn compensation(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), 
         | Outcome::NeedsOperator(_)
         | Outcome::Conflict(_) => {}
         Outcome::Succeeded(_)
+        | Outcome::OutputNotTaken(_)
         | Outcome::Blocked
         | Outcome::Expired
         | Outcome::Absent
@@ -270,6 +284,9 @@ fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reje
         Outcome::Done(output) if open => {
             let attempts = draft.step(ix).attempts;
             forward::succeeded(draft, ix, attempts, output.clone());
+        }
+        Outcome::OutputNotTaken(error) if open => {
+            forward::output_not_taken(draft, ix, current, error.clone())
         }
         Outcome::Refused(error) if open => {
             let attempts = draft.step(ix).attempts;
@@ -292,6 +309,7 @@ fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reje
             forward::ask_unclear(draft, ix, error.clone(), 0);
         }
         Outcome::Done(_)
+        | Outcome::OutputNotTaken(_)
         | Outcome::Refused(_)
         | Outcome::Sealed
         | Outcome::Compensated

@@ -21,6 +21,7 @@ use crate::{
     payload::Payload,
     rules::Rule,
     scope::status_word,
+    state::ActionState,
 };
 
 use super::Draft;
@@ -119,6 +120,22 @@ fn name(draft: &Draft<'_>, ix: StepIx) -> String {
 
 fn settled(draft: &Draft<'_>, ix: StepIx) -> Unfit {
     Unfit::Settled { step: name(draft, ix), status: status_word(draft.step(ix)).to_owned() }
+}
+
+/// A step that the saga does not have to undo: never sent, or settled without effect.
+fn nothing_to_undo(draft: &Draft<'_>, ix: StepIx) -> Unfit {
+    let step = draft.step(ix);
+    match step.action {
+        ActionState::Pending
+        | ActionState::Waiting { .. }
+        | ActionState::Sent { .. }
+        | ActionState::BackingOff { .. }
+        | ActionState::Asking { .. }
+        | ActionState::Failed { .. } => Unfit::NothingToUndo { step: name(draft, ix) },
+        ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Refused(_) | ActionState::Sealed => {
+            settled(draft, ix)
+        }
+    }
 }
 
 /// Does the data of the step's expressions need mending?

@@ -29,7 +29,9 @@ pub(super) fn succeeded(
         ActionState::Pending if !is_unmended(draft, ix) => {
             return Err(Unfit::NotReached { step: name(draft, ix) });
         }
-        ActionState::Sent { .. } if !force => return Err(Unfit::Outstanding { step: name(draft, ix) }),
+        ActionState::Sent { .. } if !force => {
+            return Err(Unfit::OutstandingUnlessForced { step: name(draft, ix) });
+        }
         ActionState::Refused(_) if draft.planned(ix).kind != Kind::Retriable => {
             return Err(settled(draft, ix));
         }
@@ -103,7 +105,7 @@ fn pivot(draft: &mut Draft<'_>, ix: StepIx) -> Result<(), Unfit> {
             | ActionState::Succeeded(_)
             | ActionState::Refused(_)
             | ActionState::Failed { .. }
-            | ActionState::Sealed => Err(Unfit::Outstanding { step: name(draft, ix) }),
+            | ActionState::Sealed => Err(Unfit::OutstandingUnlessForced { step: name(draft, ix) }),
         };
     }
     close_round(draft, ix, AfterSeal::Fail)

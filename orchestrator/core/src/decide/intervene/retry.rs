@@ -11,7 +11,7 @@ use crate::{
 
 use super::{
     super::{Draft, forward, undo},
-    close_round, is_unmended, name, open_round, renew_budget, settled,
+    close_round, is_unmended, name, nothing_to_undo, open_round, renew_budget, settled,
 };
 
 /// Everything that failed, is backing off or is stuck, each as [`step`] would, but nothing by force.
@@ -86,7 +86,8 @@ fn undoing(draft: &mut Draft<'_>, ix: StepIx) -> Result<(), Unfit> {
         UndoState::None if draft.step(ix).may_have_happened() => {
             Err(Unfit::NotReached { step: name(draft, ix) })
         }
-        UndoState::None | UndoState::Done { .. } | UndoState::Skipped => Err(settled(draft, ix)),
+        UndoState::None => Err(nothing_to_undo(draft, ix)),
+        UndoState::Done { .. } | UndoState::Skipped => Err(settled(draft, ix)),
     }
 }
 

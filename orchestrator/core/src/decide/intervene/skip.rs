@@ -8,7 +8,7 @@ use crate::{
     state::{ActionState, Status, UndoState},
 };
 
-use super::{super::Draft, close_round, is_unmended, name, settled};
+use super::{super::Draft, close_round, is_unmended, name, nothing_to_undo, settled};
 
 pub(super) fn skip(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
     if draft.state.status == Status::Compensating {
@@ -21,7 +21,9 @@ pub(super) fn skip(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(),
 /// There is no seal for an undo: what is on its way may still arrive, so that takes force.
 fn undoing(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
     match &draft.step(ix).undo {
-        UndoState::Sent { .. } if !force => return Err(Unfit::Outstanding { step: name(draft, ix) }),
+        UndoState::Sent { .. } if !force => {
+            return Err(Unfit::OutstandingUnlessForced { step: name(draft, ix) });
+        }
         UndoState::Sent { .. }
         | UndoState::Stuck { .. }
         | UndoState::BackingOff { .. }
@@ -29,7 +31,8 @@ fn undoing(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> 
         UndoState::None if draft.step(ix).may_have_happened() => {
             return Err(Unfit::NotReached { step: name(draft, ix) });
         }
-        UndoState::None | UndoState::Done { .. } | UndoState::Skipped => return Err(settled(draft, ix)),
+        UndoState::None => return Err(nothing_to_undo(draft, ix)),
+        UndoState::Done { .. } | UndoState::Skipped => return Err(settled(draft, ix)),
     }
     draft.record(Event::UndoneByWord(AtStep { step: ix }));
     Ok(())

@@ -276,7 +276,8 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
     assert_eq!(talk.orders(Order::Abandon, Some("a"), false), Err(Unfit::NoStepTaken));
     assert_eq!(talk.orders(Order::Skip, Some("p"), true), Err(Unfit::PivotStays { step: p() }));
     assert_eq!(talk.orders(Order::Skip, Some("r"), true), Err(Unfit::NotReached { step: r() }));
-    assert_eq!(talk.orders(resolved(&json!(1)), Some("a"), false), Err(Unfit::Outstanding { step: a() }));
+    let forced = Err(Unfit::OutstandingUnlessForced { step: a() });
+    assert_eq!(talk.orders(resolved(&json!(1)), Some("a"), false), forced);
     talk.leaves("bank").succeeds("a").sends(&["a"]);
     let reason = "no live participant".to_owned();
     assert_eq!(talk.orders(RETRY, Some("p"), false), Err(Unfit::Waits { step: p(), reason }));
@@ -290,10 +291,46 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
 
     let mut talk = going_back();
     assert_eq!(talk.orders(RETRY, Some("a"), false), Err(Unfit::Outstanding { step: a() }));
-    assert_eq!(talk.orders(Order::Skip, Some("a"), false), Err(Unfit::Outstanding { step: a() }));
+    assert_eq!(talk.orders(Order::Skip, Some("a"), false), forced);
     assert_eq!(talk.orders(resolved(&json!(1)), Some("a"), false), Err(Unfit::GoesBack { step: a() }));
     assert_eq!(talk.orders(Order::ResolveFailed, Some("a"), false), Err(Unfit::GoesBack { step: a() }));
     let decisions = talk.decisions();
     talk.undone("a").is(Status::Compensated);
     assert_eq!(talk.decisions(), decisions + 1, "what is refused is not recorded");
+}
+
+#[test]
+fn a_condition_that_fails_after_the_pivot_is_passed_with_an_input() {
+    let broken = retriable("r").when("input.missing").input(json!({"of": "the file"}));
+    let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a")).step(pivot("p")).step(broken));
+    talk.succeeds("a").succeeds("p").calls(&["expression r"]).sends(&["a", "p"]);
+    talk.orders(edited(&json!({"of": "ann"})), Some("r"), false).expect("taken");
+    assert_eq!(talk.payload(), json!({"of": "ann"}));
+    talk.calls(&[]).sends(&["r"]).succeeds("r").is(Status::Completed);
+}
+
+#[test]
+fn another_round_does_not_ask_for_the_condition_again() {
+    let picky = retriable("r").when("steps.p.output.by == 'p'");
+    let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a")).step(pivot("p")).step(picky));
+    talk.succeeds("a").succeeds("p").sends(&["a", "p", "r"]).refuses("r").retries("r").sends(&["seal r"]);
+    talk.answers("r", Outcome::Sealed).sends(&["r@2"]);
+}
+
+#[test]
+fn what_was_never_sent_has_nothing_to_undo() {
+    let both = builder::parallel([step("a"), step("b")]);
+    let mut talk = Conversation::about(Saga::new("s", 1).item(both));
+    talk.gate.participants.get_mut("shop").expect("there").actions.remove("b");
+    talk.tell(start(&json!({}))).expect("it begins");
+    talk.refuses("a").is(Status::Compensated);
+
+    let held = builder::parallel([step("a"), step("b"), step("c")]);
+    let mut talk = Conversation::about(Saga::new("s", 1).item(held));
+    talk.gate.participants.get_mut("shop").expect("there").actions.remove("b");
+    talk.tell(start(&json!({}))).expect("it begins");
+    talk.succeeds("a").refuses("c").is(Status::Compensating);
+    let never = Unfit::NothingToUndo { step: "b".into() };
+    assert_eq!(talk.orders(Order::Skip, Some("b"), false), Err(never.clone()));
+    assert_eq!(talk.orders(RETRY, Some("b"), false), Err(never));
 }

@@ -8,6 +8,7 @@ mod conversation;
 mod failing;
 mod forward;
 mod intervening;
+mod output_not_taken;
 mod pivot;
 mod retriable;
 mod retrying;

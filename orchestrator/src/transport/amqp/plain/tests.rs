@@ -178,6 +178,7 @@ fn understood(reply: wire::Reply) -> (String, Option<String>, Option<String>) {
         Outcome::Failed(error) => ("failed", body(error)),
         Outcome::Conflict(error) => ("conflict", body(error)),
         Outcome::NeedsOperator(error) => ("needs_operator", body(error)),
+        Outcome::OutputNotTaken(error) => ("output_not_taken", body(error)),
         Outcome::Accepted => ("accepted", (None, None)),
         Outcome::Running => ("running", (None, None)),
         Outcome::Blocked => ("blocked", (None, None)),
