@@ -16,6 +16,7 @@ use crate::{
     command::{Ask, StepKey},
     execute::Core,
     inbox::{Memory, Postgres, Sqlite, Store},
+    limit::Limit,
     participant::Handle,
     reply::Answer,
     serve::Sink,
@@ -31,6 +32,8 @@ pub struct Ctx<S: Store = Memory> {
     pub(crate) ask: Arc<Ask>,
     pub(crate) unit: S::Unit,
     pub(crate) sink: Sink,
+    /// How long this run may take; `None` where the attempt has no limit.
+    pub(crate) limit: Option<Arc<Limit>>,
 }
 
 impl<S: Store> Ctx<S> {
@@ -60,7 +63,8 @@ impl<S: Store> Ctx<S> {
         &self.ask.definition
     }
 
-    /// One attempt's limit, as the saga file sets it; `None` when it sets none.
+    /// One attempt's limit, as the saga file sets it; `None` when it sets none. A handler that is still at work shortly
+    /// before is ended there and rolled back; [`heartbeat`](Self::heartbeat) puts that off.
     pub fn timeout(&self) -> Option<Duration> {
         (!self.ask.timeout.is_zero()).then_some(self.ask.timeout)
     }
@@ -70,15 +74,19 @@ impl<S: Store> Ctx<S> {
         &self.ask.traceparent
     }
 
-    /// Tells the orchestrator that the work goes on; it restarts the step's heartbeat timer.
+    /// Tells the orchestrator that the work goes on; the attempt's limit begins anew, there and here.
     pub fn heartbeat(&self) {
+        if let Some(limit) = &self.limit {
+            limit.extend();
+        }
         self.sink.send(&self.ask, self.ask.attempt, Answer::Running);
     }
 
     /// For an action that answers [`Outcome::Accepted`](crate::Outcome::Accepted): what the work that
     /// goes on takes along, to tell its end. Completing waits until the acceptance is stored.
     pub fn handle(&self) -> Handle<S> {
-        Handle::new(self.core.inbox.clone(), self.core.links.clone())
+        let run = self.limit.clone().map(|limit| (self.ask.key.clone(), limit));
+        Handle::new(self.core.inbox.clone(), self.core.links.clone(), run)
     }
 }
 
@@ -120,7 +128,7 @@ impl Ctx<Postgres> {
     /// When the handler has returned already (a task that it left behind cannot write any more), or when
     /// the guard is held for longer than five seconds, most likely by the very caller.
     pub async fn tx(&self) -> Result<PgTx<'_>, TxError> {
-        let slot = timeout(TX_WAIT, self.unit.0.lock()).await.map_err(|_| TxError::Held)?;
+        let slot = timeout(TX_WAIT, self.unit.tx.lock()).await.map_err(|_| TxError::Held)?;
         MutexGuard::try_map(slot, Option::as_mut).map(PgTx).map_err(|_| TxError::Over)
     }
 }

@@ -1,15 +1,21 @@
 //! One command from arrival to answer: barrier, handler, local commit, reply. No transport here.
 
-use std::{any::Any, collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+mod run;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     command::{Ask, Op, StepKey},
     context::Ctx,
     handler::{BoxFuture, Registered},
     inbox::{self, End, Entry, Inbox, Store},
+    limit::Limit,
     reply::{Answer, Failure, HandlerError, Outcome, Stop, with_causes},
     serve::{Links, Sink},
 };
@@ -27,13 +33,17 @@ pub(crate) struct Core<S: Store> {
     pub(crate) undoes: HashMap<String, String>,
     pub(crate) after_commit: Option<AfterCommit>,
     pub(crate) links: Links,
+    /// Cancelled when a handler blocks the inbox for good, so that this process can serve nothing any more.
+    pub(crate) stuck: CancellationToken,
+    /// Handlers that could not be ended, and are still there.
+    pub(crate) blocked: Arc<AtomicUsize>,
 }
 
 /// An answer and the attempt it is for.
 pub(crate) type Answered = (u32, Answer);
 
 impl<S: Store> Core<S> {
-    /// Answers one command; `None` where nobody waits for an answer.
+    /// Answers one command; `None` where nobody waits for an answer, or nobody knows it.
     pub(crate) async fn execute(self: &Arc<Self>, ask: &Arc<Ask>, sink: &Sink) -> Option<Answered> {
         match self.inbox.enter(ask).await {
             Ok(Entry::Answered { answer, wrote }) => {
@@ -43,7 +53,7 @@ impl<S: Store> Core<S> {
                 Some((ask.attempt, answer))
             }
             Ok(Entry::Silent) => None,
-            Ok(Entry::Run { unit, output }) => Some(self.run(ask, sink, unit, output).await),
+            Ok(Entry::Run { unit, output }) => self.run(ask, sink, unit, output).await,
             Err(error) => answer_inbox_error(ask, error),
         }
     }
@@ -54,9 +64,20 @@ impl<S: Store> Core<S> {
         sink: &Sink,
         unit: S::Unit,
         output: Option<Bytes>,
-    ) -> Answered {
-        let ctx = Ctx { core: self.clone(), ask: ask.clone(), unit: unit.clone(), sink: sink.clone() };
-        let (end, answer) = match (ask.op, self.call(ctx, output).await) {
+    ) -> Option<Answered> {
+        let limit = Limit::new(ask.timeout).map(Arc::new);
+        let ctx = Ctx {
+            core: self.clone(),
+            ask: ask.clone(),
+            unit: unit.clone(),
+            sink: sink.clone(),
+            limit: limit.clone(),
+        };
+        let called = match self.call(ctx, output, limit.as_deref()).await {
+            Ok(called) => called,
+            Err(overran) => return self.overran(ask, unit, overran).await,
+        };
+        let (end, answer) = match (ask.op, called) {
             (Op::Compensation, Ok(_)) => (End::Compensated, Answer::Compensated),
             (_, Ok(Outcome::Done(output))) => (End::Done(output.clone()), Answer::Succeeded(output)),
             (_, Ok(Outcome::Accepted)) => (End::Accepted, Answer::Accepted),
@@ -69,21 +90,14 @@ impl<S: Store> Core<S> {
                 if commits {
                     self.committed(ask).await;
                 }
-                (attempt, answer)
+                Some((attempt, answer))
             }
-            Err(error) => (ask.attempt, inbox_failure(ask, error)),
-        }
-    }
-
-    async fn call(&self, ctx: Ctx<S>, output: Option<Bytes>) -> Result<Outcome<Bytes>, HandlerError> {
-        let handlers = if ctx.ask.op == Op::Compensation { &self.compensations } else { &self.actions };
-        let Some(handler) = handlers.get(&ctx.ask.action) else {
-            let message = format!("participant {} serves no `{}`", self.name, ctx.ask.action);
-            return Err(HandlerError(Stop::Failed(Failure::new("unknown_action", message))));
-        };
-        match AssertUnwindSafe((handler.run)(ctx, output)).catch_unwind().await {
-            Ok(result) => result,
-            Err(panic) => Err(HandlerError(Stop::Failed(Failure::new("panic", panic_text(&*panic))))),
+            Err(error) => {
+                if let inbox::Error::TransactionHeld = error {
+                    self.give_up_later();
+                }
+                Some((ask.attempt, inbox_failure(ask, error)))
+            }
         }
     }
 
@@ -125,12 +139,4 @@ fn inbox_failure(ask: &Ask, error: inbox::Error) -> Answer {
     let message = with_causes(&error);
     tracing::error!(key = %ask.key, op = ?ask.op, error = message, "inbox failed, the command will come again");
     Answer::Failed(Failure::new("inbox_unavailable", message))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the handler panicked".to_owned())
 }

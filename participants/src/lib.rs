@@ -52,10 +52,12 @@ mod context;
 mod execute;
 mod handler;
 pub mod inbox;
+mod limit;
 mod participant;
 mod reply;
 pub mod serve;
 pub mod testing;
+mod unheard;
 
 pub use command::{Known, Op, StepKey};
 pub use context::{Ctx, PgTx, Tx, TxError};

@@ -3,11 +3,12 @@
 use std::{
     collections::{HashMap, hash_map::Entry as Slot},
     future::Future,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     command::{Op, StepKey},
@@ -15,6 +16,7 @@ use crate::{
     execute::{AfterCommit, Core},
     handler::{ActionHandler, CompensationHandler, Registered, compensation_with, encode},
     inbox::{self, End, Inbox, Store},
+    limit::Limit,
     reply::{Answer, Failure, Fault, HandlerError, Result, Stop},
     serve::{self, Budgets, Error, Links, signals},
     testing::Harness,
@@ -153,19 +155,29 @@ impl<S: Store> Participant<S> {
     /// [`Error::Mistake`] when no inbox was set.
     pub fn handle(&self) -> std::result::Result<Handle<S>, Error> {
         let inbox = self.inbox.clone().ok_or_else(|| self.without_inbox())?;
-        Ok(Handle::new(inbox, self.links.clone()))
+        Ok(Handle::new(inbox, self.links.clone(), None))
     }
 
     /// Serves the orchestrator that `SAGA_ENDPOINT` names (`grpc://127.0.0.1:7420` by default), or the broker
     /// (`amqp://` or `amqps://`) where it is met, until SIGTERM or SIGINT, then drains. A broker's password may be in
     /// the file that `SAGA_ENDPOINT_PASSWORD_FILE` names, certificates to check it against in `SAGA_ENDPOINT_CA`.
     ///
+    /// A handler that is still there after the drain may block a thread, which the runtime would wait for without end: the
+    /// process is ended a moment after this returns, unless it has ended by then.
+    ///
     /// # Errors
     /// As [`serve`](Self::serve).
-    pub async fn serve_from_env(self) -> std::result::Result<(), Error> {
+    pub async fn serve_from_env(mut self) -> std::result::Result<(), Error> {
         let endpoint = std::env::var(ENDPOINT_VARIABLE).unwrap_or_else(|_| ENDPOINT_DEFAULT.to_owned());
         let shutdown = signals()?;
-        self.serve(&endpoint, shutdown).await
+        let budgets = std::mem::take(&mut self.budgets);
+        let core = Arc::new(self.build()?);
+        let served = serve::serve(core.clone(), &endpoint, budgets, shutdown).await;
+        let left = core.blocked.load(Ordering::Relaxed);
+        if left > 0 {
+            serve::end_process(&core.name, left);
+        }
+        served
     }
 
     /// Serves the orchestrator at `endpoint` until `shutdown` completes: connects, connects again
@@ -173,7 +185,8 @@ impl<S: Store> Participant<S> {
     ///
     /// # Errors
     /// [`Error::Mistake`] for a participant that is not whole, [`Error::Endpoint`] for an unreadable
-    /// endpoint, [`Error::Refused`] when the orchestrator refuses the registration.
+    /// endpoint, [`Error::Refused`] when the orchestrator refuses the registration, [`Error::Stuck`] when a handler
+    /// blocks the inbox for good.
     pub async fn serve(
         mut self,
         endpoint: &str,
@@ -209,6 +222,8 @@ impl<S: Store> Participant<S> {
             undoes: self.undoes,
             after_commit: self.after_commit,
             links: self.links,
+            stuck: CancellationToken::new(),
+            blocked: Arc::default(),
         })
     }
 
@@ -235,17 +250,19 @@ fn without_inbox(participant: String) -> Error {
 pub struct Handle<S: Store> {
     inbox: S::Inbox,
     links: Links,
+    /// Of a handler at work: its key and its limit.
+    run: Option<(StepKey, Arc<Limit>)>,
 }
 
 impl<S: Store> Clone for Handle<S> {
     fn clone(&self) -> Self {
-        Self { inbox: self.inbox.clone(), links: self.links.clone() }
+        Self { inbox: self.inbox.clone(), links: self.links.clone(), run: self.run.clone() }
     }
 }
 
 impl<S: Store> Handle<S> {
-    pub(crate) fn new(inbox: S::Inbox, links: Links) -> Self {
-        Self { inbox, links }
+    pub(crate) fn new(inbox: S::Inbox, links: Links, run: Option<(StepKey, Arc<Limit>)>) -> Self {
+        Self { inbox, links, run }
     }
 
     /// Stores the end of accepted work and tells the orchestrator. A reply that gets lost is no loss:
@@ -280,6 +297,9 @@ impl<S: Store> Handle<S> {
 
     /// Tells the orchestrator that the accepted work for `attempt` goes on.
     pub fn heartbeat(&self, key: &StepKey, attempt: u32) {
+        if let Some((_, limit)) = self.run.as_ref().filter(|(own, _)| own == key) {
+            limit.extend();
+        }
         self.links.tell(key, attempt, Answer::Running);
     }
 }

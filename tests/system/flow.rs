@@ -125,8 +125,9 @@ async fn a_deadline_that_passes_while_the_pivot_acts_waits_for_it() {
     let left = Script::plain(&rig, "left");
     let right = Script::plain(&rig, "right").hang_until("act", &gate);
     let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
-    let file = WHOLE.replace("version: 1", "version: 1\ndeadline: 400ms");
-    rig.clients.deploy(&file.replace("timeout: 50s", "timeout: 300ms")).await;
+    // The second attempt is in flight then: a handler is ended at its attempt's limit.
+    let file = WHOLE.replace("version: 1", "version: 1\ndeadline: 3s");
+    rig.clients.deploy(&file.replace("timeout: 50s", "timeout: 2500ms")).await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     gate.arrived(1).await;
     let closing = |seen: &_| settling(seen);

@@ -17,6 +17,7 @@ mod files;
 mod flow;
 mod guards;
 mod hardship;
+mod hung_handlers;
 mod lists;
 mod made;
 mod operators;

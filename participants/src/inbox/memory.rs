@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    End, Entry, Error, Inbox, Kind, Store, answer,
+    Abandoned, End, Entry, Error, Inbox, Kind, Store, answer,
     barrier::{Decision, RowState, Say, decide},
     unix_micros,
 };
@@ -226,6 +226,13 @@ impl Inbox for MemoryInbox {
         let attempt = self.finish(&ask.key, expected, end).unwrap_or(ask.attempt);
         self.run_ended.notify_waiters();
         Ok(attempt)
+    }
+
+    /// The row goes as after a failure, for a row at work would answer every later attempt with a sign of life. Of the
+    /// effect nobody can say anything.
+    async fn abandon(&self, ask: &Ask, (): ()) -> Result<Abandoned, Error> {
+        self.settle(ask, (), End::RolledBack).await?;
+        Ok(Abandoned::Unknown)
     }
 
     async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {

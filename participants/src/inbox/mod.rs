@@ -12,7 +12,11 @@ mod race;
 mod rows;
 mod sqlite;
 
-use std::{future::Future, time::SystemTime};
+use std::{
+    fmt,
+    future::Future,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 
@@ -24,18 +28,23 @@ pub use sqlite::{Sqlite, SqliteInbox, SqliteUnit};
 pub use crate::command::Ask;
 use crate::{
     command::{Op, StepKey},
-    reply::{Answer, Fault},
+    reply::{Answer, Fault, with_causes},
 };
 use barrier::{Facts, Say};
 
-/// Why an inbox could not do its part. The command is then answered as failed and comes again.
-#[derive(Debug, thiserror::Error)]
+/// How long the transaction of a handler that has returned is waited for: a task that the handler left behind may be using
+/// it.
+const HELD_MAX: Duration = Duration::from_secs(5);
+
+/// Why an inbox could not do its part. The command is then answered as failed and comes again. `Debug` is for people, too:
+/// it is what Rust prints of an error that `main` returns.
+#[derive(thiserror::Error)]
 pub enum Error {
     /// The database said no.
     #[error("inbox database")]
     Database(#[from] sqlx::Error),
     /// Another process held the database for longer than the busy timeout.
-    #[error("inbox database is held by another writer")]
+    #[error("the inbox database is held by another process: is another instance still running?")]
     Busy,
     /// The database holds what this version cannot read.
     #[error("inbox row of {key} is in the unknown state `{state}`")]
@@ -48,6 +57,15 @@ pub enum Error {
     /// The transaction ended under the handler's hands: it must not commit or roll back by itself.
     #[error("the handler ended the inbox's transaction by itself")]
     TransactionGone,
+    /// Something that the handler left behind holds the transaction.
+    #[error("the handler has returned, and a task that it left behind still uses its transaction")]
+    TransactionHeld,
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&with_causes(self))
+    }
 }
 
 /// How strong the promise of an inbox is; registered with the orchestrator.
@@ -103,6 +121,17 @@ pub enum End {
     RolledBack,
 }
 
+/// What became of the transaction of a handler that did not end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abandoned {
+    /// Nothing of the run takes effect, ever.
+    RolledBack,
+    /// The same; but the handler blocks the inbox, which takes nothing more until the handler returns.
+    Stuck,
+    /// Nobody can say.
+    Unknown,
+}
+
 /// Keeps one row per key and lets handlers run at most once at a time for it.
 pub trait Inbox: Clone + Send + Sync + 'static {
     /// What it is kept in.
@@ -128,6 +157,22 @@ pub trait Inbox: Clone + Send + Sync + 'static {
         unit: <Self::Store as Store>::Unit,
         end: End,
     ) -> impl Future<Output = Result<u32, Error>> + Send;
+
+    /// Ends the run of `ask` without its handler, which ran into its limit: it was dropped, or it blocks its thread and may
+    /// go on one day. Returns within seconds. Without an implementation of its own, the run's fate is unknown.
+    fn abandon(
+        &self,
+        ask: &Ask,
+        unit: <Self::Store as Store>::Unit,
+    ) -> impl Future<Output = Result<Abandoned, Error>> + Send {
+        let _ = (ask, unit);
+        std::future::ready(Ok(Abandoned::Unknown))
+    }
+
+    /// Is it still blocked by a handler, after [`Abandoned::Stuck`]?
+    fn is_stuck(&self) -> bool {
+        false
+    }
 
     /// Stores the end of accepted work ([`End::RolledBack`] removes the row, so that it may be tried
     /// again). Returns the attempt to answer, `None` when the key has no accepted work.

@@ -6,6 +6,7 @@
 //! process, at `READ COMMITTED`. Undo, query and seal have connections of their own: forward work cannot take the
 //! last one from them.
 
+mod backend;
 mod rows;
 
 use std::{sync::Arc, time::Duration};
@@ -15,12 +16,12 @@ use sqlx::{
     PgConnection, PgPool, Postgres as Driver, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 use uuid::Uuid;
 
 use super::rows::{Stored, told};
 use super::{
-    End, Entry, Error, Inbox, Kind, Store, answer,
+    Abandoned, End, Entry, Error, HELD_MAX, Inbox, Kind, Store, answer,
     barrier::{Decision, RowState, decide},
     unix_micros,
 };
@@ -28,6 +29,7 @@ use crate::{
     command::{Ask, Op, StepKey},
     reply::Answer,
 };
+use backend::{BACKEND, Backend};
 use rows::{SCHEMA, bump_attempt, delete, insert, lock, update, write};
 
 /// How long an operation waits for another one on the same key before it answers `running`.
@@ -38,6 +40,10 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(30);
 const FORWARD_CONNECTIONS: u32 = 16;
 /// Connections for undo, query, seal and the rest.
 const UNDO_CONNECTIONS: u32 = 4;
+/// How long the connection is waited for when a handler was ended: it is free by then, or in the hands of somebody who blocks.
+const ABANDONED_WITHIN: Duration = Duration::from_millis(50);
+/// How long it may take to roll back before PostgreSQL is told to end it: a statement may be under way on it.
+const ROLLBACK_WITHIN: Duration = Duration::from_millis(250);
 /// Rows that one sweep transaction deletes at most.
 const SWEEP_ROWS: u64 = 1_000;
 
@@ -56,11 +62,15 @@ pub struct PgInbox {
     id: Arc<str>,
     forward: PgPool,
     undo: PgPool,
+    options: Arc<PgConnectOptions>,
 }
 
 /// The open transaction of one handler run. Empty once the run is settled.
 #[derive(Debug, Clone)]
-pub struct PgUnit(pub(crate) Arc<Mutex<Option<Transaction<'static, Driver>>>>);
+pub struct PgUnit {
+    pub(crate) tx: Arc<Mutex<Option<Transaction<'static, Driver>>>>,
+    backend: Backend,
+}
 
 impl PgInbox {
     /// Opens the database behind a `postgres://` URL, and makes the inbox's tables where they are missing.
@@ -100,7 +110,7 @@ impl PgInbox {
             .fetch_one(&mut *tx)
             .await?;
         tx.commit().await?;
-        Ok(Self { id: id.into(), forward, undo })
+        Ok(Self { id: id.into(), forward, undo, options: Arc::new(options) })
     }
 
     /// Runs `statements` in a transaction of its own: the place for the business tables'
@@ -116,12 +126,12 @@ impl PgInbox {
         Ok(())
     }
 
-    async fn begin(&self, op: Op) -> Result<Transaction<'static, Driver>, Error> {
+    async fn begin(&self, op: Op) -> Result<(Transaction<'static, Driver>, Backend), Error> {
         let pool = if op == Op::Action { &self.forward } else { &self.undo };
         let mut tx = pool.begin_with("begin isolation level read committed").await?;
-        let limit = sqlx::AssertSqlSafe(format!("set local lock_timeout = {LOCK_WAIT_MS}"));
-        sqlx::raw_sql(limit).execute(&mut *tx).await?;
-        Ok(tx)
+        let first = sqlx::AssertSqlSafe(format!("set local lock_timeout = {LOCK_WAIT_MS}; {BACKEND}"));
+        let backend = Backend::of(&sqlx::raw_sql(first).fetch_one(&mut *tx).await?)?;
+        Ok((tx, backend))
     }
 }
 
@@ -182,7 +192,7 @@ impl Inbox for PgInbox {
     }
 
     async fn enter(&self, ask: &Ask) -> Result<Entry<PgUnit>, Error> {
-        let mut tx = self.begin(ask.op).await?;
+        let (mut tx, backend) = self.begin(ask.op).await?;
         let step = match carry_out(&mut tx, ask).await {
             Ok(step) => step,
             // Somebody is at work on this very key.
@@ -201,7 +211,8 @@ impl Inbox for PgInbox {
             Step::Run(output) => {
                 // The limit was for the barrier; what the handler waits for is its own business.
                 sqlx::raw_sql("set local lock_timeout = default").execute(&mut *tx).await?;
-                return Ok(Entry::Run { unit: PgUnit(Arc::new(Mutex::new(Some(tx)))), output });
+                let unit = PgUnit { tx: Arc::new(Mutex::new(Some(tx))), backend };
+                return Ok(Entry::Run { unit, output });
             }
             Step::Commit(reply) => {
                 tx.commit().await?;
@@ -217,7 +228,12 @@ impl Inbox for PgInbox {
 
     async fn settle(&self, ask: &Ask, unit: PgUnit, end: End) -> Result<u32, Error> {
         // The handler is over; taking the transaction out ends it for whatever it left behind, too.
-        let Some(mut tx) = unit.0.lock().await.take() else { return Err(Error::TransactionGone) };
+        let Ok(mut slot) = timeout(HELD_MAX, unit.tx.lock()).await else {
+            unit.backend.kill(&self.options).await;
+            return Err(Error::TransactionHeld);
+        };
+        let Some(mut tx) = slot.take() else { return Err(Error::TransactionGone) };
+        drop(slot);
         let stored = match end {
             End::RolledBack => {
                 tx.rollback().await?;
@@ -237,8 +253,19 @@ impl Inbox for PgInbox {
         Ok(ask.attempt)
     }
 
+    /// In order where the connection is ours and answers; else PostgreSQL is told to end it.
+    async fn abandon(&self, _: &Ask, unit: PgUnit) -> Result<Abandoned, Error> {
+        if let Ok(mut slot) = timeout(ABANDONED_WITHIN, unit.tx.lock()).await
+            && let Some(tx) = slot.take()
+            && let Ok(Ok(())) = timeout(ROLLBACK_WITHIN, tx.rollback()).await
+        {
+            return Ok(Abandoned::RolledBack);
+        }
+        Ok(if unit.backend.kill(&self.options).await { Abandoned::RolledBack } else { Abandoned::Unknown })
+    }
+
     async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
-        let mut tx = self.begin(Op::Query).await?;
+        let (mut tx, _) = self.begin(Op::Query).await?;
         let row = lock(&mut tx, key).await?;
         let Some(row) = row.filter(|row| row.state == RowState::Running) else {
             tx.rollback().await?;
@@ -297,6 +324,6 @@ fn is_lock_timeout(error: &Error) -> bool {
         Error::Database(error) => {
             error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
         }
-        Error::Busy | Error::UnknownState { .. } | Error::TransactionGone => false,
+        Error::Busy | Error::UnknownState { .. } | Error::TransactionGone | Error::TransactionHeld => false,
     }
 }

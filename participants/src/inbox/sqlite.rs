@@ -6,37 +6,49 @@
 //! Forward work first passes a gate of its own, so that at most one action waits in front of an undo.
 
 mod rows;
+mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sqlx::{
-    Connection, SqliteConnection,
+    SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    time::timeout,
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
 
 use super::rows::{Stored, told};
 use super::{
-    End, Entry, Error, Inbox, Kind, Store, answer,
+    Abandoned, End, Entry, Error, HELD_MAX, Inbox, Kind, Store, answer,
     barrier::{Decision, RowState, decide},
     unix_micros,
 };
 use crate::{
     command::{Ask, Op, StepKey},
-    reply::Answer,
+    reply::{Answer, Failure},
 };
 use rows::{SCHEMA, bump_attempt, delete, read, update, write};
+pub use writer::Lent;
+use writer::{Guard, Writer};
 
 /// How long undo, query and seal wait for the writer before they answer `running`.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// How long SQLite waits for a writer in another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a new instance tries to get at a file that is busy: longer than its predecessor takes to drain.
+const OPENS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Between two tries, each of which waits for [`BUSY_TIMEOUT`].
+const OPENS_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How long the connection is waited for when a handler was ended: it is free by then, or in the hands of somebody who blocks.
+const ABANDONED_WITHIN: Duration = Duration::from_millis(50);
 
 /// Rows that one sweep transaction deletes at most; the writer is free between two.
 const SWEEP_ROWS: u64 = 1_000;
@@ -55,64 +67,19 @@ impl Store for Sqlite {
 pub struct SqliteInbox {
     id: Arc<str>,
     writer: Arc<Mutex<Writer>>,
+    guard: Guard,
     forward_gate: Arc<Mutex<()>>,
-}
-
-#[derive(Debug)]
-struct Writer {
-    connection: SqliteConnection,
-    /// A transaction may be open that its owner never ended: the future was dropped.
-    open: bool,
 }
 
 /// The open transaction of one handler run. Empty once the run is settled.
 #[derive(Debug, Clone)]
 pub struct SqliteUnit(pub(crate) Arc<Mutex<Option<Lent>>>);
 
-/// The writer while a transaction is open on it.
-#[derive(Debug)]
-pub struct Lent {
-    writer: OwnedMutexGuard<Writer>,
-    _forward: Option<OwnedMutexGuard<()>>,
-}
-
-impl Lent {
-    pub(crate) fn connection(&self) -> &SqliteConnection {
-        &self.writer.connection
-    }
-
-    pub(crate) fn connection_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.writer.connection
-    }
-
-    async fn begin(mut writer: OwnedMutexGuard<Writer>) -> Result<Self, Error> {
-        if writer.open {
-            // Fails when nothing is open any more, which is just as good.
-            let _ = sqlx::raw_sql("rollback").execute(&mut writer.connection).await;
-        }
-        writer.open = true;
-        sqlx::raw_sql("begin immediate").execute(&mut writer.connection).await.map_err(busy)?;
-        Ok(Self { writer, _forward: None })
-    }
-
-    async fn commit(self) -> Result<(), Error> {
-        self.end("commit").await
-    }
-
-    async fn rollback(self) -> Result<(), Error> {
-        self.end("rollback").await
-    }
-
-    async fn end(mut self, statement: &'static str) -> Result<(), Error> {
-        sqlx::raw_sql(statement).execute(self.connection_mut()).await.map_err(busy)?;
-        self.writer.open = false;
-        Ok(())
-    }
-}
-
 impl SqliteInbox {
     /// Opens the database at `path`, creates it and the inbox's tables where they are missing, and
     /// sets WAL with `synchronous=FULL`.
+    ///
+    /// A file that another process holds, perhaps an instance that drains, is tried again for 30 s.
     ///
     /// # Errors
     /// When the database cannot be opened or written.
@@ -124,41 +91,64 @@ impl SqliteInbox {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true);
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        sqlx::raw_sql(SCHEMA).execute(&mut connection).await.map_err(busy)?;
+        let began = Instant::now();
+        loop {
+            match Self::open_once(&options).await {
+                Err(Error::Busy) if began.elapsed() < OPENS_WITHIN => try_again().await,
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn open_once(options: &SqliteConnectOptions) -> Result<Self, Error> {
+        let (mut writer, guard) = Writer::connect(options).await?;
+        let connection = writer.connection();
+        sqlx::raw_sql(SCHEMA).execute(&mut *connection).await.map_err(busy)?;
         sqlx::query("insert or ignore into saga_inbox_meta (name, value) values ('inbox_id', ?)")
             .bind(Uuid::now_v7().to_string())
-            .execute(&mut connection)
+            .execute(&mut *connection)
             .await
             .map_err(busy)?;
         let id: String = sqlx::query_scalar("select value from saga_inbox_meta where name = 'inbox_id'")
-            .fetch_one(&mut connection)
-            .await?;
-        Ok(Self {
-            id: id.into(),
-            writer: Arc::new(Mutex::new(Writer { connection, open: false })),
-            forward_gate: Arc::default(),
-        })
+            .fetch_one(connection)
+            .await
+            .map_err(busy)?;
+        let (writer, forward_gate) = (Arc::new(Mutex::new(writer)), Arc::default());
+        Ok(Self { id: id.into(), writer, guard, forward_gate })
     }
 
     /// Runs `statements` on the writer connection in a transaction of its own: the place for the
-    /// business tables' `create table if not exists`.
+    /// business tables' `create table if not exists`. A busy file is tried again, as by [`open`](Self::open).
     ///
     /// # Errors
     /// When a statement fails; nothing of it stays then.
     pub async fn migrate(&self, statements: &'static str) -> Result<(), Error> {
-        let mut lent = Lent::begin(self.writer.clone().lock_owned().await).await?;
+        let began = Instant::now();
+        let mut lent = loop {
+            match Lent::begin(self.writer.clone().lock_owned().await).await {
+                Err(Error::Busy) if began.elapsed() < OPENS_WITHIN => try_again().await,
+                ended => break ended?,
+            }
+        };
         sqlx::raw_sql(statements).execute(lent.connection_mut()).await?;
         lent.commit().await
     }
 
-    /// The writer with an open transaction; `None` after the lock wait, which actions do not have.
-    async fn lend(&self, op: Op) -> Result<Option<Lent>, Error> {
-        if op == Op::Action {
-            let forward = self.forward_gate.clone().lock_owned().await;
-            let mut lent = Lent::begin(self.writer.clone().lock_owned().await).await?;
-            lent._forward = Some(forward);
-            return Ok(Some(lent));
+    /// The writer with an open transaction; `None` when it stayed busy for too long: for [`LOCK_WAIT`], or for an action its
+    /// attempt's limit, after which nobody waits for its answer.
+    async fn lend(&self, ask: &Ask) -> Result<Option<Lent>, Error> {
+        if ask.op == Op::Action {
+            let lend = async {
+                let forward = self.forward_gate.clone().lock_owned().await;
+                (forward, self.writer.clone().lock_owned().await)
+            };
+            let (forward, writer) = if ask.timeout.is_zero() {
+                lend.await
+            } else {
+                let Ok(lent) = timeout(ask.timeout, lend).await else { return Ok(None) };
+                lent
+            };
+            return Ok(Some(Lent::begin(writer).await?.keeping(forward)));
         }
         let Ok(writer) = timeout(LOCK_WAIT, self.writer.clone().lock_owned()).await else { return Ok(None) };
         match Lent::begin(writer).await {
@@ -226,13 +216,16 @@ impl Inbox for SqliteInbox {
     }
 
     async fn enter(&self, ask: &Ask) -> Result<Entry<SqliteUnit>, Error> {
-        let Some(mut lent) = self.lend(ask.op).await? else {
-            return Ok(match ask.op {
-                Op::Forget => Entry::Silent,
-                Op::Action | Op::Compensation | Op::Query | Op::Seal => {
-                    Entry::Answered { answer: Answer::Running, wrote: false }
+        let Some(mut lent) = self.lend(ask).await? else {
+            let answer = match ask.op {
+                Op::Forget => return Ok(Entry::Silent),
+                Op::Action => {
+                    let message = "other commands held the database for longer than the attempt's limit";
+                    Answer::Failed(Failure::new("inbox_busy", message))
                 }
-            });
+                Op::Compensation | Op::Query | Op::Seal => Answer::Running,
+            };
+            return Ok(Entry::Answered { answer, wrote: false });
         };
         let (reply, wrote) = match self.carry_out(ask, &mut lent).await? {
             Step::Run(output) => {
@@ -253,7 +246,12 @@ impl Inbox for SqliteInbox {
 
     async fn settle(&self, ask: &Ask, unit: SqliteUnit, end: End) -> Result<u32, Error> {
         // The handler is over; taking the transaction out ends it for whatever it left behind, too.
-        let Some(mut lent) = unit.0.lock().await.take() else { return Err(Error::TransactionGone) };
+        let Ok(mut slot) = timeout(HELD_MAX, unit.0.lock()).await else {
+            self.guard.close();
+            return Err(Error::TransactionHeld);
+        };
+        let Some(mut lent) = slot.take() else { return Err(Error::TransactionGone) };
+        drop(slot);
         let connection = lent.connection_mut();
         let stored = match end {
             End::RolledBack => {
@@ -272,6 +270,24 @@ impl Inbox for SqliteInbox {
         write(connection, ask, stored).await?;
         lent.commit().await?;
         Ok(ask.attempt)
+    }
+
+    /// The guard is closed first: it interrupts what the handler left running, and keeps a handler that still holds the
+    /// connection from committing.
+    async fn abandon(&self, _: &Ask, unit: SqliteUnit) -> Result<Abandoned, Error> {
+        self.guard.close();
+        let Ok(mut slot) = timeout(ABANDONED_WITHIN, unit.0.lock()).await else {
+            return Ok(Abandoned::Stuck);
+        };
+        if let Some(lent) = slot.take() {
+            // Fails where the interruption has rolled back already; whoever is lent the writer next makes sure of it.
+            let _ = lent.rollback().await;
+        }
+        Ok(Abandoned::RolledBack)
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.guard.is_closed() && self.writer.try_lock().is_err()
     }
 
     async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
@@ -324,6 +340,12 @@ impl Inbox for SqliteInbox {
 
 async fn savepoint(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), Error> {
     sqlx::raw_sql(statement).execute(connection).await.map(drop).map_err(|_| Error::TransactionGone)
+}
+
+/// Between two tries to get at a busy file.
+async fn try_again() {
+    tracing::warn!("the inbox database is held by another process, will try again");
+    sleep(OPENS_AGAIN_AFTER).await;
 }
 
 /// `SQLITE_BUSY` and its extended forms have 5 in the low byte.

@@ -1,23 +1,26 @@
 //! From batches of commands to replies: admission, running, coalescing.
 //!
-//! Undo, query and seal have a budget of their own, so that a full forward road never delays them. A
-//! command is first polled where it was read: with an inbox in memory and a handler that never waits it
-//! is answered there, without a task, and all such answers of a batch leave in one message. Whatever
-//! waits becomes a task.
+//! Undo, query and seal have a budget of their own, so that a full forward road never delays them. The
+//! commands of a batch are first polled in one task: with an inbox in memory and a handler that never waits
+//! they are answered there, and all such answers of a batch leave in one message. Whatever waits becomes a
+//! task of its own. No handler runs in the task that reads: one that blocks its thread must not stop it.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use saga_proto::v1;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout_at,
+};
 use tokio_util::task::TaskTracker;
 
-use super::{Budgets, convert, outbound::Sink};
+use super::{Budgets, convert, outbound::Sink, pulse::Pulse};
 use crate::{
     command::{Ask, Op},
     execute::Core,
@@ -31,12 +34,15 @@ const INLINE_LIMIT: Duration = Duration::from_millis(1);
 /// Commands that wait for a permit, per stream and road, before reading stops.
 const WAITING_MAX: usize = 16_384;
 
-/// The permits and the running handlers of the whole process.
+/// The permits and the running handlers of the whole process, and how long they have in the end.
 #[derive(Debug, Clone)]
 pub(super) struct Workers {
     forward: Arc<Semaphore>,
     undo: Arc<Semaphore>,
     pub(super) running: TaskTracker,
+    pulse: Arc<Pulse>,
+    drain: Duration,
+    drained: Arc<OnceLock<tokio::time::Instant>>,
 }
 
 impl Workers {
@@ -45,7 +51,22 @@ impl Workers {
             forward: Arc::new(Semaphore::new(budgets.forward)),
             undo: Arc::new(Semaphore::new(budgets.undo)),
             running: TaskTracker::new(),
+            pulse: Arc::default(),
+            drain: budgets.drain,
+            drained: Arc::default(),
         }
+    }
+
+    /// Begins the end, if it has not begun: until when handlers may run. Whoever waits for them shares this moment.
+    pub(super) fn drained_at(&self) -> tokio::time::Instant {
+        self.running.close();
+        *self.drained.get_or_init(|| tokio::time::Instant::now() + self.drain)
+    }
+
+    /// Waits for handlers that run although no connection is up, so that they commit; how many are left.
+    pub(super) async fn drain(&self) -> usize {
+        let _ = timeout_at(self.drained_at(), self.running.wait()).await;
+        self.running.len()
     }
 }
 
@@ -73,15 +94,33 @@ impl<S: Store> Dispatcher<S> {
     }
 
     /// Starts what there is a permit for and queues the rest. Every command ends with one word to `sink`.
-    pub(super) async fn take(&mut self, batch: v1::CommandBatch, sink: &Sink) {
-        let mut commands = Some(batch.commands);
-        let replies = poll_fn(|cx| {
-            Poll::Ready(
-                commands.take().map(|commands| self.start_batch(commands, sink, cx)).unwrap_or_default(),
-            )
+    pub(super) fn take(&mut self, batch: v1::CommandBatch, sink: &Sink) {
+        let mut answers = Vec::with_capacity(batch.commands.len());
+        for command in batch.commands {
+            match convert::ask(command) {
+                Ok(ask) => {
+                    let admitted = self.admit(ask, sink);
+                    answers.extend(admitted.map(|(ask, permit)| self.answer(ask, sink, permit)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a command that cannot be read is dropped");
+                    sink.silent();
+                }
+            }
+        }
+        if answers.is_empty() {
+            return;
+        }
+        let (workers, sink) = (self.workers.clone(), sink.clone());
+        self.workers.running.spawn(async move {
+            let _beat = workers.pulse.begin();
+            let mut answers = Some(answers);
+            let replies = poll_fn(|cx| {
+                let answers = answers.take().unwrap_or_default();
+                Poll::Ready(poll_once(answers, &workers, &sink, cx))
+            });
+            sink.replies(replies.await);
         });
-        let replies = replies.await;
-        sink.replies(replies);
     }
 
     /// Waits for a permit for the next queued command and starts it. Pends for ever when none waits.
@@ -97,40 +136,8 @@ impl<S: Store> Dispatcher<S> {
         };
         if let Some((ask, sink)) = waited {
             let answer = self.answer(ask, &sink, permit);
-            self.spawn(answer, &sink);
+            spawn(&self.workers, answer, &sink);
         }
-    }
-
-    fn start_batch(
-        &mut self,
-        commands: Vec<v1::Command>,
-        sink: &Sink,
-        cx: &mut Context<'_>,
-    ) -> Vec<v1::Reply> {
-        let began = Instant::now();
-        let mut replies = Vec::with_capacity(commands.len());
-        for command in commands {
-            let ask = match convert::ask(command) {
-                Ok(ask) => ask,
-                Err(error) => {
-                    tracing::warn!(%error, "a command that cannot be read is dropped");
-                    sink.silent();
-                    continue;
-                }
-            };
-            let Some((ask, permit)) = self.admit(ask, sink) else { continue };
-            let mut answer = self.answer(ask, sink, permit);
-            if began.elapsed() > INLINE_LIMIT {
-                self.spawn(answer, sink);
-                continue;
-            }
-            match answer.as_mut().poll(cx) {
-                Poll::Ready(Some(reply)) => replies.push(reply),
-                Poll::Ready(None) => sink.silent(),
-                Poll::Pending => self.spawn(answer, sink),
-            }
-        }
-        replies
     }
 
     fn admit(&mut self, ask: Ask, sink: &Sink) -> Option<(Ask, OwnedSemaphorePermit)> {
@@ -147,7 +154,7 @@ impl<S: Store> Dispatcher<S> {
         None
     }
 
-    fn answer(&self, ask: Ask, sink: &Sink, permit: OwnedSemaphorePermit) -> BoxFuture<Option<v1::Reply>> {
+    fn answer(&self, ask: Ask, sink: &Sink, permit: OwnedSemaphorePermit) -> Answer {
         let (core, sink, ask) = (self.core.clone(), sink.clone(), Arc::new(ask));
         Box::pin(async move {
             let _permit = permit;
@@ -155,14 +162,36 @@ impl<S: Store> Dispatcher<S> {
             Some(convert::reply(&ask.key, ask.op, attempt, answer))
         })
     }
+}
 
-    fn spawn(&self, answer: BoxFuture<Option<v1::Reply>>, sink: &Sink) {
-        let sink = sink.clone();
-        self.workers.running.spawn(async move {
-            match answer.await {
-                Some(reply) => sink.reply(reply),
-                None => sink.silent(),
-            }
-        });
+/// What a command is answered; `None`: nothing.
+type Answer = BoxFuture<Option<v1::Reply>>;
+
+/// Looks once at each, for a while; the replies that were there. The others become tasks.
+fn poll_once(answers: Vec<Answer>, workers: &Workers, sink: &Sink, cx: &mut Context<'_>) -> Vec<v1::Reply> {
+    let began = Instant::now();
+    let mut replies = Vec::with_capacity(answers.len());
+    for mut answer in answers {
+        if began.elapsed() > INLINE_LIMIT {
+            spawn(workers, answer, sink);
+            continue;
+        }
+        match answer.as_mut().poll(cx) {
+            Poll::Ready(Some(reply)) => replies.push(reply),
+            Poll::Ready(None) => sink.silent(),
+            Poll::Pending => spawn(workers, answer, sink),
+        }
     }
+    replies
+}
+
+fn spawn(workers: &Workers, answer: Answer, sink: &Sink) {
+    let (pulse, sink) = (workers.pulse.clone(), sink.clone());
+    workers.running.spawn(async move {
+        let _beat = pulse.begin();
+        match answer.await {
+            Some(reply) => sink.reply(reply),
+            None => sink.silent(),
+        }
+    });
 }

@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, transport::Endpoint};
 
 use super::{
-    Budgets, convert,
+    convert,
     dispatch::{Dispatcher, Workers},
     outbound::{Links, Sink, outbound},
 };
-use crate::{execute::Core, inbox::Store, reply::with_causes};
+use crate::{execute::Core, inbox::Store, reply::with_causes, unheard::Connectedness};
 
 /// From dialing to the orchestrator's welcome.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -37,7 +37,6 @@ pub(super) struct Shared<S: Store> {
     pub(super) core: Arc<Core<S>>,
     pub(super) instance: String,
     pub(super) workers: Workers,
-    pub(super) budgets: Budgets,
     pub(super) stop: CancellationToken,
     /// Addresses of orchestrators, as welcomes name them.
     pub(super) addresses: UnboundedSender<Vec<String>>,
@@ -75,7 +74,7 @@ pub(super) fn endpoint(authority: &str) -> Result<Endpoint, tonic::transport::Er
 }
 
 /// Dials, registers and serves one stream until it ends.
-pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint) -> Ended {
+pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint, way: &mut Connectedness) -> Ended {
     let hello = convert::hello(&shared.core, &shared.instance);
     let handshake = timeout(HANDSHAKE_LIMIT, shake_hands(endpoint, hello, &shared.core.links));
     let (sink, inbound, welcome) = tokio::select! {
@@ -90,8 +89,7 @@ pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint) -> En
         sink.end();
         return Ended::Duplicate;
     };
-    tracing::info!(participant = shared.core.name, endpoint = %endpoint.uri(),
-        orchestrator = welcome.orchestrator, "connected");
+    way.connected();
     // Fails only while the whole participant is being taken down.
     let _ = shared.addresses.send(welcome.addresses);
     match converse(shared, &sink, inbound).await {
@@ -137,8 +135,7 @@ async fn converse<S: Store>(
             biased;
             () = shared.stop.cancelled(), if deadline.is_none() => {
                 sink.draining();
-                running.close();
-                deadline = Some(Instant::now() + shared.budgets.drain);
+                deadline = Some(shared.workers.drained_at());
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                 tracing::warn!(running = running.len(), "the drain took too long, closing");
@@ -147,7 +144,7 @@ async fn converse<S: Store>(
             () = running.wait(), if deadline.is_some() && dispatcher.is_empty() => break,
             () = dispatcher.start_waiting(), if !dispatcher.is_empty() => {}
             message = inbound.message(), if dispatcher.has_room() => match message {
-                Ok(Some(message)) => take(&mut dispatcher, message, sink).await,
+                Ok(Some(message)) => take(&mut dispatcher, message, sink),
                 Ok(None) => return Err("the orchestrator closed the stream".to_owned()),
                 Err(status) => return Err(words(&status)),
             },
@@ -159,9 +156,9 @@ async fn converse<S: Store>(
     Ok(())
 }
 
-async fn take<S: Store>(dispatcher: &mut Dispatcher<S>, message: v1::ToParticipant, sink: &Sink) {
+fn take<S: Store>(dispatcher: &mut Dispatcher<S>, message: v1::ToParticipant, sink: &Sink) {
     match message.message {
-        Some(Message::Commands(batch)) => dispatcher.take(batch, sink).await,
+        Some(Message::Commands(batch)) => dispatcher.take(batch, sink),
         // A later version may say more; what this one does not know it need not obey.
         Some(Message::Welcome(_)) | None => {}
     }

@@ -5,15 +5,19 @@ pub(crate) mod convert;
 mod dispatch;
 mod grpc;
 mod outbound;
+mod pulse;
 mod supervisor;
 
-use std::{future::Future, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 pub(crate) use outbound::{Links, Sink};
 pub(crate) use supervisor::serve;
 
-/// Why a participant does not serve, or no longer does.
-#[derive(Debug, thiserror::Error)]
+use crate::{reply::with_causes, unheard::unheard};
+
+/// Why a participant does not serve, or no longer does. `Debug` is for people, too: it is what Rust prints of an error that
+/// `main` returns.
+#[derive(thiserror::Error)]
 pub enum Error {
     /// The participant is not put together rightly.
     #[error("participant {participant}: {mistake}")]
@@ -42,6 +46,21 @@ pub enum Error {
     /// The signals of the process cannot be watched.
     #[error("watching for signals")]
     Signals(#[source] std::io::Error),
+    /// A handler blocks its thread, and with it the inbox. Nothing more can be done by this process.
+    #[error(
+        "participant {participant}: a handler blocks its thread and holds the inbox's only writer; end this process and \
+         start it again, and let handlers wait without blocking"
+    )]
+    Stuck {
+        /// Its name.
+        participant: String,
+    },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&with_causes(self))
+    }
 }
 
 /// How much runs at once, and how long the end may take.
@@ -76,6 +95,23 @@ pub fn signals() -> Result<impl Future<Output = ()> + Send, Error> {
     })
 }
 
+/// How long `main` has to end the process after the drain, where handlers are left that may block a thread.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Ends the process soon: a runtime waits without end for a thread that a handler blocks.
+pub(crate) fn end_process(participant: &str, handlers: usize) {
+    let line =
+        format!("{participant}: {handlers} handlers did not end in time; the process ends without them");
+    let end = move || {
+        std::thread::sleep(ENDS_WITHIN);
+        unheard(line);
+        std::process::exit(1);
+    };
+    if let Err(error) = std::thread::Builder::new().name("saga-end".to_owned()).spawn(end) {
+        tracing::warn!(%error, "no thread to end the process with");
+    }
+}
+
 /// `host:port` of an endpoint; without a scheme it is taken for gRPC.
 fn authority(endpoint: &str) -> Result<String, Error> {
     let error =
@@ -107,5 +143,13 @@ mod tests {
         let message = authority("http://server:80").expect_err("another wire").to_string();
         assert!(message.contains("`http` is not served here"), "{message}");
         assert!(authority("grpc://nowhere").is_err());
+    }
+
+    #[test]
+    fn errors_that_main_returns_are_printed_in_words() {
+        let error = Error::Signals(std::io::Error::other("no signals here"));
+        assert_eq!(format!("{error:?}"), "watching for signals: no signals here");
+        let error = crate::inbox::Error::from(sqlx::Error::PoolTimedOut);
+        assert!(format!("{error:?}").starts_with("inbox database: "), "{error:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     future::Future,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     execute::Core,
     inbox::{Inbox, Store},
+    unheard::Connectedness,
 };
 
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
@@ -47,7 +48,6 @@ pub(crate) async fn serve<S: Store>(
         workers: Workers::new(&budgets),
         instance: Uuid::now_v7().to_string(),
         core,
-        budgets,
         stop: CancellationToken::new(),
         addresses,
     });
@@ -61,7 +61,11 @@ pub(crate) async fn serve<S: Store>(
     let mut shutdown = pin!(shutdown);
     let result = loop {
         tokio::select! {
-            () = &mut shutdown, if !shared.stop.is_cancelled() => shared.stop.cancel(),
+            () = &mut shutdown, if !shared.stop.is_cancelled() => {
+                shared.workers.drained_at();
+                shared.stop.cancel();
+            }
+            () = shared.core.stuck.cancelled() => break Err(stuck(&shared.core)),
             Some(addresses) = welcomed.recv(), if !shared.stop.is_cancelled() => {
                 // A single address is the one that was dialed, perhaps under another name.
                 let others = addresses.len() > 1;
@@ -85,9 +89,7 @@ pub(crate) async fn serve<S: Store>(
         }
     };
     if result.is_ok() {
-        // Handlers may run although no stream is up; let them commit.
-        shared.workers.running.close();
-        let _ = tokio::time::timeout(shared.budgets.drain, shared.workers.running.wait()).await;
+        shared.core.blocked.fetch_add(shared.workers.drain().await, Ordering::Relaxed);
     }
     result
 }
@@ -100,11 +102,12 @@ async fn keep_connected<S: Store>(
 ) -> Result<Option<String>, Error> {
     let endpoint = grpc::endpoint(&authority)
         .map_err(|error| Error::Endpoint { endpoint: authority.clone(), reason: error.to_string() })?;
+    let mut way = Connectedness::new(&shared.core.name, authority.clone());
     let mut delays = reconnect_delays();
     let mut registered = false;
     let mut failing_since = None;
     loop {
-        let why = match grpc::run(&shared, &endpoint).await {
+        let why = match grpc::run(&shared, &endpoint, &mut way).await {
             Ended::Drained => return Ok(None),
             Ended::Duplicate if learned => return Ok(None),
             Ended::Duplicate => "another stream leads to the same orchestrator".to_owned(),
@@ -131,18 +134,17 @@ async fn keep_connected<S: Store>(
             return Ok(Some(authority));
         }
         let delay = delays.next().unwrap_or(RECONNECT_DELAY_MAX);
-        tracing::warn!(
-            participant = shared.core.name,
-            authority,
-            why,
-            ?delay,
-            "not connected, will dial again"
-        );
+        way.lost(&why, delay);
         tokio::select! {
             () = shared.stop.cancelled() => return Ok(None),
             () = sleep(delay) => {}
         }
     }
+}
+
+/// Why a participant ends whose inbox a handler blocks.
+pub(super) fn stuck<S: Store>(core: &Core<S>) -> Error {
+    Error::Stuck { participant: core.name.clone() }
 }
 
 /// Removes rows of the inbox whose time is over, until `stop`.

@@ -252,7 +252,7 @@ fn refused(name: &str, error: &Error) -> Failure {
             "a service called `{name}` has registered here before: start it and leave out --mock {name}, or take a \
              store that does not know it with --ephemeral"
         )),
-        Error::Mistake { .. } | Error::Endpoint { .. } | Error::Signals(_) => failure,
+        Error::Mistake { .. } | Error::Endpoint { .. } | Error::Signals(_) | Error::Stuck { .. } => failure,
     }
 }
 

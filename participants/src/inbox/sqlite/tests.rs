@@ -116,6 +116,22 @@ async fn undo_and_query_answer_running_when_the_writer_stays_busy() {
     assert_eq!(answered(&inbox, &ask("s", Op::Query)).await, Answer::Absent);
 }
 
+/// A predecessor that drains with a handler at work.
+#[tokio::test]
+async fn a_file_that_is_held_for_longer_than_sqlite_waits_is_tried_again() {
+    let directory = directory();
+    let first = open(&directory).await;
+    let action = ask("s", Op::Action);
+    let unit = begin(&first, &action).await;
+    let path = directory.path().join("inbox.db");
+    let opening =
+        tokio::spawn(async move { SqliteInbox::open(path).await?.migrate("create table t (n int)").await });
+    sleep(BUSY_TIMEOUT + Duration::from_secs(1)).await;
+    assert!(!opening.is_finished(), "it gave up, or wrote although another writes");
+    first.settle(&action, unit, End::RolledBack).await.expect("settles");
+    opening.await.expect("no panic").expect("opens");
+}
+
 #[tokio::test]
 async fn a_redelivery_of_accepted_work_moves_its_answer_to_the_latest_attempt() {
     let directory = directory();

@@ -13,7 +13,12 @@ mod refusal;
 mod session;
 mod unacked;
 
-use std::{future::Future, path::PathBuf, pin::pin, sync::Arc};
+use std::{
+    future::Future,
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use lapin::uri::AMQPUri;
 use tokio::time::sleep;
@@ -26,9 +31,9 @@ use self::session::Ended;
 use super::{
     Budgets, Error,
     dispatch::Workers,
-    supervisor::{RECONNECT_DELAY_MAX, reconnect_delays, sweep},
+    supervisor::{RECONNECT_DELAY_MAX, reconnect_delays, stuck, sweep},
 };
-use crate::{execute::Core, inbox::Store};
+use crate::{execute::Core, inbox::Store, unheard::Connectedness};
 
 /// Names a file with the password for the broker, which then is not in the endpoint.
 pub(super) const PASSWORD_FILE_VARIABLE: &str = "SAGA_ENDPOINT_PASSWORD_FILE";
@@ -80,19 +85,24 @@ pub(super) async fn serve<S: Store>(
     let mut serving = pin!(keep_connected(&road));
     tokio::select! {
         ended = &mut serving => return ended,
-        () = shutdown => road.stop.cancel(),
+        () = road.core.stuck.cancelled() => return Err(stuck(&road.core)),
+        () = shutdown => {
+            road.workers.drained_at();
+            road.stop.cancel();
+        }
     }
     serving.await?;
-    // Handlers may run although no connection is up; let them commit.
-    road.workers.running.close();
-    let _ = tokio::time::timeout(road.budgets.drain, road.workers.running.wait()).await;
+    road.core.blocked.fetch_add(road.workers.drain().await, Ordering::Relaxed);
     Ok(())
 }
 
 async fn keep_connected<S: Store>(road: &Road<S>) -> Result<(), Error> {
+    let place = &road.uri.authority;
+    let mut way =
+        Connectedness::new(&road.core.name, format!("{}://{}:{}", road.uri.scheme, place.host, place.port));
     let mut delays = reconnect_delays();
     loop {
-        let why = match session::run(road).await {
+        let why = match session::run(road, &mut way).await {
             Ended::Drained => return Ok(()),
             Ended::Refused(reason) => {
                 return Err(Error::Refused { participant: road.core.name.clone(), reason });
@@ -105,8 +115,7 @@ async fn keep_connected<S: Store>(road: &Road<S>) -> Result<(), Error> {
             }
         };
         let delay = delays.next().unwrap_or(RECONNECT_DELAY_MAX);
-        let broker = format!("{}:{}", road.uri.authority.host, road.uri.authority.port);
-        tracing::warn!(participant = road.core.name, broker, why, ?delay, "not connected, will dial again");
+        way.lost(&why, delay);
         tokio::select! {
             () = road.stop.cancelled() => return Ok(()),
             () = sleep(delay) => {}

@@ -24,7 +24,7 @@ use prost::Message;
 use saga_proto::v1;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, MissedTickBehavior, error::Elapsed, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -36,6 +36,7 @@ use super::{
 use crate::{
     inbox::{Inbox, Store},
     serve::{Sink, convert, dispatch::Dispatcher},
+    unheard::Connectedness,
 };
 
 /// Messages that are taken in one go, before undo and acknowledgements get their turn again.
@@ -44,6 +45,8 @@ const TAKEN_MAX: usize = 64;
 const ACKS_MAX: usize = 1_024;
 /// How long the broker may take to answer anything.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long the last answers, their acknowledgements and the goodbye may take after the drain.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 /// Seconds between two signs of life on a connection.
 const HEARTBEAT_S: u16 = 10;
 /// Between two registrations; the orchestrator gives up who misses three.
@@ -97,7 +100,7 @@ impl Lane {
 }
 
 /// Dials, registers and serves until the connection ends.
-pub(super) async fn run<S: Store>(road: &Road<S>) -> Ended {
+pub(super) async fn run<S: Store>(road: &Road<S>, way: &mut Connectedness) -> Ended {
     let open = tokio::select! {
         () = road.stop.cancelled() => return Ended::Drained,
         open = open(road) => match open {
@@ -105,7 +108,7 @@ pub(super) async fn run<S: Store>(road: &Road<S>) -> Ended {
             Err(why) => return Ended::lost(why),
         },
     };
-    tracing::info!(participant = road.core.name, broker = road.uri.authority.host, "connected to the broker");
+    way.connected();
     let Open { publishing, consuming, replies, forward, undo } = open;
     let (letters, to_write) = unbounded_channel();
     let exchange = format!("saga.reply.{}", road.core.name);
@@ -133,17 +136,19 @@ pub(super) async fn run<S: Store>(road: &Road<S>) -> Ended {
     };
     commands.word("saga.v1.Goodbye");
     let _ = commands.letters.send(Letter::End);
-    // What is not confirmed by then comes again to another instance.
-    let _ = timeout(ANSWERS_WITHIN, writing).await;
-    finished.close();
-    while let Some(number) = finished.recv().await {
-        commands.unacked.finish(number);
-    }
-    // What is not acknowledged comes again, and the inbox answers.
-    let _ = timeout(ANSWERS_WITHIN, acknowledge(commands.unacked.rest())).await;
-    for connection in [&consuming, &publishing] {
-        let _ = timeout(ANSWERS_WITHIN, connection.close(200, "drained".into())).await;
-    }
+    let leave = async {
+        let _ = writing.await;
+        finished.close();
+        while let Some(number) = finished.recv().await {
+            commands.unacked.finish(number);
+        }
+        let _ = acknowledge(commands.unacked.rest()).await;
+        for connection in [&consuming, &publishing] {
+            let _ = connection.close(200, "drained".into()).await;
+        }
+    };
+    // What is not confirmed or acknowledged by then comes again, to another instance.
+    let _ = timeout(LEAVES_WITHIN, leave).await;
     Ended::Drained
 }
 
@@ -252,10 +257,9 @@ impl<S: Store> Commands<'_, S> {
                 biased;
                 () = self.road.stop.cancelled(), if deadline.is_none() => {
                     self.word("saga.v1.Draining");
-                    forward.release().await;
-                    undo.release().await;
-                    running.close();
-                    deadline = Some(Instant::now() + self.road.budgets.drain);
+                    let until = self.road.workers.drained_at();
+                    deadline = Some(until);
+                    let _ = timeout_at(until, async { tokio::join!(forward.release(), undo.release()) }).await;
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     tracing::warn!(running = running.len(), "the drain took too long, closing");
@@ -323,7 +327,7 @@ impl<S: Store> Commands<'_, S> {
         let left = AtomicUsize::new(batch.commands.len());
         let ticket = Some(Arc::new(Ticket { number, left, done: self.done.clone() }));
         let sink = Sink::post(Post { letters: self.letters.clone(), to, ticket });
-        self.dispatcher.take(batch, &sink).await;
+        self.dispatcher.take(batch, &sink);
         Ok(())
     }
 
