@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod config;
 pub mod definitions;
 pub mod document;
+pub mod input_hash;
 pub mod lane;
 pub mod observe;
 pub mod refusal;

@@ -335,7 +335,7 @@ impl From<document::Fault> for Refusal {
     fn from(fault: document::Fault) -> Self {
         let code = match fault {
             document::Fault::TooLarge(_) | document::Fault::TooDeep => Code::TooLarge,
-            document::Fault::NotJson(_) => Code::Malformed,
+            document::Fault::NotJson(_) | document::Fault::NoValue(_) => Code::Malformed,
         };
         Self::new(code, format!("input: {fault}"))
     }

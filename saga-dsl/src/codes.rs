@@ -138,6 +138,9 @@ codes! {
     W0606 Warning "settings for a participant that nobody asks"
         "Under `participants` stands a name that no step and no compensation of this saga speaks to, so its limits do \
          nothing here. Mostly the name is misspelt."
+    W0607 Warning "an escape where a value may be meant"
+        "`$${` stands for a literal `${`, so no value is put in. Where a dollar sign is to stand before a value, write \
+         the sign as an expression: `${'$'}${input.price}`."
     N0701 Note "actions that were not checked"
         "Nothing is known here of the participants, so names and payloads of actions were not checked. They are \
          checked again when the definition is deployed."

@@ -3,7 +3,7 @@
 //! [`file::load`] reads a YAML file and [`builder`] is the typed front; both give a [`definition::Definition`].
 //! [`check`] finds what is wrong with it, as [`diagnostic::Diagnostic`]s with stable [`codes`].
 //! [`schema`] tells editors what a file may hold.
-//! [`plan::Plan`] is a definition made ready to run.
+//! [`plan::Plan`] is a definition made ready to run; [`payload::Payload`] is a document that it reads, number for number.
 //! [`graph`] draws one, [`sample`] makes up the values it speaks of.
 
 pub mod builder;
@@ -17,10 +17,12 @@ pub mod expr;
 pub mod file;
 mod finding;
 pub mod graph;
+pub mod json;
 pub mod limits;
 pub mod names;
 pub mod near_miss;
 mod outline;
+pub mod payload;
 mod place;
 pub mod plan;
 pub mod sample;

@@ -40,7 +40,7 @@ pub fn schema() -> Value {
         "participant_action": participant_action(),
         "duration": duration(),
         "type": ty(),
-        "fields": fields("^[a-z_][A-Za-z0-9_]*$"),
+        "fields": fields("^[A-Za-z_][A-Za-z0-9_]*$"),
         "expression": {"type": ["string", "boolean", "number"]},
         "step_input": step_input(),
         "participants": {"type": "object", "propertyNames": reference("id"), "additionalProperties": reference("participant")},

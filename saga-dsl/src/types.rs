@@ -2,6 +2,8 @@
 //!
 //! Written `string`, `optional int`, `[T]`, `{field: T}`; the serde form is exactly the written form.
 
+mod entered;
+mod equal;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -10,7 +12,7 @@ mod written;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::written::SCALARS;
+pub(crate) use self::written::{SCALARS, is_field_name};
 pub use self::{value::Mismatch, written::TypeFault};
 
 /// A type as saga files write it.

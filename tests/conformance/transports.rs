@@ -202,7 +202,7 @@ fn outgoing(n: u64, note: &str) -> Outgoing {
 
 fn output(incoming: &Incoming) -> Value {
     match &incoming.outcome {
-        Outcome::Succeeded(output) => output.tree().clone(),
+        Outcome::Succeeded(output) => output.to_value(),
         other => panic!("not a success: {other:?}"),
     }
 }

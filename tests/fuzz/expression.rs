@@ -3,12 +3,13 @@
 //! A case is the text, and behind a first NUL the documents as JSON, by the names of the roots; without one there are
 //! a few that fit the words of the dictionary.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use saga_dsl::{
     expr::{
         Budget, EvalError, Expr, Fault, Root, RootType, STEPS_MAX, Scope, Template, TypeEnv, ValueTemplate,
     },
+    payload::Payload,
     types::Type,
 };
 use serde_json::{Value, json};
@@ -163,7 +164,9 @@ pub fn target(case: &str) {
             }
             for scope in &documents {
                 gives_one_answer(&|budget| template.eval(scope, budget));
-                gives_one_answer(&|budget| template.eval_text(scope, budget).map(Value::from));
+                gives_one_answer(&|budget| {
+                    template.eval_text(scope, budget).map(|text| Payload::from_value(Value::from(text)))
+                });
             }
         }
         Err(fault) => is_in(&fault, text),
@@ -194,7 +197,7 @@ fn is_in(fault: &Fault, text: &str) {
 }
 
 /// The same value or error every time, within the budget.
-fn gives_one_answer(eval: &dyn Fn(&mut Budget) -> Result<Value, EvalError>) {
+fn gives_one_answer(eval: &dyn Fn(&mut Budget) -> Result<Payload, EvalError>) {
     let mut budget = Budget::default();
     let first = eval(&mut budget);
     let spent = STEPS_MAX - budget.steps_left();
@@ -202,8 +205,8 @@ fn gives_one_answer(eval: &dyn Fn(&mut Budget) -> Result<Value, EvalError>) {
     assert_eq!(eval(&mut again), first);
     assert_eq!(again, budget, "the same work costs the same");
     if let Ok(value) = &first {
-        let text = value.to_string();
-        assert_eq!(serde_json::from_str::<Value>(&text).expect("a value is JSON"), *value);
+        assert_eq!(value.check(), Ok(()), "a value is JSON");
+        serde_json::from_str::<Value>(value.text()).expect("for every reader");
         // Exactly what was spent is enough, and one step less is not.
         assert_eq!(eval(&mut Budget::new(spent, usize::MAX)).as_ref(), Ok(value));
         if let Some(less) = spent.checked_sub(1) {
@@ -212,7 +215,7 @@ fn gives_one_answer(eval: &dyn Fn(&mut Budget) -> Result<Value, EvalError>) {
     }
 }
 
-struct Documents(BTreeMap<String, Value>);
+struct Documents(BTreeMap<String, Payload>);
 
 impl<'de> serde::Deserialize<'de> for Documents {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -221,8 +224,8 @@ impl<'de> serde::Deserialize<'de> for Documents {
 }
 
 impl Scope for Documents {
-    fn value(&self, root: &Root) -> Option<Cow<'_, Value>> {
-        self.0.get(&root.to_string()).map(Cow::Borrowed)
+    fn value(&self, root: &Root) -> Option<Payload> {
+        self.0.get(&root.to_string()).cloned()
     }
 }
 

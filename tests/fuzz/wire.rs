@@ -124,7 +124,7 @@ fn take_reply(reply: v1::Reply) {
         Outcome::Succeeded(output) | Outcome::Done(output) => {
             let text = if said.output.is_empty() { b"null" } else { &said.output[..] };
             assert_eq!(
-                *output.tree(),
+                output.to_value(),
                 serde_json::from_slice::<Value>(text).expect("what is let in is JSON")
             );
         }

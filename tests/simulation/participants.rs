@@ -325,7 +325,7 @@ fn output(key: Key) -> Payload {
 const ILLEGIBLE: &str = "illegible";
 
 fn is_illegible(output: &Payload) -> bool {
-    output.tree().as_str() == Some(ILLEGIBLE)
+    output.to_value().as_str() == Some(ILLEGIBLE)
 }
 
 fn op(op: Op) -> saga_participant::Op {

@@ -1,7 +1,5 @@
 //! What the expressions of a saga see of it.
 
-use std::borrow::Cow;
-
 use saga_dsl::{
     expr::{Root, Scope},
     plan::{Plan, StepIx},
@@ -12,6 +10,7 @@ use crate::{
     command::step_key,
     error::ErrorBody,
     ids::Timestamp,
+    payload::Payload,
     state::{ActionState, SagaState, StepState, UndoState},
 };
 
@@ -46,37 +45,38 @@ impl SagaScope<'_> {
         }
     }
 
-    fn own(&self, field: &str) -> Option<Cow<'_, Value>> {
+    fn own(&self, field: &str) -> Option<Payload> {
         let ix = self.own?;
         let step = self.state.steps.get(ix.at())?;
         match field {
-            "input" => step.input.as_ref().map(|input| Cow::Borrowed(input.tree())),
-            "output" => output(step).map(Cow::Borrowed),
-            "key" => Some(Cow::Owned(Value::from(step_key(self.plan, self.state, ix)))),
+            "input" => step.input.clone(),
+            "output" => output(step),
+            "key" => Some(Payload::from_value(Value::from(step_key(self.plan, self.state, ix)))),
             _ => None,
         }
     }
 }
 
 impl Scope for SagaScope<'_> {
-    fn value(&self, root: &Root) -> Option<Cow<'_, Value>> {
+    fn value(&self, root: &Root) -> Option<Payload> {
         match root {
-            Root::Input => self.state.birth.as_ref().map(|birth| Cow::Borrowed(birth.input.tree())),
-            Root::StepOutput(id) => output(self.step(id)?).map(Cow::Borrowed),
-            Root::StepStatus(id) => self.step(id).map(|step| Cow::Owned(Value::from(status_word(step)))),
-            Root::StepError(id) => {
-                error(self.step(id)?).map(|e| Cow::Owned(json!({"code": e.code, "message": e.message})))
+            Root::Input => self.state.birth.as_ref().map(|birth| birth.input.clone()),
+            Root::StepOutput(id) => output(self.step(id)?),
+            Root::StepStatus(id) => {
+                self.step(id).map(|step| Payload::from_value(Value::from(status_word(step))))
             }
-            Root::Saga(field) => self.saga(field).map(Cow::Owned),
+            Root::StepError(id) => error(self.step(id)?)
+                .map(|e| Payload::from_value(json!({"code": e.code, "message": e.message}))),
+            Root::Saga(field) => self.saga(field).map(Payload::from_value),
             Root::Own(field) => self.own(field),
             Root::Local(_) => None,
         }
     }
 }
 
-fn output(step: &StepState) -> Option<&Value> {
+fn output(step: &StepState) -> Option<Payload> {
     match &step.action {
-        ActionState::Succeeded(output) => Some(output.tree()),
+        ActionState::Succeeded(output) => Some(output.clone()),
         ActionState::Pending
         | ActionState::Skipped
         | ActionState::Waiting { .. }

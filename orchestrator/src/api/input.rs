@@ -11,11 +11,12 @@ use saga_dsl::{
     plan::Plan,
     types::Type,
 };
-use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::error::{Code, Refusal};
-use crate::document;
+use crate::{
+    document,
+    input_hash::{self, InputHash},
+};
 
 /// Longest idempotency key, in characters.
 const KEY_CHARS_MAX: usize = 200;
@@ -49,24 +50,44 @@ impl InputTypes {
             tracing::warn!(saga = plan.definition.saga, bytes = bytes.len(), "an input is large");
         }
         let input = document::read(if bytes.is_empty() { b"{}" } else { bytes })?;
-        if !input.tree().is_object() {
+        if !input.json().is_object() {
             return Err(Refusal::new(Code::Malformed, "input: a saga's input is a JSON object"));
         }
+        one_field_each("input", &input)?;
         let input_type = self.of(plan);
-        let mismatches = input_type.ty.check_value(input.tree());
+        let mismatches = input_type.ty.check_json(input.json());
         if !mismatches.is_empty() {
             let list = mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let Plan { definition, .. } = plan;
             let text = format!("the input does not fit {}@{}: {list}", definition.saga, definition.version);
             return Err(Refusal::new(Code::Input, document::clean_text(text, 8 * 1024)));
         }
-        if input_type.has_lists {
-            let filled = input_type.ty.with_absent_lists(input.tree().clone());
-            if filled != *input.tree() {
-                return Ok(Payload::from_value(filled));
-            }
+        if input_type.has_lists
+            && let Some(filled) = input_type.ty.fill_absent_lists(input.json())
+        {
+            let wrong = |error| Refusal::new(Code::Internal, format!("input: {error}"));
+            return Payload::from_text(filled).map_err(wrong);
         }
         Ok(input)
+    }
+
+    /// The hash by which a start with a key is known again.
+    pub(super) fn hash(&self, plan: &Plan, input: &Payload) -> InputHash {
+        input_hash::of_payload(&self.of(plan).ty, input)
+    }
+}
+
+/// Refuses a document in which a field stands twice: one reader takes the first, another the last.
+pub(super) fn one_field_each(what: &str, document: &Payload) -> Result<(), Refusal> {
+    match document.repeated_field() {
+        None => Ok(()),
+        Some(field) => {
+            let field = document::clean_text(field.to_owned(), 256);
+            Err(Refusal::new(
+                Code::Malformed,
+                format!("{what}: the field `{field}` stands twice in one object"),
+            ))
+        }
     }
 }
 
@@ -90,7 +111,7 @@ fn has_lists(ty: &Type) -> bool {
 /// The key that the definition computes for an input, if it has one.
 pub(super) fn evaluate_key(plan: &Plan, input: &Payload) -> Result<Option<String>, Refusal> {
     let Some(template) = &plan.idempotency_key else { return Ok(None) };
-    let key = template.eval_text(&InputScope(input.tree()), &mut Budget::default()).map_err(|error| {
+    let key = template.eval_text(&InputScope(input), &mut Budget::default()).map_err(|error| {
         Refusal::new(Code::Key, format!("idempotency_key of {}: {error}", plan.definition.saga))
     })?;
     check_key(&key, Code::Key)?;
@@ -108,12 +129,12 @@ pub(super) fn check_key(key: &str, code: Code) -> Result<(), Refusal> {
     Err(Refusal::new(code, format!("key: {fault}")))
 }
 
-struct InputScope<'a>(&'a Value);
+struct InputScope<'a>(&'a Payload);
 
 impl Scope for InputScope<'_> {
-    fn value(&self, root: &Root) -> Option<std::borrow::Cow<'_, Value>> {
+    fn value(&self, root: &Root) -> Option<Payload> {
         match root {
-            Root::Input => Some(std::borrow::Cow::Borrowed(self.0)),
+            Root::Input => Some(self.0.clone()),
             Root::StepOutput(_)
             | Root::StepStatus(_)
             | Root::StepError(_)
@@ -124,84 +145,9 @@ impl Scope for InputScope<'_> {
     }
 }
 
-/// SHA-256 over the value with sorted keys: two spellings of one input have one hash.
-pub(super) fn canonical_hash(value: &Value) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    feed(value, &mut hash);
-    hash.finalize().into()
-}
-
-fn feed(value: &Value, hash: &mut Sha256) {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_unstable_by_key(|(key, _)| key.as_str());
-            hash.update(b"{");
-            for (key, value) in fields {
-                feed_text(key, hash);
-                hash.update(b":");
-                feed(value, hash);
-                hash.update(b",");
-            }
-            hash.update(b"}");
-        }
-        Value::Array(items) => {
-            hash.update(b"[");
-            for item in items {
-                feed(item, hash);
-                hash.update(b",");
-            }
-            hash.update(b"]");
-        }
-        Value::String(text) => feed_text(text, hash),
-        Value::Null | Value::Bool(_) | Value::Number(_) => hash.update(value.to_string()),
-    }
-}
-
-/// A text with its length before it, so that no two values feed the same bytes.
-fn feed_text(text: &str, hash: &mut Sha256) {
-    hash.update(b"\"");
-    hash.update((text.len() as u64).to_be_bytes());
-    hash.update(text);
-}
-
-/// SHA-256 over what was asked for and the bytes as they came, for starts without a key: a repeated request repeats
-/// both.
-pub(super) fn raw_hash(name: &str, bytes: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new_with_prefix(name);
-    hash.update(b"\0");
-    hash.update(bytes);
-    hash.finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hash(json: &str) -> [u8; 32] {
-        canonical_hash(&serde_json::from_str(json).expect("JSON"))
-    }
-
-    #[test]
-    fn the_order_of_keys_and_spaces_do_not_count_but_everything_else_does() {
-        assert_eq!(hash(r#"{"a":1,"b":[true,null]}"#), hash(r#"{ "b": [true, null], "a": 1 }"#));
-        let different = [
-            r#"{"a":"1"}"#,
-            r#"{"a":1}"#,
-            r#"{"a":[1]}"#,
-            r#"{"a":[[1]]}"#,
-            r#"{"a":[1,1]}"#,
-            r#"{"a":["1,1"]}"#,
-            r#"{"a":{"b":1}}"#,
-            r#"{"a":{},"b":1}"#,
-            r#"{"a":null}"#,
-            r#"{"a":"null"}"#,
-            "{}",
-            "[]",
-        ];
-        let hashes: std::collections::BTreeSet<_> = different.iter().map(|json| hash(json)).collect();
-        assert_eq!(hashes.len(), different.len());
-    }
 
     #[test]
     fn keys_have_rules() {

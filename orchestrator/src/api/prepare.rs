@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::{
     Api,
     error::{Code, Refusal},
-    input::{canonical_hash, check_key, evaluate_key, raw_hash},
+    input::{check_key, evaluate_key},
 };
-use crate::{definitions::Definitions, lane::intake::StartJob, observe::clock};
+use crate::{definitions::Definitions, input_hash, lane::intake::StartJob, observe::clock};
 
 const LABELS_MAX: usize = 64;
 /// In characters.
@@ -38,13 +38,13 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
         Some(key) => {
             let partition =
                 partition_of([request.name.as_bytes(), b"\0", key.as_bytes()], api.parts().lane.partitions());
-            (fresh_id(partition), canonical_hash(input.tree()))
+            (fresh_id(partition), api.shared.input_types.hash(&plan, &input))
         }
         None => {
             let request = request_id.unwrap_or_else(|| Uuid::now_v7().as_u128());
             let partition = partition_of([&request.to_be_bytes()], api.parts().lane.partitions());
             let id = SagaId::for_request(request, partition);
-            (id, raw_hash(&plan.definition.saga, input.text().as_bytes()))
+            (id, input_hash::of_request(&plan.definition.saga, &input))
         }
     };
     let labels = labels(&plan, request.labels)?;

@@ -11,6 +11,7 @@ use tonic::Request;
 use super::{
     Api, convert,
     error::{Code, Refusal},
+    input::one_field_each,
     picture, resolve,
 };
 use crate::{
@@ -67,10 +68,12 @@ pub(super) fn document(field: &str, bytes: &[u8]) -> Result<Option<Payload>, Ref
     if bytes.is_empty() {
         return Ok(None);
     }
-    document::read(bytes).map(Some).map_err(|fault| {
+    let document = document::read(bytes).map_err(|fault| {
         let refusal = Refusal::from(fault);
         Refusal::new(refusal.code, refusal.message.replacen("input", field, 1))
-    })
+    })?;
+    one_field_each(field, &document)?;
+    Ok(Some(document))
 }
 
 /// Brings the act to the saga's lane, and reads back what is committed.

@@ -117,12 +117,34 @@ fn told(code: Option<&str>, message: &str, help: Option<&str>) -> String {
 
 /// An indented JSON document.
 pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
-    line(&serde_json::to_string_pretty(value).map_err(not_json)?)
+    line(&shown_json(serde_json::to_string_pretty(value).map_err(not_json)?))
 }
 
 /// A JSON document on one line.
 pub fn json_line<T: Serialize>(value: &T) -> Result<(), Failure> {
-    line(&serde_json::to_string(value).map_err(not_json)?)
+    line(&shown_json(serde_json::to_string(value).map_err(not_json)?))
+}
+
+/// JSON text with the letters escaped that a terminal takes for commands. JSON lets DEL and the controls of the second
+/// kind stand in texts; the stream that takes colours away would take them, too.
+fn shown_json(text: String) -> String {
+    if !text.contains(is_control_beyond_ascii) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        if is_control_beyond_ascii(letter) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// U+007F to U+009F: never part of JSON's own syntax.
+fn is_control_beyond_ascii(letter: char) -> bool {
+    matches!(letter, '\u{7f}'..='\u{9f}')
 }
 
 fn not_json(error: serde_json::Error) -> Failure {
@@ -223,6 +245,16 @@ mod tests {
     fn foreign_text_cannot_steer_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\nc\u{202e}d"), "a [2Jb c d");
         assert!(matches!(printable("card declined: ü"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn every_character_survives_json_output() {
+        let all: String = (0..0x500).filter_map(char::from_u32).collect();
+        let text = shown_json(serde_json::to_string(&all).expect("JSON"));
+        let through = anstream::adapter::strip_str(&text).to_string();
+        assert_eq!(through, text, "nothing in it is taken for a command");
+        assert_eq!(serde_json::from_str::<String>(&through).expect("JSON"), all);
+        assert_eq!(shown_json("{\"k\":\"a\u{7f}b\"}".to_owned()), r#"{"k":"a\u007fb"}"#);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     answer::{Answer, Why, cancelled},
     batch::{Job, Release},
     intake::{End, Ended, StartJob, Started},
+    repeat::is_same_input,
     slot::{Slot, face},
     worker::Worker,
 };
@@ -41,8 +42,8 @@ impl Worker {
         if let Some(slot) = self.sagas.get(&job.id) {
             // The id comes of the request, so this is the same request again, or a mistake.
             let same_name = slot.plan.definition.saga == job.plan.definition.saga;
-            let begun_with = slot.state.birth.as_ref().map(|birth| birth.input.text());
-            let started = if same_name && begun_with == Some(job.start.input.text()) {
+            let begun_with = slot.state.birth.as_ref().map(|birth| &birth.input);
+            let started = if same_name && begun_with.is_some_and(|input| is_same_input(&job, input)) {
                 Started::Existing { id: job.id, status: face(&slot.state).status }
             } else {
                 Started::KeyConflict { id: job.id }

@@ -9,6 +9,7 @@ use super::{
     batch::{Job, Pending},
     decider::answer_start,
     intake::Started,
+    repeat::started_before,
     worker::Worker,
 };
 use crate::store::{
@@ -25,7 +26,7 @@ impl Worker {
         match error {
             CommitError::StartsExist(conflicts) => {
                 self.untroubled();
-                self.starts_exist(batch, conflicts);
+                self.starts_exist(batch, conflicts).await;
             }
             CommitError::Unavailable(cause) => {
                 self.troubled(cause);
@@ -104,7 +105,7 @@ impl Worker {
         batch.jobs
     }
 
-    fn starts_exist(&mut self, mut batch: Pending, conflicts: Vec<StartConflict>) {
+    async fn starts_exist(&mut self, mut batch: Pending, conflicts: Vec<StartConflict>) {
         let mut refused: Vec<(usize, StartConflict)> = conflicts
             .into_iter()
             .filter_map(|conflict| Some((*batch.start_jobs.get(conflict.index)?, conflict)))
@@ -113,10 +114,13 @@ impl Worker {
         refused.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         for (at, conflict) in refused {
             if let Job::Start(job) = batch.jobs.remove(at) {
-                let started = if conflict.input_hash == job.input_hash {
-                    Started::Existing { id: conflict.existing, status: conflict.status }
-                } else {
-                    Started::KeyConflict { id: conflict.existing }
+                let started = match started_before(&*self.store, &job, &conflict).await {
+                    Ok(true) => Started::Existing { id: conflict.existing, status: conflict.status },
+                    Ok(false) => Started::KeyConflict { id: conflict.existing },
+                    Err(error) => {
+                        tracing::warn!(saga_id = %conflict.existing, %error, "the input of an earlier start cannot be read");
+                        Started::Unavailable
+                    }
                 };
                 answer_start(*job, started);
             }

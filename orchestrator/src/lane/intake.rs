@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     breaker::Phase,
+    input_hash::InputHash,
     store::record::{BreakerFace, RowStatus},
     transport::Link,
 };
@@ -108,8 +109,8 @@ pub struct StartJob {
     pub plan: Arc<Plan>,
     /// The facts.
     pub start: Start,
-    /// SHA-256 of the canonical input.
-    pub input_hash: [u8; 32],
+    /// Tells this start's input from others.
+    pub input_hash: InputHash,
     /// Told once the start is committed or refused.
     pub started: Option<oneshot::Sender<Started>>,
     /// Told when the saga has ended.

@@ -10,7 +10,8 @@
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `trouble.rs`
-//! (a store that takes no commits, for those who wait), `recovery.rs` (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
+//! (a store that takes no commits, for those who wait), `repeat.rs` (a start that comes again), `recovery.rs`
+//! (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
 //! `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`,
 //! `due.rs` (when the lane wakes by itself), `clock.rs`, `probes.rs` (replies that are for no saga).
 
@@ -30,6 +31,7 @@ pub mod probes;
 mod recount;
 mod recovery;
 mod release;
+mod repeat;
 mod scribe;
 mod slot;
 mod steer;

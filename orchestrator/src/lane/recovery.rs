@@ -341,7 +341,7 @@ fn fold(row: &SagaRow, journal: &[JournalRow], definitions: &Definitions) -> Res
 }
 
 /// The state that a journal tells of.
-fn replay(id: SagaId, journal: &[JournalRow]) -> Result<SagaState, ErrorBody> {
+pub(super) fn replay(id: SagaId, journal: &[JournalRow]) -> Result<SagaState, ErrorBody> {
     let mut state = SagaState::unborn(id);
     for row in journal {
         if row.seq != state.seq + 1 {

@@ -269,7 +269,7 @@ fn own<C: Cast>(world: &World<'_, C>, found: &mut Found, expected: &Expectation)
         compensated(world, found, groups);
     }
     if let Some(output) = &expected.output {
-        let got = world.state.output.as_ref().map_or(&Value::Null, |output| output.tree());
+        let got = world.state.output.as_ref().map_or(Value::Null, saga_core::Payload::to_value);
         for (field, wanted) in output {
             let is = got.get(field).unwrap_or(&Value::Null);
             if is != wanted {

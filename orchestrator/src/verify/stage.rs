@@ -190,7 +190,7 @@ impl Stage {
             Came::Reply(Outcome::Done(said)) if ask.op != Op::Action => Some(said),
             Came::Reply(_) | Came::Lost(_) | Came::Nothing => None,
         };
-        let ok = said.zip(output.as_ref()).is_some_and(|(said, before)| said.tree() == before.tree());
+        let ok = said.zip(output.as_ref()).is_some_and(|(said, before)| said.to_value() == before.to_value());
         self.judge(ask, &came, expected, ok)
     }
 
@@ -239,7 +239,7 @@ impl Stage {
             asks.into_iter().zip(&came).for_each(|(ask, came)| self.note(ask, came, "succeeded", false));
             return Err(self.unfit(&came[0]));
         };
-        let same = outputs.iter().all(|output| output.tree() == first.tree());
+        let same = outputs.iter().all(|output| output.to_value() == first.to_value());
         (self.output, self.dirty) = (Some(first), true);
         let mut verdict = Ok(());
         for (ask, came) in asks.into_iter().zip(&came) {
@@ -350,13 +350,12 @@ impl Stage {
     fn command(&self, ask: Ask) -> Command {
         let target = &self.site.target;
         let input = match (ask.op, ask.kind) {
-            (Op::Action, Kind::OtherInput) => Payload::from_value(other(target.input.tree())),
+            (Op::Action, Kind::OtherInput) => Payload::from_value(other(&target.input.to_value())),
             (Op::Action, Kind::Plain | Kind::Late | Kind::Stranger) => target.input.clone(),
             (Op::Compensation, _) => {
-                let mut body =
-                    json!({"input": target.input.tree(), "action_key": format!("{}/verify/1", self.test)});
+                let mut body = json!({"input": target.input.to_value(), "action_key": format!("{}/verify/1", self.test)});
                 if let Some(output) = &self.output {
-                    body["output"] = output.tree().clone();
+                    body["output"] = output.to_value();
                 }
                 Payload::from_value(body)
             }

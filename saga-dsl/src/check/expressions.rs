@@ -177,9 +177,28 @@ fn template(text: &str, place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec
                 !holder.is_some_and(|(expr, _)| is_guarded(expr.source(), fault, scope))
             });
             findings.extend(unguarded.map(|fault| finding(fault, place)));
+            findings.extend(escapes(text, place, scope));
         }
         Err(fault) => findings.push(finding(&fault, place)),
     }
+}
+
+/// `$${input.price}`: a literal, where somebody who wants a dollar sign before a price means the value. A `$${` before
+/// anything that has no value here is an escape without doubt.
+fn escapes<'t>(
+    text: &'t str,
+    place: &'t Place,
+    scope: &'t Scope<'_, '_>,
+) -> impl Iterator<Item = Finding> + 't {
+    Template::escaped(text).into_iter().filter(|(expr, _)| expr.check(scope).faults.is_empty()).map(
+        |(expr, at)| {
+            let source = expr.source();
+            Finding::new(Code::W0607, place, format!("this is the text `${{{source}}}`, not its value"))
+                .on_text(at)
+                .label("`$${` stands for a literal `${`")
+                .help(format!("for a dollar sign before the value write `${{'$'}}${{{source}}}`"))
+        },
+    )
 }
 
 /// Steps that are read must be settled: not the step itself, not later ones, not those beside it.

@@ -8,6 +8,7 @@ use super::{
     time,
     value::{List, Text, Val},
 };
+use crate::json::Reduced;
 
 pub(super) fn arithmetic<'a>(
     operator: Operator,
@@ -16,14 +17,16 @@ pub(super) fn arithmetic<'a>(
     budget: &mut Budget,
 ) -> Result<Val<'a>, EvalError> {
     use Operator::{Add, Subtract};
+    let (a, b) = (operand(operator.symbol(), a, &b)?, b);
+    let (b, a) = (operand(operator.symbol(), b, &a)?, a);
     match (operator, a, b) {
         (_, Val::Int(a) | Val::Whole(a), Val::Int(b) | Val::Whole(b)) => ints(operator, a, b),
         (_, Val::Double(a), Val::Double(b)) if operator != Operator::Remainder => Ok(doubles(operator, a, b)),
         (_, Val::Whole(a), Val::Double(b)) if operator != Operator::Remainder => {
-            Ok(doubles(operator, to_double(a), b))
+            Ok(doubles(operator, exact_double(operator.symbol(), a)?, b))
         }
         (_, Val::Double(a), Val::Whole(b)) if operator != Operator::Remainder => {
-            Ok(doubles(operator, a, to_double(b)))
+            Ok(doubles(operator, a, exact_double(operator.symbol(), b)?))
         }
         (Add, Val::Text(a), Val::Text(b)) => {
             let (a, b) = (a.as_str(), b.as_str());
@@ -64,8 +67,48 @@ pub(super) fn arithmetic<'a>(
     }
 }
 
+/// A number of a document as an operand beside `other`: its int or its double. Arithmetic does not round what it is
+/// given, so a number that is neither is refused.
+fn operand<'a>(symbol: &str, value: Val<'a>, other: &Val<'_>) -> Result<Val<'a>, EvalError> {
+    let Val::Written(number) = value else { return Ok(value) };
+    let beside_whole = match other {
+        Val::Int(_) | Val::Whole(_) => true,
+        Val::Written(other) => other.is_whole(),
+        _ => false,
+    };
+    match number.reduced() {
+        Reduced::Whole(value) => Ok(Val::Whole(value)),
+        Reduced::Double(value) => Ok(Val::Double(value)),
+        Reduced::Beyond if number.is_whole() && beside_whole => Err(EvalError::Range(format!(
+            "`{symbol}` got {}, which is out of range: integers of expressions have 64 bits with sign, larger ones \
+             are only passed on and compared",
+            number.written()
+        ))),
+        Reduced::Beyond => match number.as_double() {
+            Some(double) => Ok(Val::Double(double)),
+            None => Err(EvalError::Range(rounds(symbol, number.written()))),
+        },
+    }
+}
+
+/// The double that an int is, as long as it is exactly that.
+pub(super) fn exact_double(symbol: &str, int: i64) -> Result<f64, EvalError> {
+    #[allow(clippy::cast_precision_loss, reason = "what is lost is looked at")]
+    let double = int as f64;
+    #[allow(clippy::cast_possible_truncation, reason = "every double that stands for an i64 fits")]
+    let same = double as i128 == i128::from(int);
+    if same { Ok(double) } else { Err(EvalError::Range(rounds(symbol, &int.to_string()))) }
+}
+
+pub(super) fn rounds(symbol: &str, number: &str) -> String {
+    const SHOWN: usize = 40;
+    let cut = if number.len() > SHOWN { "…" } else { "" };
+    let shown = number.get(..SHOWN).unwrap_or(number);
+    format!("`{symbol}` would round {shown}{cut}, a double does not hold it; double(…) rounds it on purpose")
+}
+
 pub(super) fn negated(value: Val<'_>) -> Result<Val<'_>, EvalError> {
-    match value {
+    match operand("-", value, &Val::Int(0))? {
         Val::Int(value) | Val::Whole(value) => value.checked_neg().map(Val::Int).ok_or_else(overflow),
         Val::Double(value) => Ok(Val::Double(-value)),
         other => Err(EvalError::Type(format!("`-` does not work on {}", other.kind()))),
@@ -95,6 +138,7 @@ fn doubles<'a>(operator: Operator, a: f64, b: f64) -> Val<'a> {
     })
 }
 
+/// The nearest double.
 #[allow(clippy::cast_precision_loss, reason = "the nearest double is what a conversion means")]
 pub(super) fn to_double(int: i64) -> f64 {
     int as f64

@@ -135,6 +135,11 @@ pub(super) enum Operator {
 }
 
 impl Operator {
+    /// Whether it is one of `+ - * / %`.
+    pub fn is_arithmetic(self) -> bool {
+        matches!(self, Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Remainder)
+    }
+
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",

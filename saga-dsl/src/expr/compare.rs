@@ -7,6 +7,7 @@ use super::{
     ast::Operator,
     value::{List, Map, Val},
 };
+use crate::json::{Decimal, Number, Reduced};
 
 /// Whether two values are equal; values of different kinds are not, but an int may equal a double.
 pub(super) fn equal(a: &Val<'_>, b: &Val<'_>, budget: &mut Budget) -> Result<bool, EvalError> {
@@ -92,7 +93,7 @@ pub(super) fn ordered(
 }
 
 fn is_number(value: &Val<'_>) -> bool {
-    matches!(value, Val::Int(_) | Val::Whole(_) | Val::Double(_))
+    matches!(value, Val::Int(_) | Val::Whole(_) | Val::Written(_) | Val::Double(_))
 }
 
 fn numbers(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
@@ -101,8 +102,29 @@ fn numbers(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
         (Val::Double(a), Val::Double(b)) => a.partial_cmp(b),
         (Val::Int(a) | Val::Whole(a), Val::Double(b)) => int_with_double(*a, *b),
         (Val::Double(a), Val::Int(b) | Val::Whole(b)) => int_with_double(*b, *a).map(Ordering::reverse),
+        (Val::Written(written), other) => beside(*written, other),
+        (other, Val::Written(written)) => beside(*written, other).map(Ordering::reverse),
         _ => None,
     }
+}
+
+/// A number of a document against another number: digit for digit where a double would lose some.
+fn beside(written: Number<'_>, other: &Val<'_>) -> Option<Ordering> {
+    match written.reduced() {
+        Reduced::Whole(value) => return numbers(&Val::Int(value), other),
+        Reduced::Double(value) => return numbers(&Val::Double(value), other),
+        Reduced::Beyond => {}
+    }
+    let other = match other {
+        Val::Int(value) | Val::Whole(value) => Decimal::of_int(*value),
+        Val::Written(other) => other.decimal(),
+        Val::Double(value) if value.is_infinite() => {
+            return Some(if *value > 0.0 { Ordering::Less } else { Ordering::Greater });
+        }
+        Val::Double(value) => Decimal::of_double(*value)?,
+        _ => return None,
+    };
+    Some(written.decimal().cmp(&other))
 }
 
 /// Compares without rounding the integer.

@@ -2,7 +2,7 @@
 
 use super::{
     Budget, EvalError,
-    arithmetic::to_double,
+    arithmetic::{exact_double, rounds},
     functions::Function,
     value::{List, Val, parse_bytes},
 };
@@ -44,11 +44,25 @@ impl Decoding {
 }
 
 /// The value that a JSON form stands for; values that are no JSON form stay as they are.
+///
+/// Only arithmetic reads numbers as doubles, and names its operator with `symbol`: comparisons and functions take a
+/// number for what it is, so that none is rounded.
 pub(super) fn decoded<'a>(
     decoding: Decoding,
     value: Val<'a>,
+    symbol: Option<&str>,
     budget: &mut Budget,
 ) -> Result<Val<'a>, EvalError> {
+    if decoding.to == Target::Double {
+        return match (symbol, value) {
+            (Some(symbol), Val::Whole(value)) => exact_double(symbol, value).map(Val::Double),
+            (Some(symbol), Val::Written(number)) => match number.as_double() {
+                Some(double) => Ok(Val::Double(double)),
+                None => Err(EvalError::Range(rounds(symbol, number.written()))),
+            },
+            (_, value) => Ok(value),
+        };
+    }
     if let (Val::List(items), Some(lists)) = (&value, decoding.lists.checked_sub(1)) {
         budget.build(items.len() * size_of::<Val<'_>>())?;
         let inner = Decoding { lists, ..decoding };
@@ -56,7 +70,7 @@ pub(super) fn decoded<'a>(
             .iter()
             .map(|item| {
                 budget.step()?;
-                decoded(inner, item, budget)
+                decoded(inner, item, symbol, budget)
             })
             .collect();
         return Ok(Val::List(List::Built(items?)));
@@ -71,7 +85,6 @@ pub(super) fn decoded<'a>(
                 EvalError::Convert("a value of type bytes is not base64 with padding".to_owned())
             })
         }
-        (Target::Double, Val::Whole(value)) => Ok(Val::Double(to_double(value))),
         (_, value) => Ok(value),
     }
 }

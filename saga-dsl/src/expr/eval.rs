@@ -1,8 +1,6 @@
 //! The evaluator: walks the tree, pays for every step, borrows what it can.
 
-use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
-
-use serde_json::Value;
+use std::{collections::BTreeMap, rc::Rc};
 
 use super::{
     Budget, EvalError,
@@ -12,13 +10,14 @@ use super::{
     decode::{Decoding, decoded},
     value::{List, Map, Text, Val},
 };
+use crate::payload::Payload;
 
 type Result<T> = std::result::Result<T, EvalError>;
 
 pub(super) struct Evaluator<'a, 'b> {
     pub source: &'a str,
     /// Values of the expression's roots, by number.
-    pub roots: &'a [Option<Cow<'a, Value>>],
+    pub roots: &'a [Option<Payload>],
     /// What texts at which nodes stand for, by node id; empty: nothing is known.
     pub decodings: &'a [Option<Decoding>],
     /// Values of loop variables, the outermost first.
@@ -54,7 +53,7 @@ impl<'a> Evaluator<'a, '_> {
             Kind::Index(target, index) => self.index(node, target, index),
             Kind::Has(path) => Ok(Val::Bool(self.find(path)?.is_some())),
             Kind::Not(operand) => Ok(Val::Bool(!self.bool(operand)?)),
-            Kind::Negate(operand) => negated(self.operand(operand)?),
+            Kind::Negate(operand) => negated(self.operand(operand, Some("-"))?),
             Kind::And(operands) => self.until(false, operands.iter(), |this, operand| this.bool(operand)),
             Kind::Or(operands) => self.until(true, operands.iter(), |this, operand| this.bool(operand)),
             Kind::If(nodes) => {
@@ -63,16 +62,17 @@ impl<'a> Evaluator<'a, '_> {
             }
             Kind::Binary(operator, operands) => {
                 let [a, b] = &**operands;
-                let (a, b) = (self.operand(a)?, self.operand(b)?);
+                let symbol = operator.is_arithmetic().then(|| operator.symbol());
+                let (a, b) = (self.operand(a, symbol)?, self.operand(b, symbol)?);
                 self.binary(*operator, a, b)
             }
             Kind::Call(function, arguments) => match arguments.as_slice() {
                 [one] => {
-                    let value = self.operand(one)?;
+                    let value = self.operand(one, None)?;
                     function.of_one(value, self.budget)
                 }
                 [one, two] => {
-                    let (a, b) = (self.operand(one)?, self.operand(two)?);
+                    let (a, b) = (self.operand(one, None)?, self.operand(two, None)?);
                     function.of_two(&a, &b, self.budget)
                 }
                 _ => Err(EvalError::Type(format!("`{}` takes one or two values", function.name()))),
@@ -100,17 +100,18 @@ impl<'a> Evaluator<'a, '_> {
         }
     }
 
-    /// The value of an operand: texts that stand for times or bytes become these.
-    fn operand(&mut self, node: &'a Node) -> Result<Val<'a>> {
+    /// The value of an operand: texts that stand for times or bytes become these, and whole numbers that stand for
+    /// doubles become doubles where arithmetic takes them; `symbol` names its operator.
+    fn operand(&mut self, node: &'a Node, symbol: Option<&str>) -> Result<Val<'a>> {
         let value = self.value(node)?;
         match self.decodings.get(node.id) {
-            Some(Some(decoding)) => decoded(*decoding, value, self.budget),
+            Some(Some(decoding)) => decoded(*decoding, value, symbol, self.budget),
             _ => Ok(value),
         }
     }
 
     fn root(&self, number: usize) -> Option<Val<'a>> {
-        self.roots.get(number)?.as_deref().map(Val::from_json)
+        self.roots.get(number)?.as_ref().map(|root| Val::from_json(root.json()))
     }
 
     /// The value of a path, `None` where a segment of it is absent or null.

@@ -8,6 +8,7 @@ use super::{
     time,
     value::{Text, Val},
 };
+use crate::json::Reduced;
 
 /// A function other than the macros, `has` and `matches`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +147,7 @@ impl Function {
             Val::Bool(value) => Val::text(value.to_string(), budget),
             Val::Int(value) | Val::Whole(value) => Val::text(value.to_string(), budget),
             Val::Double(value) => Val::text(value.to_string(), budget),
+            Val::Written(number) => Val::text(number.in_text(), budget),
             Val::Timestamp(time) => Val::text(time.to_string(), budget),
             Val::Duration(duration) => Val::text(time::duration_text(duration), budget),
             Val::Bytes(bytes) => match std::str::from_utf8(&bytes) {
@@ -159,6 +161,14 @@ impl Function {
     fn to_int<'a>(self, value: &Val<'a>) -> Result<Val<'a>, EvalError> {
         match value {
             Val::Int(value) | Val::Whole(value) => Ok(Val::Int(*value)),
+            Val::Written(number) => match number.reduced() {
+                Reduced::Whole(value) => Ok(Val::Int(value)),
+                Reduced::Double(value) => self.to_int(&Val::Double(value)),
+                Reduced::Beyond => Err(EvalError::Range(format!(
+                    "`int` got {}, which is out of range or has more digits than a double holds",
+                    number.written()
+                ))),
+            },
             Val::Double(value) => {
                 const BOUND: f64 = 9_223_372_036_854_775_808.0;
                 if !(value.trunc() >= -BOUND && value.trunc() < BOUND) {
@@ -181,6 +191,7 @@ impl Function {
         match value {
             Val::Int(value) | Val::Whole(value) => Ok(Val::Double(to_double(*value))),
             Val::Double(value) => Ok(Val::Double(*value)),
+            Val::Written(number) => Ok(Val::Double(number.rounded())),
             Val::Text(text) => text.as_str().parse().map(Val::Double).map_err(|_| self.not_understood(text)),
             other => Err(self.wrong(other)),
         }

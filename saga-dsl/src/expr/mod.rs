@@ -9,6 +9,8 @@
 //! What differs from CEL, on purpose:
 //! - JSON documents are the data. A whole number of a document is an int that becomes a double where it meets
 //!   one; ints and doubles of the expression itself do not mix without `double(…)`. There is no uint.
+//! - What is only passed on keeps the text it was written in, and is compared digit for digit. Arithmetic refuses a
+//!   number that it would have to round first.
 //! - Keys of maps are strings. The pattern of `matches` is a literal, its `\d` and `\w` know Unicode.
 //! - `has(a.b.c)` is false when any segment is absent or null, roots included.
 //! - Spans of time are also read as `1h30m`, beside CEL's `5400s`, and written so.
@@ -37,9 +39,7 @@ mod value_template;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, fmt, sync::Arc};
-
-use serde_json::Value;
+use std::{fmt, sync::Arc};
 
 pub use self::{
     budget::{BYTES_MAX, Budget, STEPS_MAX},
@@ -50,6 +50,7 @@ pub use self::{
     value_template::ValueTemplate,
 };
 use self::{check::Checker, decode::Decoding, eval::Evaluator, parser::Parsed, value::Val};
+use crate::payload::Payload;
 
 /// What an expression may speak of; resolved when it is parsed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +74,7 @@ pub enum Root {
 /// Where the evaluator finds values.
 pub trait Scope {
     /// The value of a root; `None`: absent.
-    fn value(&self, root: &Root) -> Option<Cow<'_, Value>>;
+    fn value(&self, root: &Root) -> Option<Payload>;
 }
 
 impl fmt::Display for Root {
@@ -93,22 +94,20 @@ impl fmt::Display for Root {
 /// A parsed expression, ready to be evaluated many times; cheap to clone.
 ///
 /// ```
-/// use std::borrow::Cow;
-/// use saga_dsl::expr::{Budget, Expr, Root, Scope};
-/// use serde_json::{Value, json};
+/// use saga_dsl::{expr::{Budget, Expr, Root, Scope}, payload::Payload};
 ///
-/// struct Input(Value);
+/// struct Input(Payload);
 ///
 /// impl Scope for Input {
-///     fn value(&self, root: &Root) -> Option<Cow<'_, Value>> {
-///         (*root == Root::Input).then(|| Cow::Borrowed(&self.0))
+///     fn value(&self, root: &Root) -> Option<Payload> {
+///         (*root == Root::Input).then(|| self.0.clone())
 ///     }
 /// }
 ///
 /// let condition = Expr::parse("input.total_cents > 100000 || input.items.exists(i, i.qty > 9)")?;
-/// let input = Input(json!({"total_cents": 500, "items": [{"qty": 12}]}));
+/// let input = Input(Payload::from_bytes(br#"{"total_cents": 500, "items": [{"qty": 12}]}"#)?);
 /// assert_eq!(condition.eval_bool(&input, &mut Budget::default()), Ok(true));
-/// # Ok::<(), saga_dsl::expr::Fault>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Expr {
@@ -156,8 +155,13 @@ impl Expr {
     ///
     /// # Errors
     /// Absent data, values of the wrong type, arithmetic out of range, or a spent budget.
-    pub fn eval(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, EvalError> {
-        self.evaluate(scope, budget, |value, budget| value.into_json(budget))
+    pub fn eval(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Payload, EvalError> {
+        document(|out| self.write(scope, budget, out))
+    }
+
+    /// Appends the JSON form of the value.
+    fn write(&self, scope: &dyn Scope, budget: &mut Budget, out: &mut String) -> Result<(), EvalError> {
+        self.evaluate(scope, budget, |value, budget| value.write(out, budget))
     }
 
     /// The value over `scope`, which must be true or false.
@@ -195,6 +199,13 @@ impl Expr {
         let value = evaluator.value(&self.parsed.tree)?;
         take(value, budget)
     }
+}
+
+/// The document that is written.
+fn document(write: impl FnOnce(&mut String) -> Result<(), EvalError>) -> Result<Payload, EvalError> {
+    let mut text = String::new();
+    write(&mut text)?;
+    Payload::from_text(text).map_err(|error| EvalError::Convert(error.to_string()))
 }
 
 /// Names in a sentence: `a`, `b` and `c`; long lists are cut.

@@ -2,13 +2,13 @@
 
 use std::{ops::Range, sync::Arc};
 
-use serde_json::Value;
-
 use super::{
-    Budget, Checked, EvalError, Expr, Fault, FaultKind, Root, Scope, TypeEnv, functions::Function, literal,
-    value::Val,
+    Budget, Checked, EvalError, Expr, Fault, FaultKind, Root, Scope, TypeEnv, document,
+    functions::Function,
+    literal,
+    value::{Val, bytes_text},
 };
-use crate::types::Type;
+use crate::{json::push_text, payload::Payload, types::Type};
 
 /// A text that may hold `${…}`. Exactly one `${…}` and nothing else keeps the type of the expression.
 #[derive(Debug, Clone)]
@@ -66,6 +66,32 @@ impl Template {
             parts.push(Part::Text(text));
         }
         Ok(Self { source: source.into(), parts })
+    }
+
+    /// Where a text has `$${…}` around what would be an expression: the expression, and the bytes from `$${` to `}`.
+    pub(crate) fn escaped(source: &str) -> Vec<(Expr, Range<usize>)> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        while let Some(dollar) = source[at..].find('$').map(|next| at + next) {
+            let rest = &source[dollar..];
+            let escape = rest.starts_with("$${");
+            let start = dollar + if escape { "$${".len() } else { "${".len() };
+            at = dollar + "$".len();
+            if !escape && !rest.starts_with("${") {
+                continue;
+            }
+            let Some(length) = end_of_expression(&source[start..]) else { continue };
+            let end = start + length;
+            if !escape {
+                at = end;
+            } else if let Ok(expr) = Expr::parse(&source[start..end]) {
+                found.push((expr, dollar..end + "}".len()));
+                at = end;
+            } else {
+                at = start;
+            }
+        }
+        found
     }
 
     /// A template that is nothing but this expression, written without `${` and `}`.
@@ -126,10 +152,20 @@ impl Template {
     ///
     /// # Errors
     /// As [`Expr::eval`]; [`EvalError::Type`] if a list, an object or null would have to stand inside a text.
-    pub fn eval(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, EvalError> {
+    pub fn eval(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Payload, EvalError> {
+        document(|out| self.write(scope, budget, out))
+    }
+
+    /// Appends the JSON form of the value.
+    pub(super) fn write(
+        &self,
+        scope: &dyn Scope,
+        budget: &mut Budget,
+        out: &mut String,
+    ) -> Result<(), EvalError> {
         match self.parts.as_slice() {
-            [Part::Expr(expr, _)] => expr.eval(scope, budget),
-            _ => self.eval_text(scope, budget).map(Value::String),
+            [Part::Expr(expr, _)] => expr.write(scope, budget, out),
+            _ => self.eval_text(scope, budget).map(|text| push_text(out, &text)),
         }
     }
 
@@ -189,19 +225,18 @@ impl Template {
 fn inside_text(source: &str, value: Val<'_>, budget: &mut Budget) -> Result<String, EvalError> {
     let kind = value.kind();
     let not_a_text = || EvalError::Type(format!("`{source}` is {kind}, which cannot stand inside a text"));
-    let value = match value {
-        Val::Null | Val::List(_) | Val::Map(_) => return Err(not_a_text()),
+    match value {
+        Val::Null | Val::List(_) | Val::Map(_) => Err(not_a_text()),
         // Bytes read as they do in JSON.
-        Val::Bytes(_) => value,
+        Val::Bytes(bytes) => bytes_text(&bytes, budget),
         Val::Text(text) => {
             budget.build(text.as_str().len())?;
-            return Ok(text.as_str().to_owned());
+            Ok(text.as_str().to_owned())
         }
-        other => Function::ToText.of_one(other, budget)?,
-    };
-    match value.into_json(budget)? {
-        Value::String(text) => Ok(text),
-        _ => Err(not_a_text()),
+        other => match Function::ToText.of_one(other, budget)? {
+            Val::Text(text) => Ok(text.as_str().to_owned()),
+            _ => Err(not_a_text()),
+        },
     }
 }
 

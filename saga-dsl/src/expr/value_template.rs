@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
-use super::{Budget, Checked, EvalError, Fault, FaultKind, Root, Scope, Template, TypeEnv, ast::Kind};
-use crate::types::{Type, pointer_segment};
+use super::{
+    Budget, Checked, EvalError, Fault, FaultKind, Root, Scope, Template, TypeEnv, ast::Kind, document,
+};
+use crate::{
+    json::push_text,
+    payload::Payload,
+    types::{Type, pointer_segment},
+};
 
 /// A JSON value whose texts are templates.
 #[derive(Debug, Clone)]
@@ -91,25 +97,45 @@ impl ValueTemplate {
     ///
     /// # Errors
     /// As [`Template::eval`].
-    pub fn eval(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, EvalError> {
+    pub fn eval(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Payload, EvalError> {
+        document(|out| self.write(scope, budget, out))
+    }
+
+    /// Appends the JSON form of the value; fields in the order of their names.
+    fn write(&self, scope: &dyn Scope, budget: &mut Budget, out: &mut String) -> Result<(), EvalError> {
         budget.step()?;
-        Ok(match self {
-            Self::Null => Value::Null,
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Number(value) => Value::Number(value.clone()),
-            Self::Text(template) | Self::Picked(template, _) => template.eval(scope, budget)?,
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Number(value) => out.push_str(&value.to_string()),
+            Self::Text(template) | Self::Picked(template, _) => template.write(scope, budget, out)?,
             Self::List(items) => {
-                Value::Array(items.iter().map(|item| item.eval(scope, budget)).collect::<Result<_, _>>()?)
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    item.write(scope, budget, out)?;
+                }
+                out.push(']');
             }
             Self::Object(fields) => {
-                let mut object = Map::new();
-                for (name, value) in fields {
+                let mut sorted: Vec<_> = fields.iter().collect();
+                sorted.sort_by_key(|(name, _)| name.as_str());
+                out.push('{');
+                for (index, (name, value)) in sorted.into_iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
                     budget.build(name.len())?;
-                    object.insert(name.clone(), value.eval(scope, budget)?);
+                    push_text(out, name);
+                    out.push(':');
+                    value.write(scope, budget, out)?;
                 }
-                Value::Object(object)
+                out.push('}');
             }
-        })
+        }
+        Ok(())
     }
 
     /// Its type and every static fault; places are JSON pointers into the value it was read from,
@@ -132,7 +158,7 @@ impl ValueTemplate {
         match self {
             Self::Null => Type::Null,
             Self::Bool(_) => Type::Bool,
-            Self::Number(number) if number.is_i64() => Type::Int,
+            Self::Number(number) if number.is_i64() || number.is_u64() => Type::Int,
             Self::Number(_) => Type::Double,
             Self::Text(template) | Self::Picked(template, _) => template.check(env).ty,
             Self::List(items) => {

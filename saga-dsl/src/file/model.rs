@@ -12,7 +12,7 @@ use crate::{
     definition::{Backoff, Defaults, Definition, Jitter, MaxAttempts, Retry, Unlimited},
     finding::Finding,
     place::Place,
-    types::Type,
+    types::{Type, is_field_name},
 };
 
 pub(crate) const BACKOFFS: &[(&str, Backoff)] =
@@ -78,7 +78,7 @@ fn types(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> BTreeMap<String, Ty
     for entry in declared.entries() {
         let place = place.key(&entry.key);
         if !is_field_name(&entry.key) {
-            let message = "fields are named with letters, digits and _, and begin with a letter";
+            let message = "fields are named with letters, digits and _, and begin with a letter or _";
             walk.report(Finding::new(Code::S0103, &place, message).on_key());
         }
         // A field with a bad type stays a field: reading it is no second fault.
@@ -96,11 +96,6 @@ fn types(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> BTreeMap<String, Ty
         types.insert(entry.key.clone(), ty);
     }
     types
-}
-
-fn is_field_name(name: &str) -> bool {
-    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.bytes().all(good)
 }
 
 fn defaults(walk: &mut Walk, fields: &Fields<'_>) -> Defaults {

@@ -3,11 +3,12 @@
 use serde_json::{Number, Value};
 
 use super::tree::{Scalar, Style};
+use crate::json::Decimal;
 
 /// Reads a scalar as a JSON value.
 ///
-/// Only `true` and `false` are booleans (`yes`, `no`, `on` and `True` are texts). A number that JSON or a
-/// signed 64-bit integer cannot hold, or that would lose its zeros, is refused with the reason.
+/// Only `true` and `false` are booleans (`yes`, `no`, `on` and `True` are texts). A number that JSON or
+/// 64 bits cannot hold, that would be rounded or would lose its zeros, is refused with the reason.
 pub(super) fn value(scalar: &Scalar) -> Result<Value, String> {
     let text = scalar.text.as_str();
     if scalar.style != Style::Plain {
@@ -30,8 +31,7 @@ pub(super) fn value(scalar: &Scalar) -> Result<Value, String> {
         };
     }
     if is_float(unsigned) {
-        let number = text.parse::<f64>().ok().and_then(Number::from_f64);
-        return number.map(Value::Number).ok_or_else(|| format!("{text} is beyond what a double can hold"));
+        return decimal(text);
     }
     match unsigned {
         ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN" => Err(format!("JSON has no {text}")),
@@ -39,14 +39,23 @@ pub(super) fn value(scalar: &Scalar) -> Result<Value, String> {
     }
 }
 
+/// A decimal becomes a double; one that would be rounded is refused, because a definition keeps no more.
+fn decimal(text: &str) -> Result<Value, String> {
+    let double = text.parse::<f64>().ok().filter(|double| double.is_finite());
+    let double = double.ok_or_else(|| format!("{text} is beyond what a double can hold"))?;
+    if Decimal::of_double(double) != Some(Decimal::read(text.strip_prefix('+').unwrap_or(text))) {
+        return Err(format!("{text} would be rounded to {double:?}"));
+    }
+    Number::from_f64(double).map(Value::Number).ok_or_else(|| format!("JSON has no {text}"))
+}
+
 fn integer(text: &str, digits: &str) -> Result<Value, String> {
     if digits.len() > 1 && digits.starts_with('0') {
         return Err(format!("{text} would be read as a number and lose its zeros"));
     }
-    match text.strip_prefix('+').unwrap_or(text).parse::<i64>() {
-        Ok(number) => Ok(Value::from(number)),
-        Err(_) => Err(format!("{text} does not fit 64 bits")),
-    }
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let (signed, unsigned) = (text.parse::<i64>(), text.parse::<u64>());
+    signed.map(Value::from).or(unsigned.map(Value::from)).map_err(|_| format!("{text} does not fit 64 bits"))
 }
 
 fn based(text: &str) -> Option<(&str, u32)> {
@@ -111,13 +120,27 @@ mod tests {
             ("true", json!(true)),
             ("~", Value::Null),
             ("9223372036854775807", json!(i64::MAX)),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("19.90", json!(19.9)),
+            ("+1.50e0", json!(1.5)),
+            ("0.1234567890123456", json!(0.123_456_789_012_345_6)),
         ];
         for (text, expected) in cases {
             assert_eq!(plain(text), Ok(expected), "{text}");
         }
-        for text in
-            ["007", "-01", "9223372036854775808", "1e999", ".inf", "-.inf", ".nan", "0xffffffffffffffffff"]
-        {
+        for text in [
+            "007",
+            "-01",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "0.12345678901234567890",
+            "1e-400",
+            "1e999",
+            ".inf",
+            "-.inf",
+            ".nan",
+            "0xffffffffffffffffff",
+        ] {
             assert!(plain(text).is_err(), "{text}");
         }
     }

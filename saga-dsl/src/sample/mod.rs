@@ -10,13 +10,14 @@ mod levers;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 pub use self::levers::{Scenario, scenario};
 use crate::{
     expr::{Demand, Root, Scope, Way},
+    payload::Payload,
     plan::Plan,
     types::Type,
 };
@@ -142,18 +143,19 @@ struct Sampled<'a> {
 }
 
 impl Scope for Sampled<'_> {
-    fn value(&self, root: &Root) -> Option<Cow<'_, Value>> {
-        match root {
-            Root::Input => Some(Cow::Borrowed(self.input)),
-            Root::StepOutput(id) => self.outputs.get(id).map(Cow::Borrowed),
-            Root::StepStatus(id) => self.outputs.get(id).map(|_| Cow::Owned(Value::from("succeeded"))),
+    fn value(&self, root: &Root) -> Option<Payload> {
+        let found = match root {
+            Root::Input => self.input.clone(),
+            Root::StepOutput(id) => self.outputs.get(id)?.clone(),
+            Root::StepStatus(id) => self.outputs.get(id).map(|_| Value::from("succeeded"))?,
             Root::Saga(name) => match name.as_str() {
-                "started_at" => Some(Cow::Owned(Value::from("2030-01-01T09:00:00Z"))),
-                "version" => Some(Cow::Owned(Value::from(1))),
-                "id" | "name" => Some(Cow::Owned(Value::from("sample"))),
-                _ => None,
+                "started_at" => Value::from("2030-01-01T09:00:00Z"),
+                "version" => Value::from(1),
+                "id" | "name" => Value::from("sample"),
+                _ => return None,
             },
-            Root::StepError(_) | Root::Own(_) | Root::Local(_) => None,
-        }
+            Root::StepError(_) | Root::Own(_) | Root::Local(_) => return None,
+        };
+        Some(Payload::from_value(found))
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Type;
 use crate::{
     expr::{time, value::parse_bytes},
+    json::{Fields, Json, Shape, push_text},
     near_miss::near_miss,
+    payload::Payload,
 };
 
 /// A place where a value does not fit its type.
@@ -30,12 +32,26 @@ impl Type {
     /// name are mismatches.
     #[must_use]
     pub fn check_value(&self, value: &Value) -> Vec<Mismatch> {
+        self.check_json(Payload::from_value(value.clone()).json())
+    }
+
+    /// As [`Type::check_value`], of a document as it was written.
+    #[must_use]
+    pub fn check_json(&self, json: Json<'_>) -> Vec<Mismatch> {
         let mut found = Vec::new();
-        check(self, value, &mut String::new(), &mut found);
+        check(self, json, &mut String::new(), &mut found);
         found
     }
 
-    /// The value with the absent lists of this type filled in as empty ones.
+    /// The text of the document with the absent lists of this type filled in as empty ones, everything else as it was
+    /// written; `None` where no list is absent.
+    #[must_use]
+    pub fn fill_absent_lists(&self, json: Json<'_>) -> Option<String> {
+        let mut out = String::with_capacity(json.written().len());
+        fill(self, json, &mut out).then_some(out)
+    }
+
+    /// The value with the absent lists of this type filled in as empty ones. Hashes of version 1 are of what this gives.
     #[must_use]
     pub fn with_absent_lists(&self, value: Value) -> Value {
         match (self, value) {
@@ -80,56 +96,107 @@ impl Type {
     }
 }
 
-fn check(ty: &Type, value: &Value, path: &mut String, found: &mut Vec<Mismatch>) {
+fn check(ty: &Type, json: Json<'_>, path: &mut String, found: &mut Vec<Mismatch>) {
     if found.len() >= MISMATCHES_MAX {
         return;
     }
-    let fits = match (ty, value) {
+    let fits = match (ty, json.shape()) {
         (Type::Any, _)
-        | (Type::Null, Value::Null)
-        | (Type::Optional(_) | Type::List(_), Value::Null)
-        | (Type::String, Value::String(_))
-        | (Type::Bool, Value::Bool(_))
-        | (Type::Double, Value::Number(_)) => true,
-        (Type::Optional(inner), value) => return check(inner, value, path, found),
-        (Type::Int, Value::Number(number)) => number.is_i64(),
-        (Type::Timestamp, Value::String(text)) => time::parse_timestamp(text).is_some(),
-        (Type::Duration, Value::String(text)) => time::parse_duration(text).is_some(),
-        (Type::Bytes, Value::String(text)) => parse_bytes(text).is_some(),
-        (Type::List(item), Value::Array(items)) => {
-            for (index, value) in items.iter().enumerate() {
-                within(path, &format!("[{index}]"), |path| check(item, value, path, found));
+        | (Type::Null | Type::Optional(_) | Type::List(_), Shape::Null)
+        | (Type::String, Shape::Text(_))
+        | (Type::Bool, Shape::Bool(_))
+        | (Type::Double, Shape::Number(_)) => true,
+        (Type::Optional(inner), _) => return check(inner, json, path, found),
+        (Type::Int, Shape::Number(number)) => number.fits_int(),
+        (Type::Timestamp, Shape::Text(text)) => time::parse_timestamp(text).is_some(),
+        (Type::Duration, Shape::Text(text)) => time::parse_duration(text).is_some(),
+        (Type::Bytes, Shape::Text(text)) => parse_bytes(text).is_some(),
+        (Type::List(item), Shape::List(items)) => {
+            for (index, json) in items.iter().enumerate() {
+                within(path, &format!("[{index}]"), |path| check(item, json, path, found));
             }
             return;
         }
-        (Type::Object(types), Value::Object(fields)) => return check_fields(types, fields, path, found),
+        (Type::Object(types), Shape::Object(fields)) => return check_fields(types, fields, path, found),
         _ => false,
     };
     if !fits {
-        let message = format!("expected {}, got {}", expectation(ty), shown(value));
+        let message = format!("expected {}, got {}", expectation(ty), shown(json));
         report(path, message, found);
     }
 }
 
 fn check_fields(
     types: &BTreeMap<String, Type>,
-    fields: &Map<String, Value>,
+    fields: Fields<'_>,
     path: &mut String,
     found: &mut Vec<Mismatch>,
 ) {
     for (name, ty) in types {
         within(path, &dotted(path, name), |path| match fields.get(name) {
-            Some(value) => check(ty, value, path, found),
+            Some(json) => check(ty, json, path, found),
             None if may_be_left_out(ty) => {}
             None => report(path, format!("is missing, expected {}", expectation(ty)), found),
         });
     }
-    for name in fields.keys().filter(|name| !types.contains_key(*name)) {
-        let missing = types.keys().filter(|known| !fields.contains_key(*known)).map(String::as_str);
+    for (name, _) in fields.iter().filter(|(name, _)| !types.contains_key(*name)) {
+        let missing = types.keys().filter(|known| fields.get(known).is_none()).map(String::as_str);
         let help =
             near_miss(name, missing).map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
         within(path, &dotted(path, name), |path| report(path, format!("no such field{help}"), found));
     }
+}
+
+/// Appends the document with its absent lists; whether there was one.
+fn fill(ty: &Type, json: Json<'_>, out: &mut String) -> bool {
+    let before = out.len();
+    let mut filled = false;
+    match (ty, json.shape()) {
+        (Type::List(_), Shape::Null) => {
+            out.push_str("[]");
+            return true;
+        }
+        (Type::List(item), Shape::List(items)) => {
+            out.push('[');
+            for (index, json) in items.iter().enumerate() {
+                out.push_str(if index > 0 { "," } else { "" });
+                filled |= fill(item, json, out);
+            }
+            out.push(']');
+        }
+        (Type::Object(types), Shape::Object(fields)) => {
+            out.push('{');
+            let absent =
+                types.iter().filter(|(name, ty)| matches!(ty, Type::List(_)) && fields.get(name).is_none());
+            let mut comma = "";
+            for (name, json) in fields.iter() {
+                out.push_str(comma);
+                comma = ",";
+                push_text(out, name);
+                out.push(':');
+                match types.get(name) {
+                    Some(ty) => filled |= fill(ty, json, out),
+                    None => out.push_str(json.written()),
+                }
+            }
+            for (name, _) in absent {
+                out.push_str(comma);
+                comma = ",";
+                push_text(out, name);
+                out.push_str(":[]");
+                filled = true;
+            }
+            out.push('}');
+        }
+        (Type::Optional(inner), shape) if !matches!(shape, Shape::Null) => return fill(inner, json, out),
+        _ => {}
+    }
+    if !filled {
+        // Nothing was absent in here: as it was written, blanks and the order of fields too.
+        out.truncate(before);
+        out.push_str(json.written());
+    }
+    filled
 }
 
 fn compare(wanted: &Type, given: &Type, path: &mut String, found: &mut Vec<Mismatch>) {
@@ -206,15 +273,16 @@ fn expectation(ty: &Type) -> String {
     }
 }
 
-fn shown(value: &Value) -> String {
+fn shown(json: Json<'_>) -> String {
     const SHOWN: usize = 40;
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) if text.chars().count() > SHOWN => "a longer text".to_owned(),
-        Value::String(text) => format!("'{}'", text.escape_debug()),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
+    match json.shape() {
+        Shape::Null => "null".to_owned(),
+        Shape::Bool(value) => value.to_string(),
+        Shape::Number(number) if number.written().len() > SHOWN => "a longer number".to_owned(),
+        Shape::Number(number) => number.written().to_owned(),
+        Shape::Text(text) if text.chars().count() > SHOWN => "a longer text".to_owned(),
+        Shape::Text(text) => format!("'{}'", text.escape_debug()),
+        Shape::List(_) => "a list".to_owned(),
+        Shape::Object(_) => "an object".to_owned(),
     }
 }

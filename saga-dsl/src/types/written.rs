@@ -96,7 +96,7 @@ fn read(value: &Value, depth: usize) -> Result<Type, TypeFault> {
                 let ty = if is_field_name(name) {
                     read(value, depth)
                 } else {
-                    let help = "a name begins with a small letter or `_`, then come letters, digits and `_`";
+                    let help = "a name begins with a letter or `_`, then come letters, digits and `_`";
                     Err(fault(format!("`{name}` cannot name a field"), Some(help.to_owned())))
                 };
                 Ok((name.clone(), ty.map_err(|fault| below(fault, name))?))
@@ -108,9 +108,11 @@ fn read(value: &Value, depth: usize) -> Result<Type, TypeFault> {
     }
 }
 
-fn is_field_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+/// The one rule for names of fields, at the top of an input and below: letters of either case, digits and `_`, and no
+/// digit first.
+pub(crate) fn is_field_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn read_text(text: &str) -> Result<Type, TypeFault> {

@@ -1,14 +1,15 @@
 //! What follows from where the saga stands, whatever the input was: the next steps, the next undos, the end.
 
+use std::collections::BTreeMap;
+
 use saga_dsl::{expr::Budget, plan::StepIx};
-use serde_json::{Map, Value};
 
 use crate::{
     compensation,
     effect::Effect,
     error::ErrorBody,
     event::{AtStep, Cause, Event, Failure},
-    payload::Payload,
+    payload::{self, Payload},
     scope::SagaScope,
     state::{ActionState, Ask, SagaState, Status, UndoState},
 };
@@ -109,7 +110,7 @@ fn begin(draft: &mut Draft<'_>, ix: StepIx) {
 
 fn complete(draft: &mut Draft<'_>) {
     let (output, error) = match output(draft) {
-        Ok(output) => (Some(Payload::from_value(output)), None),
+        Ok(output) => (Some(output), None),
         // Every effect stands; only the summary is missing, and it says why.
         Err(error) => (None, Some(error)),
     };
@@ -117,21 +118,28 @@ fn complete(draft: &mut Draft<'_>) {
     draft.effects.push(Effect::Announce);
 }
 
-fn output(draft: &Draft<'_>) -> Result<Value, ErrorBody> {
+fn output(draft: &Draft<'_>) -> Result<Payload, ErrorBody> {
     let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
     if let Some(template) = &draft.plan.output {
         return template
             .eval(&scope, &mut Budget::default())
             .map_err(|error| ErrorBody::new("expression", format!("output: {error}")));
     }
-    Ok(Value::Object(top_level_outputs(draft.plan, &draft.state)))
+    serde_json::to_string(&top_level_outputs(draft.plan, &draft.state))
+        .map_err(payload::NotJson::from)
+        .and_then(Payload::from_text)
+        .map_err(|error| ErrorBody::new("expression", format!("output: {error}")))
 }
 
-fn top_level_outputs(plan: &saga_dsl::plan::Plan, state: &SagaState) -> Map<String, Value> {
-    let mut outputs = Map::new();
+/// The outputs of the steps that stand in no group, by id, each as its participant wrote it.
+fn top_level_outputs<'a>(
+    plan: &'a saga_dsl::plan::Plan,
+    state: &'a SagaState,
+) -> BTreeMap<&'a str, &'a Payload> {
+    let mut outputs = BTreeMap::new();
     for (planned, step) in plan.steps.iter().zip(&state.steps) {
         if let (true, ActionState::Succeeded(output)) = (planned.groups.is_empty(), &step.action) {
-            outputs.insert(planned.id.clone(), output.tree().clone());
+            outputs.insert(planned.id.as_str(), output);
         }
     }
     outputs

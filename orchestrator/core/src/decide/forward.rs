@@ -110,7 +110,6 @@ fn evaluate_input(draft: &Draft<'_>, planned: &PlanStep) -> Result<Payload, Erro
         .action
         .input
         .eval(&scope, &mut Budget::default())
-        .map(Payload::from_value)
         .map_err(|error| ErrorBody::new("expression", format!("input of `{}`: {error}", planned.id)))
 }
 

@@ -80,10 +80,7 @@ fn payload(draft: &Draft<'_>, ix: StepIx) -> Result<Payload, ErrorBody> {
         |what: String| ErrorBody::new("expression", format!("compensation of `{}`: {what}", planned.id));
     if let Some(template) = planned.compensation.as_ref().and_then(|c| c.input.as_ref()) {
         let scope = SagaScope { plan: draft.plan, state: &draft.state, own: Some(ix) };
-        return template
-            .eval(&scope, &mut Budget::default())
-            .map(Payload::from_value)
-            .map_err(|error| wrong(error.to_string()));
+        return template.eval(&scope, &mut Budget::default()).map_err(|error| wrong(error.to_string()));
     }
     let step = draft.step(ix);
     let output = match &step.action {

@@ -55,6 +55,7 @@ async fn the_same_key_and_the_same_id_name_the_first_saga() {
     let (first, first_started, _e1) = start(&plan, id(1), Some("k"));
     let (second, second_started, _e2) = start(&plan, id(2), Some("k"));
     let (mut other, other_started, _e3) = start(&plan, id(3), Some("k"));
+    other.start.input = Payload::from_bytes(br#"{"other":1}"#).expect("JSON");
     other.input_hash = [8; 32];
     let (again, again_started, _e4) = start(&plan, id(1), None);
     lane.send(Intake::Starts(vec![first, second, other, again])).await.unwrap();

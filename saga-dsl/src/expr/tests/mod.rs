@@ -6,6 +6,7 @@ mod absence;
 mod conformance;
 mod faults;
 mod limits;
+mod numbers;
 mod page;
 mod random;
 mod saga_files;
@@ -13,18 +14,18 @@ mod soundness;
 mod templates;
 mod typed;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::{Budget, EvalError, Expr, Root, RootType, Scope, TypeEnv};
-use crate::types::Type;
+use crate::{payload::Payload, types::Type};
 
 /// A scope over `{input, steps: {id: {output, status, error}}, saga, self, <local>}`.
 pub(super) struct Data(pub Value);
 
 impl Scope for Data {
-    fn value(&self, root: &Root) -> Option<Cow<'_, Value>> {
+    fn value(&self, root: &Root) -> Option<Payload> {
         let step = |id: &str, what: &str| self.0.get("steps")?.get(id)?.get(what);
         let found = match root {
             Root::Input => self.0.get("input"),
@@ -35,7 +36,7 @@ impl Scope for Data {
             Root::Own(name) => self.0.get("self")?.get(name),
             Root::Local(name) => self.0.get(name),
         };
-        found.map(Cow::Borrowed)
+        found.cloned().map(Payload::from_value)
     }
 }
 
@@ -76,7 +77,7 @@ impl TypeEnv for Types {
 
 pub(super) fn eval(source: &str, data: &Value) -> Result<Value, EvalError> {
     let expr = Expr::parse(source).unwrap_or_else(|fault| panic!("{source}: {fault} {:?}", fault.help));
-    expr.eval(&Data(data.clone()), &mut Budget::default())
+    expr.eval(&Data(data.clone()), &mut Budget::default()).map(|found| found.to_value())
 }
 
 /// What a table expects of an expression.

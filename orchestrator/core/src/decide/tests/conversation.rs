@@ -305,7 +305,7 @@ impl Conversation {
     /// The payload of the last command.
     #[track_caller]
     pub(super) fn payload(&self) -> Value {
-        self.sent.last().expect("something was sent").input.tree().clone()
+        self.sent.last().expect("something was sent").input.to_value()
     }
 
     /// How many decisions are on record.

@@ -182,7 +182,7 @@ fn a_resolved_step_counts_as_what_the_operator_says() {
         "it was known"
     );
     talk.sends(&["z"]).succeeds("z").is(Status::Completed);
-    assert_eq!(talk.state.output.as_ref().map(|o| o.tree()["r"].clone()), Some(json!({"by": "hand"})));
+    assert_eq!(talk.state.output.as_ref().map(|o| o.to_value()["r"].clone()), Some(json!({"by": "hand"})));
     assert!(talk.state.exceptions);
 }
 

@@ -8,6 +8,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::{Value, value::RawValue};
 
+use crate::json::{self, Json, Tree};
+
 /// A valid JSON document, cheap to clone.
 ///
 /// Inputs and outputs mostly pass through the orchestrator unread, so the text is kept and a tree is
@@ -17,7 +19,7 @@ pub struct Payload(Arc<Document>);
 
 struct Document {
     text: Box<RawValue>,
-    tree: OnceLock<Value>,
+    tree: OnceLock<Tree>,
 }
 
 /// The bytes are not a JSON document.
@@ -34,14 +36,18 @@ impl Payload {
         Ok(Self::from_raw(serde_json::from_slice(bytes)?))
     }
 
+    /// A document of JSON text that was just written.
+    ///
+    /// # Errors
+    /// [`NotJson`] when it is not exactly one JSON document.
+    pub fn from_text(text: String) -> Result<Self, NotJson> {
+        Ok(Self::from_raw(RawValue::from_string(text)?))
+    }
+
     /// A document of an already built value.
     #[must_use]
     pub fn from_value(value: Value) -> Self {
-        let text = serde_json::value::to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        let tree = OnceLock::new();
-        // A fresh lock is empty, so this cannot fail.
-        let _ = tree.set(value);
-        Self(Arc::new(Document { text, tree }))
+        Self::from_raw(serde_json::value::to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned()))
     }
 
     fn from_raw(text: Box<RawValue>) -> Self {
@@ -54,12 +60,39 @@ impl Payload {
         self.0.text.get()
     }
 
-    /// The document as a tree, built at the first call.
+    fn tree(&self) -> &Tree {
+        self.0.tree.get_or_init(|| json::read(self.text()).unwrap_or(Tree::NULL))
+    }
+
+    /// The document, as it was written; its tree is built at the first call.
     ///
-    /// A document nested deeper than the parser allows reads as null; the edge refuses such documents.
+    /// A document that [`Payload::check`] refuses reads as null; the edge lets in none.
     #[must_use]
-    pub fn tree(&self) -> &Value {
-        self.0.tree.get_or_init(|| serde_json::from_str(self.text()).unwrap_or(Value::Null))
+    pub fn json(&self) -> Json<'_> {
+        self.tree().view(self.text())
+    }
+
+    /// The name of a field that stands twice in one object, if there is one.
+    #[must_use]
+    pub fn repeated_field(&self) -> Option<&str> {
+        self.tree().repeated()
+    }
+
+    /// Whether every part of the document has a value.
+    ///
+    /// # Errors
+    /// Half of a surrogate pair, a number beyond every double, or nesting without end: JSON by its form, without a value.
+    pub fn check(&self) -> Result<(), json::Fault> {
+        json::read(self.text()).map(|tree| {
+            // Whoever came first has set it.
+            let _ = self.0.tree.set(tree);
+        })
+    }
+
+    /// The document as a value of `serde_json`, which rounds numbers to 64 bits. Built at every call.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        serde_json::from_str(self.text()).unwrap_or(Value::Null)
     }
 }
 
@@ -90,7 +123,10 @@ impl<'de> Deserialize<'de> for Payload {
 }
 
 /// A field that is there holds a document, also where that document is `null`; serde would take it for absent.
-pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
+///
+/// # Errors
+/// As [`Payload`]'s own.
+pub fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Payload>, D::Error> {
     Payload::deserialize(deserializer).map(Some)
 }
 
@@ -113,7 +149,7 @@ mod tests {
         for number in [1.0 / 92_233_720_368_547_758_073.0, 1.0 / 3.0, 5e-324] {
             let live = Payload::from_value(number.into());
             let read = Payload::from_bytes(live.text().as_bytes()).expect("valid JSON");
-            assert_eq!(read.tree(), live.tree(), "{}", live.text());
+            assert_eq!(read.to_value(), live.to_value(), "{}", live.text());
         }
     }
 
