@@ -20,6 +20,7 @@ mod hardship;
 mod hung_handlers;
 mod lists;
 mod made;
+mod numbers;
 mod operators;
 mod pivots;
 mod plain;

@@ -209,12 +209,12 @@ fn to_wire(found: &diagnostic::Diagnostic, source: &str) -> wire::Diagnostic {
 }
 
 /// What participants registered, as types.
-struct Registered {
+pub(super) struct Registered {
     actions: BTreeMap<(String, String), ActionSchema>,
 }
 
 impl Registered {
-    async fn of(directory: &Directory) -> Self {
+    pub(super) async fn of(directory: &Directory) -> Self {
         let mut actions = BTreeMap::new();
         for row in directory.known().await {
             for action in stored_actions(&row) {

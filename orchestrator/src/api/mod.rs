@@ -8,6 +8,7 @@ mod cancel_saga;
 mod convert;
 mod deploy;
 mod door;
+mod get_definition;
 mod get_saga;
 mod history;
 mod input;
@@ -17,6 +18,7 @@ mod list_participants;
 mod list_sagas;
 mod picture;
 mod prepare;
+mod preview_retry;
 mod resolve;
 mod resolve_step;
 mod retry;
@@ -173,6 +175,13 @@ impl OperatorService for Api {
         Ok(Response::new(retry::retry(self, request.into_inner(), &from).await?))
     }
 
+    async fn preview_retry(
+        &self,
+        request: Request<wire::PreviewRetryRequest>,
+    ) -> Result<Response<wire::PreviewRetryResponse>, Status> {
+        Ok(Response::new(preview_retry::preview_retry(self, request.into_inner()).await?))
+    }
+
     async fn skip(
         &self,
         request: Request<wire::SkipRequest>,
@@ -253,6 +262,13 @@ impl DefinitionService for Api {
         _request: Request<wire::ListDefinitionsRequest>,
     ) -> Result<Response<wire::ListDefinitionsResponse>, Status> {
         Ok(Response::new(list_definitions::list_definitions(self).await?))
+    }
+
+    async fn get_definition(
+        &self,
+        request: Request<wire::GetDefinitionRequest>,
+    ) -> Result<Response<wire::GetDefinitionResponse>, Status> {
+        Ok(Response::new(get_definition::get_definition(self, &request.into_inner())?))
     }
 }
 

@@ -6,6 +6,7 @@ use saga_proto::v1 as wire;
 use super::{
     Api,
     error::{Code, Refusal},
+    preview_retry,
     steering::{Act, act, document},
 };
 
@@ -17,6 +18,9 @@ pub(super) async fn retry(
     let input = document("input", &request.input)?;
     if input.is_some() && request.step.is_empty() {
         return Err(Refusal::new(Code::Malformed, "input: another payload needs a step that it is for"));
+    }
+    if let Some(input) = &input {
+        preview_retry::fits(api, &request.saga, &request.step, input).await?;
     }
     let order = Order::Retry { input };
     let wire::RetryRequest { saga, step, reason, by, force, .. } = request;

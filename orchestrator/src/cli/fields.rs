@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, convert::Infallible, str::FromStr};
 
-use serde_json::{Map, Value};
+use saga_core::Payload;
+use saga_dsl::{json::edit, types::Type};
+use saga_proto::v1::FieldEdit;
 
 use super::{
     exit::{Exit, Failure},
@@ -14,11 +16,11 @@ const INPUT_BYTES_MAX: u64 = 1 << 20;
 /// As deep as JSON readers commonly go; a path beyond it is a slip.
 const PATH_MAX: usize = 100;
 
-/// One `-f flight.from=FRA`.
-#[derive(Debug, Clone, PartialEq)]
+/// One `-f flight.from=FRA`, as it was typed: what the text stands for is for the type at that place to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     path: Vec<String>,
-    value: Value,
+    text: String,
 }
 
 /// The text is not a field.
@@ -47,13 +49,15 @@ impl FromStr for Field {
         if parts.len() > PATH_MAX {
             return Err(NotAField::TooDeep);
         }
-        Ok(Self { path: parts, value: value_of(value) })
+        Ok(Self { path: parts, text: value.to_owned() })
     }
 }
 
-/// JSON where it is JSON, else text: `3` is a number, `true` a boolean, `FRA` a text, `"3"` a text.
-fn value_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+impl Field {
+    /// As the wire has it.
+    pub fn edit(&self) -> FieldEdit {
+        FieldEdit { path: self.path.clone(), text: self.text.clone() }
+    }
 }
 
 /// One `--label key=value`.
@@ -93,78 +97,77 @@ impl FromStr for Source {
     }
 }
 
-/// The input that a file and fields make together; fields win. Without either it is `{}`.
-pub fn input(source: Option<&Source>, fields: &[Field]) -> Result<Value, Failure> {
-    let mut root = match source {
-        None => Map::new(),
+/// The input that a file and fields make together; fields win, and are read as `ty` types them. Without either it is
+/// `{}`. Whatever is not set stays as it stands in the file, number for number.
+pub fn input(source: Option<&Source>, fields: &[Field], ty: &Type) -> Result<Payload, Failure> {
+    let mut input = match source {
+        None => Payload::from_bytes(b"{}").map_err(|error| Failure::error(error.to_string()))?,
         Some(Source(name)) => object(name)?,
     };
     for field in fields {
-        set(&mut root, field)?;
+        input = set(&input, field, ty)?;
     }
-    Ok(Value::Object(root))
+    Ok(input)
 }
 
-fn object(name: &str) -> Result<Map<String, Value>, Failure> {
+fn object(name: &str) -> Result<Payload, Failure> {
     let bytes = files::read(name, INPUT_BYTES_MAX)?;
     let shown = files::shown(name);
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => {
-            Err(Failure::error(format!("{shown}: the input is {}, not a JSON object", kind(&other)))
-                .help("write {\"field\": value, …}"))
-        }
-        Err(error) => Err(Failure::error(format!("{shown}: not JSON: {error}"))),
+    let input = Payload::from_bytes(&bytes).map_err(|error| Failure::error(format!("{shown}: {error}")))?;
+    input.check().map_err(|fault| Failure::error(format!("{shown}: {fault}")))?;
+    if !input.json().is_object() {
+        return Err(Failure::error(format!("{shown}: the input is not a JSON object"))
+            .help("write {\"field\": value, …}"));
     }
+    if let Some(field) = input.repeated_field() {
+        return Err(Failure::error(format!("{shown}: the field `{field}` stands twice in one object")));
+    }
+    Ok(input)
 }
 
-fn set(root: &mut Map<String, Value>, field: &Field) -> Result<(), Failure> {
-    let Some((last, groups)) = field.path.split_last() else { return Ok(()) };
-    let mut at = root;
-    for (depth, name) in groups.iter().enumerate() {
-        let slot = at.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
-        at = match slot {
-            Value::Object(object) => object,
-            other => {
-                let path = field.path[..=depth].join(".");
-                let message =
-                    format!("-f {}: `{path}` is {}, it has no fields", field.path.join("."), kind(other));
-                return Err(Failure::new(Exit::Usage, message)
-                    .help(format!("give the whole of it as JSON: -f '{path}={{…}}'")));
-            }
-        };
-    }
-    at.insert(last.clone(), field.value.clone());
-    Ok(())
-}
-
-const fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+fn set(input: &Payload, field: &Field, ty: &Type) -> Result<Payload, Failure> {
+    let path = field.path.join(".");
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    let value =
+        ty.at(&field.path).entered(&field.text).map_err(|fault| usage(format!("-f {path}: {fault}")))?;
+    let text = edit::with_field(input.json(), &field.path, &value).map_err(|fault| {
+        usage(format!("-f {path}: {fault}"))
+            .help(format!("give the whole of it as JSON: -f '{}={{…}}'", fault.path))
+    })?;
+    Payload::from_text(text).map_err(|error| usage(format!("-f {path}: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn made(fields: &[&str]) -> Value {
         let fields: Vec<Field> = fields.iter().map(|f| f.parse().expect("a field")).collect();
-        input(None, &fields).expect("an input")
+        input(None, &fields, &Type::Any).expect("an input").to_value()
     }
 
     #[test]
-    fn values_are_json_or_text() {
+    fn without_a_type_values_are_json_or_text() {
         assert_eq!(
             made(&["n=3", "b=true", "t=FRA", "q=\"3\"", "l=[1,2]", "o={\"x\":1}", "e=", "z=null", "s=a=b"]),
             json!({"n": 3, "b": true, "t": "FRA", "q": "3", "l": [1, 2], "o": {"x": 1}, "e": "", "z": null, "s": "a=b"})
+        );
+    }
+
+    #[test]
+    fn a_declared_type_says_what_the_text_is() {
+        let ty =
+            Type::from_value(&json!({"zip": "string", "n": "int", "o": {"Zip": "string"}})).expect("types");
+        let fields =
+            ["zip=01234", "n=18446744073709551615", "o.Zip=215e6"].map(|f| f.parse().expect("a field"));
+        let made = input(None, &fields, &ty).expect("an input");
+        assert_eq!(made.text(), r#"{"n":18446744073709551615,"zip":"01234","o":{"Zip":"215e6"}}"#);
+        let long = ["n=12345678901234567890123".parse().expect("a field")];
+        assert_eq!(
+            input(None, &long, &Type::Any).expect("an input").text(),
+            r#"{"n":12345678901234567890123}"#
         );
     }
 
@@ -180,7 +183,7 @@ mod tests {
     #[test]
     fn a_path_through_a_value_is_refused() {
         let fields = ["a=1".parse().expect("a field"), "a.b=2".parse().expect("a field")];
-        let failure = input(None, &fields).expect_err("`a` is a number");
+        let failure = input(None, &fields, &Type::Any).expect_err("`a` is a number");
         assert_eq!(failure.to_string(), "-f a.b: `a` is a number, it has no fields");
         assert_eq!(failure.exit(), Exit::Usage);
     }
@@ -199,20 +202,24 @@ mod tests {
     fn fields_override_the_file() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("input.json");
-        std::fs::write(&path, r#"{"a": 1, "b": {"c": 2}}"#).expect("written");
+        std::fs::write(&path, r#"{"a": 1.10, "b": {"c": 2}}"#).expect("written");
         let source = Source(path.display().to_string());
         let field = "b.c=3".parse().expect("a field");
-        assert_eq!(input(Some(&source), &[field]).expect("an input"), json!({"a": 1, "b": {"c": 3}}));
+        let made = input(Some(&source), &[field], &Type::Any).expect("an input");
+        assert_eq!(made.text(), r#"{"a":1.10,"b":{"c":3}}"#);
+        std::fs::write(&path, r#"{"a": 1, "a": 2}"#).expect("written");
+        let failure = input(Some(&source), &[], &Type::Any).expect_err("twice");
+        assert!(failure.to_string().ends_with("the field `a` stands twice in one object"), "{failure}");
         std::fs::write(&path, "[1]").expect("written");
-        let failure = input(Some(&source), &[]).expect_err("a list");
-        assert!(failure.to_string().ends_with("the input is a list, not a JSON object"), "{failure}");
+        let failure = input(Some(&source), &[], &Type::Any).expect_err("a list");
+        assert!(failure.to_string().ends_with("the input is not a JSON object"), "{failure}");
     }
 
     proptest! {
         #[test]
         fn any_text_parses_or_is_refused(text in "\\PC{0,60}") {
             if let Ok(field) = text.parse::<Field>() {
-                let _ = input(None, &[field]);
+                let _ = input(None, &[field], &Type::Any);
             }
         }
     }

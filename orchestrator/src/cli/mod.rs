@@ -18,6 +18,7 @@ mod demo;
 mod deploy;
 mod describe;
 mod dev;
+mod edit_preview;
 mod exit;
 mod explain;
 mod fields;

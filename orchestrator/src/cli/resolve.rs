@@ -1,5 +1,6 @@
 //! `saga resolve`: say what became of a step that nobody else can tell of.
 
+use saga_dsl::types::Type;
 use saga_proto::v1::ResolveRequest;
 
 use super::{
@@ -63,7 +64,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             .help("leave out --result and --field, or say --as succeeded"));
     }
     let output = match given {
-        true => fields::input(args.result.as_ref(), &args.field)?.to_string().into_bytes(),
+        true => fields::input(args.result.as_ref(), &args.field, &Type::Any)?.text().to_owned().into_bytes(),
         false => Vec::new(),
     };
     let server = context.server().await?;

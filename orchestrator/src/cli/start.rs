@@ -3,8 +3,12 @@
 use std::time::Duration as StdDuration;
 
 use backon::{ExponentialBuilder, Retryable};
-use saga_dsl::definition::Duration;
-use saga_proto::v1::{ListDefinitionsRequest, StartSagaRequest, StartSagaResponse};
+use saga_core::Payload;
+use saga_dsl::{
+    definition::{Definition, Duration},
+    types::Type,
+};
+use saga_proto::v1::{GetDefinitionRequest, ListDefinitionsRequest, StartSagaRequest, StartSagaResponse};
 use serde::Serialize;
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -29,8 +33,9 @@ Examples:
   echo '{\"trip_id\": \"t1\"}' | saga start book_trip -i - --wait --timeout 30s
   id=$(saga start book_trip -i trip.json -o id)
 
-A field's value is JSON where it is JSON, else text:
--f nights=3 is a number, -f 'nights=\"3\"' a text.
+What a field's value stands for is for the definition to say: -f zip=10115
+is a text where `zip` is a string. Where it says `any`, a value is JSON where
+it is JSON, else text: -f n=3 is a number, -f 'n=\"3\"' a text.
 
 After --wait or --watch the exit code tells the end:
 0 completed, 10 compensated, 11 an operator is needed, 12 gave up.";
@@ -99,18 +104,23 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, "--timeout limits a wait, and nothing is waited for")
             .help("add --wait or --watch"));
     }
-    let input = fields::input(args.input.as_ref(), &args.field)?;
+    let server = context.server().await?;
+    let known = match args.field.is_empty() && !args.dry_run {
+        true => None,
+        false => declared(&server, &args).await?,
+    };
+    let ty = known.as_ref().map_or(Type::Any, |known| Type::Object(known.input.clone()));
+    let input = fields::input(args.input.as_ref(), &args.field, &ty)?;
     let request = StartSagaRequest {
         name: args.name.clone(),
         version: args.version.unwrap_or(0),
-        input: input.to_string().into_bytes().into(),
+        input: input.text().to_owned().into_bytes().into(),
         key: args.key.clone().unwrap_or_default(),
         labels: fields::label_map(&args.label),
         request_id: Uuid::now_v7().as_bytes().to_vec().into(),
     };
-    let server = context.server().await?;
     if args.dry_run {
-        return dry_run(&server, &args, &request, &input).await;
+        return dry_run(&server, &args, &request, &input, known.as_ref()).await;
     }
     let started = start(&server, request).await.map_err(|status| server.failure(status))?;
     let id = id_of(&started.saga_id);
@@ -174,6 +184,20 @@ async fn wait(server: &Server, id: &str, args: &Args) -> Result<Exit, Failure> {
     Ok(ending.exit)
 }
 
+/// The definition that would be started; `None`: it is not registered, or the server is of a release that cannot tell.
+async fn declared(server: &Server, args: &Args) -> Result<Option<Definition>, Failure> {
+    let request = GetDefinitionRequest { name: args.name.clone(), version: args.version.unwrap_or(0) };
+    match server.definitions().get_definition(request).await {
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer.into_inner().definition).into_owned();
+            // One of a newer release may hold what this one cannot read.
+            Ok(Definition::from_canonical_json(&text).ok())
+        }
+        Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => Ok(None),
+        Err(status) => Err(server.failure(status)),
+    }
+}
+
 /// What `--dry-run` prints with `-o json`.
 #[derive(Serialize)]
 struct Plan<'a> {
@@ -181,37 +205,54 @@ struct Plan<'a> {
     version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
-    input: &'a serde_json::Value,
+    input: &'a Payload,
 }
 
-/// Checks that the definition is registered, and shows the request. The server checks the input against the
-/// definition's types when it is started for real.
+/// Checks the input against the registered definition, and shows the request.
 async fn dry_run(
     server: &Server,
     args: &Args,
     request: &StartSagaRequest,
-    input: &serde_json::Value,
+    input: &Payload,
+    known: Option<&Definition>,
 ) -> Result<Exit, Failure> {
-    let list = server.definitions().list_definitions(ListDefinitionsRequest {}).await;
-    let list = list.map_err(|status| server.failure(status))?.into_inner().definitions;
-    let named: Vec<u32> = list.iter().filter(|d| d.name == args.name).map(|d| d.version).collect();
-    let wanted = named.iter().copied().filter(|version| [0, *version].contains(&request.version)).max();
-    let Some(version) = wanted else {
-        let names = list.iter().map(|definition| definition.name.as_str());
-        return Err(not_registered(&args.name, args.version, &named, names));
+    let version = match known {
+        Some(known) => known.version,
+        None => listed(server, args, request).await?,
     };
+    if let Some(known) = known {
+        let mismatches = Type::Object(known.input.clone()).check_json(input.json());
+        if !mismatches.is_empty() {
+            let list = mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let message = format!("the input does not fit {}@{version}: {list}", args.name);
+            return Err(Failure::error(message).help("saga explain A0422"));
+        }
+    }
     match args.output {
         StartFormat::Id => {}
         StartFormat::Json => {
             output::json(&Plan { saga: &args.name, version, key: args.key.as_deref(), input })?;
         }
         StartFormat::Text => {
-            let pretty = serde_json::to_string_pretty(input).unwrap_or_else(|_| input.to_string());
-            output::line(&format!("{}@{version} would be started with\n{pretty}", args.name))?;
+            let text = output::printable(input.text());
+            output::line(&format!("{}@{version} would be started with\n{text}", args.name))?;
         }
     }
-    output::note("nothing was started; the input is checked against the definition when it is");
+    output::note(match known {
+        Some(_) => "nothing was started; the input fits the definition",
+        None => "nothing was started; the input is checked against the definition when it is",
+    });
     Ok(Exit::Ok)
+}
+
+/// The version that would be started, by the list of what is registered.
+async fn listed(server: &Server, args: &Args, request: &StartSagaRequest) -> Result<u32, Failure> {
+    let list = server.definitions().list_definitions(ListDefinitionsRequest {}).await;
+    let list = list.map_err(|status| server.failure(status))?.into_inner().definitions;
+    let named: Vec<u32> = list.iter().filter(|d| d.name == args.name).map(|d| d.version).collect();
+    let wanted = named.iter().copied().filter(|version| [0, *version].contains(&request.version)).max();
+    let names = list.iter().map(|definition| definition.name.as_str());
+    wanted.ok_or_else(|| not_registered(&args.name, args.version, &named, names))
 }
 
 fn not_registered<'a>(

@@ -39,6 +39,11 @@ pub fn by() -> String {
         .unwrap_or_default()
 }
 
+/// Whether there is somebody to ask, who did not say `--yes`.
+pub fn asks(common: &Common) -> bool {
+    !common.yes && common.output == Format::Text && output::can_ask()
+}
+
 /// Asks whether it is meant, where there is somebody to ask; `question` gets the saga in words.
 pub async fn confirmed(
     server: &Server,
@@ -46,7 +51,7 @@ pub async fn confirmed(
     common: &Common,
     question: impl FnOnce(&str) -> String,
 ) -> Result<bool, Failure> {
-    if common.yes || common.output != Format::Text || !output::can_ask() {
+    if !asks(common) {
         return Ok(true);
     }
     let summary = summary(server, saga).await?;

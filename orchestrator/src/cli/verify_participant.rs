@@ -1,6 +1,7 @@
 //! `saga verify-participant`: fires the hazards of brokers and crashes at a live participant, and says what came of each.
 
 use saga_dsl::definition::Duration;
+use saga_dsl::types::Type;
 use saga_proto::v1::{HazardVerdict, VerifyParticipantRequest};
 use serde::Serialize;
 
@@ -97,7 +98,7 @@ struct Exchange {
 
 /// Runs `saga verify-participant`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let input = fields::input(args.input.as_ref(), &args.field)?;
+    let input = fields::input(args.input.as_ref(), &args.field, &Type::Any)?;
     if !confirmed(&args)? {
         return Ok(Exit::Error);
     }
@@ -106,7 +107,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         participant: args.participant.clone(),
         action: args.action.clone(),
         compensation: args.compensation.clone().unwrap_or_default(),
-        input: input.to_string().into_bytes().into(),
+        input: input.text().to_owned().into_bytes().into(),
         effects_are_real: true,
         wait_ms: u32::try_from(args.wait.ms).unwrap_or(u32::MAX),
         reason: args.reason.clone().unwrap_or_default(),
