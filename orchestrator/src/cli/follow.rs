@@ -158,8 +158,19 @@ pub fn verdict(ending: &Ending) -> String {
     match ending.exit {
         Exit::GaveUp => format!("gave up waiting, the saga goes on: saga watch {id}"),
         Exit::Incident => format!("an operator is needed: saga describe {id}"),
-        _ => format!("{} after {age}", words::saga(summary).painted()),
+        _ => format!("{} after {age}{}", words::saga(summary).painted(), cause(ending)),
     }
+}
+
+/// Which step sent the saga back, with which code.
+fn cause(ending: &Ending) -> String {
+    let Some(failure) = ending.detail.as_ref().and_then(|detail| detail.failure.as_ref()) else {
+        return String::new();
+    };
+    let step = if failure.step.is_empty() { String::new() } else { format!("{} ", failure.step) };
+    let message =
+        if failure.message.is_empty() { String::new() } else { format!(" \"{}\"", failure.message) };
+    output::printable(&format!(": {step}{}{message}", failure.code)).into_owned()
 }
 
 /// Where pictures go.
@@ -273,6 +284,16 @@ mod tests {
     fn the_verdict_names_what_to_do() {
         let ending = |exit, detail: SagaDetail| Ending { exit, detail: Some(detail) };
         assert_eq!(bare(&verdict(&ending(Exit::Ok, sample::completed()))), "✔ completed after 10s");
+        let failure = saga_proto::v1::Fault {
+            code: "card_declined".into(),
+            message: "no\ncover".into(),
+            step: "charge".into(),
+        };
+        let back = SagaDetail { failure: Some(failure), ..with("compensated", "") };
+        assert_eq!(
+            bare(&verdict(&ending(Exit::Compensated, back))),
+            "↩ compensated after 10s: charge card_declined \"no cover\""
+        );
         assert_eq!(
             verdict(&ending(Exit::Incident, sample::incident())),
             "an operator is needed: saga describe 0X2QAC4M"

@@ -18,6 +18,12 @@ use super::{
 
 /// Sagas on one page of the server.
 const PAGE: u32 = 1_000;
+/// Rows of a table where `--limit` does not say otherwise; what programs read has no limit.
+const ROWS: u32 = 100;
+
+/// Every word that the column STATUS prints: statuses, and the marks that stand before them.
+const WORDS: [&str; 8] =
+    ["running", "compensating", "completed", "compensated", "abandoned", "incident", "waiting", "paused"];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,8 +37,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Only these statuses
-    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = ["running", "compensating", "completed", "compensated", "abandoned"])]
+    /// Only those with these words in the column STATUS
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = WORDS)]
     status: Vec<String>,
     /// Only sagas of this definition
     #[arg(long, value_name = "NAME")]
@@ -49,9 +55,9 @@ pub struct Args {
     /// Finished sagas too
     #[arg(long, short)]
     all: bool,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
+    /// At most so many, 0 for all; 100 in a table, all with -o id, json and jsonl
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
     /// Format
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: ListFormat,
@@ -62,16 +68,46 @@ impl Args {
         let ended = self.status.iter().any(|status| words::is_end(status));
         let since_us =
             self.since.map_or(0, |since| i64::try_from(since.ms).unwrap_or(i64::MAX / 1_000) * 1_000);
+        // The server knows one mark; the others are told apart here, among the open sagas.
+        let marks = self.status.iter().any(|word| is_mark(word));
+        let incident = self.incident || (marks && self.status.iter().all(|word| word == "incident"));
         ListSagasRequest {
-            statuses: self.status.clone(),
+            statuses: if marks { Vec::new() } else { self.status.clone() },
             name: self.saga.clone().unwrap_or_default(),
             labels: label_map(&self.label),
-            mark: if self.incident { "incident".into() } else { String::new() },
+            mark: if incident { "incident".into() } else { String::new() },
             started_after_us: if since_us == 0 { 0 } else { now_us.saturating_sub(since_us) },
             open_only: !self.all && !ended,
             ..ListSagasRequest::default()
         }
     }
+
+    /// Whether one of the words asked for stands before the saga.
+    fn wants(&self, saga: &SagaSummary) -> bool {
+        let asked = |word: &str| self.status.iter().any(|asked| asked == word);
+        self.status.is_empty()
+            || if saga.mark.is_empty() {
+                asked(&saga.status)
+            } else {
+                asked(&saga.mark) || asked(&saga.status)
+            }
+    }
+
+    /// `None`: all.
+    fn limit(&self) -> Option<usize> {
+        let table = matches!(self.output, ListFormat::Table | ListFormat::Wide);
+        let limit = self.limit.unwrap_or(if table { ROWS } else { 0 });
+        usize::try_from(limit).ok().filter(|limit| *limit > 0)
+    }
+
+    /// Whether pages are printed as they come: a store may hold more than fits into memory.
+    fn streams(&self) -> bool {
+        self.limit().is_none() && matches!(self.output, ListFormat::Id | ListFormat::Jsonl)
+    }
+}
+
+fn is_mark(word: &str) -> bool {
+    matches!(word, "incident" | "waiting" | "paused")
 }
 
 /// Runs `saga list`.
@@ -81,28 +117,44 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let mut request = args.request(frame.now_us);
     let mut client = server.sagas();
     let mut all = ListSagasResponse::default();
+    let limit = args.limit();
     loop {
-        let missing = args.limit.saturating_sub(u32::try_from(all.sagas.len()).unwrap_or(u32::MAX));
-        request.page_size = missing.min(PAGE);
+        let missing = limit.map_or(usize::MAX, |limit| limit.saturating_sub(all.sagas.len()));
+        request.page_size = u32::try_from(missing).unwrap_or(PAGE).min(PAGE);
         let page = client.list_sagas(request.clone()).await.map_err(|s| server.failure(s))?.into_inner();
         (all.open_total, all.finished_total) = (page.open_total, page.finished_total);
         let came = page.sagas.len();
-        all.sagas.extend(page.sagas);
+        all.sagas.extend(page.sagas.into_iter().filter(|saga| args.wants(saga)));
         all.next_page_token = page.next_page_token;
-        let full = all.sagas.len() >= usize::try_from(args.limit).unwrap_or(usize::MAX);
+        if args.streams() {
+            print(&args, &all.sagas, frame)?;
+            all.sagas.clear();
+        }
+        let full = limit.is_some_and(|limit| all.sagas.len() >= limit);
         if full || all.next_page_token.is_empty() || came == 0 {
             break;
         }
         request.page_token.clone_from(&all.next_page_token);
     }
-    all.sagas.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
+    if args.streams() {
+        return Ok(Exit::Ok);
+    }
     urgent_first(&mut all.sagas);
-    let rows: Vec<json::Saga> = all.sagas.iter().map(json::Saga::from).collect();
-    output::list(args.output, &rows, |row| row.id.clone(), |wide| screen(&all.sagas, wide, frame))?;
+    print(&args, &all.sagas, frame)?;
     if matches!(args.output, ListFormat::Table | ListFormat::Wide) {
         output::note(&footer(&all, request.open_only));
+    } else if !all.next_page_token.is_empty() {
+        output::note(&format!(
+            "warning: {} are listed and more may match; --limit 0 lists all",
+            all.sagas.len()
+        ));
     }
     Ok(Exit::Ok)
+}
+
+fn print(args: &Args, sagas: &[SagaSummary], frame: Frame) -> Result<(), Failure> {
+    let rows: Vec<json::Saga> = sagas.iter().map(json::Saga::from).collect();
+    output::list(args.output, &rows, |row| row.id.clone(), |wide| screen(sagas, wide, frame))
 }
 
 /// Those that need an operator, then the open ones, then the ended; the newest first in each.
@@ -276,6 +328,46 @@ mod tests {
         assert!(!request(&["--all"]).open_only);
         assert!(!request(&["--status", "running,completed"]).open_only);
         assert!(request(&["--status", "compensating"]).open_only);
+    }
+
+    #[test]
+    fn programs_get_every_row_and_tables_a_hundred() {
+        let limit = |line: &[&str]| {
+            let line = std::iter::once("list").chain(line.iter().copied());
+            Line::try_parse_from(line).map(|line| (line.args.limit(), line.args.streams())).expect("a line")
+        };
+        assert_eq!(limit(&[]), (Some(100), false));
+        assert_eq!(limit(&["-o", "wide"]), (Some(100), false));
+        assert_eq!(limit(&["--limit", "0"]), (None, false));
+        assert_eq!(limit(&["-o", "id"]), (None, true));
+        assert_eq!(limit(&["-o", "json"]), (None, false));
+        assert_eq!(limit(&["-o", "jsonl", "--limit", "5"]), (Some(5), false));
+    }
+
+    #[test]
+    fn every_word_of_the_column_is_a_filter() {
+        let shown = |words: &str| {
+            let line = Line::try_parse_from(["list", "--status", words]).expect("a line");
+            sagas()
+                .iter()
+                .filter(|saga| line.args.wants(saga))
+                .map(|saga| saga.name.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown("waiting"), ["lab_report"]);
+        assert_eq!(shown("incident"), ["fulfil_order"]);
+        assert_eq!(shown("incident,compensating"), ["book_trip", "fulfil_order"]);
+        assert_eq!(shown("running"), ["lab_report", "fulfil_order"]);
+        assert_eq!(request(&["--status", "incident"]).mark, "incident");
+        let waiting = request(&["--status", "waiting,incident"]);
+        assert!(waiting.open_only && waiting.mark.is_empty() && waiting.statuses.is_empty());
+        for saga in sagas() {
+            let screen =
+                bare(&screen(std::slice::from_ref(&saga), false, Frame { width: None, now_us: NOW }));
+            let printed =
+                WORDS.iter().any(|word| screen.lines().last().is_some_and(|line| line.contains(word)));
+            assert!(printed, "{screen}");
+        }
     }
 
     #[test]

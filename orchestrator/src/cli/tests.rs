@@ -63,7 +63,7 @@ fn slips_are_usage_errors() {
         "start x --version 0",
         "start x --timeout soon",
         "list --status melting",
-        "list --limit 0",
+        "list --limit none",
         "list --since yesterday",
         "watch --through-incidents",
         "new",
