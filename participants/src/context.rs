@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    command::{Ask, StepKey},
+    command::{Ask, Op, StepKey},
     execute::Core,
     inbox::{Memory, Postgres, Sqlite, Store},
     limit::Limit,
@@ -74,12 +74,18 @@ impl<S: Store> Ctx<S> {
         &self.ask.traceparent
     }
 
-    /// Tells the orchestrator that the work goes on; the attempt's limit begins anew, there and here.
+    /// Reports to the orchestrator that the work goes on: the limit of this attempt begins anew, there and here. Call
+    /// it well within [`Ctx::timeout`], in an action as in a compensation.
     pub fn heartbeat(&self) {
         if let Some(limit) = &self.limit {
             limit.extend();
         }
-        self.sink.send(&self.ask, self.ask.attempt, Answer::Running);
+        // For a compensation `running` means that its action is in progress, and to ask again.
+        let sign = match self.ask.op {
+            Op::Compensation => Answer::Accepted,
+            Op::Action | Op::Query | Op::Seal | Op::Forget => Answer::Running,
+        };
+        self.sink.send(&self.ask, self.ask.attempt, sign);
     }
 
     /// For an action that answers [`Outcome::Accepted`](crate::Outcome::Accepted): what the work that

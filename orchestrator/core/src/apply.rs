@@ -165,6 +165,9 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
                 Some(due) => UndoState::BackingOff { due, error },
                 None => UndoState::Stuck { error },
             };
+            if e.uncharged {
+                s.undo_budget = Budget { from: s.undo_attempts, since: Some(at) };
+            }
         }),
         Event::UndoStuck(e) => with(state, e.step, |s| {
             s.undo = UndoState::Stuck { error: Arc::new(e.error.clone()) };

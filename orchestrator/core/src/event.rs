@@ -242,6 +242,9 @@ pub struct AttemptEnded {
     /// When the next attempt is due; absent: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
+    /// The attempt does not count: its step's budget begins anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncharged: bool,
 }
 
 /// See [`Event::PivotAsked`].

@@ -302,6 +302,9 @@ pub enum Rejected {
     /// The reply does not answer an outstanding command.
     #[error("no such command is outstanding")]
     Stale,
+    /// The reply answers a round or an attempt that was never sent.
+    #[error("no such round or attempt was ever sent")]
+    NeverSent,
     /// The reply came from somebody else than the participant that was asked.
     #[error("`{from}` answered for `{expected}`")]
     WrongParticipant {

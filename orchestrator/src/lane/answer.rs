@@ -65,6 +65,7 @@ fn cancel_error(why: Why) -> CancelError {
             | Rejected::NotBegun
             | Rejected::Unfit(_)
             | Rejected::Stale
+            | Rejected::NeverSent
             | Rejected::WrongParticipant { .. }
             | Rejected::Nonsense
             | Rejected::NoSuchStep(_),
@@ -85,6 +86,7 @@ fn intervene_error(why: Why) -> InterveneError {
             | Rejected::NotBegun
             | Rejected::AfterPivot { .. }
             | Rejected::Stale
+            | Rejected::NeverSent
             | Rejected::WrongParticipant { .. }
             | Rejected::Nonsense
             | Rejected::NoSuchStep(_),

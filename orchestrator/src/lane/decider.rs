@@ -259,8 +259,11 @@ fn decide_safely(
 
 fn note_rejected(id: SagaId, input: &Input, rejected: &Rejected) {
     match rejected {
-        Rejected::WrongParticipant { .. } | Rejected::Nonsense | Rejected::NoSuchStep(_) => {
-            tracing::warn!(saga_id = %id, %rejected, "input rejected");
+        Rejected::WrongParticipant { .. }
+        | Rejected::Nonsense
+        | Rejected::NeverSent
+        | Rejected::NoSuchStep(_) => {
+            tracing::warn!(saga_id = %id, %rejected, reply = %address(input), "input rejected");
         }
         Rejected::Begun
         | Rejected::NotBegun
@@ -270,6 +273,23 @@ fn note_rejected(id: SagaId, input: &Input, rejected: &Rejected) {
         | Rejected::Stale => {
             tracing::debug!(saga_id = %id, %rejected, ?input, "input rejected");
         }
+    }
+}
+
+/// Which command a reply claims to answer, for the log.
+fn address(input: &Input) -> String {
+    match input {
+        Input::Reply(reply) => {
+            let (step, round, attempt) = (reply.step.0, reply.round, reply.attempt);
+            format!("{:?} of step {step}, round {round}, attempt {attempt}", reply.op).to_lowercase()
+        }
+        Input::Start(_)
+        | Input::Lost(_)
+        | Input::Due
+        | Input::Wake
+        | Input::Cancel(_)
+        | Input::Intervene(_)
+        | Input::Trouble(_) => String::new(),
     }
 }
 

@@ -181,8 +181,9 @@ impl Slot {
         let is = |c: Command| (c.op, c.round, c.attempt) == (reply.op, reply.round, reply.attempt);
         asked.is_some_and(|(participant, _)| *participant == *reply.participant)
             && (reply.round, reply.attempt) <= (sent.round, sent.attempt)
-            // Who has accepted it does it whatever becomes of the wire.
-            && (matches!(reply.outcome, Outcome::Accepted)
+            // An action that was accepted goes on whatever becomes of the wire. A compensation is at work on the wire it
+            // came by: `accepted` only asks for more time.
+            && ((reply.op == Op::Action && matches!(reply.outcome, Outcome::Accepted))
                 || !outstanding_at(&self.plan, now, reply.step).is_some_and(is))
     }
 

@@ -152,7 +152,13 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
         }
         if !matches!(draft.step(ix).action, ActionState::Asking { seal: true, ask: Ask::Waiting }) {
             let error = ErrorBody::new("unreachable", reason.to_string());
-            let ended = AttemptEnded { step: ix, attempt: draft.step(ix).asks, error, retry_at: None };
+            let ended = AttemptEnded {
+                step: ix,
+                attempt: draft.step(ix).asks,
+                error,
+                retry_at: None,
+                uncharged: false,
+            };
             draft.record(Event::PivotUnclear(ended));
         }
         draft.effects.push(Effect::Await { participant: participant.clone() });
@@ -172,7 +178,13 @@ pub(super) fn ask_unclear(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody, d
     let delay_ms = retry::delay_ms(policy, asks, retry::seed(draft.state.id, ix, false));
     let wanted_ms = error.retry_after_ms.unwrap_or(0).max(delay_ms_min);
     let retry_at = Some(draft.now.plus_ms(delay_ms.max(wanted_ms)));
-    draft.record(Event::PivotUnclear(AttemptEnded { step: ix, attempt: asks, error, retry_at }));
+    draft.record(Event::PivotUnclear(AttemptEnded {
+        step: ix,
+        attempt: asks,
+        error,
+        retry_at,
+        uncharged: false,
+    }));
 }
 
 /// An attempt was rolled back.
@@ -203,7 +215,7 @@ fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> E
     match retry_at {
         Some(_) => {
             let attempt = step.attempts;
-            draft.record(event(AttemptEnded { step: ix, attempt, error, retry_at }));
+            draft.record(event(AttemptEnded { step: ix, attempt, error, retry_at, uncharged: false }));
         }
         None => give_up(draft, ix, event, error, Cause::Exhausted),
     }
@@ -218,7 +230,13 @@ pub(super) fn give_up(
     cause: Cause,
 ) {
     let attempt = draft.step(ix).attempts;
-    draft.record(event(AttemptEnded { step: ix, attempt, error: error.clone(), retry_at: None }));
+    draft.record(event(AttemptEnded {
+        step: ix,
+        attempt,
+        error: error.clone(),
+        retry_at: None,
+        uncharged: false,
+    }));
     draft.fail(Failure { cause, step: Some(ix), error });
 }
 
@@ -246,7 +264,8 @@ pub(super) fn output_not_taken(draft: &mut Draft<'_>, ix: StepIx, current: bool,
         Kind::Compensatable => attempt_unknown(draft, ix, error),
         Kind::Pivot | Kind::Retriable => {
             let attempt = draft.step(ix).attempts;
-            let ended = AttemptEnded { step: ix, attempt, error: error.clone(), retry_at: None };
+            let ended =
+                AttemptEnded { step: ix, attempt, error: error.clone(), retry_at: None, uncharged: false };
             draft.record(Event::StepUnknown(ended));
             draft.raise(Some(ix), IncidentKind::OutputNotTaken, error);
             draft.settle_closing(ix);

@@ -43,8 +43,18 @@ pub(super) fn reply(draft: &mut Draft<'_>, reply: &Reply) -> Result<(), Rejected
 fn known_step(draft: &Draft<'_>, step: StepIx, round: u32) -> Result<StepIx, Rejected> {
     match draft.state.steps.get(step.at()) {
         Some(state) if state.round == round && draft.plan.step(step).is_some() => Ok(step),
-        Some(_) => Err(Rejected::Stale),
+        Some(state) if (1..=state.round).contains(&round) => Err(Rejected::Stale),
+        Some(_) => Err(Rejected::NeverSent),
         None => Err(Rejected::NoSuchStep(step.0)),
+    }
+}
+
+/// Was the attempt that the reply names ever sent? A step that an operator settled has forgotten its attempts.
+fn was_sent(draft: &Draft<'_>, ix: StepIx, reply: &Reply, sent: u32) -> Result<(), Rejected> {
+    match (1..=sent).contains(&reply.attempt) {
+        true => Ok(()),
+        false if draft.step(ix).by_word => Err(Rejected::Stale),
+        false => Err(Rejected::NeverSent),
     }
 }
 
@@ -99,9 +109,7 @@ fn is_current(draft: &Draft<'_>, ix: StepIx, op: Op, attempt: u32) -> bool {
 }
 
 fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
-    if reply.attempt == 0 || reply.attempt > draft.step(ix).attempts {
-        return Err(Rejected::Stale);
-    }
+    was_sent(draft, ix, reply, draft.step(ix).attempts)?;
     let current = is_current(draft, ix, Op::Action, reply.attempt);
     match &reply.outcome {
         Outcome::Succeeded(output) => definite(draft, ix, reply.attempt, Ok(output)),
@@ -231,9 +239,7 @@ fn late(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payloa
 }
 
 fn compensation(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
-    if reply.attempt == 0 || reply.attempt > draft.step(ix).undo_attempts {
-        return Err(Rejected::Stale);
-    }
+    was_sent(draft, ix, reply, draft.step(ix).undo_attempts)?;
     let current = is_current(draft, ix, Op::Compensation, reply.attempt);
     let open = match draft.step(ix).undo {
         UndoState::Sent { .. }
@@ -275,9 +281,7 @@ fn compensation(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), 
 }
 
 fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
-    if reply.attempt == 0 || reply.attempt > draft.step(ix).asks {
-        return Err(Rejected::Stale);
-    }
+    was_sent(draft, ix, reply, draft.step(ix).asks)?;
     let current = is_current(draft, ix, reply.op, reply.attempt);
     let open = forward::is_open(draft.step(ix)) && draft.state.status == Status::Running;
     match &reply.outcome {
@@ -329,7 +333,7 @@ fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reje
 
 /// A command will not be answered: the connection that carried it is gone.
 pub(super) fn lost(draft: &mut Draft<'_>, lost: &Lost) -> Result<(), Rejected> {
-    let ix = known_step(draft, lost.step, lost.round)?;
+    let ix = known_step(draft, lost.step, lost.round).map_err(|_| Rejected::Stale)?;
     if draft.state.status.is_end() || !is_current(draft, ix, lost.op, lost.attempt) {
         return Err(Rejected::Stale);
     }

@@ -137,21 +137,22 @@ pub(super) fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBody)
     };
     match retry::next_attempt(&compensation.retry, &ended, retry::seed(draft.state.id, ix, true)) {
         Some(due) => {
-            let ended = AttemptEnded { step: ix, attempt, error, retry_at: Some(due) };
+            let ended = AttemptEnded { step: ix, attempt, error, retry_at: Some(due), uncharged: false };
             draft.record(Event::UndoFailed(ended));
         }
         None => stuck(draft, ix, attempt, error),
     }
 }
 
-/// The action is still in progress, so it cannot be undone yet. That is not the undo's failure: no budget ends it.
+/// The action is still in progress, so it cannot be undone yet. That is not the undo's failure: no budget ends it, and
+/// the attempts that follow have the whole budget.
 pub(super) fn in_progress(draft: &mut Draft<'_>, ix: StepIx) {
     let Some(compensation) = &draft.planned(ix).compensation else { return };
     let attempt = draft.step(ix).undo_attempts;
     let delay = retry::delay_ms(&compensation.retry, attempt, retry::seed(draft.state.id, ix, true));
     let retry_at = Some(draft.now.plus_ms(delay.max(ASK_AGAIN_MS)));
     let error = ErrorBody::new("running", "the action is still in progress");
-    draft.record(Event::UndoFailed(AttemptEnded { step: ix, attempt, error, retry_at }));
+    draft.record(Event::UndoFailed(AttemptEnded { step: ix, attempt, error, retry_at, uncharged: true }));
 }
 
 /// No machine can undo it.

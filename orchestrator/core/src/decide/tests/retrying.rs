@@ -53,7 +53,7 @@ fn a_failed_attempt_counts_for_its_own_number_only() {
     talk.passes(11_000).sends(&["a", "a#2"]);
     assert_eq!(talk.answers_to("a", Op::Action, 1, Outcome::Failed(error("busy"))), Ok(vec![]));
     talk.shows("a", "running").fails("a").shows("a", "undoing");
-    assert_eq!(talk.answers_to("a", Op::Action, 3, Outcome::Failed(error("busy"))), Err(Rejected::Stale));
+    assert_eq!(talk.answers_to("a", Op::Action, 3, Outcome::Failed(error("busy"))), Err(Rejected::NeverSent));
 }
 
 #[test]

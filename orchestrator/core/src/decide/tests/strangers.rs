@@ -19,10 +19,10 @@ fn only_the_one_who_was_asked_may_answer() {
     );
     for (step, round, attempt, expected) in [
         (9, 1, 1, Rejected::NoSuchStep(9)),
-        (0, 2, 1, Rejected::Stale),
-        (0, 1, 0, Rejected::Stale),
-        (0, 1, 2, Rejected::Stale),
-        (1, 1, 1, Rejected::Stale),
+        (0, 2, 1, Rejected::NeverSent),
+        (0, 1, 0, Rejected::NeverSent),
+        (0, 1, 2, Rejected::NeverSent),
+        (1, 1, 1, Rejected::NeverSent),
     ] {
         assert_eq!(
             talk.tell(reply("shop", step, round, Op::Action, attempt, done(&json!(1)))),
@@ -31,9 +31,9 @@ fn only_the_one_who_was_asked_may_answer() {
     }
     assert_eq!(
         talk.tell(reply("shop", 0, 1, Op::Compensation, 1, Outcome::Compensated)),
-        Err(Rejected::Stale)
+        Err(Rejected::NeverSent)
     );
-    assert_eq!(talk.tell(reply("shop", 0, 1, Op::Query, 1, Outcome::Absent)), Err(Rejected::Stale));
+    assert_eq!(talk.tell(reply("shop", 0, 1, Op::Query, 1, Outcome::Absent)), Err(Rejected::NeverSent));
     assert_eq!(talk.decisions(), 1);
 }
 

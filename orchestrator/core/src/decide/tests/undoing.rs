@@ -154,7 +154,8 @@ fn an_action_in_progress_delays_it_and_costs_no_budget() {
             .passes(1_000)
             .shows("a", "undoing");
     }
-    talk.undone("a").is(Status::Compensated);
+    // Two attempts are allowed, and both are still there.
+    talk.fails("a").calls(&[]).passes(1_000).fails("a").calls(&["undo_stuck a"]);
 }
 
 #[test]
