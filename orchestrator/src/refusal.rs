@@ -58,6 +58,8 @@ pub enum Code {
     Store,
     /// The saga is open but no lane runs it.
     NotRunning,
+    /// Too many reads at once.
+    Busy,
 }
 
 /// What `saga explain` tells about a code.
@@ -76,7 +78,7 @@ pub struct Explained {
 }
 
 /// Every code, in the order of [`Code`].
-pub const CODES: [Explained; 22] = [
+pub const CODES: [Explained; 23] = [
     row(
         Code::Malformed,
         "A0400",
@@ -245,6 +247,14 @@ pub const CODES: [Explained; 22] = [
         "Its journal or its definition could not be loaded at the start of the server; the server's log names the \
          reason. Other sagas are not affected.",
     ),
+    row(
+        Code::Busy,
+        "A0508",
+        Grpc::ResourceExhausted,
+        "too many reads at once",
+        "The server reads for a few callers at a time and lets a bounded number wait, so that lists never hold up sagas. \
+         Try again in a moment. Filters that find little in a large store are slow: narrow them by status or by time.",
+    ),
 ];
 
 const fn row(
@@ -320,9 +330,12 @@ impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
         let code = match &error {
             store::Error::Closed => return Self::shutting_down(),
-            store::Error::Unavailable(_) | store::Error::Held { .. } | store::Error::TooNew { .. } => {
-                Code::Store
-            }
+            // No fault of the store, and nothing for the log.
+            store::Error::Busy { .. } => return Self::new(Code::Busy, error.to_string()),
+            store::Error::Unavailable(_)
+            | store::Error::Held { .. }
+            | store::Error::Owned
+            | store::Error::TooNew { .. } => Code::Store,
             store::Error::Corrupt(_) => Code::Internal,
             store::Error::DefinitionConflict { .. } => Code::Malformed,
         };

@@ -15,7 +15,12 @@ use saga_proto::v1::{
     participant_directory_server::ParticipantDirectoryServer,
     participant_service_server::ParticipantServiceServer, saga_service_server::SagaServiceServer,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -25,7 +30,9 @@ use crate::{
     config::{self, Config},
     definitions::Definitions,
     lane,
-    store::{self, Store, chronicle::Chronicle, postgres::PostgresStore, sqlite::SqliteStore},
+    store::{
+        self, Store, chronicle::Chronicle, postgres::PostgresStore, screens::Screens, sqlite::SqliteStore,
+    },
     transport::{
         amqp,
         directory::{BrokerTrouble, Directory},
@@ -47,6 +54,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the lane may take to commit what it has taken; a store that is away would hold it for ever.
 const LANE_STOPS_WITHIN: Duration = Duration::from_secs(15);
+/// How often a process that stands by tries to claim the store.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long clients may take to let go of their streams.
 const STREAMS_END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -163,14 +172,19 @@ impl Server {
         let definitions = Arc::new(load_definitions(&*store, config.limits.clone()).await.map_err(wrap)?);
         let directory = Arc::new(Directory::load(Arc::clone(&store)).await.map_err(wrap)?);
         let settings = lane::Settings { rules, ..lane::Settings::default() };
-        let (lane, lane_done) =
-            lane::spawn(Arc::clone(&store), Arc::clone(&definitions), settings).await.map_err(wrap)?;
+        let (lane, lane_done) = loop {
+            match lane::spawn(Arc::clone(&store), Arc::clone(&definitions), settings).await {
+                Ok(spawned) => break spawned,
+                Err(store::Error::Owned) => sleep(LOOK_EVERY).await,
+                Err(source) => return Err(wrap(source)),
+            }
+        };
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let participants =
             Participants::new(lane.clone(), Arc::clone(&directory), address, closing.clone(), tasks.clone());
         let api = Api::new(Parts {
-            store: Arc::clone(&store),
+            store: Screens::new(Arc::clone(&store)),
             lane: lane.clone(),
             definitions: Arc::clone(&definitions),
             directory: Arc::clone(&directory),

@@ -14,6 +14,7 @@ mod model;
 mod postgres;
 mod postgres_trouble;
 mod rate;
+mod readers;
 mod transports;
 
 use std::time::Duration;

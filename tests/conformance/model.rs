@@ -13,6 +13,7 @@ use saga_orchestrator::store::{
         AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter, Page,
         ParticipantRow, RowStatus, SagaRow, StartConflict, StartRow,
     },
+    tenure::Tenure,
 };
 
 const STATUSES: [RowStatus; 5] = [
@@ -148,6 +149,7 @@ impl Store for Model {
                 fences: (0..PARTITIONS).map(fence).collect(),
                 last_commit_no: state.last_commit_no,
                 last_commit_at: Timestamp(state.last_at),
+                tenure: Tenure::unlimited(),
             }
         })
     }

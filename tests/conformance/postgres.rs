@@ -50,19 +50,16 @@ async fn a_second_process_stands_by_and_takes_over() {
     let (one, two) = (open(&url).await, open(&url).await);
     let claim = one.claim(TOKEN).await.expect("claim");
     one.commit(first(&claim, 1)).await.expect("commit");
-    let standing_by = two.claim(TOKEN + 1);
+    let refused = two.claim(TOKEN + 1).await;
+    assert!(matches!(refused, Err(Error::Owned)), "{refused:?}");
     // The first one still lives, only its lease has run out: as after a pause of the whole machine.
-    let taken_over = async {
-        let mut standing_by = std::pin::pin!(standing_by);
-        loop {
-            sql(&url, "UPDATE lease SET lease_until = clock_timestamp() - interval '1 second'").await;
-            let soon = tokio::time::timeout(std::time::Duration::from_millis(100), &mut standing_by).await;
-            if let Ok(claim) = soon {
-                return claim.expect("claim");
-            }
-        }
-    };
-    let newer = within("the takeover", taken_over).await;
+    let newer = eventually("the takeover", || async {
+        sql(&url, "UPDATE lease SET lease_until = clock_timestamp() - interval '1 second'").await;
+        two.claim(TOKEN + 1).await.ok()
+    })
+    .await;
+    within("the end of the first tenure", claim.tenure.ended()).await;
+    assert_eq!(claim.tenure.why(), "another process took the store over");
     assert!(newer.fences[0].epoch > claim.fences[0].epoch);
     assert_eq!(newer.last_commit_no, 1);
     let stale = one.commit(first(&claim, 2)).await;
@@ -70,8 +67,9 @@ async fn a_second_process_stands_by_and_takes_over() {
     two.commit(first(&newer, 3)).await.expect("the new owner writes");
     // Given up in order, the lease is free at once.
     two.close().await.expect("close");
+    assert!(!newer.tenure.holds());
     let three = open(&url).await;
-    within("the free lease", three.claim(TOKEN + 2)).await.expect("claim");
+    three.claim(TOKEN + 2).await.expect("claim");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

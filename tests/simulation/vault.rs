@@ -18,6 +18,7 @@ use saga_orchestrator::{
         record::{
             AuditRow, Batch, BreakerRow, Face, Fence, JournalRow, RowStatus, SagaRow, StartConflict, StartRow,
         },
+        tenure::Tenure,
     },
 };
 
@@ -96,6 +97,7 @@ impl Vault {
             fences: self.owners.clone(),
             last_commit_no: self.last_commit_no,
             last_commit_at: Timestamp(self.last_commit_at),
+            tenure: Tenure::unlimited(),
         }
     }
 

@@ -49,7 +49,7 @@ use saga_proto::v1::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{definitions::Definitions, lane, store::Store, transport::directory::Directory};
+use crate::{definitions::Definitions, lane, store::screens::Screens, transport::directory::Directory};
 use error::Refusal;
 use input::InputTypes;
 
@@ -65,7 +65,7 @@ pub struct Api {
 /// What the calls work with.
 pub struct Parts {
     /// Committed state.
-    pub store: Arc<dyn Store>,
+    pub store: Screens,
     /// The way to the lane.
     pub lane: lane::Handle,
     /// Plans by name and version.

@@ -1,6 +1,6 @@
 //! A saga as the store has it: its row, and its journal folded over its plan.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use saga_core::{
     SagaId, SagaState,
@@ -10,6 +10,7 @@ use saga_core::{
     state::{ActionState, UndoState},
 };
 use saga_dsl::plan::StepIx;
+use tokio::time::sleep;
 
 use super::{
     Api, breakers,
@@ -19,6 +20,9 @@ use crate::{
     observe::{fold::Picture, words},
     store::record::{JournalRow, SagaRow},
 };
+
+/// Before a stream reads again what it could not read for too many readers.
+const BUSY_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// What was read of a saga.
 pub(super) struct Seen {
@@ -38,6 +42,16 @@ pub(super) async fn load(api: &Api, id: SagaId) -> Result<Seen, Refusal> {
         tell_who_holds(api, picture).await?;
     }
     Ok(Seen { row, folded })
+}
+
+/// As [`load`], for a stream that goes on: it waits while too many read.
+pub(super) async fn load_patiently(api: &Api, id: SagaId) -> Result<Seen, Refusal> {
+    loop {
+        match load(api, id).await {
+            Err(Refusal { code: Code::Busy, .. }) => sleep(BUSY_AGAIN_AFTER).await,
+            loaded => return loaded,
+        }
+    }
 }
 
 /// The journal says that a breaker holds a step back; where that breaker stands, the lane knows.

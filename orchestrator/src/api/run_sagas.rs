@@ -277,7 +277,7 @@ async fn follow(api: &Api, tag: u64, id: SagaId) -> Result<wire::RunOutcome, Ref
     if let Some(mut changes) = watched.await.map_err(|_| Refusal::shutting_down())? {
         while changes.changed().await.is_ok() {}
     }
-    let seen = picture::load(api, id).await?;
+    let seen = picture::load_patiently(api, id).await?;
     if seen.row.face.status.is_open() {
         let message = format!("saga {id} is open, but nothing runs it; the server's log names the reason");
         return Err(Refusal::new(Code::NotRunning, message));

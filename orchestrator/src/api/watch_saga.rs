@@ -58,7 +58,7 @@ impl Watch {
             }
             Phase::Over => return None,
         }
-        match picture::load(&self.api, self.id).await {
+        match picture::load_patiently(&self.api, self.id).await {
             Ok(seen) => {
                 let detail = convert::detail(&seen, clock::now());
                 let status = detail.summary.as_ref().map_or("", |summary| summary.status.as_str());
@@ -89,7 +89,7 @@ impl Watch {
         if changed.is_err() {
             // The end: one last picture. If that is not one of an ended saga, the lane has stopped.
             self.changes = None;
-            let open = picture::load(&self.api, self.id).await?.row.face.status.is_open();
+            let open = picture::load_patiently(&self.api, self.id).await?.row.face.status.is_open();
             if open {
                 return Err(Refusal::shutting_down());
             }

@@ -5,7 +5,9 @@
 pub mod chronicle;
 pub mod postgres;
 pub mod record;
+pub mod screens;
 pub mod sqlite;
+pub mod tenure;
 pub mod trouble;
 
 use futures_util::future::BoxFuture;
@@ -15,16 +17,19 @@ use record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter, Page,
     ParticipantRow, RowStatus, SagaRow, StartConflict,
 };
+use tenure::Tenure;
 use trouble::{Cause, Kind};
 
 /// A durable store of sagas.
 ///
 /// Every method may be called from any task; writes are applied in the order of the calls.
 pub trait Store: Send + Sync + 'static {
-    /// Claims the partitions for this process: raises each epoch and sets a new token, durably.
+    /// Claims the partitions for this process: raises each epoch and sets a new token, durably. Does not wait for another
+    /// owner. While an earlier claim of this process holds, its [`Tenure`] goes on; a claim whose tenure nobody holds is
+    /// given up.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store cannot be written.
+    /// [`Error::Owned`] while another process owns the store; [`Error::Unavailable`] when the store cannot be written.
     fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>>;
 
     /// Writes the batch in one durable transaction, or not at all.
@@ -113,7 +118,7 @@ pub trait Store: Send + Sync + 'static {
 pub type DefinitionCount = (String, u32, u64);
 
 /// What a process owns after [`Store::claim`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Claim {
     /// One fence per partition, in order of their numbers.
     pub fences: Vec<Fence>,
@@ -121,6 +126,17 @@ pub struct Claim {
     pub last_commit_no: u64,
     /// The latest moment in the journal; time never goes back behind it.
     pub last_commit_at: Timestamp,
+    /// How long the claim holds.
+    pub tenure: Tenure,
+}
+
+/// Compares what was claimed. A tenure is no part of that.
+impl PartialEq for Claim {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { fences, last_commit_no, last_commit_at, tenure: _ } = self;
+        (fences, last_commit_no, last_commit_at)
+            == (&other.fences, &other.last_commit_no, &other.last_commit_at)
+    }
 }
 
 /// Why a read or a small write failed.
@@ -134,6 +150,15 @@ pub enum Error {
     Held {
         /// The file.
         path: String,
+    },
+    /// Another process owns the store now: stand by.
+    #[error("another process owns the store")]
+    Owned,
+    /// Too many reads wait already: try again in a moment.
+    #[error("{waiting} reads wait already, and this one was not begun; try again in a moment")]
+    Busy {
+        /// How many.
+        waiting: usize,
     },
     /// What was read makes no sense: call a person.
     #[error("the store holds damaged data: {0}")]
@@ -164,7 +189,8 @@ impl From<Error> for Cause {
         let kind = match &error {
             Error::Unavailable(_) => None,
             Error::Closed => Some(Kind::Closed),
-            Error::Held { .. } => Some(Kind::Fenced),
+            Error::Held { .. } | Error::Owned => Some(Kind::Fenced),
+            Error::Busy { .. } => Some(Kind::Overloaded),
             Error::TooNew { .. } => Some(Kind::Unfit),
             Error::Corrupt(_) | Error::DefinitionConflict { .. } => Some(Kind::Other),
         };

@@ -1,30 +1,176 @@
 //! Who may write: one process at a time holds the lease on all partitions, and renews it while it lives.
 //!
-//! The lease only says who should try; that nobody else *can* write is the fence's business. Time is the database's
-//! alone. A process that dies leaves its lease to run out.
+//! The lease only says who should try; that nobody else *can* write is the fence's business. A process that dies leaves
+//! its lease to run out, by the clock of the database. The process itself counts from before it asked, by its own clock,
+//! so it gives up before another one may begin. Renewals have a connection of their own: neither a read nor a commit
+//! that waits can delay them.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use saga_core::{Partition, Timestamp};
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, Row};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
 use uuid::Uuid;
 
-use super::convert::unsigned;
-use crate::store::{Claim, record::Fence};
+use super::{convert::unsigned, session::Target};
+use crate::store::{
+    Claim, Error,
+    record::Fence,
+    tenure::{Tenure, WeakTenure, since_boot},
+};
 
 /// How long a lease lasts without renewal.
 const TTL_MS: i64 = 5_000;
-/// How often it is renewed.
+/// The same for clocks.
+pub(super) const TTL: Duration = Duration::from_millis(TTL_MS.unsigned_abs());
+/// How often it is renewed, and how long a renewal may take before it is tried on another connection.
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
-/// How often a process that waits for the lease looks again.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Before a renewal that failed is tried again.
+const RENEW_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How often the clock is read: a process that was stopped notices within this that its lease has run out.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The claim of this process, as the one who renews it sees it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) owner: Uuid,
+    held: Mutex<WeakTenure>,
+    claimed: Notify,
+}
+
+impl Lease {
+    pub(super) fn of(owner: Uuid) -> Self {
+        Self { owner, held: Mutex::default(), claimed: Notify::new() }
+    }
+
+    /// The claim, if anybody holds it still.
+    pub(super) fn held(&self) -> Option<Tenure> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// The tenure of a claim that was asked for at this time: the one in force, or a new one.
+    pub(super) fn begin(&self, asked: Duration) -> Tenure {
+        let until = asked + TTL;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tenure) = held.upgrade().filter(Tenure::holds) {
+            tenure.extend(until);
+            return tenure;
+        }
+        let tenure = Tenure::until(until);
+        *held = tenure.downgrade();
+        drop(held);
+        self.claimed.notify_one();
+        tenure
+    }
+
+    /// Renews claims for as long as it runs, and ends one that cannot be renewed in time.
+    pub(super) async fn keep(&self, target: Target) {
+        let mut keeper = Keeper { target, owner: self.owner, conn: None };
+        loop {
+            match self.held().filter(|tenure| !tenure.has_ended()) {
+                Some(tenure) => keeper.keep(tenure.downgrade(), tenure).await,
+                None => self.claimed.notified().await,
+            }
+        }
+    }
+}
+
+/// Renews on a connection of its own, which is made anew when it fails.
+struct Keeper {
+    target: Target,
+    owner: Uuid,
+    conn: Option<PgConnection>,
+}
+
+impl Keeper {
+    /// Renews until the claim has ended or nobody holds it.
+    async fn keep(&mut self, weak: WeakTenure, first: Tenure) {
+        drop(first);
+        let mut next = Instant::now() + RENEW_EVERY;
+        let mut failing: Option<String> = None;
+        while let Some(tenure) = weak.upgrade() {
+            if !tenure.holds() {
+                let why = failing.unwrap_or_else(|| "this process was stopped or too busy".to_owned());
+                tenure.end(format!("the lease on the store was not renewed within {TTL:?}: {why}"));
+                return;
+            }
+            let wait = next.saturating_duration_since(Instant::now()).min(LOOK_EVERY).min(tenure.left());
+            if !wait.is_zero() {
+                drop(tenure);
+                sleep(wait).await;
+                continue;
+            }
+            let asked = since_boot();
+            let outcome = timeout(RENEW_EVERY.min(tenure.left()), self.renew()).await;
+            match outcome {
+                Ok(Ok(true)) => {
+                    tenure.extend(asked + TTL);
+                    failing = None;
+                    next = Instant::now() + RENEW_EVERY;
+                    continue;
+                }
+                Ok(Ok(false)) => {
+                    tenure.end("another process took the store over");
+                    return;
+                }
+                Ok(Err(error)) => self.failed(&mut failing, error.to_string()),
+                Err(_) => self.failed(&mut failing, format!("{} does not answer", self.target.name())),
+            }
+            next = Instant::now() + RENEW_AGAIN_AFTER;
+        }
+    }
+
+    fn failed(&mut self, failing: &mut Option<String>, why: String) {
+        self.conn = None;
+        if failing.is_none() {
+            tracing::warn!(why, "the lease on the store is not renewed; trying again");
+        }
+        *failing = Some(why);
+    }
+
+    /// False when somebody else has the lease.
+    async fn renew(&mut self) -> Result<bool, Error> {
+        let conn = match &mut self.conn {
+            Some(conn) => conn,
+            None => self.conn.insert(self.target.connect().await?),
+        };
+        let renewed = sqlx::query(
+            "UPDATE lease SET lease_until = clock_timestamp() + $2 * interval '1 millisecond' WHERE owner = $1",
+        )
+        .bind(self.owner)
+        .bind(TTL_MS as f64)
+        .execute(conn)
+        .await;
+        renewed.map(|renewed| renewed.rows_affected() > 0).map_err(super::fault::read_error)
+    }
+}
+
+/// What a claim found.
+pub(super) struct Granted {
+    fences: Vec<Fence>,
+    last_commit_no: u64,
+    last_commit_at: Timestamp,
+}
+
+impl Granted {
+    pub(super) fn with(self, tenure: Tenure) -> Claim {
+        let Self { fences, last_commit_no, last_commit_at } = self;
+        Claim { fences, last_commit_no, last_commit_at, tenure }
+    }
+}
 
 /// Takes the lease and raises every epoch; `None` while somebody else has it.
 pub(super) async fn claim(
     conn: &mut PgConnection,
     owner: Uuid,
     token: u128,
-) -> Result<Option<Claim>, sqlx::Error> {
+) -> Result<Option<Granted>, sqlx::Error> {
     let mut tx = conn.begin().await?;
     let taken = sqlx::query(
         "UPDATE lease SET owner = $1, lease_until = clock_timestamp() + $2 * interval '1 millisecond'
@@ -54,32 +200,13 @@ pub(super) async fn claim(
         fences.push(Fence { partition, epoch: unsigned(row, "epoch")?, token });
     }
     let progress = sqlx::query("SELECT commit_no, at FROM progress").fetch_one(&mut *tx).await?;
-    let claim = Claim {
+    let granted = Granted {
         fences,
         last_commit_no: unsigned(&progress, "commit_no")?,
         last_commit_at: Timestamp(progress.try_get("at")?),
     };
     tx.commit().await?;
-    Ok(Some(claim))
-}
-
-/// Renews the lease for as long as it runs. A renewal that fails is tried again: whether it was too late, the fence tells.
-pub(super) async fn keep(pool: PgPool, owner: Uuid) {
-    let mut ticks = tokio::time::interval(RENEW_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let renewed = sqlx::query(
-            "UPDATE lease SET lease_until = clock_timestamp() + $2 * interval '1 millisecond' WHERE owner = $1",
-        )
-        .bind(owner)
-        .bind(TTL_MS as f64)
-        .execute(&pool)
-        .await;
-        if let Err(error) = renewed {
-            tracing::warn!(%error, "the lease on the store is not renewed; trying again");
-        }
-    }
+    Ok(Some(granted))
 }
 
 /// Gives the lease up, so that the next process need not wait for its end.

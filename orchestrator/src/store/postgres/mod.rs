@@ -1,8 +1,8 @@
 //! The engine for several machines: PostgreSQL.
 //!
 //! A batch is one statement (`saga_commit` in `schema.sql`), fence included. One process at a time holds the lease on
-//! all partitions; another one stands by and takes over when the lease runs out. Reads go to the primary, on a
-//! small pool of their own.
+//! all partitions; another one stands by and takes over when the lease runs out. The lease is renewed on a connection of
+//! its own. Reads go to the primary, on a small pool.
 
 pub mod address;
 mod chronicle;
@@ -15,7 +15,7 @@ mod schema;
 mod session;
 mod writer;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use saga_core::SagaId;
@@ -30,16 +30,17 @@ use super::record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
     RowStatus, SagaRow,
 };
-use super::{Claim, CommitError, DefinitionCount, Error, Store};
+use super::{Claim, CommitError, DefinitionCount, Error, Store, screens};
 use fault::read_error;
+use lease::Lease;
 use session::Target;
 use writer::{Op, Writer};
 
 /// Partitions of a new store.
 pub const PARTITIONS: u16 = 32;
 
-/// Connections of the readers and of the lease, at most.
-const READERS: u32 = 4;
+/// Connections of the readers: those for screens, one for the lane and one for events.
+const READERS: u32 = screens::READS_AT_ONCE as u32 + 2;
 /// A read that gets no connection within so long fails.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
@@ -51,7 +52,8 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 pub struct PostgresStore {
     ops: mpsc::UnboundedSender<Op>,
     readers: PgPool,
-    lease: JoinHandle<()>,
+    /// Renews the lease.
+    keeper: JoinHandle<()>,
 }
 
 impl PostgresStore {
@@ -67,11 +69,11 @@ impl PostgresStore {
         let mut conn = target.connect().await?;
         schema::migrate(&mut conn, PARTITIONS).await?;
         let readers = target.readers(READERS, READ_WITHIN);
-        let owner = Uuid::now_v7();
+        let lease = Arc::new(Lease::of(Uuid::now_v7()));
         let (ops, queue) = mpsc::unbounded_channel();
-        tokio::spawn(Writer::new(target, owner, conn).serve(queue));
-        let lease = tokio::spawn(lease::keep(readers.clone(), owner));
-        Ok(Self { ops, readers, lease })
+        tokio::spawn(Writer::new(target.clone(), Arc::clone(&lease), conn).serve(queue));
+        let keeper = tokio::spawn(async move { lease.keep(target).await });
+        Ok(Self { ops, readers, keeper })
     }
 
     /// Queues a write and waits for its answer.
@@ -107,7 +109,7 @@ impl PostgresStore {
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
-        self.lease.abort();
+        self.keeper.abort();
     }
 }
 
@@ -207,7 +209,7 @@ impl Store for PostgresStore {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.lease.abort();
+        self.keeper.abort();
         let closed = self.write(|answer| Op::Close { answer }, || Error::Closed);
         async move {
             let closed = closed.await;

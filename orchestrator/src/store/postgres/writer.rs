@@ -3,7 +3,7 @@
 //! It takes whole operations from a channel, in order, and answers each when it is durable. A session that broke is
 //! made anew for the next operation; the one that was under way then is answered as what it is: unknown.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgConnection, Row};
 use tokio::{
@@ -16,12 +16,13 @@ use super::{
     commit,
     convert::{clamped, uuid},
     fault::{breaks_connection, read_error},
-    lease,
+    lease::{self, Lease, TTL},
     session::Target,
 };
 use crate::store::{
     Claim, CommitError, Error,
     record::{AuditRow, Batch, BreakerRow, DefinitionRow, ParticipantRow},
+    tenure::{Tenure, since_boot},
     trouble::Cause,
 };
 
@@ -43,15 +44,15 @@ pub(super) enum Op {
 
 pub(super) struct Writer {
     target: Target,
-    owner: Uuid,
+    lease: Arc<Lease>,
     conn: Option<PgConnection>,
     /// On this connection.
     commits: u64,
 }
 
 impl Writer {
-    pub(super) fn new(target: Target, owner: Uuid, conn: PgConnection) -> Self {
-        Self { target, owner, conn: Some(conn), commits: 0 }
+    pub(super) fn new(target: Target, lease: Arc<Lease>, conn: PgConnection) -> Self {
+        Self { target, lease, conn: Some(conn), commits: 0 }
     }
 
     /// Serves until everybody has hung up, or until [`Op::Close`].
@@ -64,7 +65,7 @@ impl Writer {
                     drop(answer.send(self.commit(&batch).await));
                     self.renew_plans().await;
                 }
-                Op::Claim { token, answer } => self.claim(token, answer).await,
+                Op::Claim { token, answer } => drop(answer.send(self.claim(token).await)),
                 Op::PutDefinitions { rows, answer } => drop(answer.send(self.put_definitions(&rows).await)),
                 Op::PutParticipant { row, answer } => drop(answer.send(self.put_participant(&row).await)),
                 Op::PutAudit { row, answer } => drop(answer.send(self.put_audit(&row).await)),
@@ -94,8 +95,20 @@ impl Writer {
     }
 
     async fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let tenure = self.lease.held();
+        // Whoever lost the lease need not ask the database, which may not even answer.
+        if tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
+            return Err(CommitError::Fenced(batch.fence.iter().map(|fence| fence.partition).collect()));
+        }
         let conn = self.session().await.map_err(|error| CommitError::Unavailable(error.into()))?;
-        match timeout(ANSWERS_WITHIN, commit::commit(conn, batch)).await {
+        let committed = tokio::select! {
+            committed = timeout(ANSWERS_WITHIN, commit::commit(conn, batch)) => committed,
+            () = ended(tenure) => {
+                self.conn = None;
+                return Err(CommitError::Unknown("the lease was lost before the database answered".into()));
+            }
+        };
+        match committed {
             Ok(Ok(())) => {
                 self.commits += 1;
                 Ok(())
@@ -129,53 +142,23 @@ impl Writer {
         }
     }
 
-    /// Waits while somebody else holds the lease: this process stands by.
-    async fn claim(&mut self, token: u128, mut answer: Answer<Claim>) {
-        let mut told = false;
-        loop {
-            let owner = self.owner;
-            let claimed = match self.session().await {
-                Ok(conn) => match timeout(ANSWERS_WITHIN, lease::claim(conn, owner, token)).await {
-                    Ok(claimed) => claimed.map_err(|error| {
-                        self.conn = None;
-                        read_error(error)
-                    }),
-                    Err(_) => {
-                        self.conn = None;
-                        Err(Error::Unavailable(self.silent()))
-                    }
-                },
-                Err(error) => Err(error),
-            };
-            match claimed {
-                Ok(Some(claim)) => {
-                    if told {
-                        tracing::info!("this process owns the store now");
-                    }
-                    answer.send(Ok(claim)).ok();
-                    return;
-                }
-                Ok(None) => {
-                    if !told {
-                        let store = self.target.name();
-                        tracing::info!(
-                            store,
-                            "another process owns the store; standing by until its lease ends"
-                        );
-                        told = true;
-                    }
-                }
-                Err(error) => {
-                    answer.send(Err(error)).ok();
-                    return;
-                }
+    async fn claim(&mut self, token: u128) -> Result<Claim, Error> {
+        let (lease, asked) = (Arc::clone(&self.lease), since_boot());
+        let conn = self.session().await?;
+        // An answer that comes later is of no use: the lease would have run out by then.
+        let granted = match timeout(TTL, lease::claim(conn, lease.owner, token)).await {
+            Ok(Ok(Some(granted))) => granted,
+            Ok(Ok(None)) => return Err(Error::Owned),
+            Ok(Err(error)) => {
+                self.conn = None;
+                return Err(read_error(error));
             }
-            tokio::select! {
-                // Nobody waits any more.
-                () = answer.closed() => return,
-                () = tokio::time::sleep(lease::LOOK_EVERY) => {}
+            Err(_) => {
+                self.conn = None;
+                return Err(Error::Unavailable(self.silent()));
             }
-        }
+        };
+        Ok(granted.with(lease.begin(asked)))
     }
 
     async fn put_definitions(&mut self, rows: &[DefinitionRow]) -> Result<Vec<bool>, Error> {
@@ -251,7 +234,10 @@ impl Writer {
     }
 
     async fn close(&mut self) {
-        let owner = self.owner;
+        let owner = self.lease.owner;
+        if let Some(tenure) = self.lease.held() {
+            tenure.end("the store is closed");
+        }
         if let Some(mut conn) = self.conn.take() {
             // Whoever comes next waits for the end of the lease at most.
             if let Ok(Err(error)) = timeout(ANSWERS_WITHIN, lease::release(&mut conn, owner)).await {
@@ -259,6 +245,14 @@ impl Writer {
             }
             conn.close().await.ok();
         }
+    }
+}
+
+/// Waits for the end of a claim; for ever where there is none.
+async fn ended(tenure: Option<Tenure>) {
+    match tenure {
+        Some(tenure) => tenure.ended().await,
+        None => std::future::pending().await,
     }
 }
 

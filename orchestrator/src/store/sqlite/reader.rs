@@ -19,10 +19,10 @@ use super::fault::read_error;
 use crate::store::record::{
     AuditEntry, BreakerRow, DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow,
 };
-use crate::store::{DefinitionCount, Error};
+use crate::store::{DefinitionCount, Error, screens::READS_AT_ONCE};
 
-/// Connections at most; they are opened when first needed.
-const CONNECTIONS: u32 = 4;
+/// Connections at most, opened when first needed: those for screens, one for the lane and one for events.
+const CONNECTIONS: u32 = READS_AT_ONCE as u32 + 2;
 
 /// How many finished sagas a search by suffix looks at.
 pub(super) const SUFFIX_DEPTH: usize = 100_000;

@@ -17,7 +17,7 @@ use super::commit::{self, Owner};
 use super::convert::{clamped, unsigned};
 use super::fault::{open_error, read_error};
 use crate::store::record::{AuditRow, Batch, BreakerRow, DefinitionRow, Fence, ParticipantRow};
-use crate::store::{Claim, CommitError, Error};
+use crate::store::{Claim, CommitError, Error, tenure::Tenure};
 
 type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
 
@@ -144,7 +144,8 @@ impl Desk {
             .zip(&self.owners)
             .map(|(number, owner)| Fence { partition: Partition(number), epoch: owner.epoch, token })
             .collect();
-        Ok(Claim { fences, last_commit_no, last_commit_at })
+        // The lock on the side file is held for as long as the file is open: nothing else ends the claim.
+        Ok(Claim { fences, last_commit_no, last_commit_at, tenure: Tenure::unlimited() })
     }
 
     fn put_definitions(&mut self, rows: &[DefinitionRow]) -> Result<Vec<bool>, Error> {
