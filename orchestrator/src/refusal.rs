@@ -6,7 +6,10 @@ use std::fmt;
 
 use tonic::{Code as Grpc, Status, metadata::MetadataValue};
 
-use crate::{document, store};
+use crate::{
+    document,
+    store::{self, tenure::Tenure},
+};
 
 /// Metadata key of the code.
 pub const METADATA_KEY: &str = "saga-code";
@@ -58,6 +61,10 @@ pub enum Code {
     Store,
     /// The saga is open but no lane runs it.
     NotRunning,
+    /// The server cannot say whether it was done.
+    Unanswered,
+    /// The server stands by: another process owns the store, or nobody can.
+    StandingBy,
     /// Too many reads at once.
     Busy,
 }
@@ -78,7 +85,7 @@ pub struct Explained {
 }
 
 /// Every code, in the order of [`Code`].
-pub const CODES: [Explained; 23] = [
+pub const CODES: [Explained; 25] = [
     row(
         Code::Malformed,
         "A0400",
@@ -248,6 +255,24 @@ pub const CODES: [Explained; 23] = [
          reason. Other sagas are not affected.",
     ),
     row(
+        Code::Unanswered,
+        "A0506",
+        Grpc::Unavailable,
+        "it is unknown whether it was done",
+        "The server has what was asked for and could not tell in time whether it was done: it may be done already, be done \
+         later, or never. Look before it is asked for again: `saga describe ID` and `saga audit` show what was committed. A \
+         start may be repeated with the same key or the same --request-id, a deploy with the same files: neither is done \
+         twice.",
+    ),
+    row(
+        Code::StandingBy,
+        "A0507",
+        Grpc::Unavailable,
+        "the server stands by",
+        "Another process owns the store, or the store cannot be reached; the message says which. Nothing was done. Call \
+         the server that owns the store, or try again in a moment: a server that stands by takes over within seconds.",
+    ),
+    row(
         Code::Busy,
         "A0508",
         Grpc::ResourceExhausted,
@@ -294,6 +319,28 @@ impl Refusal {
     /// A refusal in words.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// The server does not own the store.
+    #[must_use]
+    pub fn standing_by(why: &str) -> Self {
+        Self::new(Code::StandingBy, format!("standing by: {why}"))
+    }
+
+    /// A call, or a stream, that the server cannot go on with: it lost the store, or goes down.
+    #[must_use]
+    pub fn closed(tenure: &Tenure) -> Self {
+        if tenure.holds() {
+            return Self::shutting_down();
+        }
+        let why = match tenure.why() {
+            "" => "its claim has run out",
+            why => why,
+        };
+        let message = format!(
+            "unknown: this server lost the store before it could answer ({why}); ask the server that owns it now"
+        );
+        Self::new(Code::Unanswered, message)
     }
 
     /// The server goes down, or its lane has stopped.

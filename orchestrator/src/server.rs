@@ -1,15 +1,20 @@
 //! Wiring: what is started in which order, and how it goes down again.
 //!
 //! ```text
-//! up:    store ──► definitions, participants ──► lane ──► bind ──► services ──► health says serving
+//! up:    store ──► bind ──► claim ──► what an owner has (`reign.rs`) ──► health says serving
+//! by:    another process owns the store: calls are refused, the claim is tried again and again
+//! lost:  health says not serving, calls are refused ──► lane, roads and streams end at once ──► by
 //! down:  health says not serving, no new starts or connections ──► lane commits what is in flight and stops
 //!        ──► streams end ──► store closes
 //! ```
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+mod front;
+mod health;
+mod reign;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use saga_core::Rules;
-use saga_dsl::{limits::Participant, plan::Plan};
 use saga_proto::v1::{
     definition_service_server::DefinitionServiceServer, operator_service_server::OperatorServiceServer,
     participant_directory_server::ParticipantDirectoryServer,
@@ -21,27 +26,25 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Router, TcpIncoming};
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::server::HealthReporter;
 
+use self::{
+    front::{Front, Standing},
+    reign::{House, Reign},
+};
 use crate::{
-    api::{Api, Parts},
+    api::Api,
     config::{self, Config},
-    definitions::Definitions,
-    lane,
-    store::{
-        self, Store, chronicle::Chronicle, postgres::PostgresStore, screens::Screens, sqlite::SqliteStore,
-    },
-    transport::{
-        amqp,
-        directory::{BrokerTrouble, Directory},
-        grpc::Participants,
-    },
+    store::{self, Store, chronicle::Chronicle, postgres::PostgresStore, sqlite::SqliteStore},
+    transport::grpc::Participants,
 };
 
 /// Name under which health tells of the road over the broker.
 pub const BROKER_SERVICE: &str = "saga.broker";
+/// Name under which health tells that this process stands by: it serves nobody and is ready to take over.
+pub const STANDBY_SERVICE: &str = "saga.standby";
 /// Largest message in or out, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that a client may send on a stream before it waits for us.
@@ -105,6 +108,7 @@ pub struct Server;
 pub struct Running {
     address: SocketAddr,
     shutdown: CancellationToken,
+    standing: watch::Receiver<Standing>,
     done: JoinHandle<Result<(), Error>>,
 }
 
@@ -113,6 +117,18 @@ impl Running {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// True while it owns the store; else it stands by.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.standing.borrow().is_owner()
+    }
+
+    /// Waits until it owns the store. Returns without that when the server has gone down.
+    pub async fn owns(&self) {
+        // An error: the server has gone down, and its end is told by [`Running::join`].
+        let _ = self.standing.clone().wait_for(Standing::is_owner).await;
     }
 
     /// Cancel it to bring the server down in order.
@@ -134,7 +150,8 @@ impl Running {
 }
 
 impl Server {
-    /// Starts a server; it answers when this returns.
+    /// Starts a server; it listens when this returns. It owns the store then, or stands by because another process does:
+    /// [`Running::is_owner`] tells.
     ///
     /// # Errors
     /// See [`Error`]; nothing is left running then.
@@ -148,7 +165,7 @@ impl Server {
     /// As [`Server::start`].
     pub async fn start_under(rules: Rules, config: Config) -> Result<Running, Error> {
         let (store, chronicle) = open_store(&config.store).await?;
-        match Self::serve(rules, &config, Arc::clone(&store), chronicle).await {
+        match Self::serve(rules, config, Arc::clone(&store), chronicle).await {
             Ok(running) => Ok(running),
             Err(error) => {
                 // The first error is the one to tell.
@@ -160,57 +177,30 @@ impl Server {
 
     async fn serve(
         rules: Rules,
-        config: &Config,
+        config: Config,
         store: Arc<dyn Store>,
         chronicle: Arc<dyn Chronicle>,
     ) -> Result<Running, Error> {
-        let wrap = |source| Error::Store { path: config.store.to_string(), source };
-        // Before the lane: an address in use is the commonest mistake, and must not cost a claim.
+        // Before the claim: an address in use is the commonest mistake, and must not cost one.
         let listener = bind(config.listen).await?;
         let address =
             listener.local_addr().map_err(|source| Error::Bind { address: config.listen, source })?;
-        let definitions = Arc::new(load_definitions(&*store, config.limits.clone()).await.map_err(wrap)?);
-        let directory = Arc::new(Directory::load(Arc::clone(&store)).await.map_err(wrap)?);
-        let settings = lane::Settings { rules, ..lane::Settings::default() };
-        let (lane, lane_done) = loop {
-            match lane::spawn(Arc::clone(&store), Arc::clone(&definitions), settings).await {
-                Ok(spawned) => break spawned,
-                Err(store::Error::Owned) => sleep(LOOK_EVERY).await,
-                Err(source) => return Err(wrap(source)),
-            }
+        let house = House { rules, config, address, store, chronicle };
+        let first = match Reign::begin(&house).await {
+            Ok(reign) => Some(reign),
+            Err(store::Error::Owned) => None,
+            Err(source) => return Err(Error::Store { path: house.config.store.to_string(), source }),
         };
-        let closing = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let participants =
-            Participants::new(lane.clone(), Arc::clone(&directory), address, closing.clone(), tasks.clone());
-        let api = Api::new(Parts {
-            store: Screens::new(Arc::clone(&store)),
-            lane: lane.clone(),
-            definitions: Arc::clone(&definitions),
-            directory: Arc::clone(&directory),
-            closing: closing.clone(),
-            tasks: tasks.clone(),
-        });
-        if let Some(broker) = config.broker.clone() {
-            let parts = amqp::Parts {
-                lane: lane.clone(),
-                directory: Arc::clone(&directory),
-                definitions: Arc::clone(&definitions),
-                chronicle,
-                door: Arc::new(api.clone()),
-                closing: closing.clone(),
-            };
-            amqp::spawn(broker, parts, &tasks);
-        }
-        let (router, health) = services(&api, participants).await?;
-        if config.broker.is_some() {
-            tasks.spawn(report_broker(directory.broker(), health.clone(), closing.clone()));
-        }
+        let (standing, followed) = watch::channel(Standing::By("this server has just started".into()));
+        let (router, health) = services(&followed)?;
         let shutdown = CancellationToken::new();
-        let up =
-            Up { api, lane, lane_done, store, closing, tasks, health, store_path: config.store.to_string() };
-        let done = tokio::spawn(up.run(router, listener, shutdown.clone()));
-        Ok(Running { address, shutdown, done })
+        let up = Up { house, standing, health };
+        match &first {
+            Some(reign) => up.owns(reign).await,
+            None => up.stands_by(&store::Error::Owned.to_string()).await,
+        }
+        let done = tokio::spawn(up.run(first, router, listener, shutdown.clone()));
+        Ok(Running { address, shutdown, standing: followed, done })
     }
 }
 
@@ -232,30 +222,6 @@ async fn open_store(place: &config::Store) -> Result<(Arc<dyn Store>, Arc<dyn Ch
     }
 }
 
-/// Makes every stored definition ready. One that does not load is skipped; its sagas cannot run, others can.
-async fn load_definitions(
-    store: &dyn Store,
-    limits: BTreeMap<String, Participant>,
-) -> Result<Definitions, store::Error> {
-    let definitions = Definitions::under(limits);
-    for row in store.definitions().await? {
-        match Plan::from_canonical(&row.canonical) {
-            Ok(plan) if plan.hash == row.hash => definitions.insert(Arc::new(plan)),
-            Ok(_) => {
-                tracing::error!(
-                    name = row.name,
-                    version = row.version,
-                    "a definition has another hash than recorded"
-                );
-            }
-            Err(error) => {
-                tracing::error!(name = row.name, version = row.version, %error, "a definition does not load");
-            }
-        }
-    }
-    Ok(definitions)
-}
-
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => Error::AddressInUse { address },
@@ -263,28 +229,13 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-async fn services(api: &Api, participants: Participants) -> Result<(Router, HealthReporter), Error> {
+/// The services behind their fronts, and health, which tells of them.
+fn services(standing: &watch::Receiver<Standing>) -> Result<(Router, HealthReporter), Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(saga_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let sagas = SagaServiceServer::new(api.clone())
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let definitions = DefinitionServiceServer::new(api.clone())
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let operators = OperatorServiceServer::new(api.clone())
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let directory = ParticipantDirectoryServer::new(api.clone())
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let participants = ParticipantServiceServer::new(participants)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    set_all(&reporter, ServingStatus::Serving).await;
     let router = tonic::transport::Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -292,65 +243,37 @@ async fn services(api: &Api, participants: Participants) -> Result<(Router, Heal
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health)
         .add_service(reflection)
-        .add_service(sagas)
-        .add_service(definitions)
-        .add_service(operators)
-        .add_service(directory)
-        .add_service(participants);
+        .add_service(Front::<SagaServiceServer<Api>>::new(standing.clone()))
+        .add_service(Front::<DefinitionServiceServer<Api>>::new(standing.clone()))
+        .add_service(Front::<OperatorServiceServer<Api>>::new(standing.clone()))
+        .add_service(Front::<ParticipantDirectoryServer<Api>>::new(standing.clone()))
+        .add_service(Front::<ParticipantServiceServer<Participants>>::new(standing.clone()));
     Ok((router, reporter))
 }
 
-async fn set_all(reporter: &HealthReporter, status: ServingStatus) {
-    let services = [
-        "",
-        "saga.v1.SagaService",
-        "saga.v1.DefinitionService",
-        "saga.v1.OperatorService",
-        "saga.v1.ParticipantDirectory",
-        "saga.v1.ParticipantService",
-    ];
-    for service in services {
-        reporter.set_service_status(service, status).await;
-    }
+/// Why a server does not go on as it is.
+enum Turn {
+    /// It was told to go down.
+    Told,
+    /// It lost the store.
+    Lost,
+    /// It cannot go on.
+    Failed(Error),
 }
 
-/// Keeps the health of [`BROKER_SERVICE`] what the road over the broker is. The server itself is well without it: sagas
-/// begin, wait and are shown.
-async fn report_broker(
-    mut broker: watch::Receiver<Option<BrokerTrouble>>,
-    health: HealthReporter,
-    closing: CancellationToken,
-) {
-    loop {
-        let serving = match broker.borrow_and_update().is_none() {
-            true => ServingStatus::Serving,
-            false => ServingStatus::NotServing,
-        };
-        health.set_service_status(BROKER_SERVICE, serving).await;
-        tokio::select! {
-            changed = broker.changed() => if changed.is_err() {
-                return;
-            },
-            () = closing.cancelled() => return,
-        }
-    }
-}
+type Transport = JoinHandle<Result<(), tonic::transport::Error>>;
 
-/// Everything that goes down again, in its order.
+/// A server that listens.
 struct Up {
-    api: Api,
-    lane: lane::Handle,
-    lane_done: JoinHandle<()>,
-    store: Arc<dyn Store>,
-    closing: CancellationToken,
-    tasks: TaskTracker,
+    house: House,
+    standing: watch::Sender<Standing>,
     health: HealthReporter,
-    store_path: String,
 }
 
 impl Up {
     async fn run(
-        mut self,
+        self,
+        first: Option<Reign>,
         router: Router,
         listener: TcpListener,
         shutdown: CancellationToken,
@@ -359,28 +282,112 @@ impl Up {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let mut transport =
             tokio::spawn(router.serve_with_incoming_shutdown(incoming, no_more.clone().cancelled_owned()));
-        let mut cause = tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
-            _ = &mut self.lane_done => Err(Error::LaneStopped),
-            ended = &mut transport => match ended {
-                Ok(ended) => ended.map_err(Error::from),
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            },
+        let mut next = first;
+        let (turn, reign) = loop {
+            let mut reign = match next.take() {
+                Some(reign) => reign,
+                None => tokio::select! {
+                    claimed = self.stand_by() => match claimed {
+                        Ok(reign) => reign,
+                        Err(error) => break (Turn::Failed(error), None),
+                    },
+                    turn = ends(&shutdown, &mut transport) => break (turn, None),
+                },
+            };
+            let turn = tokio::select! {
+                biased;
+                () = reign.tenure.ended() => Turn::Lost,
+                turn = ends(&shutdown, &mut transport) => turn,
+                _ = &mut reign.lane_done => match reign.tenure.holds() {
+                    true => Turn::Failed(Error::LaneStopped),
+                    false => Turn::Lost,
+                },
+            };
+            match turn {
+                Turn::Lost => self.lost(reign).await,
+                Turn::Told | Turn::Failed(_) => break (turn, Some(reign)),
+            }
         };
-        tracing::info!("draining");
-        set_all(&self.health, ServingStatus::NotServing).await;
-        self.api.drain();
-        no_more.cancel();
-        if timeout(LANE_STOPS_WITHIN, self.lane.stop()).await.is_err() {
-            tracing::error!(
-                "the store takes no commits; what is not committed was promised to nobody and is given up"
-            );
-            self.lane_done.abort();
+        let cause = match turn {
+            Turn::Failed(error) => Err(error),
+            Turn::Told | Turn::Lost => Ok(()),
+        };
+        self.go_down(cause, reign, no_more, transport).await
+    }
+
+    /// Tries to claim the store until it succeeds.
+    async fn stand_by(&self) -> Result<Reign, Error> {
+        let mut told = String::new();
+        loop {
+            match Reign::begin(&self.house).await {
+                Ok(reign) => {
+                    tracing::info!(store = %self.house.config.store, "this process owns the store now");
+                    self.owns(&reign).await;
+                    return Ok(reign);
+                }
+                Err(
+                    error @ (store::Error::Owned | store::Error::Unavailable(_) | store::Error::Busy { .. }),
+                ) => {
+                    let why = error.to_string();
+                    if why != told {
+                        self.stands_by(&why).await;
+                        told = why;
+                    }
+                }
+                Err(source) => {
+                    return Err(Error::Store { path: self.house.config.store.to_string(), source });
+                }
+            }
+            sleep(LOOK_EVERY).await;
         }
-        self.closing.cancel();
-        self.tasks.close();
+    }
+
+    async fn owns(&self, reign: &Reign) {
+        let (routes, tenure) = (reign.routes(), reign.tenure.clone());
+        if self.house.config.broker.is_some() {
+            let (broker, health) = (reign.broker(), self.health.clone());
+            reign.tasks.spawn(health::report_broker(broker, health, reign.closing.clone()));
+        }
+        self.standing.send_replace(Standing::Owner { routes, tenure });
+        health::serving(&self.health).await;
+    }
+
+    async fn stands_by(&self, why: &str) {
+        tracing::info!(store = %self.house.config.store, why, "standing by");
+        self.standing.send_replace(Standing::By(why.into()));
+        health::not_serving(&self.health, true, self.house.config.broker.is_some()).await;
+    }
+
+    /// Ends everything that only an owner does.
+    async fn lost(&self, reign: Reign) {
+        // It may only have run out; calls that wait are answered by its end.
+        reign.tenure.end("the claim on the store has run out");
+        let why = reign.tenure.why();
+        tracing::error!(
+            why,
+            "this process does not own the store any more: everything that an owner does ends"
+        );
+        self.stands_by(why).await;
+        reign.give_up().await;
+    }
+
+    async fn go_down(
+        self,
+        mut cause: Result<(), Error>,
+        reign: Option<Reign>,
+        no_more: CancellationToken,
+        mut transport: Transport,
+    ) -> Result<(), Error> {
+        tracing::info!("draining");
+        health::not_serving(&self.health, false, self.house.config.broker.is_some()).await;
+        no_more.cancel();
+        if let Some(reign) = &reign {
+            reign.drain().await;
+        }
         let streams_end = async {
-            self.tasks.wait().await;
+            if let Some(reign) = &reign {
+                reign.tasks.wait().await;
+            }
             if !transport.is_finished() {
                 // Its error would tell of a connection that we close anyway.
                 let _ = (&mut transport).await;
@@ -390,11 +397,23 @@ impl Up {
             tracing::warn!("some clients did not let go of their streams; they are cut off");
             transport.abort();
         }
-        let closed = self.store.close().await;
+        let closed = self.house.store.close().await;
         if let (Ok(()), Err(source)) = (&cause, closed) {
-            cause = Err(Error::Store { path: self.store_path, source });
+            cause = Err(Error::Store { path: self.house.config.store.to_string(), source });
         }
         tracing::info!("down");
         cause
+    }
+}
+
+/// Waits for what ends a server whether it owns the store or not.
+async fn ends(shutdown: &CancellationToken, transport: &mut Transport) -> Turn {
+    tokio::select! {
+        () = shutdown.cancelled() => Turn::Told,
+        ended = transport => match ended {
+            Ok(Ok(())) => Turn::Told,
+            Ok(Err(error)) => Turn::Failed(error.into()),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        },
     }
 }

@@ -102,6 +102,8 @@ async fn over_amqp() -> Road {
     let mut road = open(|parts| async move {
         let Parts { lane, directory, closing, tasks, store } = parts;
         let parts = amqp::Parts {
+            claim: 1,
+            store: Arc::clone(&store) as _,
             lane,
             directory,
             definitions: Arc::new(Definitions::default()),

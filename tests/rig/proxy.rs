@@ -1,4 +1,5 @@
-//! A connection in the middle that can be told to swallow answers: what was asked arrives, and nobody hears of it.
+//! A connection in the middle that can be told to swallow answers (what was asked arrives, and nobody hears of it) or to
+//! stall (nothing passes, and nobody is told).
 
 use std::{
     net::SocketAddr,
@@ -11,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, watch},
 };
 
 /// A proxy before a server.
@@ -23,6 +24,7 @@ pub struct Proxy {
 
 #[derive(Debug, Default)]
 struct State {
+    stalled: watch::Sender<bool>,
     swallow: AtomicBool,
     /// Told when an answer was swallowed.
     swallowed: Notify,
@@ -64,9 +66,27 @@ impl Proxy {
         self.state.swallow.store(false, Ordering::SeqCst);
     }
 
+    /// From now on nothing passes in either direction, on old and new connections, until [`Proxy::go_on`].
+    pub fn stall(&self) {
+        self.state.stalled.send_replace(true);
+    }
+
+    /// What was held passes, late and whole.
+    pub fn go_on(&self) {
+        self.state.stalled.send_replace(false);
+    }
+
     /// Waits until an answer was swallowed.
     pub async fn swallowed(&self) {
         self.state.swallowed.notified().await;
+    }
+}
+
+impl State {
+    /// Waits while nothing passes.
+    async fn moves(&self) {
+        // The sender lives in `self`.
+        self.stalled.subscribe().wait_for(|stalled| !stalled).await.ok();
     }
 }
 
@@ -74,13 +94,21 @@ async fn pass(client: TcpStream, upstream: TcpStream, state: Arc<State>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = upstream.into_split();
     let questions = async {
-        // Either side may go; then so does the other.
-        tokio::io::copy(&mut from_client, &mut to_server).await.ok();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let Ok(count) = from_client.read(&mut buffer).await else { return };
+            state.moves().await;
+            // Either side may go; then so does the other.
+            if count == 0 || to_server.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
     };
     let answers = async {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let Ok(count) = from_server.read(&mut buffer).await else { return };
+            state.moves().await;
             if count == 0 {
                 return;
             }

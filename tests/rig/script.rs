@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -86,11 +86,17 @@ impl Script {
     /// A participant of the rig that serves nothing yet.
     #[must_use]
     pub fn new(rig: &Rig, name: &str) -> Self {
+        Self::new_at(&rig.endpoint(), rig.folder(), name)
+    }
+
+    /// A participant of a server or a broker, with its database in a folder, that serves nothing yet.
+    #[must_use]
+    pub fn new_at(endpoint: &str, folder: &Path, name: &str) -> Self {
         Self {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
-                endpoint: rig.endpoint(),
-                database: rig.folder().join(format!("{name}.db")),
+                endpoint: endpoint.to_owned(),
+                database: folder.join(format!("{name}.db")),
                 memory: MemoryInbox::new(),
                 actions: Mutex::default(),
                 compensations: Mutex::default(),
@@ -114,7 +120,13 @@ impl Script {
     /// A participant that serves the action `act` and the compensation `undo`, both of which succeed.
     #[must_use]
     pub fn plain(rig: &Rig, name: &str) -> Self {
-        Self::new(rig, name).succeed("act").undo("undo", |_| Say::Succeed(Value::Null))
+        Self::plain_at(&rig.endpoint(), rig.folder(), name)
+    }
+
+    /// The same, of a server or a broker, with its database in a folder.
+    #[must_use]
+    pub fn plain_at(endpoint: &str, folder: &Path, name: &str) -> Self {
+        Self::new_at(endpoint, folder, name).succeed("act").undo("undo", |_| Say::Succeed(Value::Null))
     }
 
     /// Serves an action; said again, it is another answer from now on.

@@ -56,6 +56,16 @@ impl Program {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Sends a signal, as `kill` names it: `STOP`, `CONT`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
+        assert!(sent.success(), "{name}: {sent}");
+    }
+
     /// SIGKILL.
     ///
     /// # Panics
@@ -74,6 +84,13 @@ pub struct Served {
     pub program: Program,
     folder: TempDir,
     arguments: Vec<String>,
+    address: SocketAddr,
+}
+
+/// The server refuses since it does not own its store.
+#[must_use]
+pub fn is_standing_by(refusal: &tonic::Status) -> bool {
+    refusal.metadata().get("saga-code").is_some_and(|code| code == "A0507")
 }
 
 impl Served {
@@ -82,6 +99,23 @@ impl Served {
     /// # Panics
     /// When it does not.
     pub async fn start(arguments: &[&str]) -> Self {
+        let served = Self::launch(arguments);
+        served.answers().await;
+        served
+    }
+
+    /// Starts a server on a store that another one owns, and waits until it says that it stands by.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start_standing_by(arguments: &[&str]) -> Self {
+        let served = Self::launch(arguments);
+        let look = || async { served.clients.try_get("x").await.err().filter(is_standing_by) };
+        eventually("the server to stand by", look).await;
+        served
+    }
+
+    fn launch(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address: SocketAddr = free.expect("a free port");
@@ -91,9 +125,13 @@ impl Served {
         }
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let (clients, program) = (Clients::new(address), launch(&all, folder.path()));
-        let served = Self { clients, program, folder, arguments: all };
-        served.answers().await;
-        served
+        Self { clients, program, folder, arguments: all, address }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A folder that goes away with it.
@@ -115,8 +153,10 @@ impl Served {
     }
 
     async fn answers(&self) {
-        // A connection that breaks is no answer.
-        let answered = |refusal: &tonic::Status| refusal.metadata().contains_key("saga-code");
+        // A connection that breaks is no answer, and neither is that of a server that stands by.
+        let answered = |refusal: &tonic::Status| {
+            refusal.metadata().contains_key("saga-code") && !is_standing_by(refusal)
+        };
         let look = || async { self.clients.try_get("x").await.err().filter(answered) };
         eventually("the server to answer", look).await;
     }

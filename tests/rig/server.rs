@@ -125,6 +125,7 @@ impl Rig {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let config = Config { listen, store: store.clone(), broker: broker.clone(), limits: [].into() };
         let server = launch(config).await.expect("the server starts");
+        within("the server to own its store", server.0.owns()).await;
         let address = server.0.address();
         Self { clients: Clients::new(address), folder, store, address, broker, server: Some(server), vhost }
     }
@@ -212,6 +213,8 @@ impl Rig {
             }
         })
         .await;
+        // The lease of a server that was killed runs out first.
+        within("the server to own its store", server.0.owns()).await;
         self.server = Some(server);
     }
 

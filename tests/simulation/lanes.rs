@@ -124,9 +124,14 @@ impl World {
         let task = tokio::spawn(async move {
             match lane::spawn(store, definitions, settings).await {
                 Ok((handle, running)) => {
+                    let tenure = handle.tenure().clone();
                     shared.lock().came_up(&shared, incarnation, handle, running.abort_handle());
-                    let ended = running.await;
-                    shared.lock().went_down(incarnation, ended.is_err_and(|error| error.is_panic()));
+                    let panicked = running.await.is_err_and(|error| error.is_panic());
+                    match tenure.has_ended() && !panicked {
+                        // A process that lost the store gives everything up; here it is as good as dead.
+                        true => shared.lock().die(incarnation),
+                        false => shared.lock().went_down(incarnation, panicked),
+                    }
                 }
                 Err(_) => shared.lock().did_not_come_up(incarnation),
             }

@@ -47,7 +47,7 @@ pub(super) async fn reset_breaker(
 pub(super) async fn reports(api: &Api) -> Result<Vec<BreakerReport>, Refusal> {
     let (answer, answered) = oneshot::channel();
     api.parts().lane.send(Intake::Breakers(answer)).await?;
-    answered.await.map_err(|_| Refusal::shutting_down())
+    answered.await.map_err(|_| api.closed())
 }
 
 async fn steer(
@@ -66,7 +66,7 @@ async fn steer(
         BreakerSteered::NotOpen => {
             Err(Refusal::new(Code::BreakerNotOpen, format!("the breaker of {name} is not open")))
         }
-        BreakerSteered::Unavailable => Err(Refusal::shutting_down()),
+        BreakerSteered::Unavailable => Err(api.closed()),
     }
 }
 

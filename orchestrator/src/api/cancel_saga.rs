@@ -36,7 +36,7 @@ pub(super) async fn cancel_saga(
             );
             return Err(Refusal::new(Code::AfterPivot, message));
         }
-        Err(CancelError::Unavailable) => return Err(Refusal::shutting_down()),
+        Err(CancelError::Unavailable) => return Err(api.closed()),
     };
     // Read back after the commit, so that what is shown is what is stored.
     let status = api.parts().store.saga(id).await?.map(|row| convert::status_word(row.face.status));

@@ -13,7 +13,7 @@ use crate::{
 pub(super) async fn list_participants(api: &Api) -> Result<wire::ListParticipantsResponse, Refusal> {
     let (answer, answered) = oneshot::channel();
     api.parts().lane.send(Intake::Census(answer)).await?;
-    let census = answered.await.map_err(|_| Refusal::shutting_down())?;
+    let census = answered.await.map_err(|_| api.closed())?;
     let connected = api.parts().directory.connected();
     let known = api.parts().directory.known().await;
     let mut participants: Vec<_> = known.iter().map(|row| participant(row, &connected, &census)).collect();

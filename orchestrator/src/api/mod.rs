@@ -101,9 +101,17 @@ impl Api {
         &self.shared.parts
     }
 
-    /// Refuses while draining.
+    /// Refuses while draining, and once the store is lost.
     fn open(&self) -> Result<(), Refusal> {
-        if self.shared.draining.load(Ordering::Relaxed) { Err(Refusal::shutting_down()) } else { Ok(()) }
+        if self.shared.draining.load(Ordering::Relaxed) {
+            return Err(Refusal::shutting_down());
+        }
+        if self.parts().lane.tenure().holds() { Ok(()) } else { Err(self.closed()) }
+    }
+
+    /// Why the server goes on with nothing.
+    fn closed(&self) -> Refusal {
+        Refusal::closed(self.parts().lane.tenure())
     }
 }
 

@@ -80,13 +80,13 @@ impl Reader {
             let message = tokio::select! {
                 message = inbound.message() => message?,
                 () = self.ended.closed() => return Ok(()),
-                () = closing.cancelled() => return Err(Refusal::shutting_down().into()),
+                () = closing.cancelled() => return Err(self.api.closed().into()),
             };
             let Some(message) = message else { return Ok(()) };
             tokio::select! {
                 taken = self.take(message) => taken?,
                 () = self.ended.closed() => return Ok(()),
-                () = closing.cancelled() => return Err(Refusal::shutting_down().into()),
+                () = closing.cancelled() => return Err(self.api.closed().into()),
             }
         }
     }
@@ -107,7 +107,7 @@ impl Reader {
                 return Ok(());
             }
             let permits = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let room = self.room.acquire_many(permits).await.map_err(|_| Refusal::shutting_down())?;
+            let room = self.room.acquire_many(permits).await.map_err(|_| self.api.closed())?;
             // Each outcome that goes out gives one back.
             room.forget();
             let jobs: Vec<StartJob> =
@@ -183,7 +183,7 @@ impl Stream for Outcomes {
             return Poll::Ready(None);
         }
         this.room.add_permits(unreported);
-        Poll::Ready(Some(Err(Refusal::shutting_down().into())))
+        Poll::Ready(Some(Err(this.api.closed().into())))
     }
 }
 
@@ -251,7 +251,7 @@ impl Outcomes {
             }
             // `Created` is no end; a lane that says so has lost track of the saga.
             End::NotNew(Started::Unavailable | Started::Created) => {
-                Some(refused(tag, None, Refusal::shutting_down()))
+                Some(refused(tag, None, self.api.closed()))
             }
         }
     }
@@ -274,7 +274,7 @@ fn refused(tag: u64, id: Option<SagaId>, refusal: Refusal) -> wire::RunOutcome {
 async fn follow(api: &Api, tag: u64, id: SagaId) -> Result<wire::RunOutcome, Refusal> {
     let (answer, watched) = oneshot::channel();
     api.parts().lane.send(Intake::Watch(WatchJob { id, answer })).await?;
-    if let Some(mut changes) = watched.await.map_err(|_| Refusal::shutting_down())? {
+    if let Some(mut changes) = watched.await.map_err(|_| api.closed())? {
         while changes.changed().await.is_ok() {}
     }
     let seen = picture::load_patiently(api, id).await?;

@@ -31,7 +31,7 @@ pub(super) async fn start_saga(
         Started::Created => Ok(response(id, true, "running")),
         Started::Existing { id, status } => Ok(response(id, false, convert::status_word(status))),
         Started::KeyConflict { id } => Err(key_conflict(id)),
-        Started::Unavailable => Err(Refusal::shutting_down()),
+        Started::Unavailable => Err(api.closed()),
     }
 }
 

@@ -111,7 +111,7 @@ async fn refusal(api: &Api, id: SagaId, error: InterveneError) -> Refusal {
             Refusal::new(Code::NeedsForce, unfit.to_string())
         }
         InterveneError::Unfit(unfit) => Refusal::new(Code::Unfit, unfit.to_string()),
-        InterveneError::Unavailable => Refusal::shutting_down(),
+        InterveneError::Unavailable => api.closed(),
     }
 }
 

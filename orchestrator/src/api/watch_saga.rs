@@ -25,7 +25,7 @@ pub(super) async fn watch_saga(
     // Asked before the first picture is read: a change between the two is then seen, not missed.
     let (answer, watched) = oneshot::channel();
     api.parts().lane.send(Intake::Watch(WatchJob { id, answer })).await?;
-    let changes = watched.await.map_err(|_| Refusal::shutting_down())?;
+    let changes = watched.await.map_err(|_| api.closed())?;
     // Refuses an unknown id at the call rather than on the stream.
     picture::load(api, id).await?;
     let watch = Watch { api: api.clone(), id, changes, phase: Phase::First };
@@ -84,14 +84,14 @@ impl Watch {
         };
         let changed = tokio::select! {
             changed = changes.changed() => changed,
-            () = closing.cancelled() => return Err(Refusal::shutting_down()),
+            () = closing.cancelled() => return Err(self.api.closed()),
         };
         if changed.is_err() {
             // The end: one last picture. If that is not one of an ended saga, the lane has stopped.
             self.changes = None;
             let open = picture::load_patiently(&self.api, self.id).await?.row.face.status.is_open();
             if open {
-                return Err(Refusal::shutting_down());
+                return Err(self.api.closed());
             }
         }
         Ok(())

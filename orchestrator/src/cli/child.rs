@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use saga_orchestrator::config::Written;
+use saga_orchestrator::{config::Written, refusal::Code};
 use saga_proto::v1::{ListParticipantsRequest, SagaFile};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
@@ -258,10 +258,12 @@ impl OwnServer {
             args.extend(["--broker", broker, "--participants", &participants].map(OsStr::new));
         }
         let mut process = Process::start_leashed("server", &args, dir)?;
-        let late =
-            |_| Failure::error(format!("the server did not come up within {} s", READY_LIMIT.as_secs()));
+        let late = |_: tokio::time::error::Elapsed| {
+            Failure::error(format!("the server did not come up within {} s", READY_LIMIT.as_secs()))
+        };
         let endpoint = timeout(READY_LIMIT, listening(&mut process)).await.map_err(late)??;
         let server = Server::connect(&endpoint).await?;
+        timeout(READY_LIMIT, owning(&server)).await.map_err(late)??;
         let road = on.broker.map_or_else(|| endpoint.to_string(), str::to_owned);
         Ok(Self { process, endpoint, server, road })
     }
@@ -273,6 +275,21 @@ async fn listening(process: &mut Process) -> Result<Endpoint, Failure> {
         let line = process.line().await?;
         if let Some(endpoint) = line.strip_prefix("listening on ") {
             return endpoint.parse().map_err(|error| Failure::error(format!("{endpoint}: {error}")));
+        }
+    }
+}
+
+/// Waits until the server owns its store: one that was killed before it may have left its lease to run out.
+async fn owning(server: &Server) -> Result<(), Failure> {
+    loop {
+        match server.participants().list_participants(ListParticipantsRequest {}).await {
+            Ok(_) => return Ok(()),
+            Err(status) => match server.failure(status) {
+                Failure::Told { code: Some(code), .. } if code == Code::StandingBy.text() => {
+                    sleep(READY_POLL).await
+                }
+                failure => return Err(failure),
+            },
         }
     }
 }

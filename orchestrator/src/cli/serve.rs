@@ -53,7 +53,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let address = running.address();
     // For whoever started us with port 0. A server whose stdout is closed goes on.
     let _ = output::line(&format!("listening on grpc://{address}"));
-    tracing::info!(%address, store, version = env!("CARGO_PKG_VERSION"), "serving");
+    let is_owner = running.is_owner();
+    tracing::info!(%address, store, is_owner, version = env!("CARGO_PKG_VERSION"), "listening");
     until_told(running, || tracing::info!("told to stop; finishing what is in flight")).await
 }
 

@@ -6,7 +6,7 @@ use saga_dsl::names::check_id;
 use saga_orchestrator::{
     config::Broker,
     transport::amqp::{
-        INSTANCE, prepare,
+        prepare,
         topology::{
             objects, orchestrator_permissions, participant_permissions, reader_permissions,
             starter_permissions,
@@ -66,7 +66,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 fn screen(participants: &[String], frame: Frame) -> String {
-    let rows = objects(INSTANCE, participants).into_iter().map(|line| Vec::from(line.map(Text::plain)));
+    let rows = objects(participants).into_iter().map(|line| Vec::from(line.map(Text::plain)));
     let declared = table::draw(&["OBJECT", "KIND", "WHAT FOR"], rows.collect(), frame);
     let line = |user: &str, permissions: [String; 3]| {
         let mut row = vec![Text::plain(user)];

@@ -53,10 +53,12 @@ impl Worker {
                 self.pause();
             }
             CommitError::Fenced(partitions) => {
-                tracing::error!(?partitions, "partitions are owned by another process; claiming them again");
+                tracing::error!(
+                    partitions = partitions.len(),
+                    "a commit was refused: another process owns the store"
+                );
                 self.troubled(Cause::new(Kind::Fenced, "another process owns the store"));
-                self.take_back(batch);
-                self.reload().await;
+                self.tenure.end("another process took the store over");
             }
         }
     }

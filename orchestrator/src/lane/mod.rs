@@ -48,7 +48,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     definitions::Definitions,
-    store::{self, Store, trouble::Trouble},
+    store::{self, Claim, Store, tenure::Tenure, trouble::Trouble},
 };
 use clock::Wall;
 use intake::Intake;
@@ -88,6 +88,7 @@ pub struct Handle {
     partitions: u16,
     probes: Probes,
     trouble: watch::Receiver<Option<Trouble>>,
+    tenure: Tenure,
 }
 
 /// The lane has stopped.
@@ -99,7 +100,13 @@ impl Handle {
     /// A handle around a channel, for tests that play the lane.
     #[must_use]
     pub fn new(intake: mpsc::Sender<Intake>, partitions: u16) -> Self {
-        Self { intake, partitions, probes: Probes::default(), trouble: watch::channel(None).1 }
+        Self {
+            intake,
+            partitions,
+            probes: Probes::default(),
+            trouble: watch::channel(None).1,
+            tenure: Tenure::unlimited(),
+        }
     }
 
     /// Hands a message over; waits while the lane has more than it can take.
@@ -133,6 +140,12 @@ impl Handle {
         self.trouble.clone()
     }
 
+    /// The claim that the lane works under. The lane ends with it.
+    #[must_use]
+    pub fn tenure(&self) -> &Tenure {
+        &self.tenure
+    }
+
     /// Number of partitions that sagas are spread over.
     #[must_use]
     pub fn partitions(&self) -> u16 {
@@ -149,6 +162,14 @@ impl Handle {
     }
 }
 
+/// Claims the store's partitions for a lane.
+///
+/// # Errors
+/// Those of [`Store::claim`].
+pub async fn claim(store: &dyn Store) -> Result<Claim, store::Error> {
+    store.claim(uuid::Uuid::now_v7().as_u128()).await
+}
+
 /// Claims the store's partitions, resumes their open sagas and starts the lane.
 ///
 /// # Errors
@@ -158,9 +179,26 @@ pub async fn spawn(
     definitions: Arc<Definitions>,
     settings: Settings,
 ) -> Result<(Handle, tokio::task::JoinHandle<()>), store::Error> {
+    let claim = claim(&*store).await?;
+    spawn_on(claim, store, definitions, settings).await
+}
+
+/// As [`spawn`], under a claim that was made before. The lane stops at once when the claim ends: callers that wait then
+/// get no answer.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn spawn_on(
+    claim: Claim,
+    store: Arc<dyn Store>,
+    definitions: Arc<Definitions>,
+    settings: Settings,
+) -> Result<(Handle, tokio::task::JoinHandle<()>), store::Error> {
     let (sender, intake) = mpsc::channel(settings.intake_messages_max);
-    let worker = worker::Worker::begin(store, definitions, settings).await?;
+    let tenure = claim.tenure.clone();
+    let worker = worker::Worker::begin(claim, store, definitions, settings).await?;
     let mut handle = Handle::new(sender, worker.partitions());
     handle.trouble = worker.troubles.subscribe();
+    handle.tenure = tenure;
     Ok((handle, tokio::spawn(worker.run(intake))))
 }

@@ -250,6 +250,12 @@ impl Worker {
             }
         }
         while let Err(error) = self.claim_again().await {
+            if matches!(error, store::Error::Owned) {
+                self.tenure.end("another process took the store over");
+            }
+            if self.tenure.has_ended() {
+                return;
+            }
             tracing::error!(%error, "the store cannot be read back; trying again");
             self.troubled(error.into());
             // What half a reading found is as old as that claim.
@@ -264,7 +270,7 @@ impl Worker {
     }
 
     async fn claim_again(&mut self) -> Result<(), store::Error> {
-        self.claim = self.store.claim(uuid::Uuid::now_v7().as_u128()).await?;
+        self.claim = super::claim(&*self.store).await?;
         self.commit_no = self.commit_no.max(self.claim.last_commit_no);
         self.clock = Clock::new(self.settings.wall, self.claim.last_commit_at.max(self.clock.now()));
         self.recover().await

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     definitions::Definitions,
-    store::{self, Claim, CommitError, Store},
+    store::{self, Claim, CommitError, Store, tenure::Tenure},
 };
 
 /// Inputs that may wait to be decided before the lane takes no more messages.
@@ -43,6 +43,8 @@ pub(super) struct Worker {
     pub(super) definitions: Arc<Definitions>,
     pub(super) settings: Settings,
     pub(super) claim: Claim,
+    /// The tenure under which the lane began. The lane does not outlive it, whatever it claims later.
+    pub(super) tenure: Tenure,
     pub(super) clock: Clock,
     pub(super) sagas: HashMap<SagaId, Slot>,
     /// Sagas that could not be loaded; they do not stop the others.
@@ -84,11 +86,11 @@ pub(super) struct Writing {
 
 impl Worker {
     pub(super) async fn begin(
+        claim: Claim,
         store: Arc<dyn Store>,
         definitions: Arc<Definitions>,
         settings: Settings,
     ) -> Result<Self, store::Error> {
-        let claim = store.claim(uuid::Uuid::now_v7().as_u128()).await?;
         let left = store.breakers().await?.into_iter().filter(|row| row.face.open).collect();
         let clock = Clock::new(settings.wall, claim.last_commit_at);
         let (changes, written) = mpsc::unbounded_channel();
@@ -99,6 +101,7 @@ impl Worker {
             guards: Guards::new(settings.rules, limits, left, changes.clone(), clock.now()),
             changes,
             commit_no: claim.last_commit_no,
+            tenure: claim.tenure.clone(),
             claim,
             store,
             definitions,
@@ -130,7 +133,13 @@ impl Worker {
 
     pub(super) async fn run(mut self, mut intake: mpsc::Receiver<Intake>) {
         let mut messages = Vec::new();
+        let tenure = self.tenure.clone();
         loop {
+            // Read from the clock: after a stop of the process nothing may be decided on what was known before.
+            if !tenure.holds() {
+                tracing::warn!("the store belongs to somebody else: the lane stops where it is");
+                return;
+            }
             self.fire_timers();
             self.decide_queue();
             self.submit();
@@ -141,6 +150,7 @@ impl Worker {
             tokio::select! {
                 // What is committed is released before anything new is taken.
                 biased;
+                () = tenure.ended() => {}
                 outcome = written(&mut self.writing) => self.written(outcome).await,
                 () = sleep_until(self.pause) => self.pause = None,
                 () = sleep_until(self.troubles.late()) => self.commit_is_late(),

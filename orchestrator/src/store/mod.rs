@@ -110,6 +110,17 @@ pub trait Store: Send + Sync + 'static {
     /// All breakers that ever opened, by participant, then action.
     fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>>;
 
+    /// Notes who can be reached over the broker, for the owner that comes next. A store without a broker keeps no notes.
+    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
+        drop(note);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The last note of [`Store::put_presence`].
+    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Waits until everything written is on disk and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
 }

@@ -85,6 +85,9 @@ impl Tenure {
     #[must_use]
     pub fn left(&self) -> Duration {
         let until_ms = self.shared.until_ms.load(Ordering::Acquire);
+        if until_ms == u64::MAX {
+            return Duration::MAX;
+        }
         Duration::from_millis(until_ms.saturating_sub(millis(since_boot())))
     }
 

@@ -85,6 +85,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     }
     let written = Written { listen: args.listen.clone(), store: store.clone(), ..Written::default() };
     let running = serve::start(written.read().map_err(|error| serve::misconfigured(&error))?).await?;
+    running.owns().await;
     let kept = temporary.is_none().then_some(store.as_str());
     let ended = host(running, &args.dir, kept, &args.mocks, &inboxes).await?;
     output::note("stopped");

@@ -161,7 +161,9 @@ async fn a_limit_rests_while_nothing_travels() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).expect("a new store"));
-    let mut worker = Worker::begin(store, definitions(&plan), Settings::default()).await.expect("a lane");
+    let claim = crate::lane::claim(&*store).await.expect("a claim");
+    let mut worker =
+        Worker::begin(claim, store, definitions(&plan), Settings::default()).await.expect("a lane");
     let link = |number| {
         let (sent, _) = mpsc::unbounded_channel();
         let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();

@@ -182,8 +182,11 @@ async fn a_timer_overtaken_by_a_sign_of_life_is_set_again() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).unwrap());
+    let claim = crate::lane::claim(&*store).await.expect("a claim");
     let mut worker =
-        crate::lane::worker::Worker::begin(store, definitions(&plan), Settings::default()).await.unwrap();
+        crate::lane::worker::Worker::begin(claim, store, definitions(&plan), Settings::default())
+            .await
+            .unwrap();
     let (job, _started, _ended) = start(&plan, id(1), None);
     worker.queue.push_back(crate::lane::batch::Job::Start(Box::new(job)));
     worker.decide_queue();

@@ -58,7 +58,8 @@ async fn all_are_due(path: &Path, plan: &Arc<Plan>, sagas: u64) -> (Arc<FlakySto
         poison: None,
     });
     let settings = Settings { wall: tomorrow, ..Settings::default() };
-    let worker = Worker::begin(Arc::clone(&store) as _, definitions(plan), settings).await.unwrap();
+    let claim = crate::lane::claim(&*store).await.unwrap();
+    let worker = Worker::begin(claim, Arc::clone(&store) as _, definitions(plan), settings).await.unwrap();
     assert_eq!(worker.sagas.len(), ids.len());
     (store, worker)
 }

@@ -208,6 +208,14 @@ impl Store for PostgresStore {
         self.read(reader::breakers(&self.readers))
     }
 
+    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutPresence { note, answer }, || Error::Closed)
+    }
+
+    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        self.read(reader::presence(&self.readers))
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.keeper.abort();
         let closed = self.write(|answer| Op::Close { answer }, || Error::Closed);

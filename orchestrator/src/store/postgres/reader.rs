@@ -245,3 +245,8 @@ pub(super) async fn breakers(pool: &PgPool) -> Answer<Vec<BreakerRow>> {
     .await?;
     rows.iter().map(breaker_row).collect()
 }
+
+pub(super) async fn presence(pool: &PgPool) -> Answer<Option<String>> {
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'presence'").fetch_optional(pool).await?;
+    row.map(|row| row.try_get("value")).transpose()
+}

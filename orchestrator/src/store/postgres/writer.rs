@@ -38,6 +38,7 @@ pub(super) enum Op {
     PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
     PutAudit { row: AuditRow, answer: Answer<()> },
+    PutPresence { note: String, answer: Answer<()> },
     PutBreaker { row: Box<BreakerRow>, audit: Option<AuditRow>, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
@@ -69,6 +70,7 @@ impl Writer {
                 Op::PutDefinitions { rows, answer } => drop(answer.send(self.put_definitions(&rows).await)),
                 Op::PutParticipant { row, answer } => drop(answer.send(self.put_participant(&row).await)),
                 Op::PutAudit { row, answer } => drop(answer.send(self.put_audit(&row).await)),
+                Op::PutPresence { note, answer } => drop(answer.send(self.put_presence(&note).await)),
                 Op::PutBreaker { row, audit, answer } => {
                     drop(answer.send(self.put_breaker(&row, audit.as_ref()).await));
                 }
@@ -199,6 +201,22 @@ impl Writer {
         .bind(&row.inbox_kind)
         .bind(&row.actions)
         .bind(row.last_seen.0)
+        .execute(conn);
+        let done = timeout(ANSWERS_WITHIN, put).await;
+        self.settled(done).map(drop)
+    }
+
+    /// A former owner has nothing to note: it no longer hears who is there.
+    async fn put_presence(&mut self, note: &str) -> Result<(), Error> {
+        if !self.lease.held().is_some_and(|tenure| tenure.holds()) {
+            return Err(Error::Owned);
+        }
+        let conn = self.session().await?;
+        let put = sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ('presence', $1)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(note)
         .execute(conn);
         let done = timeout(ANSWERS_WITHIN, put).await;
         self.settled(done).map(drop)
@@ -349,6 +367,7 @@ fn refuse(op: Op) {
         Op::PutDefinitions { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::PutParticipant { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::PutAudit { answer, .. } => drop(answer.send(Err(Error::Closed))),
+        Op::PutPresence { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::PutBreaker { answer, .. } => drop(answer.send(Err(Error::Closed))),
         Op::Close { answer } => drop(answer.send(Err(Error::Closed))),
     }

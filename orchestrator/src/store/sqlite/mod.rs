@@ -241,6 +241,14 @@ impl Store for SqliteStore {
         self.read(reader::breakers)
     }
 
+    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutPresence { note, answer }, || Error::Closed, writer_died)
+    }
+
+    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        self.read(reader::presence)
+    }
+
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         async move {
             self.readers.close().await?;

@@ -247,3 +247,10 @@ pub(super) fn breakers(conn: &Connection) -> rusqlite::Result<Vec<BreakerRow>> {
     .query_map([], breaker_row)?
     .collect()
 }
+
+/// Who was there over the broker, as it was noted.
+pub(super) fn presence(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let note: Option<Vec<u8>> =
+        conn.query_row("SELECT value FROM meta WHERE name = 'presence'", [], |row| row.get(0)).optional()?;
+    Ok(note.map(|note| String::from_utf8_lossy(&note).into_owned()))
+}

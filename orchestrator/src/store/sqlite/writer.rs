@@ -29,6 +29,7 @@ pub(super) enum Op {
     PutParticipant { row: ParticipantRow, answer: Answer<()> },
     PutAudit { row: AuditRow, answer: Answer<()> },
     SetTold { commit_no: u64, answer: Answer<()> },
+    PutPresence { note: String, answer: Answer<()> },
     PutBreaker { row: BreakerRow, audit: Option<AuditRow>, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
@@ -115,6 +116,9 @@ impl Desk {
                 Op::SetTold { commit_no, answer } => {
                     answer.send(chronicle::set_told(&self.conn, commit_no).map_err(read_error)).ok();
                 }
+                Op::PutPresence { note, answer } => {
+                    answer.send(self.put_presence(&note).map_err(read_error)).ok();
+                }
                 Op::PutBreaker { row, audit, answer } => {
                     answer.send(self.put_breaker(&row, audit.as_ref()).map_err(read_error)).ok();
                 }
@@ -184,6 +188,16 @@ impl Desk {
             .map(drop)
     }
 
+    fn put_presence(&self, note: &str) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO meta (name, value) VALUES ('presence', ?1)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )?
+            .execute(params![note.as_bytes()])
+            .map(drop)
+    }
+
     fn put_breaker(&mut self, row: &BreakerRow, audit: Option<&AuditRow>) -> rusqlite::Result<()> {
         let face = &row.face;
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -244,6 +258,7 @@ fn refuse(op: Op) {
         Op::PutParticipant { answer, .. }
         | Op::PutAudit { answer, .. }
         | Op::SetTold { answer, .. }
+        | Op::PutPresence { answer, .. }
         | Op::PutBreaker { answer, .. }
         | Op::Close { answer } => {
             answer.send(Err(Error::Closed)).ok();

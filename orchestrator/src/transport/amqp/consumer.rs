@@ -8,7 +8,7 @@ use lapin::{
     Acker, Channel, Consumer,
     message::Delivery,
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -16,9 +16,12 @@ use super::{
     envelope::{self, Nonsense},
     fault::{ANSWERS_WITHIN, Fault, soon},
 };
-use crate::lane::{
-    self,
-    intake::{Intake, Receipt},
+use crate::{
+    lane::{
+        self,
+        intake::{Intake, Receipt},
+    },
+    store::tenure::Tenure,
 };
 
 /// Messages that are taken and not acknowledged, at most.
@@ -31,18 +34,37 @@ pub(super) enum Contents {
     DeadLetters,
 }
 
-/// Begins to consume a queue that is ours alone: a second orchestrator of the same name would take answers away.
-pub(super) async fn consume(channel: &Channel, queue: &str) -> Result<Consumer, Fault> {
+/// Dials under one claim that are told apart by their rank.
+const DIALS_RANKED: i64 = 1 << 16;
+
+/// The rank of a consumer: that of a later claim is higher, and that of a later dial under the same claim. A former
+/// owner that was stopped, or a connection of ours whose end the broker has not seen, may still have its consumers. The
+/// broker gives them nothing while one of higher rank has room. None is exclusive: an exclusive one would lock the next
+/// owner out for as long as the former one lives.
+pub(super) fn rank(claim: u64, dials: i64) -> i64 {
+    let claim = i64::try_from(claim).unwrap_or(i64::MAX / DIALS_RANKED).min(i64::MAX / DIALS_RANKED - 1);
+    claim * DIALS_RANKED + dials.min(DIALS_RANKED - 1)
+}
+
+/// The arguments of a consumer of this rank.
+pub(super) fn ranked(rank: i64) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-priority".into(), AMQPValue::LongLongInt(rank));
+    arguments
+}
+
+/// Begins to consume a queue.
+pub(super) async fn consume(channel: &Channel, queue: &str, rank: i64) -> Result<Consumer, Fault> {
     soon("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
-    let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
-    let consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(queue.into(), "".into(), options, ranked(rank));
     soon(&format!("consuming {queue}"), consumer).await
 }
 
 /// Hands what comes to the lane, until the connection fails.
 pub(super) async fn run(mut consumer: Consumer, contents: Contents, lane: &lane::Handle) -> Fault {
     let (done, mut finished) = mpsc::unbounded_channel();
-    let mut open = Open::default();
+    let mut open = Open::under(lane.tenure());
     let mut numbers = Vec::new();
     loop {
         tokio::select! {
@@ -113,14 +135,19 @@ pub(super) fn note(delivery: &Delivery, nonsense: &Nonsense) {
 }
 
 /// Messages that are not acknowledged, in the order of their coming.
-#[derive(Default)]
 pub(super) struct Open {
     messages: VecDeque<(Acker, bool)>,
     /// Number of the first.
     first: u64,
+    tenure: Tenure,
 }
 
 impl Open {
+    /// Nothing yet, under a claim.
+    pub(super) fn under(tenure: &Tenure) -> Self {
+        Self { messages: VecDeque::new(), first: 0, tenure: tenure.clone() }
+    }
+
     pub(super) fn add(&mut self, acker: Acker) -> u64 {
         self.messages.push_back((acker, false));
         self.first + self.messages.len() as u64 - 1
@@ -133,8 +160,12 @@ impl Open {
         }
     }
 
-    /// Acknowledges the finished ones before the first that is not, with one word.
+    /// Acknowledges the finished ones before the first that is not, with one word. Who is not sure to own the store
+    /// acknowledges nothing: what it found to be nonsense, or for nobody, may make sense to the new owner.
     pub(super) async fn acknowledge(&mut self) -> Result<(), Fault> {
+        if !self.tenure.holds() {
+            return Err(Fault::NotOwner);
+        }
         let mut last = None;
         while let Some((_, true)) = self.messages.front() {
             last = self.messages.pop_front().map(|(acker, _)| acker);
@@ -147,5 +178,17 @@ impl Open {
             Ok(Err(source)) => Err(Fault::Broker { what: "acknowledging".to_owned(), source }),
             Err(_) => Err(Fault::Silent { what: "acknowledging".to_owned() }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_claims_and_later_dials_rank_higher() {
+        assert!(rank(2, 1) > rank(1, i64::MAX), "a later claim");
+        assert!(rank(2, 2) > rank(2, 1), "a later dial");
+        assert!(rank(u64::MAX, i64::MAX) > 0, "no overflow");
     }
 }

@@ -5,8 +5,12 @@ use lapin::{Connection, ConnectionProperties, tcp::OwnedTLSConfig, uri::AMQPUri}
 use super::fault::{ANSWERS_WITHIN, Fault, soon};
 use crate::config::Broker;
 
-/// Seconds between two signs of life; the connection is given up after two that did not come.
-const HEARTBEAT_S: u16 = 10;
+/// Seconds between two signs of life where the URL names none. Broker and server give a connection up after two that did
+/// not come, the broker up to one later.
+const HEARTBEAT_S: u16 = 3;
+/// The most that a URL may name. Messages that an owner took and did not acknowledge are given to the next one when its
+/// connection is given up, so a longer heartbeat, or none, would hold sagas up.
+const HEARTBEAT_MAX_S: u16 = 5;
 
 /// Connects, under a name that the broker's own tools show.
 pub(super) async fn dial(broker: &Broker, name: &str) -> Result<Connection, Fault> {
@@ -15,7 +19,7 @@ pub(super) async fn dial(broker: &Broker, name: &str) -> Result<Connection, Faul
         source: std::io::Error::other(why).into(),
     };
     let mut uri: AMQPUri = broker.url.parse().map_err(unreadable)?;
-    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    uri.query.heartbeat = Some(heartbeat(uri.query.heartbeat));
     uri.query.connection_timeout.get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
     // Read at each dial, so that a secret may be renewed while we run.
     if let Some(path) = &broker.password_file {
@@ -39,6 +43,15 @@ pub(super) async fn dial(broker: &Broker, name: &str) -> Result<Connection, Faul
         Fault::Broker { source, .. } => refused(&place, source),
         other => other,
     })
+}
+
+/// The heartbeat to ask for; 0 in a URL would mean none.
+fn heartbeat(named: Option<u16>) -> u16 {
+    match named {
+        None => HEARTBEAT_S,
+        Some(0) => HEARTBEAT_MAX_S,
+        Some(seconds) => seconds.min(HEARTBEAT_MAX_S),
+    }
 }
 
 /// Why the broker cannot be reached, with what would mend it where that is known. The client library tells the kinds of
@@ -73,5 +86,15 @@ fn refused((host, vhost): &(String, String), source: lapin::Error) -> Fault {
     match kinds.into_iter().find(|(words, _)| words.iter().any(|word| told.contains(word))) {
         Some((_, remedy)) => Fault::Refused { remedy, told },
         None => Fault::Broker { what: "connecting".to_owned(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_never_long_and_never_off() {
+        assert_eq!([None, Some(0), Some(2), Some(60)].map(heartbeat), [3, 5, 2, 5]);
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Fault {
     Unconfirmed { messages: usize, age: Duration },
     #[error("the lane has stopped")]
     LaneStopped,
+    #[error("this process does not own the store any more")]
+    NotOwner,
 }
 
 /// The broker's answer, or what it was about.

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! lane ──► link ──► publisher ──► saga.cmd ──► saga.cmd.<p>, saga.undo.<p> ──► any instance of the participant
-//! lane ◄── consumer ◄── saga.reply.to.<us> ◄── saga.reply ◄── saga.reply.<p> ◄── its answers
+//! lane ◄── consumer ◄── saga.reply.to.<claim> ◄── saga.reply ◄── saga.reply.<p> ◄── its answers
 //!          roster ◄── saga.register ◄─────────┘                                  its registrations
 //! lane ◄── starts ◄── saga.start ◄── services that start sagas;  answers ──► saga.started ──► their queues
 //! ```
 //!
 //! In reading order: `topology.rs` (the objects on the broker), `envelope.rs` and `parcel.rs` (messages), `plain/` (those
 //! of participants without our SDK), `link.rs` (the lane's end), `publisher.rs` (out), `consumer.rs` (in), `roster.rs` (who
-//! is there), `starts.rs` (sagas that services start by a message), `supervisor.rs` (keeps it up); beside all that,
+//! is there), `presence.rs` (who was there before), `inherit.rs` (replies to earlier owners), `starts.rs` (sagas that services start by a message), `supervisor.rs` (keeps it up); beside all that,
 //! `events.rs` (what becomes of sagas).
 //! Why it is so: `docs/decisions/0014-amqp.md`.
 
@@ -18,9 +18,11 @@ mod dial;
 mod envelope;
 mod events;
 mod fault;
+mod inherit;
 mod link;
 mod parcel;
 mod plain;
+mod presence;
 mod publisher;
 mod roster;
 mod starts;
@@ -29,21 +31,28 @@ pub mod topology;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::starts::Door;
-use self::{events::Announcer, publisher::Publisher, roster::Roster, supervisor::Supervisor};
+use self::{events::Announcer, presence::Note, publisher::Publisher, roster::Roster, supervisor::Supervisor};
 use super::directory::Directory;
-use crate::{config::Broker, definitions::Definitions, lane, store::chronicle::Chronicle};
+use crate::{
+    config::Broker,
+    definitions::Definitions,
+    lane,
+    store::{Store, chronicle::Chronicle},
+};
 
-/// Name of this orchestrator among those of a virtual host. One process owns a store, so there is one.
-pub const INSTANCE: &str = "main";
-
-/// What the road needs of the server.
+/// What the road needs of the server. Only an owner has a road: it is opened after a claim, under its number, and closed
+/// when the claim ends.
 pub struct Parts {
     /// Takes what comes.
     pub lane: lane::Handle,
+    /// The epoch of the claim.
+    pub claim: u64,
+    /// Remembers who could be reached.
+    pub store: Arc<dyn Store>,
     /// Lists who is there.
     pub directory: Arc<Directory>,
     /// Names those who are needed.
@@ -65,9 +74,17 @@ pub fn spawn(broker: Broker, parts: Parts, tasks: &TaskTracker) {
         tasks.spawn(announcer.run(parts.closing.clone()));
     }
     let (orders, ordered) = mpsc::unbounded_channel();
+    let instance = parts.claim.to_string();
+    let notes = Arc::new(watch::Sender::new(Note::default()));
+    tasks.spawn(presence::keep(Arc::clone(&parts.store), notes.subscribe(), parts.closing.clone()));
     let supervisor = Supervisor {
-        publisher: Publisher::new(ordered, topology::reply_key(INSTANCE)),
-        roster: Roster::new(parts.lane.clone(), Arc::clone(&parts.directory), orders),
+        publisher: Publisher::new(ordered, topology::reply_key(&instance), parts.lane.tenure().clone()),
+        roster: Roster::new(parts.lane.clone(), Arc::clone(&parts.directory), orders, Arc::clone(&notes)),
+        store: parts.store,
+        notes,
+        claim: parts.claim,
+        instance,
+        dials: 0,
         lane: parts.lane,
         directory: parts.directory,
         definitions: parts.definitions,
@@ -86,7 +103,7 @@ pub async fn prepare(broker: &Broker, participants: &BTreeSet<String>) -> Result
     let declare = async {
         let connection = dial::dial(broker, "saga topology").await?;
         let channel = fault::soon("opening a channel", connection.create_channel()).await?;
-        topology::declare_shared(&channel, INSTANCE).await?;
+        topology::declare_shared(&channel).await?;
         for participant in participants {
             topology::declare_participant(&channel, participant).await?;
         }

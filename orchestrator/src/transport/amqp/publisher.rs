@@ -24,7 +24,7 @@ use super::{
     parcel::{Order, Parcel, pack},
     topology,
 };
-use crate::lane::intake::LostCommand;
+use crate::{lane::intake::LostCommand, store::tenure::Tenure};
 
 /// A broker that takes messages confirms them long before.
 const CONFIRMS_WITHIN: Duration = Duration::from_secs(15);
@@ -42,6 +42,7 @@ pub(super) struct Publisher {
     reply_to: Arc<str>,
     unconfirmed: BTreeMap<u64, Kept>,
     next: u64,
+    tenure: Tenure,
 }
 
 struct Kept {
@@ -52,8 +53,8 @@ struct Kept {
 type Confirming = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)> + Send>>;
 
 impl Publisher {
-    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, reply_to: String) -> Self {
-        Self { orders, reply_to: reply_to.into(), unconfirmed: BTreeMap::new(), next: 0 }
+    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, reply_to: String, tenure: Tenure) -> Self {
+        Self { orders, reply_to: reply_to.into(), unconfirmed: BTreeMap::new(), next: 0, tenure }
     }
 
     /// Sends until the connection fails. Can be called again on another one, and repeats what was not confirmed.
@@ -85,6 +86,10 @@ impl Publisher {
                 count = self.orders.recv_many(&mut orders, 256) => {
                     if count == 0 {
                         return Fault::LaneStopped;
+                    }
+                    // The new owner sends what is outstanding itself.
+                    if !self.tenure.holds() {
+                        return Fault::NotOwner;
                     }
                     for parcel in pack(orders.drain(..), &self.reply_to) {
                         let (number, parcel) = (self.next, Arc::new(parcel));

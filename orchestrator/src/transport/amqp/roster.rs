@@ -12,9 +12,15 @@ use std::{
 
 use saga_core::gate::Wait;
 use saga_proto::v1 as wire;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{envelope::Word, fault::Fault, link::AmqpLink, parcel::Order};
+use super::{
+    envelope::Word,
+    fault::Fault,
+    link::AmqpLink,
+    parcel::Order,
+    presence::{Note, Noted},
+};
 use crate::{
     lane::{
         self,
@@ -43,6 +49,8 @@ pub(super) struct Roster {
     refused: BTreeSet<String>,
     /// Nothing travels over the broker now, and why.
     paused: Option<Wait>,
+    /// Who is there, for the owner that comes next.
+    notes: Arc<watch::Sender<Note>>,
 }
 
 /// A participant with instances.
@@ -100,9 +108,38 @@ impl Roster {
         lane: lane::Handle,
         directory: Arc<Directory>,
         orders: mpsc::UnboundedSender<Order>,
+        notes: Arc<watch::Sender<Note>>,
     ) -> Self {
         let (participants, refused) = (BTreeMap::new(), BTreeSet::new());
-        Self { lane, directory, orders, participants, refused, paused: Some(Wait::BrokerAway) }
+        Self { lane, directory, orders, participants, refused, paused: Some(Wait::BrokerAway), notes }
+    }
+
+    /// Trusts instances that were there under the owner before: they count as heard when the road opens, and as gone
+    /// when none of their registrations comes in time.
+    pub(super) fn expect(&mut self, noted: &[Noted]) {
+        for said in noted.iter().cloned().map(Noted::into_hello) {
+            let Ok(registration) = hello::read(said.clone()) else { continue };
+            let participant: Arc<str> = registration.participant.as_str().into();
+            tracing::info!(
+                participant = &*participant,
+                instance = registration.instance,
+                "was there before, and is trusted to be there still"
+            );
+            // Not admitted anew: the register has it, with the schemas that the note lacks.
+            self.seat(&participant, said, registration);
+        }
+    }
+
+    /// Notes who is there now.
+    fn note(&self) {
+        let seated = self.participants.values().flat_map(|present| present.instances.values());
+        let live: Vec<Noted> =
+            seated.filter(|seated| !seated.draining).map(|seated| Noted::of(&seated.said)).collect();
+        self.notes.send_if_modified(|note| {
+            let is_new = note.live != live;
+            note.live = live;
+            is_new
+        });
     }
 
     /// An instance said something of itself.
@@ -127,6 +164,7 @@ impl Roster {
                 }
             }
         }
+        self.note();
         self.settle(&participant).await
     }
 
@@ -150,8 +188,21 @@ impl Roster {
             self.refuse(&participant, &said.instance, &error);
             return Ok(());
         }
+        tracing::info!(
+            participant = &*participant,
+            instance = registration.instance,
+            "connected over the broker"
+        );
+        self.seat(&participant, said, registration);
+        self.note();
+        self.settle(&participant).await
+    }
+
+    /// Lists an instance as there.
+    fn seat(&mut self, participant: &Arc<str>, said: wire::Hello, registration: Registration) {
+        let now = clock::now();
         let seat = self.directory.next_link();
-        let present = self.participants.entry(Arc::clone(&participant)).or_default();
+        let present = self.participants.entry(Arc::clone(participant)).or_default();
         let offer = offer(&registration, &said.capabilities);
         let instance = Instance {
             seat,
@@ -169,13 +220,7 @@ impl Roster {
         if let Some(older) = present.instances.insert(registration.instance.clone(), seated) {
             self.directory.disconnect(older.seat);
         }
-        tracing::info!(
-            participant = &*participant,
-            instance = registration.instance,
-            "connected over the broker"
-        );
         self.directory.connect(instance);
-        self.settle(&participant).await
     }
 
     /// There is nobody to tell but the log: an instance that is not admitted learns it from the first command, which
@@ -267,6 +312,7 @@ impl Roster {
         if self.paused.is_some() {
             return Ok(());
         }
+        let mut is_changed = false;
         for (participant, present) in &mut self.participants {
             present.instances.retain(|instance, seated| {
                 let patience = if seated.left { LEFT_AFTER } else { SILENT_AFTER };
@@ -274,9 +320,13 @@ impl Roster {
                 if !lives {
                     tracing::info!(participant = &**participant, instance, ?patience, "gone");
                     self.directory.disconnect(seated.seat);
+                    is_changed = true;
                 }
                 lives
             });
+        }
+        if is_changed {
+            self.note();
         }
         self.settle_all().await
     }

@@ -45,7 +45,8 @@ pub trait Door: Send + Sync + 'static {
     /// Checks the request against the definition, and computes key and partition.
     ///
     /// # Errors
-    /// What is wrong with it. [`Code::Unavailable`]: nothing, but the server goes down.
+    /// What is wrong with it. [`Code::Unavailable`], [`Code::StandingBy`], [`Code::Unanswered`]: nothing, but this server
+    /// goes down or does not own the store.
     fn prepare(&self, request: wire::StartSagaRequest) -> Result<StartJob, Refusal>;
 }
 
@@ -203,7 +204,7 @@ pub(super) async fn run(
     lane: &lane::Handle,
     door: &dyn Door,
 ) -> Fault {
-    let mut open = Open::default();
+    let mut open = Open::under(lane.tenure());
     let mut settling = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -216,8 +217,8 @@ pub(super) async fn run(
                 let number = open.add(delivery.acker.clone());
                 let sender = Sender::of(&delivery);
                 let asked = match ready(door, &delivery) {
-                    // It stays in the queue, for the server that comes after this one.
-                    Err(Refusal { code: Code::Unavailable, .. }) => continue,
+                    // It stays in the queue, for the owner that comes after this one.
+                    Err(Refusal { code: Code::Unavailable | Code::StandingBy | Code::Unanswered, .. }) => continue,
                     Err(refusal) => {
                         tracing::warn!(
                             definition = sender.definition, code = refusal.code.text(), redelivered = delivery.redelivered,

@@ -9,7 +9,6 @@ use futures_util::StreamExt;
 use lapin::{
     Channel, Connection, Consumer, Event,
     options::{BasicConsumeOptions, ConfirmSelectOptions},
-    types::FieldTable,
 };
 use saga_core::{command::addressee, gate::Wait, input::Op};
 use tokio::{
@@ -19,29 +18,39 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    INSTANCE,
     consumer::{self, Contents},
     dial::dial,
     envelope,
     fault::{Fault, soon},
+    inherit,
+    presence::{self, Note},
     publisher::{Publisher, Returned},
     roster::Roster,
     starts::{self, Door},
     topology,
 };
-use crate::{config::Broker, definitions::Definitions, lane, transport::directory::Directory};
+use crate::{config::Broker, definitions::Definitions, lane, store::Store, transport::directory::Directory};
 
 const REDIAL_DELAY_MIN: Duration = Duration::from_millis(200);
-pub(super) const REDIAL_DELAY_MAX: Duration = Duration::from_secs(5);
+pub(super) const REDIAL_DELAY_MAX: Duration = Duration::from_secs(2);
 /// Before a queue that was deleted is declared anew. RabbitMQ 3.10 ends the consumers of a deleted queue a moment later;
 /// declared in that moment, the new queue keeps them and delivers to nobody.
 const REDECLARE_AFTER: Duration = Duration::from_secs(1);
+/// Queues of earlier owners that are looked for; the broker removes the others after a day.
+const QUEUES_NOTED: usize = 64;
 /// Between two looks for participants that have fallen silent.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Supervisor {
     pub(super) publisher: Publisher,
     pub(super) roster: Roster,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) notes: Arc<watch::Sender<Note>>,
+    /// The epoch of the claim, and the name that follows from it.
+    pub(super) claim: u64,
+    pub(super) instance: String,
+    /// How often the broker was dialled under this claim.
+    pub(super) dials: i64,
     pub(super) lane: lane::Handle,
     pub(super) directory: Arc<Directory>,
     pub(super) definitions: Arc<Definitions>,
@@ -54,7 +63,7 @@ struct Open {
     /// Two connections: a broker that is short of memory stops reading the one that publishes, and must go on reading
     /// the acknowledgements of the other.
     publishing: Connection,
-    _consuming: Connection,
+    consuming: Connection,
     admin: Channel,
     commands: Channel,
     replies: Consumer,
@@ -70,6 +79,7 @@ impl Supervisor {
     pub(super) async fn run(mut self, closing: CancellationToken) {
         let serve = async {
             let mut delays = delays();
+            self.take_note().await;
             if self.roster.pause(Wait::BrokerAway, "not reached yet").await.is_err() {
                 return;
             }
@@ -83,7 +93,7 @@ impl Supervisor {
                     Err(fault) => fault,
                 };
                 let paused = self.roster.pause(Wait::BrokerAway, &fault.to_string()).await;
-                if matches!(fault, Fault::LaneStopped) || paused.is_err() {
+                if matches!(fault, Fault::LaneStopped | Fault::NotOwner) || paused.is_err() {
                     return;
                 }
                 let delay = delays.next().unwrap_or(REDIAL_DELAY_MAX);
@@ -97,39 +107,56 @@ impl Supervisor {
         }
     }
 
-    async fn open(&self) -> Result<Open, Fault> {
+    /// Reads what the last owner noted, and adds the own name before there is a queue of it.
+    async fn take_note(&mut self) {
+        let mut note = presence::read(&*self.store).await;
+        note.queues.retain(|name| *name != self.instance);
+        note.queues.push(self.instance.clone());
+        let forgotten = note.queues.len().saturating_sub(QUEUES_NOTED);
+        note.queues.drain(..forgotten);
+        self.roster.expect(&note.live);
+        self.notes.send_replace(note);
+    }
+
+    async fn open(&mut self) -> Result<Open, Fault> {
+        if !self.lane.tenure().holds() {
+            return Err(Fault::NotOwner);
+        }
+        self.dials += 1;
+        let rank = consumer::rank(self.claim, self.dials);
         let publishing = dial(&self.broker, "saga orchestrator, publishing").await?;
         let consuming = dial(&self.broker, "saga orchestrator, consuming").await?;
         let admin = channel(&publishing).await?;
         // Before the names are read: what is deployed from now on is seen as a change.
         let mut changes = self.definitions.changes();
         changes.mark_unchanged();
-        topology::declare_shared(&admin, INSTANCE).await?;
+        topology::declare_shared(&admin).await?;
+        topology::declare_replies(&admin, &self.instance).await?;
         let declared = self.needed().await;
         for participant in &declared {
             topology::declare_participant(&admin, participant).await?;
         }
         let commands = channel(&publishing).await?;
         soon("asking for confirms", commands.confirm_select(ConfirmSelectOptions::default())).await?;
-        let replies =
-            consumer::consume(&channel(&consuming).await?, &topology::reply_queue(INSTANCE)).await?;
-        let dead = consumer::consume(&channel(&consuming).await?, topology::DEAD).await?;
+        let queue = topology::reply_queue(&self.instance);
+        let replies = consumer::consume(&channel(&consuming).await?, &queue, rank).await?;
+        let dead = consumer::consume(&channel(&consuming).await?, topology::DEAD, rank).await?;
         // Not acknowledged: a registration that is lost is said again.
-        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
+        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let registrations = channel(&consuming).await?;
         let registrations = registrations.basic_consume(
             topology::REGISTRATIONS.into(),
             "".into(),
             options,
-            FieldTable::default(),
+            consumer::ranked(rank),
         );
         let registrations = soon("consuming registrations", registrations).await?;
-        let starts = consumer::consume(&channel(&consuming).await?, topology::STARTS).await?;
+        let starts = consumer::consume(&channel(&consuming).await?, topology::STARTS, rank).await?;
         let answers = channel(&publishing).await?;
         soon("asking for confirms", answers.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(Open {
             publishing,
-            _consuming: consuming,
+            consuming,
             admin,
             commands,
             replies,
@@ -151,7 +178,7 @@ impl Supervisor {
     }
 
     async fn serve(&mut self, open: Open) -> Fault {
-        let Self { publisher, roster, lane, definitions, door, .. } = self;
+        let Self { publisher, roster, lane, definitions, door, instance, notes, .. } = self;
         let (returned, back) = mpsc::unbounded_channel();
         let attend = Attend {
             roster,
@@ -165,6 +192,7 @@ impl Supervisor {
             fault = publisher.run(&open.publishing, &open.commands, &returned) => fault,
             fault = consumer::run(open.replies, Contents::Replies, lane) => fault,
             fault = consumer::run(open.dead, Contents::DeadLetters, lane) => fault,
+            fault = inherit::run(&open.consuming, instance, notes, lane) => fault,
             fault = starts::run(open.starts, &open.publishing, &open.answers, lane, &**door) => fault,
             attended = attend.run(open.registrations, back) => match attended {
                 Ok(never) => match never {},

@@ -43,7 +43,7 @@ const DELIVERIES_MAX: i32 = 20;
 const START_DELIVERIES_MAX: i32 = 1_000_000;
 /// A registration is repeated every five seconds; an old one tells of somebody who may be gone.
 const REGISTRATION_LIVES: Duration = Duration::from_secs(10);
-/// The replies of an orchestrator that does not come back are nobody's.
+/// The replies to an owner that neither comes back nor has a successor are nobody's.
 const REPLIES_LIVE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The queue of a participant's actions.
@@ -66,18 +66,22 @@ pub(super) fn participant_of(exchange: &str) -> Option<&str> {
     exchange.strip_prefix("saga.reply.")
 }
 
-/// The queue of replies to an orchestrator instance.
+/// The queue of replies to an owner, who is named by the number of its claim. Another claim, another queue: a former owner
+/// that still lives takes nothing from the one that comes after it.
 pub(super) fn reply_queue(instance: &str) -> String {
     format!("saga.reply.to.{instance}")
 }
 
-/// The routing key of replies to an orchestrator instance, which its commands carry as `reply_to`.
+/// The name of every owner in releases that had one queue of replies for all.
+pub(super) const MAIN: &str = "main";
+
+/// The routing key of replies to an owner, which its commands carry as `reply_to`.
 pub(super) fn reply_key(instance: &str) -> String {
     format!("to.{instance}")
 }
 
-/// Declares what all participants share, and the reply queue of an orchestrator instance.
-pub(super) async fn declare_shared(channel: &Channel, instance: &str) -> Result<(), Fault> {
+/// Declares what all participants share.
+pub(super) async fn declare_shared(channel: &Channel) -> Result<(), Fault> {
     exchange(channel, COMMANDS, ExchangeKind::Direct, FieldTable::default()).await?;
     exchange(channel, DEAD_LETTERS, ExchangeKind::Fanout, FieldTable::default()).await?;
     exchange(channel, UNROUTABLE, ExchangeKind::Fanout, FieldTable::default()).await?;
@@ -96,9 +100,18 @@ pub(super) async fn declare_shared(channel: &Channel, instance: &str) -> Result<
     exchange(channel, EVENTS, ExchangeKind::Topic, FieldTable::default()).await?;
     let limit = ("x-delivery-limit", AMQPValue::LongInt(START_DELIVERIES_MAX));
     queue(channel, STARTS, table([("x-queue-type", text("quorum")), limit])).await?;
-    bind(channel, STARTS, STARTS, "#").await?;
+    bind(channel, STARTS, STARTS, "#").await
+}
+
+/// The arguments of a queue of replies.
+pub(super) fn of_replies() -> FieldTable {
+    table([("x-expires", millis(REPLIES_LIVE))])
+}
+
+/// Declares the reply queue of an owner. Replies to an earlier claim whose queue is gone come here, too.
+pub(super) async fn declare_replies(channel: &Channel, instance: &str) -> Result<(), Fault> {
     let replies = reply_queue(instance);
-    queue(channel, &replies, table([("x-expires", millis(REPLIES_LIVE))])).await?;
+    queue(channel, &replies, of_replies()).await?;
     bind(channel, &replies, REPLIES, &reply_key(instance)).await?;
     bind(channel, &replies, REPLIES, EVERYONE).await?;
     bind(channel, &replies, UNROUTABLE, "").await
@@ -157,7 +170,7 @@ pub fn orchestrator_permissions() -> [String; 3] {
 
 /// What is declared, as lines of a table: object, kind, settings.
 #[must_use]
-pub fn objects(instance: &str, participants: &[String]) -> Vec<[String; 3]> {
+pub fn objects(participants: &[String]) -> Vec<[String; 3]> {
     let line = |name: &str, kind: &str, what: &str| [name.to_owned(), kind.to_owned(), what.to_owned()];
     let mut lines = vec![
         line(COMMANDS, "direct exchange", "commands, by the name of their queue"),
@@ -170,7 +183,7 @@ pub fn objects(instance: &str, participants: &[String]) -> Vec<[String; 3]> {
         line(STARTS, "quorum queue", "the same, waiting; read by the orchestrator"),
         line(STARTED, "direct exchange", "answers to starts; the key is the start's reply_to"),
         line(EVENTS, "topic exchange", "what becomes of sagas, told with `saga serve --events`"),
-        line(&reply_queue(instance), "queue", "replies to this orchestrator; gone after a day unread"),
+        line("saga.reply.to.N", "queue", "replies to the owner under claim N; gone after the next claim"),
     ];
     for participant in participants {
         let limit = format!("at most {DELIVERIES_MAX} deliveries, then {DEAD_LETTERS}");

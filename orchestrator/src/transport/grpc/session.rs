@@ -57,7 +57,7 @@ async fn run(
             hello.map_err(|_| refuse(format!("no hello within {HELLO_WITHIN:?}")))??
         }
         () = close.cancelled() => return Ok(()),
-        () = context.closing.cancelled() => return Err(shutting_down()),
+        () = context.closing.cancelled() => return Err(closed(&context.lane)),
     };
     let registration = hello::read(hello).map_err(refuse)?;
     let now = clock::now();
@@ -74,7 +74,7 @@ async fn run(
         transactional: registration.inbox_kind == crate::transport::directory::InboxKind::Transactional,
         commands,
     };
-    context.lane.send(Intake::Connected(Arc::new(grpc_link))).await.map_err(|_| shutting_down())?;
+    context.lane.send(Intake::Connected(Arc::new(grpc_link))).await.map_err(|_| closed(&context.lane))?;
     let session =
         Session { link, participant, lane: context.lane.clone(), directory: Arc::clone(&context.directory) };
     context.directory.connect(Instance {
@@ -101,7 +101,7 @@ async fn run(
     tokio::select! {
         end = session.receive(&mut inbound) => end,
         () = close.cancelled() => Err(Status::aborted("the session was given up: the instance connected again")),
-        () = context.closing.cancelled() => Err(shutting_down()),
+        () = context.closing.cancelled() => Err(closed(&context.lane)),
     }
 }
 
@@ -132,7 +132,7 @@ impl Session {
                 None => continue,
             };
             // Waits while the lane is full; the stream's window then holds the participant back.
-            self.lane.send(intake).await.map_err(|_| shutting_down())?;
+            self.lane.send(intake).await.map_err(|_| closed(&self.lane))?;
         }
         Ok(())
     }
@@ -179,6 +179,7 @@ fn not_admitted(error: NotAdmitted) -> Status {
     }
 }
 
-fn shutting_down() -> Status {
-    Refusal::shutting_down().into()
+/// Why a session ends that the participant did not end.
+fn closed(lane: &lane::Handle) -> Status {
+    Refusal::closed(lane.tenure()).into()
 }
