@@ -15,6 +15,7 @@ mod postgres;
 mod postgres_trouble;
 mod rate;
 mod readers;
+mod sqlite_place;
 mod transports;
 
 use std::time::Duration;

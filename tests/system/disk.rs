@@ -1,6 +1,6 @@
-//! The server's disk is full.
+//! The server's disk is full, or its file is moved away under it.
 //!
-//! Needs the right to mount a small tmpfs; without it the test says so and passes.
+//! The first needs the right to mount a small tmpfs; without it the test says so and passes.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -76,6 +76,42 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
     fs::remove_file(&ballast).expect("make room");
     let again = saga_tests::within("the start to be taken", rig.clients.try_start(held_up)).await;
     taken.push(id_of(&again.expect("there is room again").saga_id));
+    for id in &taken {
+        assert_eq!(status(&rig.clients.ended(id).await), "completed");
+    }
+    assert_eq!(left.ledger().len(), taken.len());
+    assert_sane(&left.ledger());
+    rig.restart().await;
+    let list = rig.clients.list(ListSagasRequest::default()).await;
+    assert_eq!((list.open_total, list.finished_total), (0, taken.len() as u64));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_holds_everything_up_until_it_is_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, aside) = (folder.path().join("saga.db"), folder.path().join("moved.db"));
+    let mut rig = Rig::start_in(folder, path.clone()).await;
+    let left = Script::plain(&rig, "left");
+    let _left = left.serve(&rig).await;
+    rig.clients.deploy(SINGLE).await;
+    let request = |text: &str| {
+        let request_id = Uuid::now_v7().as_bytes().to_vec().into();
+        StartSagaRequest { request_id, ..start("single", json!({"n": 0, "text": text})) }
+    };
+    let first = rig.clients.try_start(request("first")).await.expect("a start");
+    let mut taken = vec![id_of(&first.saga_id)];
+    rig.clients.ended(&taken[0]).await;
+
+    fs::rename(&path, &aside).expect("moved");
+    let held_up = request("held up");
+    let answer = tokio::time::timeout(Duration::from_secs(3), rig.clients.try_start(held_up.clone())).await;
+    assert!(!matches!(answer, Ok(Ok(_))), "{answer:?}");
+    fs::rename(&aside, &path).expect("moved back");
+    let again = saga_tests::wait::eventually_or("the start to be taken", async || {
+        rig.clients.try_start(held_up.clone()).await.map_err(|status| status.to_string())
+    });
+    taken.push(id_of(&again.await.saga_id));
     for id in &taken {
         assert_eq!(status(&rig.clients.ended(id).await), "completed");
     }

@@ -3,7 +3,10 @@
 use saga_orchestrator::{
     config::{self, Config, Written},
     server::{self, Running, Server},
-    store,
+    store::{
+        self,
+        trouble::{Cause, Kind},
+    },
 };
 
 use super::{
@@ -124,6 +127,10 @@ fn down(error: &server::Error) -> Failure {
         server::Error::Store { source: store::Error::Unavailable(_), path } if path.contains("://") => {
             failure.help("`saga serve` starts once that is put right; another database is named with --store")
         }
+        // Its words say what to do.
+        server::Error::Store {
+            source: store::Error::Unavailable(Cause { kind: Kind::Moved, .. }), ..
+        } => failure,
         server::Error::Store { source: store::Error::Unavailable(_), .. } => failure
             .help("check that the folder exists and can be written, or choose another file with --store"),
         server::Error::Bind { .. } => failure.help("choose another address with --listen"),

@@ -8,6 +8,7 @@ mod commit;
 mod convert;
 mod fault;
 mod list;
+mod place;
 mod reader;
 mod schema;
 #[cfg(test)]
@@ -16,7 +17,7 @@ mod writer;
 
 use std::{
     fs::{File, TryLockError},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -31,6 +32,7 @@ use super::record::{
     RowStatus, SagaRow,
 };
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
+use place::Place;
 use reader::Pool;
 use writer::{Op, Writer};
 
@@ -61,12 +63,15 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`Error::Held`] when somebody has it open, in this process or another; [`Error::TooNew`];
-    /// [`Error::Corrupt`] when the file is no store of ours; [`Error::Unavailable`] when it cannot be opened.
+    /// [`Error::Corrupt`] when the file is no store of ours; [`Error::Unavailable`] when it cannot be opened, has several
+    /// names, or is missing while its log is there.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        place::check_before_open(path).map_err(Error::Unavailable)?;
         let lock = lock(path)?;
         let conn = connect(path)?;
-        let writer = Writer::start(conn, lock)?;
-        Ok(Self { writer, readers: Pool::new(path) })
+        let place = Arc::new(Place::of(path, &lock).map_err(Error::Unavailable)?);
+        let writer = Writer::start(conn, lock, Arc::clone(&place))?;
+        Ok(Self { writer, readers: Pool::new(path, place) })
     }
 
     /// Queues a write and waits for its answer.
@@ -99,10 +104,7 @@ impl SqliteStore {
 /// Takes the lock on the side file, which stays there: removing it would race with the next one who opens it.
 fn lock(path: &Path) -> Result<File, Error> {
     // A link to the file must meet the same lock; a file that does not exist yet has no other name.
-    let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut name = file.into_os_string();
-    name.push(".lock");
-    let side = PathBuf::from(name);
+    let side = place::beside(&place::behind_links(path), ".lock");
     let unavailable =
         |error: std::io::Error| Error::Unavailable(format!("{}: {error}", side.display()).into());
     let file = File::options().create(true).write(true).truncate(false).open(&side).map_err(unavailable)?;

@@ -16,6 +16,7 @@ use super::convert::{
     journal_row, participant_row, row_limit, saga_row, unsigned,
 };
 use super::fault::read_error;
+use super::place::Place;
 use crate::store::record::{
     AuditEntry, BreakerRow, DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow,
 };
@@ -31,14 +32,16 @@ pub(super) const SUFFIX_DEPTH: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Pool {
     path: PathBuf,
+    place: Arc<Place>,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
 
 impl Pool {
-    pub(super) fn new(path: &Path) -> Arc<Self> {
+    pub(super) fn new(path: &Path, place: Arc<Place>) -> Arc<Self> {
         Arc::new(Self {
             path: path.to_owned(),
+            place,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(CONNECTIONS as usize)),
         })
@@ -53,7 +56,7 @@ impl Pool {
         let work = move || {
             // Held until the connection is back, also when nobody waits for the answer any more.
             let _permit = permit;
-            let conn = self.take().map_err(read_error)?;
+            let conn = self.take()?;
             let tx = conn.unchecked_transaction().map_err(read_error)?;
             let answer = query(&tx);
             let ended = tx.finish();
@@ -65,11 +68,19 @@ impl Pool {
         spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
     }
 
-    fn take(&self) -> rusqlite::Result<Connection> {
+    fn take(&self) -> Result<Connection, Error> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(conn) = idle {
             return Ok(conn);
         }
+        // Another file at this path holds other sagas.
+        self.place.check().map_err(Error::Unavailable)?;
+        let conn = self.open().map_err(read_error)?;
+        self.place.check().map_err(Error::Unavailable)?;
+        Ok(conn)
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.path, flags)?;
         conn.busy_timeout(super::BUSY_TIMEOUT)?;

@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -16,8 +17,9 @@ use super::chronicle;
 use super::commit::{self, Owner};
 use super::convert::{clamped, unsigned};
 use super::fault::{open_error, read_error};
+use super::place::Place;
 use crate::store::record::{AuditRow, Batch, BreakerRow, DefinitionRow, Fence, ParticipantRow};
-use crate::store::{Claim, CommitError, Error, tenure::Tenure};
+use crate::store::{Claim, CommitError, Error, tenure::Tenure, trouble::Cause};
 
 type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
 
@@ -49,10 +51,10 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the thread cannot be started; [`Error::Corrupt`] when the partitions make no sense.
-    pub(super) fn start(conn: Connection, lock: File) -> Result<Self, Error> {
+    pub(super) fn start(conn: Connection, lock: File, place: Arc<Place>) -> Result<Self, Error> {
         let owners = commit::load_owners(&conn).map_err(open_error)?;
         let (ops, queue) = mpsc::unbounded_channel();
-        let mut desk = Desk { conn, owners };
+        let mut desk = Desk { conn, owners, place, lost: false };
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -89,6 +91,9 @@ impl Drop for Writer {
 struct Desk {
     conn: Connection,
     owners: Vec<Owner>,
+    place: Arc<Place>,
+    /// What was written last may not be where the store's path leads to. Nothing is written until it does again.
+    lost: bool,
 }
 
 impl Desk {
@@ -99,28 +104,34 @@ impl Desk {
         while let Some(op) = queue.blocking_recv() {
             match op {
                 Op::Commit { batch, answer } => {
-                    answer.send(commit::commit(&self.conn, &self.owners, &batch)).ok();
+                    let commit = |desk: &mut Self| commit::commit(&desk.conn, &desk.owners, &batch);
+                    answer.send(self.in_place(commit, CommitError::Unavailable, CommitError::Unknown)).ok();
                 }
                 Op::Claim { token, answer } => {
-                    answer.send(self.claim(token).map_err(read_error)).ok();
+                    let claim = |desk: &mut Self| desk.claim(token).map_err(read_error);
+                    answer.send(self.put(claim)).ok();
                 }
                 Op::PutDefinitions { rows, answer } => {
-                    answer.send(self.put_definitions(&rows)).ok();
+                    answer.send(self.put(|desk| desk.put_definitions(&rows))).ok();
                 }
                 Op::PutParticipant { row, answer } => {
-                    answer.send(self.put_participant(&row).map_err(read_error)).ok();
+                    answer.send(self.put(|desk| desk.put_participant(&row).map_err(read_error))).ok();
                 }
                 Op::PutAudit { row, answer } => {
-                    answer.send(commit::append_audit(&self.conn, &[row]).map_err(put_error)).ok();
+                    let put = |desk: &mut Self| commit::append_audit(&desk.conn, &[row]).map_err(put_error);
+                    answer.send(self.put(put)).ok();
                 }
                 Op::SetTold { commit_no, answer } => {
-                    answer.send(chronicle::set_told(&self.conn, commit_no).map_err(read_error)).ok();
+                    let put =
+                        |desk: &mut Self| chronicle::set_told(&desk.conn, commit_no).map_err(read_error);
+                    answer.send(self.put(put)).ok();
                 }
                 Op::PutPresence { note, answer } => {
-                    answer.send(self.put_presence(&note).map_err(read_error)).ok();
+                    answer.send(self.put(|desk| desk.put_presence(&note).map_err(read_error))).ok();
                 }
                 Op::PutBreaker { row, audit, answer } => {
-                    answer.send(self.put_breaker(&row, audit.as_ref()).map_err(read_error)).ok();
+                    let put = |desk: &mut Self| desk.put_breaker(&row, audit.as_ref()).map_err(read_error);
+                    answer.send(self.put(put)).ok();
                 }
                 Op::Close { answer } => {
                     queue.close();
@@ -132,6 +143,30 @@ impl Desk {
             }
         }
         None
+    }
+
+    /// Writes something, and looks whether it is where the store's path leads to before that is answered. `refused` says
+    /// that nothing was written, `doubtful` that it was, perhaps to a file that nobody will read.
+    fn in_place<T, E>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<T, E>,
+        refused: fn(Cause) -> E,
+        doubtful: fn(Cause) -> E,
+    ) -> Result<T, E> {
+        if self.lost {
+            self.place.check().map_err(refused)?;
+            self.lost = false;
+        }
+        let written = write(self)?;
+        self.place.check().map_err(|cause| {
+            self.lost = true;
+            doubtful(cause)
+        })?;
+        Ok(written)
+    }
+
+    fn put<T>(&mut self, write: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        self.in_place(write, Error::Unavailable, Error::Unavailable)
     }
 
     fn claim(&mut self, token: u128) -> rusqlite::Result<Claim> {
