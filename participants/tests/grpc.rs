@@ -220,6 +220,31 @@ async fn the_drain_lets_running_handlers_finish_and_answer() {
     soon(ended).await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_handler_that_blocks_its_thread_does_not_stop_the_stream() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let participant = numbers().action("block", move |_: Ctx<Memory>, (): ()| {
+        let released = released.clone();
+        async move {
+            // Fails, and ends, when the other half is dropped.
+            let _ = released.lock().unwrap().recv();
+            Ok(())
+        }
+    });
+    let mut orchestrator = Orchestrator::start().await;
+    let serving = Serving::start(participant, orchestrator.address);
+    let (mut conversation, _) = orchestrator.welcome().await;
+    conversation.command(vec![command("blocked", Op::Action, "block", "null")]).await;
+    for n in 0..20 {
+        conversation.command(vec![command(&format!("step{n}"), Op::Action, "double", "2")]).await;
+        assert_eq!(conversation.reply().await.output.as_ref(), b"4");
+    }
+    drop(release);
+    assert_eq!(conversation.reply().await.step, "blocked");
+    serving.end().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_drain_is_bounded() {
     let (participant, began, _never) = gated();

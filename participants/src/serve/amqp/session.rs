@@ -45,6 +45,8 @@ const TAKEN_MAX: usize = 64;
 const ACKS_MAX: usize = 1_024;
 /// How long the broker may take to answer anything.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long acknowledgements may be under way when the drain is over.
+const LAST_ACKS_WITHIN: Duration = Duration::from_millis(500);
 /// How long the last answers, their acknowledgements and the goodbye may take after the drain.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 /// Seconds between two signs of life on a connection.
@@ -279,7 +281,7 @@ impl<S: Store> Commands<'_, S> {
         }
         // Those that come after must not overtake it.
         if !acks.is_terminated() {
-            acknowledged(acks.await)?;
+            acknowledged(timeout(LAST_ACKS_WITHIN, acks).await.and_then(|acked| acked))?;
         }
         Ok(finished)
     }
@@ -371,7 +373,7 @@ fn acknowledged(acked: Result<lapin::Result<bool>, Elapsed>) -> Result<(), Ended
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(lost("the channel that consumes ended")),
         Ok(Err(error)) => Err(lost(error)),
-        Err(_) => Err(lost(format!("acknowledging: no answer within {ANSWERS_WITHIN:?}"))),
+        Err(_) => Err(lost("acknowledging: no answer in time")),
     }
 }
 
