@@ -1,7 +1,11 @@
 //! `PreviewRetry`: what a retry with another payload would send. `Retry` holds its payload against the same schema.
 
 use saga_core::{Payload, Status};
-use saga_dsl::{check::Catalog, json::edit, types::Type};
+use saga_dsl::{
+    check::Catalog,
+    json::{Json, Shape, edit},
+    types::Type,
+};
 use saga_proto::v1 as wire;
 
 use super::{
@@ -90,12 +94,22 @@ fn edited(base: Payload, ty: &Type, fields: &[wire::FieldEdit]) -> Result<Payloa
     for field in fields {
         let path = field.path.join(".");
         let wrong = |why: String| Refusal::new(Code::Malformed, clean_text(format!("{path}: {why}"), 1_024));
-        let value = ty.at(&field.path).entered(&field.text).map_err(|fault| wrong(fault.to_string()))?;
+        let ty = match ty.at(&field.path) {
+            // A participant without a schema: what is a text stays one.
+            Type::Any if is_text(document.json(), &field.path) => &Type::String,
+            ty => ty,
+        };
+        let value = ty.entered(&field.text).map_err(|fault| wrong(fault.to_string()))?;
         let text = edit::with_field(document.json(), &field.path, &value);
         let text = text.map_err(|fault| wrong(fault.to_string()))?;
         document = crate::document::read(text.as_bytes())?;
     }
     Ok(document)
+}
+
+fn is_text(document: Json<'_>, path: &[String]) -> bool {
+    let found = path.iter().try_fold(document, |json, name| json.get(name));
+    found.is_some_and(|json| matches!(json.shape(), Shape::Text(_)))
 }
 
 /// Where a payload does not fit. A field that the schema does not name is left to the participant, unless it looks like
@@ -106,4 +120,23 @@ fn mismatches(ty: &Type, input: &Payload) -> Vec<String> {
         .filter(|mismatch| mismatch.message != "no such field")
         .map(|mismatch| mismatch.to_string())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_schema_a_text_stays_a_text() {
+        let base = Payload::from_bytes(br#"{"zip":"1011","n":1.10,"to":{"zip":"1"}}"#).expect("JSON");
+        let set = |path: &str, text: &str| wire::FieldEdit {
+            path: path.split('.').map(str::to_owned).collect(),
+            text: text.to_owned(),
+        };
+        let fields = [set("zip", "10115"), set("to.zip", "1e3"), set("new", "7")];
+        let found = edited(base, &Type::Any, &fields).expect("an edit");
+        assert_eq!(found.text(), r#"{"n":1.10,"new":7,"to":{"zip":"1e3"},"zip":"10115"}"#);
+        let refusal = edited(found, &Type::Any, &[set("n.x", "1")]).expect_err("a number has no fields");
+        assert_eq!(refusal.code, Code::Malformed);
+    }
 }

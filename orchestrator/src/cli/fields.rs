@@ -163,7 +163,7 @@ mod tests {
         let fields =
             ["zip=01234", "n=18446744073709551615", "o.Zip=215e6"].map(|f| f.parse().expect("a field"));
         let made = input(None, &fields, &ty).expect("an input");
-        assert_eq!(made.text(), r#"{"n":18446744073709551615,"zip":"01234","o":{"Zip":"215e6"}}"#);
+        assert_eq!(made.text(), r#"{"n":18446744073709551615,"o":{"Zip":"215e6"},"zip":"01234"}"#);
         let long = ["n=12345678901234567890123".parse().expect("a field")];
         assert_eq!(
             input(None, &long, &Type::Any).expect("an input").text(),

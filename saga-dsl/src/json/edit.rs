@@ -1,6 +1,6 @@
 //! One field of a document set, everything else as it was written.
 
-use super::{Json, Shape, push_text};
+use super::{Fields, Json, Shape, push_text};
 
 /// A path leads through a value that has no fields.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,7 @@ pub struct NoFields {
 }
 
 /// The document with `value`, a JSON text, at a path of field names; objects that are absent on the way are made.
+/// The objects on the way have their fields in the order of their names.
 ///
 /// # Errors
 /// [`NoFields`].
@@ -53,25 +54,32 @@ fn object(
     value: &str,
     out: &mut String,
 ) -> Result<(), NoFields> {
-    out.push('{');
-    let mut found = false;
-    if let Some(Shape::Object(fields)) = json.map(Json::shape) {
-        for (index, (known, field)) in fields.iter().enumerate() {
-            out.push_str(if index > 0 { "," } else { "" });
-            push_text(out, known);
-            out.push(':');
-            if known == name {
-                found = true;
-                set(Some(field), path, depth + 1, value, out)?;
-            } else {
-                out.push_str(field.written());
-            }
+    let fields = match json.map(Json::shape) {
+        Some(Shape::Object(fields)) => Some(fields),
+        Some(Shape::Null | Shape::Bool(_) | Shape::Number(_) | Shape::Text(_) | Shape::List(_)) | None => {
+            None
         }
-    }
-    if !found {
-        out.push_str(if out.ends_with('{') { "" } else { "," });
+    };
+    let (mut comma, mut is_set) = ("{", false);
+    let mut begin = |out: &mut String, name: &str| {
+        out.push_str(comma);
+        comma = ",";
         push_text(out, name);
         out.push(':');
+    };
+    for (known, field) in fields.into_iter().flat_map(Fields::iter) {
+        if !is_set && known >= name {
+            begin(out, name);
+            set((known == name).then_some(field), path, depth + 1, value, out)?;
+            is_set = true;
+        }
+        if known != name {
+            begin(out, known);
+            out.push_str(field.written());
+        }
+    }
+    if !is_set {
+        begin(out, name);
         set(None, path, depth + 1, value, out)?;
     }
     out.push('}');
@@ -104,7 +112,7 @@ mod tests {
     fn absent_objects_are_made_and_values_have_no_fields() {
         assert_eq!(edited("{}", "a.b.c", "1").as_deref(), Ok(r#"{"a":{"b":{"c":1}}}"#));
         assert_eq!(edited(r#"{"a":{}}"#, "a.b", "1").as_deref(), Ok(r#"{"a":{"b":1}}"#));
-        assert_eq!(edited(r#"{"x":1}"#, "a", "2").as_deref(), Ok(r#"{"x":1,"a":2}"#));
+        assert_eq!(edited(r#"{"x":1}"#, "a", "2").as_deref(), Ok(r#"{"a":2,"x":1}"#));
         assert_eq!(edited(r#"{"a":1}"#, "a.b", "2"), Err("`a` is a number, it has no fields".to_owned()));
         assert_eq!(
             edited(r#"{"a":{"b":[]}}"#, "a.b.c", "2"),
