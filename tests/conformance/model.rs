@@ -96,6 +96,7 @@ impl State {
             return Some(StartConflict {
                 index,
                 existing: first.row.id,
+                by_key: holder.is_some(),
                 input_hash: first.input_hash,
                 definition: (first.row.name.clone(), first.row.version),
                 status: first.row.face.status,

@@ -175,7 +175,8 @@ impl Vault {
                 None => (start.input_hash, start.row.version, RowStatus::Running),
             };
             let definition = (start.row.name.clone(), version);
-            conflicts.push(StartConflict { index, existing, input_hash: hash, definition, status });
+            let by_key = by_key.is_some();
+            conflicts.push(StartConflict { index, existing, by_key, input_hash: hash, definition, status });
         }
         conflicts
     }

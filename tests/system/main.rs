@@ -11,6 +11,7 @@ mod connections;
 mod database;
 mod deploys;
 mod disk;
+mod duplicates;
 mod encrypted;
 mod events;
 mod files;

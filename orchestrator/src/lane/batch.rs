@@ -1,23 +1,21 @@
 //! A batch in the making, with everything needed to take it back.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     answer::Answer,
-    intake::{Cancelled, StartJob},
+    intake::Cancelled,
     slot::{Slot, face},
+    starting::Starter,
 };
-use crate::store::record::{AuditRow, Batch, ChangeRow, Fence, JournalRow, SagaRow, StartRow};
+use crate::store::record::{AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, SagaRow, StartRow};
 use saga_core::{Effect, Event, Partition, Record, SagaId, SagaState, Timestamp, input::Input};
 use saga_dsl::plan::StepIx;
 
 /// One input for one saga.
 pub(super) enum Job {
     /// Begin it.
-    Start(Box<StartJob>),
+    Start(Box<Starter>),
     /// Anything else.
     Input {
         id: SagaId,
@@ -35,7 +33,7 @@ impl Job {
 
     pub(super) fn id(&self) -> SagaId {
         match self {
-            Self::Start(job) => job.id,
+            Self::Start(starter) => starter.job.id,
             Self::Input { id, .. } => *id,
         }
     }
@@ -70,8 +68,8 @@ pub(super) struct Pending {
     pub(super) before: HashMap<SagaId, Option<SagaState>>,
     /// For each start row, the position of its job.
     pub(super) start_jobs: Vec<usize>,
-    /// Keys that begin in it, with the name of their definition.
-    pub(super) keys: HashSet<(String, Arc<str>)>,
+    /// And its saga's status when the batch is committed; there once it goes to the store.
+    pub(super) start_statuses: Vec<RowStatus>,
     rows: Batch,
     start_at: HashMap<SagaId, usize>,
     change_at: HashMap<SagaId, usize>,
@@ -145,6 +143,7 @@ impl Pending {
     pub(super) fn take_rows(&mut self, commit_no: u64, fences: &[Fence]) -> Batch {
         let mut rows = std::mem::take(&mut self.rows);
         rows.commit_no = commit_no;
+        self.start_statuses = rows.starts.iter().map(|start| start.row.face.status).collect();
         rows.fence = fences.iter().filter(|f| self.partitions.contains(&f.partition)).copied().collect();
         rows
     }

@@ -3,7 +3,6 @@
 use std::{
     collections::hash_map::Entry,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
 };
 
 use saga_core::{
@@ -17,6 +16,7 @@ use super::{
     intake::{End, Ended, StartJob, Started},
     repeat::is_same_input,
     slot::{Slot, face},
+    starting::Starter,
     worker::Worker,
 };
 
@@ -26,74 +26,75 @@ impl Worker {
         while self.pending.jobs.len() < self.batch_inputs
             && self.pending.bytes() < self.settings.batch_bytes_max
         {
+            match self.proven {
+                Some(0) if self.pending.is_empty() => self.proven = None,
+                Some(0) => return,
+                Some(left) => self.proven = Some(left - 1),
+                None => {}
+            }
             match self.queue.pop_front() {
-                Some(Job::Start(job)) => self.decide_start(job),
+                Some(Job::Start(starter)) => {
+                    if let Some(starter) = self.starting.admit(starter) {
+                        self.decide_start(starter);
+                    }
+                }
                 Some(Job::Input { id, input, answer }) => self.decide_input(id, input, answer),
                 None => return,
             }
         }
     }
 
-    fn decide_start(&mut self, job: Box<StartJob>) {
-        if self.is_being_started(&job) {
-            self.deferred.push(Job::Start(job));
-            return;
-        }
+    fn decide_start(&mut self, starter: Box<Starter>) {
+        let job = &starter.job;
         if let Some(slot) = self.sagas.get(&job.id) {
             // The id comes of the request, so this is the same request again, or a mistake.
             let same_name = slot.plan.definition.saga == job.plan.definition.saga;
             let begun_with = slot.state.birth.as_ref().map(|birth| &birth.input);
-            let started = if same_name && begun_with.is_some_and(|input| is_same_input(&job, input)) {
+            let started = if same_name && begun_with.is_some_and(|input| is_same_input(job, input)) {
                 Started::Existing { id: job.id, status: face(&slot.state).status }
             } else {
                 Started::KeyConflict { id: job.id }
             };
-            answer_start(*job, started);
+            self.starting.finish(&starter, None, None, &mut self.queue);
+            answer_start(starter.job, started);
             return;
         }
         let now = self.clock.now();
         let state = SagaState::unborn(job.id);
         let input = Input::Start(job.start.clone());
         match decide_safely(self.settings.rules, &job.plan, &state, &input, self.links.gate(), now) {
-            Ok(decision) => {
-                let mut slot = Slot::new(job.plan.clone(), decision.state, 0);
-                slot.guarded = self.guards.concern(&slot.plan);
-                if slot.guarded {
-                    self.guards.close_for(&mut slot, (None, &decision.events), self.links.gate_mut(), now);
-                }
-                self.pending.keep(job.id, None);
-                self.pending.keys.extend(key_of(&job));
-                self.pending.add(&slot, None, decision.events, now, Some(job.input_hash));
-                let release = Release {
-                    id: job.id,
-                    seq: slot.state.seq,
-                    effects: decision.effects,
-                    connects: self.links.connects(),
-                    job: self.pending.jobs.len(),
-                    cancelled: None,
-                };
-                self.pending.releases.push(release);
-                let id = job.id;
-                self.sagas.insert(id, slot);
-                self.rearm(id);
-                self.pending.jobs.push(Job::Start(job));
-                self.call_waiting();
-            }
+            Ok(decision) => self.begin_saga(starter, decision, now),
             Err(refusal) => {
                 tracing::error!(saga_id = %job.id, ?refusal, "a start could not be decided");
-                answer_start(*job, Started::Unavailable);
+                self.starting.refuse(&starter, &mut self.queue);
+                answer_start(starter.job, Started::Unavailable);
             }
         }
     }
 
-    /// Is the same key or id being started by a batch whose fate is open?
-    fn is_being_started(&self, job: &StartJob) -> bool {
-        let key = key_of(job);
-        let batches = [Some(&self.pending), self.writing.as_ref().map(|writing| &writing.batch)];
-        batches.into_iter().flatten().any(|batch| {
-            matches!(batch.before.get(&job.id), Some(None))
-                || key.as_ref().is_some_and(|key| batch.keys.contains(key))
-        })
+    fn begin_saga(&mut self, starter: Box<Starter>, decision: Decision, now: Timestamp) {
+        let job = &starter.job;
+        let id = job.id;
+        let mut slot = Slot::new(job.plan.clone(), decision.state, 0);
+        slot.guarded = self.guards.concern(&slot.plan);
+        if slot.guarded {
+            self.guards.close_for(&mut slot, (None, &decision.events), self.links.gate_mut(), now);
+        }
+        self.pending.keep(id, None);
+        self.pending.add(&slot, None, decision.events, now, Some(job.input_hash));
+        let release = Release {
+            id,
+            seq: slot.state.seq,
+            effects: decision.effects,
+            connects: self.links.connects(),
+            job: self.pending.jobs.len(),
+            cancelled: None,
+        };
+        self.pending.releases.push(release);
+        self.sagas.insert(id, slot);
+        self.rearm(id);
+        self.pending.jobs.push(Job::Start(starter));
+        self.call_waiting();
     }
 
     fn decide_input(&mut self, id: SagaId, input: Input, answer: Option<Answer>) {
@@ -222,10 +223,6 @@ impl Worker {
             self.timers.arm(id, &mut slot.armed, due);
         }
     }
-}
-
-fn key_of(job: &StartJob) -> Option<(String, Arc<str>)> {
-    job.start.key.as_ref().map(|key| (job.plan.definition.saga.clone(), Arc::clone(key)))
 }
 
 enum Refusal {

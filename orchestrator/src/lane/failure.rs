@@ -10,6 +10,7 @@ use super::{
     decider::answer_start,
     intake::Started,
     repeat::started_before,
+    starting::Owner,
     worker::Worker,
 };
 use crate::store::{
@@ -115,18 +116,25 @@ impl Worker {
         // From the back, so that the positions before stay what they are.
         refused.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         for (at, conflict) in refused {
-            if let Job::Start(job) = batch.jobs.remove(at) {
-                let started = match started_before(&*self.store, &job, &conflict).await {
-                    Ok(true) => Started::Existing { id: conflict.existing, status: conflict.status },
-                    Ok(false) => Started::KeyConflict { id: conflict.existing },
+            if let Job::Start(starter) = batch.jobs.remove(at) {
+                let same = match started_before(&*self.store, &starter.job, &conflict).await {
+                    Ok(same) => Some(same),
                     Err(error) => {
                         tracing::warn!(saga_id = %conflict.existing, %error, "the input of an earlier start cannot be read");
-                        Started::Unavailable
+                        None
                     }
                 };
-                answer_start(*job, started);
+                let by_key = conflict.by_key;
+                let owner = Owner::earlier(conflict, &starter.job, same);
+                let (key, id) = (by_key.then_some(&owner), (owner.id == starter.job.id).then_some(&owner));
+                self.starting.finish(&starter, key, id, &mut self.queue);
+                let started = same.map_or(Started::Unavailable, |same| owner.started(same));
+                answer_start(starter.job, started);
             }
         }
+        // No conflict is left among these. They go to the store alone, for a stream of starts with names that are taken
+        // would make each batch fail again.
+        self.proven = Some(batch.jobs.len());
         self.take_back(batch);
         self.recount();
     }
@@ -144,9 +152,10 @@ impl Worker {
         self.take_back(batch);
         self.recount();
         match culprit {
-            Some(Job::Start(job)) => {
-                tracing::error!(saga_id = %job.id, reason, "the store refuses a start");
-                answer_start(*job, Started::Unavailable);
+            Some(Job::Start(starter)) => {
+                tracing::error!(saga_id = %starter.job.id, reason, "the store refuses a start");
+                self.starting.refuse(&starter, &mut self.queue);
+                answer_start(starter.job, Started::Unavailable);
             }
             Some(Job::Input { id, input, answer }) => {
                 super::decider::refuse(answer, Why::Unavailable);

@@ -9,6 +9,7 @@
 //! back to where it was and the inputs are decided again.
 //!
 //! In reading order: `intake.rs` (what reaches a lane), `worker.rs` (the loop), `slot.rs` (a saga in memory), `batch.rs`,
+//! `starting.rs` (starts that wait for others),
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `trouble.rs`
 //! (a store that takes no commits, for those who wait), `repeat.rs` (a start that comes again), `recovery.rs`
 //! (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
@@ -34,6 +35,7 @@ mod release;
 mod repeat;
 mod scribe;
 mod slot;
+mod starting;
 mod steer;
 #[cfg(test)]
 mod tests;

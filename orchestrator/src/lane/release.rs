@@ -15,14 +15,18 @@ use super::{
     intake::{End, Ended, Started},
     links::Outbox,
     slot::Route,
+    starting::{Owner, Starter},
     worker::Worker,
 };
-use crate::transport::{Link, Outgoing};
+use crate::{
+    store::record::RowStatus,
+    transport::{Link, Outgoing},
+};
 
 impl Worker {
     /// Carries out a committed batch, in the order of its decisions.
     pub(super) fn release(&mut self, batch: Pending) {
-        let Pending { mut jobs, releases, .. } = batch;
+        let Pending { mut jobs, releases, start_jobs, start_statuses, .. } = batch;
         let mut outbox = Outbox::default();
         for release in releases {
             self.note_committed(&release);
@@ -32,6 +36,17 @@ impl Worker {
             self.carry_out(release, &mut outbox);
         }
         outbox.send();
+        for (at, status) in start_jobs.into_iter().zip(start_statuses) {
+            if let Some(Job::Start(starter)) = jobs.get(at) {
+                self.names_taken(starter, status);
+            }
+        }
+    }
+
+    /// A start is committed: its key and its id are its saga's for good.
+    fn names_taken(&mut self, starter: &Starter, status: RowStatus) {
+        let owner = Owner::begun(&starter.job, status);
+        self.starting.finish(starter, Some(&owner), Some(&owner), &mut self.queue);
     }
 
     /// Carries out effects that need no commit, since nothing was decided that must be remembered.
@@ -46,8 +61,8 @@ impl Worker {
         let rules = self.settings.rules;
         if !rules.keep(Rule::AnswerAfterCommit) {
             for job in &mut batch.jobs {
-                if let Job::Start(job) = job
-                    && let Some(answer) = job.started.take()
+                if let Job::Start(starter) = job
+                    && let Some(answer) = starter.job.started.take()
                 {
                     answer.send(Started::Created).ok();
                 }
@@ -77,7 +92,8 @@ impl Worker {
 
     fn answer(&mut self, release: &Release, job: &mut Job) {
         match job {
-            Job::Start(job) => {
+            Job::Start(starter) => {
+                let job = &mut starter.job;
                 if let Some(slot) = self.sagas.get_mut(&release.id) {
                     slot.listener = job.ended.take();
                 }

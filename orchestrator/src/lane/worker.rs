@@ -27,6 +27,7 @@ use super::{
     links::Links,
     scribe::{self, Change},
     slot::Slot,
+    starting::{Starter, Starting, WAITING_BYTES_MAX},
     timers::Timers,
     trouble::Troubles,
 };
@@ -57,8 +58,10 @@ pub(super) struct Worker {
     pub(super) changes: mpsc::UnboundedSender<Change>,
     /// Inputs that are not decided yet.
     pub(super) queue: VecDeque<Job>,
-    /// Starts whose key or id is being started by a batch that is not committed.
-    pub(super) deferred: Vec<Job>,
+    /// Keys and ids of starts whose commit is open, and the starts that wait for them.
+    pub(super) starting: Starting,
+    /// After a batch whose starts were asked for before: how many of its other inputs are to be decided again, alone.
+    pub(super) proven: Option<usize>,
     /// Decided, not handed to the store yet.
     pub(super) pending: Pending,
     /// Sagas whose outstanding commands are to be sent again to a participant once their last decision is committed.
@@ -111,7 +114,8 @@ impl Worker {
             timers: Timers::default(),
             links: Links::default(),
             queue: VecDeque::new(),
-            deferred: Vec::new(),
+            starting: Starting::default(),
+            proven: None,
             resend: Vec::new(),
             pending: Pending::default(),
             writing: None,
@@ -173,7 +177,7 @@ impl Worker {
     }
 
     fn takes_messages(&self) -> bool {
-        !self.stop && self.has_room()
+        !self.stop && self.has_room() && self.starting.bytes() < WAITING_BYTES_MAX
     }
 
     /// Whether the queue takes another input. If it does not, the batch is full, too, and its commit makes room.
@@ -187,7 +191,9 @@ impl Worker {
 
     pub(super) fn take(&mut self, message: Intake) {
         match message {
-            Intake::Starts(jobs) => self.queue.extend(jobs.into_iter().map(|job| Job::Start(Box::new(job)))),
+            Intake::Starts(jobs) => {
+                self.queue.extend(jobs.into_iter().map(|job| Job::Start(Starter::new(job))))
+            }
             Intake::Replies(replies) => replies.into_iter().for_each(|reply| self.take_reply(reply, None)),
             Intake::Delivery { replies, receipt } => {
                 replies.into_iter().for_each(|reply| self.take_reply(reply, Some(receipt.clone())));
@@ -339,6 +345,7 @@ impl Worker {
             return;
         }
         let mut batch = std::mem::take(&mut self.pending);
+        self.proven = self.proven.filter(|left| *left > 0);
         if !batch.has_rows() && !probes {
             // Every input was refused or repeated: there is nothing to wait for.
             self.release(batch);
@@ -373,8 +380,6 @@ impl Worker {
             Err(error) => self.not_written(batch, error).await,
         }
         self.send_deferred();
-        let deferred = std::mem::take(&mut self.deferred);
-        self.queue.extend(deferred);
     }
 }
 

@@ -183,6 +183,8 @@ pub struct StartConflict {
     pub index: usize,
     /// The saga that has the key, or the id, already.
     pub existing: SagaId,
+    /// True when it has the key; false when the key is free, or absent, and it has the id.
+    pub by_key: bool,
     /// Hash of that saga's canonical input.
     pub input_hash: [u8; 32],
     /// Name and version of that saga's definition.

@@ -188,7 +188,7 @@ async fn a_timer_overtaken_by_a_sign_of_life_is_set_again() {
             .await
             .unwrap();
     let (job, _started, _ended) = start(&plan, id(1), None);
-    worker.queue.push_back(crate::lane::batch::Job::Start(Box::new(job)));
+    worker.queue.push_back(crate::lane::batch::Job::Start(crate::lane::starting::Starter::new(job)));
     worker.decide_queue();
     // The timer fires, and before its input is decided the limit has moved.
     assert_eq!(worker.timers.pop(saga_core::Timestamp(i64::MAX)), Some(id(1)));

@@ -168,11 +168,12 @@ async fn conflicts(conn: &mut PgConnection, starts: &[StartRow]) -> Result<Vec<S
     let mut conflicts = Vec::new();
     for (index, start) in starts.iter().enumerate() {
         let key = start.row.key.as_ref().map(|key| (start.row.name.clone(), key.clone()));
-        let holder = key.as_ref().and_then(|key| by_key.get(key)).or_else(|| by_id.get(&start.row.id));
-        if let Some(first) = holder {
+        let of_key = key.as_ref().and_then(|key| by_key.get(key));
+        if let Some(first) = of_key.or_else(|| by_id.get(&start.row.id)) {
             conflicts.push(StartConflict {
                 index,
                 existing: first.id,
+                by_key: of_key.is_some(),
                 input_hash: first.input_hash,
                 definition: first.definition.clone(),
                 status: first.status,

@@ -120,6 +120,7 @@ fn insert_start(
                     Ok(StartConflict {
                         index,
                         existing: row.get::<_, Id>(0)?.0,
+                        by_key: true,
                         input_hash: row.get(1)?,
                         definition: (start.row.name.clone(), row.get(2)?),
                         status: row.get::<_, Status>(3)?.0,
@@ -142,6 +143,7 @@ fn insert_start(
                 Ok(StartConflict {
                     index,
                     existing: start.row.id,
+                    by_key: false,
                     input_hash: row.get(0)?,
                     definition: (row.get(1)?, row.get(2)?),
                     status: row.get::<_, Status>(3)?.0,
