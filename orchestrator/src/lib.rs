@@ -3,6 +3,7 @@
 pub mod address;
 pub mod api;
 pub mod breaker;
+pub mod clock_health;
 pub mod config;
 pub mod definitions;
 pub mod document;

@@ -36,6 +36,7 @@ use self::{
 };
 use crate::{
     api::Api,
+    clock_health,
     config::{self, Config},
     store::{self, Store, chronicle::Chronicle, postgres::PostgresStore, sqlite::SqliteStore},
     transport::grpc::Participants,
@@ -348,6 +349,8 @@ impl Up {
             let (broker, health) = (reign.broker(), self.health.clone());
             reign.tasks.spawn(health::report_broker(broker, health, reign.closing.clone()));
         }
+        let clock = clock_health::report(reign.clock(), self.health.clone(), reign.closing.clone());
+        reign.tasks.spawn(clock);
         self.standing.send_replace(Standing::Owner { routes, tenure });
         health::serving(&self.health).await;
     }

@@ -11,7 +11,7 @@ use super::{
     store::Handle as StoreHandle,
     story::Violation,
     weather::Weather,
-    world::{Event, Shared, World, wall},
+    world::{Event, Shared, World, boot, wall},
 };
 
 /// One life of the orchestrator's process.
@@ -117,7 +117,8 @@ impl World {
         let ms = self.now_ms();
         self.guards.begins(incarnation, ms);
         let batch_inputs_max = *self.chance.pick(&[1, 2, 4, 16, 1_000]);
-        let settings = Settings { batch_inputs_max, rules: self.kept.rules, wall, ..Settings::default() };
+        let (rules, look_every) = (self.kept.rules, std::time::Duration::from_secs(3_600));
+        let settings = Settings { batch_inputs_max, rules, wall, boot, look_every, ..Settings::default() };
         let store = Arc::new(StoreHandle { shared: shared.clone(), incarnation });
         let definitions = Arc::clone(&self.definitions);
         let shared = shared.clone();

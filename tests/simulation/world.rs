@@ -64,6 +64,11 @@ pub fn wall() -> Timestamp {
     Timestamp(BEGIN_US + i64::try_from(elapsed).unwrap_or(0))
 }
 
+/// The clock that moves the lanes on.
+pub fn boot() -> i64 {
+    wall().0 - BEGIN_US
+}
+
 /// Something on its way.
 #[derive(Debug, Clone)]
 pub enum Event {

@@ -18,6 +18,9 @@ pub struct Gate {
     pub unheard: Option<Wait>,
     /// The participants that have a limit or a breaker; where there is none, nothing is counted.
     pub guards: BTreeMap<String, Guard>,
+    /// The latest moment that a clock may show now, if one is ahead of the decision's: a command's lifetime begins there,
+    /// since participants hold it against clocks of their own.
+    pub latest: Option<Timestamp>,
 }
 
 /// How much more a participant may be asked now.

@@ -9,6 +9,7 @@ use saga_proto::v1 as wire;
 
 use super::picture::Seen;
 use crate::{
+    lane::clock::LaneClock,
     observe::{
         detail::{self, StepView},
         fold::Picture,
@@ -92,6 +93,15 @@ pub(super) fn summary(
 }
 
 /// The whole picture of a saga.
+/// A saga as it stands, by the lane's clock; says so if the host's shows another time.
+pub(super) fn detail_by(seen: &Seen, clock: &LaneClock) -> wire::SagaDetail {
+    let mut detail = detail(seen, clock.now());
+    if seen.row.face.ended_at.is_none() {
+        detail.story.extend(clock.drift().map(|drift| drift.to_string()));
+    }
+    detail
+}
+
 pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
     let mut detail = wire::SagaDetail {
         summary: Some(summary(&seen.row, Some(&seen.folded), now)),

@@ -11,10 +11,7 @@ use super::{
     error::{Code, Refusal},
     picture,
 };
-use crate::{
-    observe::clock,
-    store::record::{ListFilter, RowStatus},
-};
+use crate::store::record::{ListFilter, RowStatus};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -36,7 +33,7 @@ pub(super) async fn list_sagas(
         page.rows.iter().filter(|row| row.face.status.is_open()).map(|row| row.id).collect();
     let journals = if open.is_empty() { Vec::new() } else { store.journals(open.clone()).await? };
     let journals: BTreeMap<_, _> = open.into_iter().zip(journals).collect();
-    let now = clock::now();
+    let now = api.parts().lane.clock().now();
     let mut next = page.next;
     let (mut sagas, mut bytes) = (Vec::with_capacity(page.rows.len()), 0);
     for (at, row) in page.rows.iter().enumerate() {

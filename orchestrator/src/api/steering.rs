@@ -17,7 +17,6 @@ use super::{
 use crate::{
     document::{self, clean_text},
     lane::intake::{Intake, InterveneError, InterveneJob},
-    observe::clock,
 };
 
 /// Longest reason, in bytes; longer ones are cut.
@@ -96,7 +95,7 @@ pub(super) async fn act(api: &Api, act: Act, from: &str) -> Result<wire::Interve
         Err(error) => return Err(refusal(api, id, error).await),
     }
     let seen = picture::load(api, id).await?;
-    let detail = convert::detail(&seen, clock::now());
+    let detail = convert::detail_by(&seen, api.parts().lane.clock());
     let step = step.and_then(|name| detail.steps.into_iter().find(|step| step.id == name));
     Ok(wire::InterventionResponse { saga: detail.summary, step, now_us: detail.now_us })
 }

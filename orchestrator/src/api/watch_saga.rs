@@ -12,10 +12,7 @@ use super::{
     picture,
     resolve::resolve,
 };
-use crate::{
-    lane::intake::{Intake, WatchJob},
-    observe::clock,
-};
+use crate::lane::intake::{Intake, WatchJob};
 
 pub(super) async fn watch_saga(
     api: &Api,
@@ -60,7 +57,7 @@ impl Watch {
         }
         match picture::load_patiently(&self.api, self.id).await {
             Ok(seen) => {
-                let detail = convert::detail(&seen, clock::now());
+                let detail = convert::detail_by(&seen, self.api.parts().lane.clock());
                 let status = detail.summary.as_ref().map_or("", |summary| summary.status.as_str());
                 if convert::read_status(status).is_none_or(|status| !status.is_open()) {
                     self.phase = Phase::Over;

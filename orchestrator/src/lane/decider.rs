@@ -59,7 +59,7 @@ impl Worker {
             answer_start(starter.job, started);
             return;
         }
-        let now = self.clock.now();
+        let now = self.moment();
         let state = SagaState::unborn(job.id);
         let input = Input::Start(job.start.clone());
         match decide_safely(self.settings.rules, &job.plan, &state, &input, self.links.gate(), now) {
@@ -70,6 +70,12 @@ impl Worker {
                 answer_start(starter.job, Started::Unavailable);
             }
         }
+    }
+
+    /// Now, for a decision; the gate says what participants' clocks may show.
+    fn moment(&mut self) -> Timestamp {
+        self.links.gate_mut().latest = Some(self.clock.latest());
+        self.clock.now()
     }
 
     fn begin_saga(&mut self, starter: Box<Starter>, decision: Decision, now: Timestamp) {
@@ -107,6 +113,7 @@ impl Worker {
             slot.due_waits = false;
         }
         let now = self.clock.now();
+        self.links.gate_mut().latest = Some(self.clock.latest());
         let guarded = slot.guarded;
         if guarded {
             self.guards.open_for(id, self.links.gate_mut(), now);

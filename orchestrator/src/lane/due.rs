@@ -4,10 +4,13 @@
 //! which the second finds something to do and does it, so the loop never spins: while the queue is full no timer fires
 //! and none wakes the lane, and a saga whose `Due` waits in the queue has no entry among the timers.
 
-use saga_core::Input;
+use std::sync::Arc;
+
+use saga_core::{Input, Timestamp};
 use tokio::time::Instant;
 
-use super::{batch::Job, worker::Worker};
+use super::{batch::Job, clock::Look, worker::Worker};
+use crate::store;
 
 impl Worker {
     /// When there is something to do without a message.
@@ -20,7 +23,7 @@ impl Worker {
             let due = self.guards.due(self.links.gate(), self.clock.now());
             next = next.into_iter().chain(due).min();
         }
-        next.map(|at| self.clock.instant(at))
+        Some(self.clock.instant(next))
     }
 
     /// Queues a `Due` for each saga whose time has come, as far as the queue has room.
@@ -28,6 +31,7 @@ impl Worker {
         if self.stop {
             return;
         }
+        self.look_at_clocks();
         let now = self.clock.now();
         if self.guards.due(self.links.gate(), now).is_some_and(|due| due <= now) {
             self.guards.tick(self.links.gate_mut(), now);
@@ -44,6 +48,23 @@ impl Worker {
             } else {
                 self.timers.arm(id, &mut slot.armed, due);
             }
+        }
+    }
+
+    /// The store is asked for its time while the host's clock is ahead, and one question waits at a time.
+    fn look_at_clocks(&mut self) {
+        if self.clock.look() == Look::AskStore && self.asked.is_none() {
+            let store = Arc::clone(&self.store);
+            self.asked = Some(Box::pin(async move { store.clock().await }));
+        }
+    }
+
+    /// A store that cannot be asked confirms nothing; it is asked again at the next look.
+    pub(super) fn store_clock(&mut self, shown: Result<Option<Timestamp>, store::Error>) {
+        self.asked = None;
+        match shown {
+            Ok(at) => self.clock.store_says(at),
+            Err(error) => tracing::debug!(%error, "the store does not say what its clock shows"),
         }
     }
 }

@@ -43,7 +43,7 @@ mod timers;
 mod trouble;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use saga_core::{Rules, SagaId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -52,7 +52,7 @@ use crate::{
     definitions::Definitions,
     store::{self, Claim, Store, tenure::Tenure, trouble::Trouble},
 };
-use clock::Wall;
+use clock::{Boot, LaneClock, Wall};
 use intake::Intake;
 use probes::{Probe, Probes};
 
@@ -67,8 +67,12 @@ pub struct Settings {
     pub intake_messages_max: usize,
     /// The rules that are kept: all of them, except in mutants.
     pub rules: Rules,
-    /// The wall clock, read when partitions are claimed.
+    /// The wall clock.
     pub wall: Wall,
+    /// The clock that moves the lane's on.
+    pub boot: Boot,
+    /// How often the lane looks at them.
+    pub look_every: Duration,
 }
 
 impl Default for Settings {
@@ -79,6 +83,8 @@ impl Default for Settings {
             intake_messages_max: 256,
             rules: Rules::ALL,
             wall: clock::system,
+            boot: clock::boot,
+            look_every: clock::LOOK_EVERY,
         }
     }
 }
@@ -91,6 +97,7 @@ pub struct Handle {
     probes: Probes,
     trouble: watch::Receiver<Option<Trouble>>,
     tenure: Tenure,
+    clock: LaneClock,
 }
 
 /// The lane has stopped.
@@ -108,6 +115,7 @@ impl Handle {
             probes: Probes::default(),
             trouble: watch::channel(None).1,
             tenure: Tenure::unlimited(),
+            clock: LaneClock::default(),
         }
     }
 
@@ -146,6 +154,12 @@ impl Handle {
     #[must_use]
     pub fn tenure(&self) -> &Tenure {
         &self.tenure
+    }
+
+    /// The clock that the lane decides by. Screens go by it, too.
+    #[must_use]
+    pub fn clock(&self) -> &LaneClock {
+        &self.clock
     }
 
     /// Number of partitions that sagas are spread over.
@@ -202,5 +216,6 @@ pub async fn spawn_on(
     let mut handle = Handle::new(sender, worker.partitions());
     handle.trouble = worker.troubles.subscribe();
     handle.tenure = tenure;
+    handle.clock = worker.clock.shown();
     Ok((handle, tokio::spawn(worker.run(intake))))
 }

@@ -13,7 +13,6 @@ use saga_core::{
 
 use super::{
     batch::{Job, Pending},
-    clock::Clock,
     intake::Listener,
     links::Outbox,
     slot::{Route, Slot, face},
@@ -272,7 +271,7 @@ impl Worker {
     async fn claim_again(&mut self) -> Result<(), store::Error> {
         self.claim = super::claim(&*self.store).await?;
         self.commit_no = self.commit_no.max(self.claim.last_commit_no);
-        self.clock = Clock::new(self.settings.wall, self.claim.last_commit_at.max(self.clock.now()));
+        self.clock.not_before(self.claim.last_commit_at);
         self.recover().await
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use saga_core::{
-    ErrorBody, Input, SagaId,
+    ErrorBody, Input, SagaId, Timestamp,
     input::{Intervention, Lost, Reply},
 };
 use saga_dsl::plan::StepIx;
@@ -47,6 +47,8 @@ pub(super) struct Worker {
     /// The tenure under which the lane began. The lane does not outlive it, whatever it claims later.
     pub(super) tenure: Tenure,
     pub(super) clock: Clock,
+    /// The store is asked what its clock shows.
+    pub(super) asked: Option<BoxFuture<'static, Result<Option<Timestamp>, store::Error>>>,
     pub(super) sagas: HashMap<SagaId, Slot>,
     /// Sagas that could not be loaded; they do not stop the others.
     pub(super) broken: HashMap<SagaId, ErrorBody>,
@@ -95,13 +97,14 @@ impl Worker {
         settings: Settings,
     ) -> Result<Self, store::Error> {
         let left = store.breakers().await?.into_iter().filter(|row| row.face.open).collect();
-        let clock = Clock::new(settings.wall, claim.last_commit_at);
+        let clock = Clock::new(settings.wall, settings.boot, settings.look_every, claim.last_commit_at);
         let (changes, written) = mpsc::unbounded_channel();
         tokio::spawn(scribe::write(Arc::clone(&store), written));
         let limits = definitions.limits();
         let mut worker = Self {
-            clock,
+            asked: None,
             guards: Guards::new(settings.rules, limits, left, changes.clone(), clock.now()),
+            clock,
             changes,
             commit_no: claim.last_commit_no,
             tenure: claim.tenure.clone(),
@@ -159,6 +162,7 @@ impl Worker {
                 () = sleep_until(self.pause) => self.pause = None,
                 () = sleep_until(self.troubles.late()) => self.commit_is_late(),
                 () = sleep_until(self.gather.until()) => self.gather.end(),
+                shown = answered(&mut self.asked) => self.store_clock(shown),
                 () = sleep_until(wake) => {}
                 count = intake.recv_many(&mut messages, 64), if self.takes_messages() => {
                     if count == 0 {
@@ -386,6 +390,13 @@ impl Worker {
 async fn written(writing: &mut Option<Writing>) -> Result<(), CommitError> {
     match writing {
         Some(writing) => (&mut writing.outcome).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn answered<T>(asked: &mut Option<BoxFuture<'static, T>>) -> T {
+    match asked {
+        Some(answer) => answer.await,
         None => std::future::pending().await,
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     api::{Api, Parts},
     config::Config,
     definitions::Definitions,
-    lane,
+    lane::{self, clock::LaneClock},
     store::{self, Store, chronicle::Chronicle, screens::Screens, tenure::Tenure},
     transport::{
         amqp,
@@ -120,6 +120,11 @@ impl Reign {
             .add_service(directory)
             .add_service(participants)
             .prepare()
+    }
+
+    /// The clock that the lane decides by.
+    pub(super) fn clock(&self) -> LaneClock {
+        self.lane.clock().clone()
     }
 
     /// How it stands with the broker, followed.

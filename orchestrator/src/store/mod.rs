@@ -121,6 +121,11 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async { Ok(None) })
     }
 
+    /// What the store's own clock shows; `None`: it has none but this machine's.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Waits until everything written is on disk and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
 }

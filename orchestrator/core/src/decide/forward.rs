@@ -62,12 +62,13 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
         }
     };
     let mortal = draft.step(ix).not_after.is_none();
+    let latest = draft.gate.latest.map_or(draft.now, |latest| latest.max(draft.now));
     let event = StepDispatched {
         step: ix,
         attempt: draft.step(ix).attempts.saturating_add(1),
         input,
         due: draft.now.plus_ms(planned.action.timeout_ms),
-        not_after: if mortal { planned.lifetime_ms.map(|ms| draft.now.plus_ms(ms)) } else { None },
+        not_after: if mortal { planned.lifetime_ms.map(|ms| latest.plus_ms(ms)) } else { None },
         escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::StepDispatched(event));

@@ -27,6 +27,7 @@ async fn duplicates_are_answered_by_the_commit_of_the_first() {
         let (mut job, started, _) = start(&plan, id(n), Some("k"));
         if n.is_multiple_of(2) {
             job.input_hash = [8; 32];
+            job.start.input = Payload::from_bytes(br#"{"other":1}"#).expect("JSON");
         }
         lane.send(Intake::Starts(vec![job])).await.unwrap();
         answers.push((n, started));
@@ -61,7 +62,8 @@ async fn a_stream_of_duplicates_holds_up_no_other_start() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).unwrap());
-    let mut worker = Worker::begin(store, definitions(&plan), Settings::default()).await.unwrap();
+    let claim = crate::lane::claim(&*store).await.unwrap();
+    let mut worker = Worker::begin(claim, store, definitions(&plan), Settings::default()).await.unwrap();
     let begin = |worker: &mut Worker, n, key| {
         let (job, started, _) = start(&plan, id(n), key);
         worker.queue.push_back(Job::Start(Starter::new(job)));
@@ -89,6 +91,7 @@ fn the_next_takes_the_place_of_a_start_that_comes_to_nothing() {
     let mut starter = |n, key, hash| {
         let (mut job, started, _) = start(&plan, id(n), key);
         job.input_hash = [hash; 32];
+        job.start.input = Payload::from_value(serde_json::json!({ "hash": hash }));
         answers.push_back(started);
         Starter::new(job)
     };

@@ -4,6 +4,7 @@
 
 mod broken_roads;
 mod circles;
+mod clocks;
 mod duplicates;
 mod faults;
 mod flaky;

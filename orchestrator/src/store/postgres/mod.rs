@@ -18,7 +18,7 @@ mod writer;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt};
-use saga_core::SagaId;
+use saga_core::{SagaId, Timestamp};
 use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -170,6 +170,10 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>> {
         self.read(reader::audit(&self.readers, saga, before, limit))
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        self.read(reader::clock(&self.readers))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {

@@ -1,6 +1,6 @@
 //! Reads, on a small pool of connections. What is shown is what the primary has committed.
 
-use saga_core::SagaId;
+use saga_core::{SagaId, Timestamp};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, QueryBuilder, Row};
 
 use super::convert::{
@@ -195,6 +195,11 @@ pub(super) async fn audit(
 }
 
 /// Every status with its number of sagas, zero too.
+pub(super) async fn clock(pool: &PgPool) -> Answer<Option<Timestamp>> {
+    let row = sqlx::query("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS at");
+    Ok(Some(Timestamp(row.fetch_one(pool).await?.try_get("at")?)))
+}
+
 pub(super) async fn counts(pool: &PgPool) -> Answer<Vec<(RowStatus, u64)>> {
     let mut counts: Vec<(RowStatus, u64)> = STATUSES.into_iter().map(|status| (status, 0)).collect();
     let rows = sqlx::query("SELECT status, sum(n)::bigint AS n FROM counter GROUP BY status")
