@@ -2,11 +2,11 @@
 //!
 //! Size and depth are bounded here, so that nobody behind the edge has to fear a document.
 
-use saga_core::{Payload, payload::NotJson};
+use saga_core::{Payload, limits::DOCUMENT_BYTES_MAX, payload::NotJson};
 use saga_dsl::json;
 
 /// Largest document, in bytes.
-pub const BYTES_MAX: usize = 1024 * 1024;
+pub const BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 /// Documents above this many bytes are taken, with a warning.
 pub const BYTES_SOFT_MAX: usize = 256 * 1024;
 /// Deepest nesting of lists and objects.

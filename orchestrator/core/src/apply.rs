@@ -59,9 +59,10 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             }
         }
         Event::ClosingOvertaken(_) => state.closing = None,
-        Event::Completed { output, .. } => {
+        Event::Completed { output, error } => {
             end(state, Status::Completed, at);
             state.output.clone_from(output);
+            state.output_error = error.clone().map(Arc::new);
         }
         Event::Compensated {} => end(state, Status::Compensated, at),
         Event::Abandoned {} => {

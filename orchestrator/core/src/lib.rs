@@ -6,7 +6,8 @@
 //! and no others.
 //!
 //! In reading order: [`ids`], [`input`], [`event`], [`effect`], [`gate`], [`state`] (the transition list stands at
-//! its top), [`decide()`] (one file per input), [`compensation`], [`retry`], [`apply()`]; [`rules`] names what all of it stands on.
+//! its top), [`decide()`] (one file per input), [`compensation`], [`retry`], [`limits`], [`apply()`]; [`rules`] names what all
+//! of it stands on.
 
 pub mod apply;
 pub mod command;
@@ -18,6 +19,7 @@ pub mod event;
 pub mod gate;
 pub mod ids;
 pub mod input;
+pub mod limits;
 pub mod retry;
 pub mod rules;
 pub mod scope;

@@ -101,6 +101,8 @@ pub struct SagaState {
     pub incidents: Vec<OpenIncident>,
     /// The result.
     pub output: Option<Payload>,
+    /// Why a completed saga has no result.
+    pub output_error: Option<Arc<ErrorBody>>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// An operator's word stands where a proof was not to be had; never taken off again.
@@ -412,6 +414,7 @@ impl SagaState {
             cancel: None,
             incidents: Vec::new(),
             output: None,
+            output_error: None,
             ended_at: None,
             exceptions: false,
         }

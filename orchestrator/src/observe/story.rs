@@ -60,6 +60,9 @@ pub fn story(picture: &Picture, now: Timestamp) -> Vec<String> {
     story.extend(state.failure.as_deref().map(|failure| cause(picture, failure, now)));
     story.extend(state.exceptions.then(|| exceptions(picture)));
     if state.status.is_end() {
+        if let Some(error) = &state.output_error {
+            story.push(format!("It has no output: {}.", words::error(error)));
+        }
         story.extend(left_behind(picture));
         return story;
     }

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use saga_dsl::{expr::Budget, plan::StepIx};
+use saga_dsl::{
+    expr::Budget,
+    plan::{Plan, StepIx},
+};
 
 use crate::{
     compensation,
     effect::Effect,
     error::ErrorBody,
     event::{AtStep, Cause, Event, Failure},
+    limits::{self, DOCUMENT_BYTES_MAX},
     payload::{self, Payload},
     scope::SagaScope,
     state::{ActionState, Ask, SagaState, Status, UndoState},
@@ -120,29 +124,35 @@ fn complete(draft: &mut Draft<'_>) {
 
 fn output(draft: &Draft<'_>) -> Result<Payload, ErrorBody> {
     let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
-    if let Some(template) = &draft.plan.output {
-        return template
-            .eval(&scope, &mut Budget::default())
-            .map_err(|error| ErrorBody::new("expression", format!("output: {error}")));
-    }
-    serde_json::to_string(&top_level_outputs(draft.plan, &draft.state))
-        .map_err(payload::NotJson::from)
-        .and_then(Payload::from_text)
-        .map_err(|error| ErrorBody::new("expression", format!("output: {error}")))
+    let Some(template) = &draft.plan.output else { return default_output(draft.plan, &draft.state) };
+    let output = template
+        .eval(&scope, &mut Budget::default())
+        .map_err(|error| ErrorBody::new("expression", format!("output: {error}")))?;
+    limits::check(|| "output".to_owned(), output.text().len(), DOCUMENT_BYTES_MAX)?;
+    Ok(output)
 }
 
 /// The outputs of the steps that stand in no group, by id, each as its participant wrote it.
-fn top_level_outputs<'a>(
-    plan: &'a saga_dsl::plan::Plan,
-    state: &'a SagaState,
-) -> BTreeMap<&'a str, &'a Payload> {
-    let mut outputs = BTreeMap::new();
+fn default_output(plan: &Plan, state: &SagaState) -> Result<Payload, ErrorBody> {
+    let mut outputs: BTreeMap<&str, &Payload> = BTreeMap::new();
     for (planned, step) in plan.steps.iter().zip(&state.steps) {
         if let (true, ActionState::Succeeded(output)) = (planned.groups.is_empty(), &step.action) {
             outputs.insert(planned.id.as_str(), output);
         }
     }
-    outputs
+    let what = || {
+        "the outputs of all steps together, which are the saga's output where its file has no `output:`"
+            .to_owned()
+    };
+    // Looked at before it is put together: 200 steps may have returned a document each.
+    let bytes = outputs.values().map(|output| output.text().len()).sum();
+    limits::check(what, bytes, DOCUMENT_BYTES_MAX)?;
+    let output = serde_json::to_string(&outputs)
+        .map_err(payload::NotJson::from)
+        .and_then(Payload::from_text)
+        .map_err(|error| ErrorBody::new("expression", format!("output: {error}")))?;
+    limits::check(what, output.text().len(), DOCUMENT_BYTES_MAX)?;
+    Ok(output)
 }
 
 fn compensate(draft: &mut Draft<'_>) {

@@ -17,6 +17,7 @@ use crate::{
     gate::Wait,
     ids::Timestamp,
     input::Op,
+    limits::{self, DOCUMENT_BYTES_MAX},
     payload::Payload,
     retry::{self, Ended},
     rules::Rule,
@@ -53,12 +54,20 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
         give_up(draft, ix, Event::StepFailed, error, Cause::Exhausted);
         return;
     }
-    let first = draft.step(ix).input.is_none();
-    let input = match first.then(|| evaluate_input(draft, planned)).transpose() {
-        Ok(input) => input,
-        Err(error) => {
-            draft.fail(Failure { cause: Cause::Expression, step: Some(ix), error });
-            return;
+    let input = match &draft.step(ix).input {
+        None => match evaluate_input(draft, planned) {
+            Ok(input) => Some(input),
+            Err(error) => {
+                draft.fail(Failure { cause: Cause::Expression, step: Some(ix), error });
+                return;
+            }
+        },
+        Some(stored) => {
+            if let Some(error) = limits::unsendable(stored) {
+                give_up(draft, ix, Event::StepFailed, error, Cause::Exhausted);
+                return;
+            }
+            None
         }
     };
     let mortal = draft.step(ix).not_after.is_none();
@@ -107,11 +116,11 @@ pub(super) fn absent(draft: &mut Draft<'_>, ix: StepIx) {
 
 fn evaluate_input(draft: &Draft<'_>, planned: &PlanStep) -> Result<Payload, ErrorBody> {
     let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
-    planned
-        .action
-        .input
-        .eval(&scope, &mut Budget::default())
-        .map_err(|error| ErrorBody::new("expression", format!("input of `{}`: {error}", planned.id)))
+    let what = || format!("input of `{}`", planned.id);
+    let input = planned.action.input.eval(&scope, &mut Budget::default());
+    let input = input.map_err(|error| ErrorBody::new("expression", format!("{}: {error}", what())))?;
+    limits::check(what, input.text().len(), DOCUMENT_BYTES_MAX)?;
+    Ok(input)
 }
 
 /// The command that has just become outstanding.

@@ -11,6 +11,7 @@ use crate::{
     gate::Wait,
     ids::Timestamp,
     input::Op,
+    limits::{self, UNDO_BYTES_MAX},
     payload::Payload,
     retry::{self, Ended},
     rules::Rule,
@@ -44,8 +45,13 @@ pub(super) fn send(draft: &mut Draft<'_>, ix: StepIx) {
         }
         return;
     }
-    let first = step.undo_input.is_none() || !draft.rules.keep(Rule::EvaluateOnce);
-    let input = match first.then(|| payload(draft, ix)).transpose() {
+    let stored = step.undo_input.as_ref().filter(|_| draft.rules.keep(Rule::EvaluateOnce));
+    let first = stored.is_none();
+    let input = match stored {
+        None => payload(draft, ix).map(Some),
+        Some(stored) => limits::unsendable(stored).map_or(Ok(None), Err),
+    };
+    let input = match input {
         Ok(input) => input,
         Err(error) => {
             stuck(draft, ix, 0, error);
@@ -76,11 +82,15 @@ fn payload(draft: &Draft<'_>, ix: StepIx) -> Result<Payload, ErrorBody> {
         action_key: String,
     }
     let planned = draft.planned(ix);
+    let what = || format!("payload of the compensation of `{}`", planned.id);
     let wrong =
-        |what: String| ErrorBody::new("expression", format!("compensation of `{}`: {what}", planned.id));
+        |why: String| ErrorBody::new("expression", format!("compensation of `{}`: {why}", planned.id));
     if let Some(template) = planned.compensation.as_ref().and_then(|c| c.input.as_ref()) {
         let scope = SagaScope { plan: draft.plan, state: &draft.state, own: Some(ix) };
-        return template.eval(&scope, &mut Budget::default()).map_err(|error| wrong(error.to_string()));
+        let payload = template.eval(&scope, &mut Budget::default());
+        let payload = payload.map_err(|error| wrong(error.to_string()))?;
+        limits::check(what, payload.text().len(), UNDO_BYTES_MAX)?;
+        return Ok(payload);
     }
     let step = draft.step(ix);
     let output = match &step.action {
@@ -99,6 +109,7 @@ fn payload(draft: &Draft<'_>, ix: StepIx) -> Result<Payload, ErrorBody> {
         Default { input: step.input.as_ref(), output, action_key: step_key(draft.plan, &draft.state, ix) };
     let text: Box<RawValue> =
         serde_json::value::to_raw_value(&body).map_err(|error| wrong(error.to_string()))?;
+    limits::check(what, text.get().len(), UNDO_BYTES_MAX)?;
     Payload::from_bytes(text.get().as_bytes()).map_err(|error| wrong(error.to_string()))
 }
 

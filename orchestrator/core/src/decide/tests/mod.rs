@@ -12,6 +12,7 @@ mod output_not_taken;
 mod pivot;
 mod retriable;
 mod retrying;
+mod sizes;
 mod strangers;
 mod undoing;
 mod wire_table;
