@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use saga_proto::limits::STATUS_BYTES_MAX;
 use tonic::{Code as Grpc, Status, metadata::MetadataValue};
 
 use crate::{
@@ -167,7 +168,7 @@ pub const CODES: [Explained; 25] = [
         Grpc::InvalidArgument,
         "the document is too large or too deep",
         "Documents have at most 1 MiB and 64 levels; above 256 KiB the server warns. Store large data elsewhere and \
-         send a reference.",
+         send a reference. One deploy takes at most 8 MiB of files; deploy more of them in several calls.",
     ),
     row(
         Code::NeedsForce,
@@ -360,11 +361,25 @@ impl std::error::Error for Refusal {}
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let mut status = Self::new(refusal.code.explained().grpc, refusal.to_string());
+        let mut status = Self::new(refusal.code.explained().grpc, for_header(refusal.to_string()));
         let value = MetadataValue::from_static(refusal.code.text());
         status.metadata_mut().insert(METADATA_KEY, value);
         status
     }
+}
+
+/// Cuts a message that no header would hold. Written there, everything but letters and digits may take three bytes for one.
+fn for_header(mut message: String) -> String {
+    let mut bytes = 0;
+    let cut = message.char_indices().find_map(|(at, letter)| {
+        bytes += if letter.is_ascii_alphanumeric() { 1 } else { 3 * letter.len_utf8() };
+        (bytes > STATUS_BYTES_MAX).then_some(at)
+    });
+    if let Some(at) = cut {
+        message.truncate(at);
+        message.push('…');
+    }
+    message
 }
 
 impl From<crate::lane::Stopped> for Refusal {

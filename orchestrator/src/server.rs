@@ -47,7 +47,7 @@ pub const BROKER_SERVICE: &str = "saga.broker";
 /// Name under which health tells that this process stands by: it serves nobody and is ready to take over.
 pub const STANDBY_SERVICE: &str = "saga.standby";
 /// Largest message in or out, in bytes.
-pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = saga_proto::limits::MESSAGE_BYTES_MAX;
 /// Bytes that a client may send on a stream before it waits for us.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Bytes that a client may send on a connection before it waits for us.

@@ -1,4 +1,6 @@
-//! The contract of saga and nothing else: the messages and services of `saga/v1/*.proto`.
+//! The contract of saga and nothing else: the messages and services of `saga/v1/*.proto`, and their sizes.
+
+pub mod limits;
 
 /// Version 1 of the contract, generated from `saga/v1/*.proto`.
 #[allow(

@@ -158,7 +158,8 @@ impl Stage {
 
     async fn breaker(&self) -> Option<Breaker> {
         let mut operators = OperatorServiceClient::new(self.channel.clone());
-        let list = operators.list_breakers(ListBreakersRequest {}).await.expect("an answer").into_inner();
+        let list =
+            operators.list_breakers(ListBreakersRequest::default()).await.expect("an answer").into_inner();
         list.breakers.into_iter().find(|breaker| breaker.participant == "payments" && breaker.action == "act")
     }
 

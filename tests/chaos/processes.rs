@@ -164,7 +164,8 @@ impl Server {
         let channel = self.channel().await;
         let mut directory = ParticipantDirectoryClient::new(channel.clone());
         until("participants register", UP_LIMIT, async || {
-            let known = directory.list_participants(ListParticipantsRequest {}).await.ok()?.into_inner();
+            let known =
+                directory.list_participants(ListParticipantsRequest::default()).await.ok()?.into_inner();
             let live = |name: &&str| {
                 known.participants.iter().any(|known| known.name == **name && !known.instances.is_empty())
             };

@@ -153,7 +153,8 @@ impl Clients {
         let mut events: Vec<HistoryEvent> = Vec::new();
         loop {
             let after_seq = events.last().map_or(0, |event| event.seq);
-            let request = HistoryRequest { saga: saga.to_owned(), after_seq, page_size: 7 };
+            let request =
+                HistoryRequest { saga: saga.to_owned(), after_seq, page_size: 7, ..Default::default() };
             let page = self.sagas.clone().history(request).await.expect("a history").into_inner();
             for event in page.events {
                 let last = events.last().map_or(0, |event| event.seq);

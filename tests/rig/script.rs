@@ -332,7 +332,7 @@ impl Script {
 /// The instances of a participant that the server has a connection to.
 pub async fn connected(rig: &Rig, name: &str) -> Vec<String> {
     let mut directory = rig.clients.directory.clone();
-    let Ok(answer) = directory.list_participants(ListParticipantsRequest {}).await else {
+    let Ok(answer) = directory.list_participants(ListParticipantsRequest::default()).await else {
         return Vec::new();
     };
     let participants = answer.into_inner().participants;

@@ -37,7 +37,8 @@ async fn health(address: SocketAddr) -> ServingStatus {
 
 async fn trouble(rig: &Rig) -> Option<String> {
     let mut directory = rig.clients.directory.clone();
-    let answer = directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
+    let answer =
+        directory.list_participants(ListParticipantsRequest::default()).await.expect("a list").into_inner();
     answer.broker.map(|trouble| trouble.state)
 }
 

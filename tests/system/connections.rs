@@ -106,8 +106,11 @@ async fn a_draining_instance_finishes_and_gets_nothing_new() {
     let draining = old.begin_stop();
     eventually("the instance to drain", || async {
         let mut directory = rig.clients.directory.clone();
-        let seen =
-            directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
+        let seen = directory
+            .list_participants(ListParticipantsRequest::default())
+            .await
+            .expect("a list")
+            .into_inner();
         let left = seen.participants.iter().find(|p| p.name == "left").expect("known");
         (left.instances.len() == 1 && left.instances[0].draining && left.instances[0].outstanding == 1)
             .then_some(())

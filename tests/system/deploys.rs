@@ -11,7 +11,7 @@ use crate::files::{SINGLE, WHOLE};
 
 async fn definitions(rig: &Rig) -> Vec<DefinitionInfo> {
     let mut client = rig.clients.definitions.clone();
-    client.list_definitions(ListDefinitionsRequest {}).await.expect("a list").into_inner().definitions
+    client.list_definitions(ListDefinitionsRequest::default()).await.expect("a list").into_inner().definitions
 }
 
 #[tokio::test]
@@ -109,7 +109,8 @@ async fn participants_are_listed_with_what_they_serve_and_who_is_there() {
         (count("left").await.len() == 1 && count("right").await.is_empty()).then_some(())
     })
     .await;
-    let list = directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
+    let list =
+        directory.list_participants(ListParticipantsRequest::default()).await.expect("a list").into_inner();
     let [left, right] = list.participants.as_slice() else { panic!("{list:?}") };
     assert_eq!((left.name.as_str(), left.inbox_kind()), ("left", InboxKind::Transactional));
     assert_eq!((right.name.as_str(), right.inbox_kind()), ("right", InboxKind::None));

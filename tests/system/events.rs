@@ -184,7 +184,8 @@ async fn killed_again_and_again(store: &[&str]) {
     saga_tests::eventually("the participants", || {
         let mut directory = directory.clone();
         async move {
-            let list = directory.list_participants(saga_proto::v1::ListParticipantsRequest {}).await.ok()?;
+            let list =
+                directory.list_participants(saga_proto::v1::ListParticipantsRequest::default()).await.ok()?;
             let there = list.into_inner().participants.iter().filter(|p| !p.instances.is_empty()).count();
             (there == 4).then_some(())
         }

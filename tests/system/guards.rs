@@ -85,7 +85,7 @@ async fn a_breaker_that_an_operator_tripped_outlives_the_server_and_spends_no_at
         (!saga_tests::script::connected(&rig, "left").await.is_empty()).then_some(())
     })
     .await;
-    let list = rig.clients.operators().list_breakers(ListBreakersRequest {}).await.expect("a list");
+    let list = rig.clients.operators().list_breakers(ListBreakersRequest::default()).await.expect("a list");
     let breaker = list.into_inner().breakers.remove(0);
     assert_eq!(
         (breaker.state(), breaker.waiting, breaker.reason.as_str()),

@@ -27,6 +27,7 @@ mod pivots;
 mod plain;
 mod restarts;
 mod serving;
+mod sizes;
 mod standby;
 mod starts;
 mod starts_by_message;

@@ -121,7 +121,7 @@ async fn instances_with_and_without_the_sdk_serve_side_by_side() {
     let rig = at_a_broker().await;
     let script = Script::plain(&rig, "left");
     let with_sdk = script.serve(&rig).await;
-    let list = rig.clients.directory.clone().list_participants(ListParticipantsRequest {}).await;
+    let list = rig.clients.directory.clone().list_participants(ListParticipantsRequest::default()).await;
     let inbox = list.expect("a list").into_inner().participants[0].inbox_id.clone();
     let without = Plain::serve_on(&rig, "left", Habit::Good, &inbox).await;
     rig.clients.deploy(SINGLE).await;

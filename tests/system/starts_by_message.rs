@@ -10,6 +10,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use saga_orchestrator::transport::amqp::topology::starter_permissions;
+use saga_proto::limits::DOCUMENT_BYTES_MAX;
 use saga_tests::{
     Gate, Rig, Script,
     client::{code, start, status, step},
@@ -142,6 +143,34 @@ async fn a_start_that_comes_twice_is_one_saga_and_other_input_is_a_conflict() {
     let refused = rig.clients.try_start(start("keyed", json!({"order": "o-7", "note": "x"}))).await;
     assert_eq!(code(&refused.expect_err("other input")), "A0409");
     assert_eq!(left.count("act"), 2);
+}
+
+#[tokio::test]
+async fn the_largest_input_starts_a_saga_and_a_larger_one_is_answered() {
+    let url = rabbitmq::vhost().await;
+    let rig = Rig::start_at_a_broker(url.clone()).await;
+    let left = Script::plain(&rig, "left");
+    let _left = left.serve(&rig).await;
+    rig.clients.deploy(SINGLE).await;
+    let mut shop = Service::connect(&url).await;
+    let body = |bytes: usize| {
+        let of = |text: usize| json!({"n": 1, "tags": [], "text": "x".repeat(text)}).to_string();
+        of(bytes - of(0).len())
+    };
+    let asked = shop.ask("single", Some("larger"), body(DOCUMENT_BYTES_MAX + 1).as_bytes()).await;
+    let answer = shop.answer(asked).await;
+    assert_eq!((&answer["result"], &answer["code"]), (&json!("refused"), &json!("A0413")), "{answer}");
+    // A list that is left out is filled in, and counts.
+    let text = "x".repeat(DOCUMENT_BYTES_MAX - json!({"n": 1, "text": ""}).to_string().len());
+    let asked =
+        shop.ask("single", Some("larger"), json!({"n": 1, "text": text}).to_string().as_bytes()).await;
+    assert_eq!(shop.answer(asked).await["code"], "A0413");
+    let asked = shop.ask("single", Some("largest"), body(DOCUMENT_BYTES_MAX).as_bytes()).await;
+    let answer = shop.answer(asked).await;
+    assert_eq!(answer["result"], "started", "{answer}");
+    let id = answer["saga_id"].as_str().expect("a saga").to_owned();
+    let seen = rig.clients.ended(&id).await;
+    assert_eq!((status(&seen), seen.input.len()), ("completed", DOCUMENT_BYTES_MAX));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::{
     Api,
     error::{Code, Refusal},
+    sizes,
     steering::{REASON_BYTES_MAX, needs_reason, who},
 };
 use crate::{
@@ -16,8 +17,18 @@ use crate::{
     transport::directory::stored_actions,
 };
 
-pub(super) async fn list_breakers(api: &Api) -> Result<wire::ListBreakersResponse, Refusal> {
-    Ok(wire::ListBreakersResponse { breakers: reports(api).await?.iter().map(breaker).collect() })
+pub(super) async fn list_breakers(
+    api: &Api,
+    request: &wire::ListBreakersRequest,
+) -> Result<wire::ListBreakersResponse, Refusal> {
+    let mut reports = reports(api).await?;
+    reports.sort_unstable_by(|a, b| (&a.participant, &a.action).cmp(&(&b.participant, &b.action)));
+    // The token is the last breaker of the page before: `participant/action`.
+    let after = request.page_token.split_once('/').unwrap_or_default();
+    let rest = reports.iter().filter(|report| (&*report.participant, &*report.action) > after);
+    let (breakers, more) = sizes::page(rest.map(breaker), request.page_size);
+    let next = breakers.last().filter(|_| more).map(|last| format!("{}/{}", last.participant, last.action));
+    Ok(wire::ListBreakersResponse { next_page_token: next.unwrap_or_default(), breakers })
 }
 
 pub(super) async fn trip_breaker(

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use saga_core::{ErrorBody, Payload, SagaId, Status, Timestamp, state::StepState};
+use saga_core::{ErrorBody, SagaId, Status, Timestamp, state::StepState};
 use saga_dsl::definition::Node;
-use saga_proto::v1 as wire;
+use saga_proto::{limits::ERROR_TEXT_BYTES_MAX, v1 as wire};
 
-use super::picture::Seen;
+use super::{
+    picture::Seen,
+    sizes::{self, Room},
+};
 use crate::{
+    document::clean_text,
     lane::clock::LaneClock,
     observe::{
         detail::{self, StepView},
@@ -17,9 +21,6 @@ use crate::{
     },
     store::record::{RowStatus, SagaRow},
 };
-
-/// About the most bytes of documents in one picture; messages have at most 4 MiB.
-const DOCUMENTS_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// The status column as a word.
 pub(super) fn status_word(status: RowStatus) -> &'static str {
@@ -86,7 +87,7 @@ pub(super) fn summary(
         ended_at_us: row.face.ended_at.map_or(0, |at| at.0),
         step: step.unwrap_or_default(),
         tries: shown.tries,
-        next: shown.next,
+        next: clean_text(shown.next, 2 * ERROR_TEXT_BYTES_MAX),
         next_due_us: shown.next_due.map_or(0, |at| at.0),
         exceptions: row.face.exceptions,
     }
@@ -118,25 +119,18 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
     };
     let state = &picture.state;
     let birth = state.birth.as_ref();
-    detail.input = birth.map(|birth| json(&birth.input)).unwrap_or_default();
-    detail.output = state.output.as_ref().map(json).unwrap_or_default();
+    let (mut room, mut left_out) = (Room::new(), false);
+    detail.input = room.take(birth.map(|birth| &birth.input), &mut left_out);
+    detail.output = room.take(state.output.as_ref(), &mut left_out);
+    detail.left_out = left_out;
+    detail.output_error = state.output_error.as_ref().map(|error| fault(error, ""));
     detail.failure = failure(picture);
     detail.deadline_us = birth.and_then(|birth| birth.deadline).map_or(0, |at| at.0);
-    let mut room = DOCUMENTS_BYTES_MAX.saturating_sub(detail.input.len() + detail.output.len());
-    let mut left_out = false;
     let groups = groups(&picture.plan.definition.steps);
     for view in detail::steps(picture) {
-        let Some(mut step) = step(picture, &view) else { continue };
+        let Some(mut step) = step(picture, &view, &mut room) else { continue };
         step.groups = groups.get(&*step.id).cloned().unwrap_or_default();
-        for document in [&mut step.input, &mut step.output] {
-            match room.checked_sub(document.len()) {
-                Some(rest) => room = rest,
-                None => {
-                    *document = Bytes::new();
-                    left_out = true;
-                }
-            }
-        }
+        left_out |= step.left_out;
         detail.steps.push(step);
     }
     detail.incidents = state.incidents.iter().map(|open| incident(picture, open)).collect();
@@ -154,6 +148,7 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
         summary.ended_at_us = state.ended_at.map_or(0, |at| at.0);
         summary.exceptions = state.exceptions;
     }
+    sizes::cut_texts(&mut detail);
     detail
 }
 
@@ -173,10 +168,11 @@ fn incident(picture: &Picture, open: &saga_core::state::OpenIncident) -> wire::I
     }
 }
 
-fn step(picture: &Picture, view: &StepView) -> Option<wire::StepDetail> {
+fn step(picture: &Picture, view: &StepView, room: &mut Room) -> Option<wire::StepDetail> {
     let planned = picture.plan.step(view.ix)?;
     let state: &StepState = picture.state.steps.get(view.ix.at())?;
     let at = |moment: Option<Timestamp>| moment.map_or(0, |at| at.0);
+    let mut left_out = false;
     Some(wire::StepDetail {
         id: planned.id.clone(),
         depth: u32::try_from(planned.groups.len()).unwrap_or(u32::MAX),
@@ -188,8 +184,8 @@ fn step(picture: &Picture, view: &StepView) -> Option<wire::StepDetail> {
         undo_tries: state.undo_attempts,
         note: view.note.clone(),
         next_due_us: at(view.next_due),
-        input: state.input.as_ref().map(json).unwrap_or_default(),
-        output: view.output.as_ref().map(json).unwrap_or_default(),
+        input: room.take(state.input.as_ref(), &mut left_out),
+        output: room.take(view.output.as_ref(), &mut left_out),
         error: view.error.as_ref().map(|error| fault(error, &planned.id)),
         started_at_us: at(state.first_sent),
         settled_at_us: at(state.settled_at),
@@ -197,6 +193,7 @@ fn step(picture: &Picture, view: &StepView) -> Option<wire::StepDetail> {
         undo_settled_at_us: at(state.undo_settled_at),
         groups: Vec::new(),
         round: state.round,
+        left_out,
     })
 }
 
@@ -228,11 +225,8 @@ fn collect_groups<'a>(items: &'a [Node], around: &[String], found: &mut BTreeMap
 }
 
 fn fault(error: &ErrorBody, step: &str) -> wire::Fault {
-    wire::Fault { code: error.code.clone(), message: error.message.clone(), step: step.to_owned() }
-}
-
-fn json(payload: &Payload) -> Bytes {
-    Bytes::copy_from_slice(payload.text().as_bytes())
+    let message = clean_text(error.message.clone(), ERROR_TEXT_BYTES_MAX);
+    wire::Fault { code: error.code.clone(), message, step: step.to_owned() }
 }
 
 /// A saga id as it travels.

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use prost::Message;
 use saga_dsl::{
     check::{ActionSchema, Catalog},
     diagnostic::{self, Severity},
@@ -12,7 +13,10 @@ use saga_dsl::{
     plan::Plan,
     types::Type,
 };
-use saga_proto::v1 as wire;
+use saga_proto::{
+    limits::{DEPLOY_BYTES_MAX, DEPLOY_FILES_MAX, PAGE_BYTES_MAX},
+    v1 as wire,
+};
 
 use super::{
     Api, convert,
@@ -27,8 +31,6 @@ use crate::{
     transport::directory::{Directory, stored_actions},
 };
 
-/// Most files in one call.
-const FILES_MAX: usize = 200;
 /// Code of "same version, other content".
 const VERSION_TAKEN: &str = "S0501";
 /// Code of "somebody else says otherwise".
@@ -44,8 +46,16 @@ struct Sound {
 }
 
 pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wire::DeployResponse, Refusal> {
-    if request.files.is_empty() || request.files.len() > FILES_MAX {
-        return Err(Refusal::new(Code::Malformed, format!("files: a call takes 1 to {FILES_MAX} files")));
+    if request.files.is_empty() || request.files.len() > DEPLOY_FILES_MAX {
+        let (count, rule) = (request.files.len(), format!("a call takes 1 to {DEPLOY_FILES_MAX}"));
+        return Err(Refusal::new(Code::Malformed, format!("files: {count} of them; {rule}")));
+    }
+    let bytes: usize = request.files.iter().map(|file| file.path.len() + file.content.len()).sum();
+    if bytes > DEPLOY_BYTES_MAX {
+        let message = format!(
+            "files: {bytes} bytes together are more than {DEPLOY_BYTES_MAX}; deploy them in several calls"
+        );
+        return Err(Refusal::new(Code::TooLarge, message));
     }
     let known = Registered::of(&api.parts().directory).await;
     let store = &api.parts().store;
@@ -69,6 +79,7 @@ pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wi
     }
     response.accepted = response.diagnostics.iter().all(|found| found.severity != Severity::Error.word());
     if !response.accepted {
+        fit(&mut response.diagnostics);
         return Ok(response);
     }
     for file in &sound {
@@ -76,11 +87,35 @@ pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wi
             .diagnostics
             .extend(api.parts().definitions.overruled(&file.plan).iter().map(|o| overruled(file, o)));
     }
+    fit(&mut response.diagnostics);
     if request.dry_run {
         response.deployed = sound.iter().map(|file| deployed(file, is_new(api, file))).collect();
         return Ok(response);
     }
     register(api, sound, response).await
+}
+
+/// Keeps as many diagnostics as an answer holds, faults before warnings; the last one says how many are missing.
+fn fit(diagnostics: &mut Vec<wire::Diagnostic>) {
+    let bytes: usize = diagnostics.iter().map(Message::encoded_len).sum();
+    if bytes <= PAGE_BYTES_MAX {
+        return;
+    }
+    let is_fault = |found: &wire::Diagnostic| found.severity == Severity::Error.word();
+    diagnostics.sort_by_key(|found| !is_fault(found));
+    let (mut kept, mut bytes) = (0, 0);
+    for found in &*diagnostics {
+        bytes += found.encoded_len();
+        if bytes > PAGE_BYTES_MAX {
+            break;
+        }
+        kept += 1;
+    }
+    let missing = diagnostics.split_off(kept);
+    let Some(first) = missing.first() else { return };
+    let message = format!("{} more are not shown", missing.len());
+    let rendered = format!("{}[{}]: {message}\n", first.severity, first.code);
+    diagnostics.push(wire::Diagnostic { message, rendered, help: String::new(), ..first.clone() });
 }
 
 /// Checks one file; its diagnostics are added to `found`.

@@ -14,7 +14,7 @@ use saga_dsl::{
 
 use super::error::{Code, Refusal};
 use crate::{
-    document,
+    document::{self, Fault},
     input_hash::{self, InputHash},
 };
 
@@ -65,6 +65,9 @@ impl InputTypes {
         if input_type.has_lists
             && let Some(filled) = input_type.ty.fill_absent_lists(input.json())
         {
+            if filled.len() > document::BYTES_MAX {
+                return Err(Fault::TooLarge(filled.len()).into());
+            }
             let wrong = |error| Refusal::new(Code::Internal, format!("input: {error}"));
             return Payload::from_text(filled).map_err(wrong);
         }

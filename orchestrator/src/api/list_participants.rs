@@ -3,14 +3,20 @@
 use saga_proto::v1 as wire;
 use tokio::sync::oneshot;
 
-use super::{Api, error::Refusal};
+use super::{Api, error::Refusal, sizes};
 use crate::{
     lane::intake::{Census, Intake},
     store::record::ParticipantRow,
     transport::directory::{InboxKind, Instance, stored_actions},
 };
 
-pub(super) async fn list_participants(api: &Api) -> Result<wire::ListParticipantsResponse, Refusal> {
+/// Most instances of one participant that are listed.
+const INSTANCES_MAX: usize = 1_000;
+
+pub(super) async fn list_participants(
+    api: &Api,
+    request: &wire::ListParticipantsRequest,
+) -> Result<wire::ListParticipantsResponse, Refusal> {
     let (answer, answered) = oneshot::channel();
     api.parts().lane.send(Intake::Census(answer)).await?;
     let census = answered.await.map_err(|_| api.closed())?;
@@ -30,11 +36,15 @@ pub(super) async fn list_participants(api: &Api) -> Result<wire::ListParticipant
         why: trouble.why.clone(),
         since_us: trouble.since.0,
     });
-    Ok(wire::ListParticipantsResponse { participants, broker })
+    // The token is the last name of the page before.
+    let rest = participants.into_iter().filter(|participant| participant.name > request.page_token);
+    let (participants, more) = sizes::page(rest, request.page_size);
+    let next = participants.last().filter(|_| more).map(|last| last.name.clone());
+    Ok(wire::ListParticipantsResponse { participants, broker, next_page_token: next.unwrap_or_default() })
 }
 
 fn participant(row: &ParticipantRow, connected: &[Instance], census: &Census) -> wire::ParticipantInfo {
-    let instances: Vec<_> = connected
+    let mut instances: Vec<_> = connected
         .iter()
         .filter(|instance| instance.participant == row.name)
         .map(|instance| {
@@ -54,13 +64,17 @@ fn participant(row: &ParticipantRow, connected: &[Instance], census: &Census) ->
         InboxKind::Journaled => wire::InboxKind::Journaled,
         InboxKind::None => wire::InboxKind::None,
     };
+    let outstanding = instances.iter().map(|instance| instance.outstanding).sum();
+    let left_out = instances.len().saturating_sub(INSTANCES_MAX);
+    instances.truncate(INSTANCES_MAX);
     wire::ParticipantInfo {
         name: row.name.clone(),
         inbox_id: row.inbox_id.clone(),
         inbox_kind: kind.into(),
         actions: stored_actions(row).into_iter().map(|action| action.name).collect(),
-        outstanding: instances.iter().map(|instance| instance.outstanding).sum(),
+        outstanding,
         instances,
+        instances_left_out: count(left_out),
         waiting: census.waiting.iter().find(|(name, _)| *name == row.name).map_or(0, |(_, n)| count(*n)),
         last_seen_us: row.last_seen.0,
     }

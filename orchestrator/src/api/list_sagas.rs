@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use saga_core::{SagaId, Timestamp};
-use saga_proto::v1 as wire;
+use saga_proto::{limits::PAGE_BYTES_MAX, v1 as wire};
 
 use super::{
     Api, convert,
@@ -15,8 +15,6 @@ use crate::store::record::{ListFilter, RowStatus};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
-/// About the most bytes of one page; messages have at most 4 MiB.
-const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 pub(super) async fn list_sagas(
     api: &Api,

@@ -23,6 +23,7 @@ mod resolve;
 mod resolve_step;
 mod retry;
 mod run_sagas;
+mod sizes;
 mod skip;
 mod start_saga;
 mod steering;
@@ -227,9 +228,9 @@ impl OperatorService for Api {
 
     async fn list_breakers(
         &self,
-        _request: Request<wire::ListBreakersRequest>,
+        request: Request<wire::ListBreakersRequest>,
     ) -> Result<Response<wire::ListBreakersResponse>, Status> {
-        Ok(Response::new(breakers::list_breakers(self).await?))
+        Ok(Response::new(breakers::list_breakers(self, request.get_ref()).await?))
     }
 
     async fn trip_breaker(
@@ -267,9 +268,9 @@ impl DefinitionService for Api {
 
     async fn list_definitions(
         &self,
-        _request: Request<wire::ListDefinitionsRequest>,
+        request: Request<wire::ListDefinitionsRequest>,
     ) -> Result<Response<wire::ListDefinitionsResponse>, Status> {
-        Ok(Response::new(list_definitions::list_definitions(self).await?))
+        Ok(Response::new(list_definitions::list_definitions(self, request.get_ref()).await?))
     }
 
     async fn get_definition(
@@ -284,8 +285,8 @@ impl DefinitionService for Api {
 impl ParticipantDirectory for Api {
     async fn list_participants(
         &self,
-        _request: Request<wire::ListParticipantsRequest>,
+        request: Request<wire::ListParticipantsRequest>,
     ) -> Result<Response<wire::ListParticipantsResponse>, Status> {
-        Ok(Response::new(list_participants::list_participants(self).await?))
+        Ok(Response::new(list_participants::list_participants(self, request.get_ref()).await?))
     }
 }

@@ -17,7 +17,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream};
 use saga_core::SagaId;
-use saga_proto::v1 as wire;
+use saga_proto::{
+    limits::{BATCH_BYTES_MAX, BATCH_COUNT_MAX},
+    v1 as wire,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::{Status, Streaming};
 
@@ -26,6 +29,7 @@ use super::{
     error::{Code, Refusal},
     picture,
     prepare::prepare,
+    sizes,
     start_saga::key_conflict,
 };
 use crate::lane::intake::{End, Ended, Intake, Listener, StartJob, Started, WatchJob};
@@ -35,9 +39,7 @@ const OPEN_MAX: usize = 16_384;
 /// Most starts handed to the lane at once.
 const CHUNK: usize = 1_024;
 /// Most outcomes in one message.
-const BATCH: usize = 512;
-/// About the most bytes in one message; a single larger outcome travels alone.
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH: usize = BATCH_COUNT_MAX;
 
 /// Opens the stream.
 pub(super) fn run_sagas(api: &Api, inbound: Streaming<wire::RunSagasRequest>) -> Outcomes {
@@ -192,8 +194,8 @@ impl Outcomes {
     fn take_batch(&mut self) -> Vec<wire::RunOutcome> {
         let mut bytes = 0;
         let fits = self.ready.iter().take_while(|outcome| {
-            bytes += outcome.output.len();
-            bytes <= BATCH_BYTES
+            bytes += outcome.output.len() + outcome.fault.as_ref().map_or(0, |fault| fault.message.len());
+            bytes <= BATCH_BYTES_MAX
         });
         let count = fits.count().max(1).min(self.ready.len());
         self.ready.drain(..count).collect()
@@ -221,18 +223,22 @@ impl Outcomes {
     /// The outcome of a report; a saga that was not started here is followed by a task of its own.
     fn report(&self, Ended { tag, id, end }: Ended) -> Option<wire::RunOutcome> {
         match end {
-            End::Over { status, output, failure, failed_step } => Some(wire::RunOutcome {
-                tag,
-                saga_id: Bytes::copy_from_slice(&id.to_bytes()),
-                status: convert::status_of(status).to_owned(),
-                output: output.map(|o| Bytes::copy_from_slice(o.text().as_bytes())).unwrap_or_default(),
-                fault: failure.map(|failure| wire::Fault {
+            End::Over { status, output, output_error, failure, failed_step } => {
+                let (output, without) = sizes::outcome(output.as_ref(), output_error.as_deref());
+                let failure = failure.map(|failure| wire::Fault {
                     code: failure.error.code.clone(),
                     message: failure.error.message.clone(),
                     step: failed_step.unwrap_or_default(),
-                }),
-                created: true,
-            }),
+                });
+                Some(wire::RunOutcome {
+                    tag,
+                    saga_id: Bytes::copy_from_slice(&id.to_bytes()),
+                    status: convert::status_of(status).to_owned(),
+                    output,
+                    fault: failure.or(without),
+                    created: true,
+                })
+            }
             End::NotNew(Started::Existing { id, .. }) => {
                 let (api, settled) = (self.api.clone(), self.settled_in.clone()?);
                 self.api.parts().tasks.spawn(async move {
@@ -285,12 +291,13 @@ async fn follow(api: &Api, tag: u64, id: SagaId) -> Result<wire::RunOutcome, Ref
     let folded = seen.folded.as_ref().ok();
     let state = folded.map(|picture| &picture.state);
     let output = state.and_then(|state| state.output.as_ref());
+    let (output, without) = sizes::outcome(output, state.and_then(|state| state.output_error.as_deref()));
     Ok(wire::RunOutcome {
         tag,
         saga_id: Bytes::copy_from_slice(&id.to_bytes()),
         status: convert::status_word(seen.row.face.status).to_owned(),
-        output: output.map(|o| Bytes::copy_from_slice(o.text().as_bytes())).unwrap_or_default(),
-        fault: folded.and_then(convert::failure),
+        output,
+        fault: folded.and_then(convert::failure).or(without),
         created: false,
     })
 }

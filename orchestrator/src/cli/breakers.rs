@@ -1,14 +1,14 @@
 //! `saga breakers`: which actions are held back, and an operator's word about it.
 
 use saga_dsl::definition::{ActionName, Duration};
-use saga_proto::v1::{Breaker, BreakerState, ListBreakersRequest, ResetBreakerRequest, TripBreakerRequest};
+use saga_proto::v1::{Breaker, BreakerState, ResetBreakerRequest, TripBreakerRequest};
 use serde::Serialize;
 
 use super::{
     Context,
     exit::{Exit, Failure},
     output::{self, Format, Frame, ListFormat, count, printable},
-    steer,
+    pages, steer,
     table::{self, Text},
     time,
     words::Word,
@@ -121,8 +121,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 async fn list(format: ListFormat, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    let list = server.operators().list_breakers(ListBreakersRequest {}).await;
-    let list = list.map_err(|status| server.failure(status))?.into_inner().breakers;
+    let list = pages::breakers(&server).await?;
     let rows: Vec<Row> = list.iter().map(row).collect();
     output::list(
         format,

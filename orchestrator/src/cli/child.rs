@@ -25,7 +25,7 @@ use super::{
     client::{Endpoint, Server},
     deploy,
     exit::Failure,
-    output,
+    output, pages,
     serve::misconfigured,
 };
 
@@ -282,7 +282,7 @@ async fn listening(process: &mut Process) -> Result<Endpoint, Failure> {
 /// Waits until the server owns its store: one that was killed before it may have left its lease to run out.
 async fn owning(server: &Server) -> Result<(), Failure> {
     loop {
-        match server.participants().list_participants(ListParticipantsRequest {}).await {
+        match server.participants().list_participants(ListParticipantsRequest::default()).await {
             Ok(_) => return Ok(()),
             Err(status) => match server.failure(status) {
                 Failure::Told { code: Some(code), .. } if code == Code::StandingBy.text() => {
@@ -305,9 +305,7 @@ pub async fn registered(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        let request = ListParticipantsRequest {};
-        let known = server.participants().list_participants(request).await;
-        let known = known.map_err(|status| server.failure(status))?.into_inner().participants;
+        let known = pages::participants(server).await?.participants;
         let live =
             |name: &&str| known.iter().any(|known| known.name == **name && !known.instances.is_empty());
         if names.iter().all(live) {

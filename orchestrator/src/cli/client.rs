@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use saga_proto::limits::MESSAGE_BYTES_MAX;
 use saga_proto::v1::{
     definition_service_client::DefinitionServiceClient, operator_service_client::OperatorServiceClient,
     participant_directory_client::ParticipantDirectoryClient, saga_service_client::SagaServiceClient,
@@ -17,8 +18,6 @@ use super::exit::Failure;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Until a call's first answer; streams may then last.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A page of a thousand sagas, or one saga with large outputs, is more than the 4 MiB that tonic allows.
-const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 /// Where a server listens: `grpc://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! `saga definitions`: what is registered.
 
-use saga_proto::v1::{DefinitionInfo, ListDefinitionsRequest};
+use saga_proto::v1::DefinitionInfo;
 
 use super::{
     Context,
     exit::{Exit, Failure},
     json,
     output::{self, Frame, ListFormat, count},
+    pages,
     table::{self, Text},
     time,
 };
@@ -28,8 +29,7 @@ pub struct Args {
 /// Runs `saga definitions`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    let list = server.definitions().list_definitions(ListDefinitionsRequest {}).await;
-    let mut list = list.map_err(|status| server.failure(status))?.into_inner().definitions;
+    let mut list = pages::definitions(&server).await?;
     list.sort_by(|a, b| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
     let rows: Vec<_> = list.iter().map(json::Definition::from).collect();
     let id = |row: &json::Definition| format!("{}@{}", row.name, row.version);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use saga_proto::limits::{DEPLOY_BYTES_MAX, DEPLOY_FILES_MAX};
 use saga_proto::v1::{DeployRequest, DeployResponse, Diagnostic, SagaFile};
 use serde::Serialize;
 
@@ -61,10 +62,26 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-/// Sends files to the server.
+/// Sends files to the server, unless they are more than one deploy takes.
 pub async fn deploy(server: &Server, files: Vec<SagaFile>, dry_run: bool) -> Result<DeployResponse, Failure> {
+    fits(&files)?;
     let answer = server.definitions().deploy(DeployRequest { files, dry_run }).await;
     Ok(answer.map_err(|status| server.failure(status))?.into_inner())
+}
+
+/// One deploy is all or nothing, so it travels in one message.
+fn fits(files: &[SagaFile]) -> Result<(), Failure> {
+    let (count, bytes) =
+        (files.len(), files.iter().map(|file| file.path.len() + file.content.len()).sum::<usize>());
+    if count <= DEPLOY_FILES_MAX && bytes <= DEPLOY_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "{count} files of {bytes} bytes together are more than one deploy takes ({DEPLOY_FILES_MAX} files, \
+         {DEPLOY_BYTES_MAX} bytes)"
+    );
+    Err(Failure::error(message)
+        .help("nothing was sent; deploy them in several calls, each of which is all or nothing"))
 }
 
 /// Folders become the saga files in them.
@@ -238,6 +255,16 @@ mod tests {
     fn the_json_form() {
         let text = serde_json::to_string(&Answer::of(&answer(true), true)).expect("JSON");
         insta::assert_snapshot!(text, @r#"{"accepted":true,"dry_run":true,"deployed":[{"name":"book_trip","version":1,"hash":"6f1d","created":true},{"name":"lab_report","version":1,"hash":"6f1d","created":false}],"diagnostics":[{"severity":"warning","code":"S0303","path":"trip.saga.yaml","line":3,"column":5,"message":"no compensation","help":"add `compensation:`"}]}"#);
+    }
+
+    #[test]
+    fn more_than_one_deploy_takes_is_refused_before_it_is_sent() {
+        let file = |bytes: usize| SagaFile { path: String::new(), content: vec![b' '; bytes].into() };
+        assert!(fits(&[file(DEPLOY_BYTES_MAX)]).is_ok());
+        assert!(fits(&vec![file(1); DEPLOY_FILES_MAX]).is_ok());
+        let failure = fits(&[file(DEPLOY_BYTES_MAX), file(1)]).expect_err("one byte more");
+        assert!(failure.to_string().contains("2 files of 8388609 bytes"), "{failure}");
+        assert!(fits(&vec![file(1); DEPLOY_FILES_MAX + 1]).is_err());
     }
 
     #[test]

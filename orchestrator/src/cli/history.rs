@@ -44,7 +44,8 @@ pub struct Args {
 /// Runs `saga history`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    let mut reader = Reader { server: &server, saga: args.saga.clone(), format: args.output, after_seq: 0 };
+    let saga = args.saga.clone();
+    let mut reader = Reader { server: &server, saga, format: args.output, after_seq: 0, after_event: 0 };
     reader.read_all().await?;
     if args.follow {
         follow(&mut reader).await?;
@@ -58,13 +59,20 @@ struct Reader<'a> {
     saga: String,
     format: Format,
     after_seq: u64,
+    /// Events of the decision after that one that were printed.
+    after_event: u32,
 }
 
 impl Reader<'_> {
     async fn read_all(&mut self) -> Result<(), Failure> {
         loop {
-            let request =
-                HistoryRequest { saga: self.saga.clone(), after_seq: self.after_seq, page_size: PAGE };
+            let request = HistoryRequest {
+                saga: self.saga.clone(),
+                after_seq: self.after_seq,
+                page_size: PAGE,
+                after_event: self.after_event,
+                splits: true,
+            };
             let page = self.server.sagas().history(request).await.map_err(|s| self.server.failure(s))?;
             let page = page.into_inner();
             let Some(last) = page.events.last().map(|event| event.seq) else { return Ok(()) };
@@ -76,12 +84,16 @@ impl Reader<'_> {
                 }
             }
             output::data(&text)?;
+            let read = (self.after_seq, self.after_event);
+            (self.after_seq, self.after_event) = match (page.next_after_seq, page.next_after_event) {
+                // An older server ends its pages between decisions and does not say where it goes on.
+                (0, 0) => (self.after_seq.max(last), 0),
+                next => next,
+            };
             // A page that does not lead on would be read for ever.
-            if !page.more || last <= self.after_seq {
-                self.after_seq = self.after_seq.max(last);
+            if !page.more || (self.after_seq, self.after_event) <= read {
                 return Ok(());
             }
-            self.after_seq = last;
         }
     }
 }
@@ -156,6 +168,7 @@ mod tests {
             step: step.into(),
             text: text.into(),
             body: br#"{"type":"x"}"#.as_slice().into(),
+            left_out: false,
         }
     }
 

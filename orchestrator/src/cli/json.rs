@@ -62,6 +62,12 @@ pub struct Detail {
     /// What it gave, when completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<RawValue>>,
+    /// Why it has no output, when completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_error: Option<Fault>,
+    /// Input or output is too large to be shown with the rest; the history has it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
     /// Why it went back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Fault>,
@@ -131,6 +137,9 @@ pub struct Step {
     /// What it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Box<RawValue>>,
+    /// Input or output is too large to be shown with the rest; the history has it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
     /// Its last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Fault>,
@@ -179,6 +188,9 @@ pub struct Event {
     /// The event itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
+    /// The event is too large to be shown; the text says how large.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 /// A registered definition.
@@ -213,6 +225,9 @@ pub struct Participant {
     pub actions: Vec<String>,
     /// Its processes.
     pub instances: Vec<Instance>,
+    /// Further processes that are not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub instances_left_out: u64,
     /// Commands without an answer yet.
     pub outstanding: u64,
     /// Sagas that wait for it.
@@ -236,6 +251,11 @@ pub struct Instance {
     pub outstanding: u64,
     /// Its address.
     pub peer: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Absent instead of empty.
@@ -281,6 +301,8 @@ impl From<&v1::SagaDetail> for Detail {
             saga: Saga::from(&d.summary.clone().unwrap_or_default()),
             input: raw(&d.input),
             output: raw(&d.output),
+            output_error: d.output_error.as_ref().map(Fault::from),
+            left_out: d.left_out,
             failure: d.failure.as_ref().map(Fault::from),
             deadline: rfc3339(d.deadline_us),
             cancel_reason: some(&d.cancel_reason),
@@ -316,6 +338,7 @@ impl From<&v1::StepDetail> for Step {
             next_due: rfc3339(s.next_due_us),
             input: raw(&s.input),
             output: raw(&s.output),
+            left_out: s.left_out,
             error: s.error.as_ref().map(Fault::from),
             started_at: rfc3339(s.started_at_us),
             settled_at: rfc3339(s.settled_at_us),
@@ -345,6 +368,7 @@ impl From<&v1::HistoryEvent> for Event {
             step: some(&e.step),
             text: e.text.clone(),
             event: raw(&e.body),
+            left_out: e.left_out,
         }
     }
 }
@@ -371,6 +395,7 @@ impl From<&v1::ParticipantInfo> for Participant {
             inbox_kind: inbox_kind(p.inbox_kind()),
             actions: p.actions.clone(),
             instances: p.instances.iter().map(Instance::from).collect(),
+            instances_left_out: p.instances_left_out,
             outstanding: p.outstanding,
             waiting: p.waiting,
             last_seen: rfc3339(p.last_seen_us),

@@ -34,6 +34,7 @@ mod list;
 mod log;
 mod new;
 mod output;
+mod pages;
 mod participants;
 mod resolve;
 mod retry;

@@ -1,12 +1,13 @@
 //! `saga participants`: who takes part, and who is missed.
 
-use saga_proto::v1::{BrokerTrouble, ListParticipantsRequest, ParticipantInfo};
+use saga_proto::v1::{BrokerTrouble, ParticipantInfo};
 
 use super::{
     Context,
     exit::{Exit, Failure},
     json,
     output::{self, Frame, ListFormat, count},
+    pages,
     table::{self, Text},
     time,
     words::Word,
@@ -26,8 +27,7 @@ pub struct Args {
 /// Runs `saga participants`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    let list = server.participants().list_participants(ListParticipantsRequest {}).await;
-    let answer = list.map_err(|status| server.failure(status))?.into_inner();
+    let answer = pages::participants(&server).await?;
     if let Some(broker) = &answer.broker {
         output::note(&trouble(broker, Frame::of_stdout().now_us));
     }
@@ -65,6 +65,11 @@ fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
             let header = ["STATUS", "PARTICIPANT", "INSTANCE", "CONNECTED", "IN FLIGHT", "SDK", "PEER"];
             text = format!("{text}\n{}", table::draw(&header, rows, frame));
         }
+        for participant in list.iter().filter(|participant| participant.instances_left_out > 0) {
+            let (name, left_out) =
+                (output::printable(&participant.name), count(participant.instances_left_out));
+            text += &format!("and {left_out} more instances of {name}\n");
+        }
     }
     text
 }
@@ -83,7 +88,7 @@ fn row(participant: &ParticipantInfo, now_us: i64) -> Vec<Text> {
     vec![
         status.into(),
         Text::plain(participant.name.as_str()),
-        Text::plain(participant.instances.len().to_string()),
+        Text::plain(count(participant.instances.len() as u64 + participant.instances_left_out)),
         Text::plain(json::inbox_kind(participant.inbox_kind())),
         Text::plain(count(participant.outstanding)),
         Text::plain(count(participant.waiting)),

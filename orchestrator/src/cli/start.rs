@@ -8,7 +8,7 @@ use saga_dsl::{
     definition::{Definition, Duration},
     types::Type,
 };
-use saga_proto::v1::{GetDefinitionRequest, ListDefinitionsRequest, StartSagaRequest, StartSagaResponse};
+use saga_proto::v1::{GetDefinitionRequest, StartSagaRequest, StartSagaResponse};
 use serde::Serialize;
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use super::{
     fields::{self, Field, Label, Source},
     follow::{self, Follow, Show},
     ids::id_of,
-    json, output, words,
+    json, output, pages, words,
 };
 
 /// Sendings of one request, with pauses that add up to about six seconds.
@@ -247,8 +247,7 @@ async fn dry_run(
 
 /// The version that would be started, by the list of what is registered.
 async fn listed(server: &Server, args: &Args, request: &StartSagaRequest) -> Result<u32, Failure> {
-    let list = server.definitions().list_definitions(ListDefinitionsRequest {}).await;
-    let list = list.map_err(|status| server.failure(status))?.into_inner().definitions;
+    let list = pages::definitions(server).await?;
     let named: Vec<u32> = list.iter().filter(|d| d.name == args.name).map(|d| d.version).collect();
     let wanted = named.iter().copied().filter(|version| [0, *version].contains(&request.version)).max();
     let names = list.iter().map(|definition| definition.name.as_str());

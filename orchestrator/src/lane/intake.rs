@@ -168,6 +168,8 @@ pub enum End {
         status: Status,
         /// The output of a completed saga.
         output: Option<Payload>,
+        /// Why a completed saga has no output.
+        output_error: Option<Arc<ErrorBody>>,
         /// Why it was compensated.
         failure: Option<Arc<Failure>>,
         /// Id of the step where the failure arose.

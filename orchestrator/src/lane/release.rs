@@ -7,6 +7,7 @@ use saga_core::{
     command::{addressee, outstanding_op},
     effect::Command,
     input::{Input, Lost},
+    limits,
     rules::Rule,
 };
 
@@ -162,6 +163,12 @@ impl Worker {
     pub(super) fn send_over(&mut self, link: &Arc<dyn Link>, command: Command, outbox: &mut Outbox) {
         let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
         let Command { step, round, op, attempt, .. } = command;
+        if let Some(error) = limits::unsendable(&command.input) {
+            // It may have been sent by the release that recorded it.
+            let lost = Lost { step, round, op, attempt, unsent: false, error };
+            self.queue.push_back(Job::Input { id: command.saga_id, input: Input::Lost(lost), answer: None });
+            return;
+        }
         slot.route(Route { link: link.number(), step, round, op, attempt, alone: false });
         outbox.push(link, Outgoing { plan: slot.plan.clone(), command, alone: false });
     }
@@ -174,7 +181,8 @@ impl Worker {
         let failure = slot.state.failure.clone();
         let failed_step =
             failure.as_ref().and_then(|f| f.step).and_then(|ix| slot.plan.step(ix)).map(|s| s.id.clone());
-        let end = End::Over { status: slot.state.status, output: slot.state.output, failure, failed_step };
+        let (status, output, output_error) = (slot.state.status, slot.state.output, slot.state.output_error);
+        let end = End::Over { status, output, output_error, failure, failed_step };
         // Whoever asked may have gone.
         listener.sink.send(Ended { tag: listener.tag, id, end }).ok();
     }

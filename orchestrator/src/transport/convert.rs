@@ -9,7 +9,7 @@ use saga_core::{
     effect::Known,
     input::{Op, Outcome},
 };
-use saga_proto::v1 as wire;
+use saga_proto::{limits, v1 as wire};
 
 use crate::{
     document::{self, clean_text},
@@ -18,9 +18,13 @@ use crate::{
 };
 
 /// Longest message of an error, in bytes; longer ones are cut.
-pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = limits::ERROR_TEXT_BYTES_MAX;
 /// Longest code of an error, in bytes.
-pub const CODE_BYTES_MAX: usize = 128;
+pub const CODE_BYTES_MAX: usize = limits::CODE_BYTES_MAX;
+
+// The core, which knows no wire, holds what it makes to the sizes of the contract.
+const _: () = assert!(saga_core::limits::DOCUMENT_BYTES_MAX == limits::DOCUMENT_BYTES_MAX);
+const _: () = assert!(saga_core::limits::UNDO_BYTES_MAX == limits::UNDO_BYTES_MAX);
 
 /// A command as the participant gets it.
 pub(super) fn command(outgoing: &Outgoing) -> wire::Command {

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 
 use saga_dsl::names::check_id;
-use saga_proto::v1 as wire;
+use saga_proto::{
+    limits::{ACTIONS_MAX, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX},
+    v1 as wire,
+};
 
 use crate::transport::directory::{Action, InboxKind, Registration};
 
 /// Longest instance and inbox ids, in characters.
 const ID_CHARS_MAX: usize = 200;
-/// Most actions of one participant.
-const ACTIONS_MAX: usize = 1_000;
-/// Largest schema, in bytes.
-const SCHEMA_BYTES_MAX: usize = 256 * 1024;
 
 /// What is wrong with a hello; the words name the field and the rule.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +46,12 @@ pub fn read(hello: wire::Hello) -> Result<Registration, Malformed> {
     }
     if hello.actions.len() > ACTIONS_MAX {
         return Err(malformed("actions", format!("{} are more than {ACTIONS_MAX}", hello.actions.len())));
+    }
+    let bytes = |action: &wire::Action| action.input_schema.len() + action.output_schema.len();
+    let bytes: usize = hello.actions.iter().map(bytes).sum();
+    if bytes > SCHEMAS_BYTES_MAX {
+        let what = format!("their schemas have {bytes} bytes together, more than {SCHEMAS_BYTES_MAX}");
+        return Err(malformed("actions", what));
     }
     let mut names = BTreeSet::new();
     let mut actions = Vec::with_capacity(hello.actions.len());
@@ -141,6 +146,40 @@ mod tests {
         assert_eq!(registration.participant, "hotels");
         assert_eq!(registration.actions[0].input_schema.as_deref(), Some("{}"));
         assert_eq!(registration.actions[0].output_schema, None);
+    }
+
+    /// Actions whose schemas have so many bytes together.
+    fn with_schemas(bytes: usize) -> wire::Hello {
+        let schema = |bytes: usize| format!("{{\"title\":\"{}\"}}", "x".repeat(bytes - 12));
+        let (whole, rest) = (bytes / SCHEMA_BYTES_MAX, bytes % SCHEMA_BYTES_MAX);
+        let sizes = std::iter::repeat_n(SCHEMA_BYTES_MAX, whole).chain((rest > 0).then_some(rest));
+        let named = |(at, bytes)| wire::Action { input_schema: schema(bytes), ..action(&format!("a{at}")) };
+        wire::Hello { actions: sizes.enumerate().map(named).collect(), ..hello() }
+    }
+
+    #[test]
+    fn schemas_are_bounded_one_by_one_and_together() {
+        assert!(read(with_schemas(SCHEMAS_BYTES_MAX)).is_ok());
+        let mut more = with_schemas(SCHEMAS_BYTES_MAX);
+        more.actions[0].output_schema = "true".to_owned();
+        let expected = "actions: their schemas have 2097156 bytes together, more than 2097152";
+        assert_eq!(fault(more), expected);
+        let mut larger = with_schemas(SCHEMA_BYTES_MAX);
+        larger.actions[0].input_schema += " ";
+        assert_eq!(fault(larger), "actions.a0.input_schema: 262145 bytes are more than 262144");
+    }
+
+    /// As a client writes it that puts a schema into JSON as a text and escapes whatever is not ASCII.
+    #[test]
+    fn the_largest_registration_fits_a_message_in_every_form() {
+        use prost::Message;
+        use saga_proto::limits::MESSAGE_BYTES_MAX;
+        let packed = with_schemas(SCHEMAS_BYTES_MAX);
+        assert!(packed.encoded_len() < MESSAGE_BYTES_MAX);
+        let escaped = "\\u00e9".repeat(SCHEMAS_BYTES_MAX / 2);
+        let names =
+            "{\"name\":\"\",\"kind\":\"compensation\",\"undoes\":\"\",\"input_schema\":\"\"},".len() + 2 * 63;
+        assert!(escaped.len() + ACTIONS_MAX * names < MESSAGE_BYTES_MAX);
     }
 
     #[test]

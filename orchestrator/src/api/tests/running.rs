@@ -36,7 +36,7 @@ async fn a_saga_is_started_watched_to_its_end_and_told() {
     assert_eq!(rig.get(&id[18..].to_lowercase()).await.seq, detail.seq);
     assert_eq!(rig.get("book_trip/t-1").await.seq, detail.seq);
 
-    let request = wire::HistoryRequest { saga: id, after_seq: 0, page_size: 2 };
+    let request = wire::HistoryRequest { saga: id, after_seq: 0, page_size: 2, ..Default::default() };
     let first = rig.sagas().history(request.clone()).await.expect("history").into_inner();
     assert!(first.more && first.events[0].kind == "started");
     let after_seq = first.events.last().expect("events").seq;
@@ -229,7 +229,12 @@ async fn large_outputs_fit_into_messages() {
         "{:?}",
         detail.story
     );
-    let mut request = wire::HistoryRequest { saga: text(&chained.saga_id), after_seq: 0, page_size: 0 };
+    let mut request = wire::HistoryRequest {
+        saga: text(&chained.saga_id),
+        after_seq: 0,
+        page_size: 0,
+        ..Default::default()
+    };
     let mut kinds = Vec::new();
     loop {
         let page = rig.sagas().history(request.clone()).await.expect("a page").into_inner();

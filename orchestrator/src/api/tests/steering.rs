@@ -145,7 +145,7 @@ async fn files_are_registered_all_or_none() {
     assert!(dry.accepted && dry.deployed[0].created);
     let list = async || {
         rig.definitions()
-            .list_definitions(wire::ListDefinitionsRequest {})
+            .list_definitions(wire::ListDefinitionsRequest::default())
             .await
             .expect("a list")
             .into_inner()
@@ -175,7 +175,7 @@ async fn participants_are_listed_with_their_instances_and_with_who_is_missed() {
     let rig = Rig::start().await;
     rig.deploy(PING).await;
     let list = async || {
-        let request = wire::ListParticipantsRequest {};
+        let request = wire::ListParticipantsRequest::default();
         rig.participants().list_participants(request).await.expect("a list").into_inner().participants
     };
     rig.sagas().start_saga(start("ping", "{}")).await.expect("started");

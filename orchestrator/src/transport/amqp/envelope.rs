@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Largest body that is looked at, in bytes.
-pub(super) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = saga_proto::limits::MESSAGE_BYTES_MAX;
 
 /// `type` of a message with commands that travel together.
 const COMMANDS: &str = "saga.v1.CommandBatch";

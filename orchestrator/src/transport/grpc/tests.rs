@@ -13,6 +13,7 @@ use saga_dsl::{
     builder::{Saga, step},
     plan::Plan,
 };
+use saga_proto::limits::{DOCUMENT_BYTES_MAX, MESSAGE_BYTES_MAX, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX};
 use saga_proto::v1::{
     self as wire, FromParticipant, ToParticipant, from_participant,
     participant_service_client::ParticipantServiceClient,
@@ -54,8 +55,9 @@ async fn rig() -> Rig {
         closing.clone(),
         TaskTracker::new(),
     );
+    let service = ParticipantServiceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let server = tonic::transport::Server::builder()
-        .add_service(ParticipantServiceServer::new(service))
+        .add_service(service)
         .serve_with_incoming(TcpIncoming::from(listener));
     tokio::spawn(server);
     Rig { address: format!("http://{address}"), lane, directory, closing, _dir: dir }
@@ -212,6 +214,59 @@ async fn large_commands_travel_in_several_messages() {
         sizes.push(batch.commands.len());
     }
     assert_eq!(sizes, [2, 2, 64, 64, 23]);
+}
+
+#[tokio::test]
+async fn an_output_beyond_its_size_fails_its_command_and_the_stream_lives() {
+    let mut rig = rig().await;
+    let mut client = Client::hello(&rig, hello("h-1", "inbox-1", Transactional)).await.expect("welcome");
+    let link = connected(&mut rig).await;
+    link.send(vec![outgoing("a")]);
+    let Some(to_participant::Message::Commands(batch)) = client.next().await.expect("open") else {
+        panic!("no commands")
+    };
+    let command = &batch.commands[0];
+    let reply = |bytes: usize| wire::Reply {
+        saga_id: command.saga_id.clone(),
+        step: command.step.clone(),
+        round: command.round,
+        op: command.op,
+        attempt: command.attempt,
+        outcome: wire::Outcome::Succeeded.into(),
+        output: Bytes::from(format!("\"{}\"", "x".repeat(bytes - 2))),
+        error: None,
+    };
+    let sizes = [DOCUMENT_BYTES_MAX, DOCUMENT_BYTES_MAX + 1, 5 * DOCUMENT_BYTES_MAX];
+    let replies = wire::ReplyBatch { replies: sizes.map(reply).into() };
+    client.say(from_participant::Message::Replies(replies)).await;
+    let Some(Intake::Replies(replies)) = soon(rig.lane.recv()).await else { panic!("no replies") };
+    let [largest, larger, huge] = &replies[..] else { panic!("{replies:?}") };
+    assert!(
+        matches!(&largest.outcome, Outcome::Succeeded(output) if output.text().len() == DOCUMENT_BYTES_MAX)
+    );
+    for reply in [larger, huge] {
+        let Outcome::Failed(error) = &reply.outcome else { panic!("{:?}", reply.outcome) };
+        assert!(
+            error.code == "bad_output" && error.message.contains("more than the limit of 1048576"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_largest_registration_is_taken_and_a_larger_one_is_refused_in_words() {
+    let rig = rig().await;
+    let schema = format!("{{\"title\":\"{}\"}}", "x".repeat(SCHEMA_BYTES_MAX - 12));
+    let with = |count: usize| {
+        let action =
+            |at| wire::Action { name: format!("a{at}"), input_schema: schema.clone(), ..Default::default() };
+        let actions = (0..count).map(action).collect();
+        wire::Hello { actions, ..hello("h-1", "inbox-1", Transactional) }
+    };
+    let most = SCHEMAS_BYTES_MAX / SCHEMA_BYTES_MAX;
+    let refused = Client::hello(&rig, with(most + 1)).await.err().expect("refused");
+    assert!(refused.message().starts_with("A0424 actions: their schemas have"), "{}", refused.message());
+    Client::hello(&rig, with(most)).await.expect("welcome");
 }
 
 #[tokio::test]
