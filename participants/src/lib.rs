@@ -68,4 +68,4 @@ pub use reply::{Answer, Failure, Fault, HandlerError, NeedsOperator, Outcome, Re
 pub use serve::Error;
 
 /// Longest output of an action, in bytes; a longer one fails with the code `output_too_large`.
-pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+pub const OUTPUT_BYTES_MAX: usize = saga_proto::limits::DOCUMENT_BYTES_MAX;

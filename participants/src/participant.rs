@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use saga_proto::limits::{ACTIONS_MAX, SCHEMA_BYTES_MAX, SCHEMAS_BYTES_MAX};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
@@ -211,6 +212,9 @@ impl<S: Store> Participant<S> {
         if let Some(mistake) = self.mistakes.into_iter().next() {
             return Err(Error::Mistake { participant: self.name, mistake });
         }
+        if let Some(mistake) = too_large(self.actions.iter().chain(&self.compensations)) {
+            return Err(Error::Mistake { participant: self.name, mistake });
+        }
         let Some(inbox) = self.inbox else {
             return Err(without_inbox(self.name));
         };
@@ -239,6 +243,24 @@ impl<S: Store> Participant<S> {
     fn without_inbox(&self) -> Error {
         without_inbox(self.name.clone())
     }
+}
+
+/// What no orchestrator would take of a registration.
+fn too_large<'a, S: Store>(served: impl Iterator<Item = (&'a String, &'a Registered<S>)>) -> Option<String> {
+    let (mut count, mut bytes) = (0, 0);
+    for (name, Registered { input_schema, output_schema, .. }) in served {
+        let largest = input_schema.len().max(output_schema.len());
+        if largest > SCHEMA_BYTES_MAX {
+            return Some(format!("a schema of `{name}` has {largest} bytes, {SCHEMA_BYTES_MAX} are allowed"));
+        }
+        (count, bytes) = (count + 1, bytes + input_schema.len() + output_schema.len());
+    }
+    if count > ACTIONS_MAX {
+        return Some(format!("it serves {count} actions, {ACTIONS_MAX} are allowed"));
+    }
+    let mistake =
+        || format!("the schemas of its actions have {bytes} bytes together, {SCHEMAS_BYTES_MAX} are allowed");
+    (bytes > SCHEMAS_BYTES_MAX).then(mistake)
 }
 
 fn without_inbox(participant: String) -> Error {

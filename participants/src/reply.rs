@@ -7,10 +7,10 @@
 use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
 use bytes::Bytes;
+use saga_proto::limits::{CODE_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
 
 /// Longer codes and messages are cut: an error that quotes a whole response must not burst a reply.
-const CODE_BYTES_MAX: usize = 128;
-const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+const MESSAGE_BYTES_MAX: usize = ERROR_TEXT_BYTES_MAX;
 
 /// What a handler returns.
 pub type Result<T> = std::result::Result<T, HandlerError>;

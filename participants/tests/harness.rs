@@ -419,3 +419,42 @@ fn mistakes_of_the_builder_are_told() {
     let bare = Participant::<Memory>::new("bare").handle().err().expect("no inbox");
     assert!(bare.to_string().starts_with("participant bare: it has no inbox"), "{bare}");
 }
+
+/// An input with a schema of about 200 KiB.
+#[derive(Debug, Deserialize)]
+struct Described {}
+
+impl JsonSchema for Described {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Described".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"description": "x".repeat(200 * 1024)})
+    }
+}
+
+async fn described(_: Ctx<Memory>, _: Described) -> Result<()> {
+    Ok(())
+}
+
+#[test]
+fn a_registration_that_no_server_takes_is_a_mistake() {
+    let with = |count: usize| {
+        let seats = participant::<Memory, _>(MemoryInbox::new());
+        (0..count).fold(seats, |seats, at| seats.action(format!("a{at}"), described))
+    };
+    let served = |participant: Participant<Memory>| {
+        let done = participant.serve("grpc://127.0.0.1:1", std::future::ready(()));
+        tokio::runtime::Runtime::new().unwrap().block_on(done)
+    };
+    assert!(served(with(10)).is_ok());
+    let error = served(with(11)).unwrap_err().to_string();
+    assert!(error.starts_with("participant seats: the schemas of its actions have 22"), "{error}");
+    assert!(error.ends_with("bytes together, 2097152 are allowed"), "{error}");
+
+    let seats = participant::<Memory, _>(MemoryInbox::new());
+    let many = (0..1_001).fold(seats, |seats, at| seats.action(format!("a{at}"), slow::<Memory>));
+    let error = served(many).unwrap_err().to_string();
+    assert!(error.starts_with("participant seats: it serves 10"), "{error}");
+}

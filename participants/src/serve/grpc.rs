@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use saga_proto::limits::MESSAGE_BYTES_MAX;
 use saga_proto::v1::{self, participant_service_client::ParticipantServiceClient, to_participant::Message};
 use tokio::{
     sync::mpsc::UnboundedSender,
@@ -28,9 +29,6 @@ const PING_LIMIT: Duration = Duration::from_secs(20);
 
 /// Wide enough that a batch of commands never waits for a window update on a fast network.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-
-/// A batch holds many commands of up to 1 MiB each; the orchestrator bounds it, this only catches nonsense.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What all streams of a participant share.
 pub(super) struct Shared<S: Store> {

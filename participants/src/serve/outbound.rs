@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use saga_proto::v1;
+use saga_proto::{limits, v1};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::SendError, unbounded_channel};
 use tokio_stream::Stream;
 
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// Replies in one batch at most.
-const BATCH_REPLIES_MAX: usize = 512;
+const BATCH_REPLIES_MAX: usize = limits::BATCH_COUNT_MAX;
 
 /// Bytes of outputs and messages after which a batch is closed; the last one may exceed it.
-const BATCH_BYTES: usize = 1024 * 1024;
+const BATCH_BYTES: usize = limits::BATCH_BYTES_MAX;
 
 /// What is to be written.
 #[derive(Debug)]
