@@ -245,7 +245,7 @@ async fn an_output_beyond_its_size_fails_its_command_and_the_stream_lives() {
         matches!(&largest.outcome, Outcome::Succeeded(output) if output.text().len() == DOCUMENT_BYTES_MAX)
     );
     for reply in [larger, huge] {
-        let Outcome::Failed(error) = &reply.outcome else { panic!("{:?}", reply.outcome) };
+        let Outcome::OutputNotTaken(error) = &reply.outcome else { panic!("{:?}", reply.outcome) };
         assert!(
             error.code == "bad_output" && error.message.contains("more than the limit of 1048576"),
             "{error}"
