@@ -3,7 +3,6 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -13,6 +12,7 @@ use saga_proto::v1::{
     DeployRequest, ListParticipantsRequest, SagaFile, definition_service_client::DefinitionServiceClient,
     participant_directory_client::ParticipantDirectoryClient,
 };
+use saga_tests::ports::Port;
 use tokio::{
     process::{Child, Command},
     time::sleep,
@@ -99,6 +99,7 @@ pub struct Server {
     program: &'static [&'static str],
     dir: PathBuf,
     address: String,
+    _port: Port,
     process: Process,
 }
 
@@ -113,10 +114,10 @@ impl Server {
 
     /// Starts another program that takes the arguments of `saga serve` behind its own.
     pub async fn start_program(program: &'static [&'static str], dir: &Path) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.expect("a free port").to_string();
+        let port = Port::reserve();
+        let address = port.address().to_string();
         let process = Self::spawn(program, dir, &address);
-        let server = Self { program, dir: dir.to_owned(), process, address };
+        let server = Self { program, dir: dir.to_owned(), process, address, _port: port };
         server.channel().await;
         server
     }

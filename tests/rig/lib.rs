@@ -13,6 +13,7 @@ pub mod instance;
 pub mod ledger;
 pub mod pgbouncer;
 pub mod plain;
+pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod puppet;

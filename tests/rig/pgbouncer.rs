@@ -64,7 +64,7 @@ impl Pgbouncer {
         let keeper = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut pooler = Self { _folder: folder, port: free, keeper: keeper.expect("a shell") };
         let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", free)).is_err() {
+        while std::net::TcpStream::connect(pooler.port.address()).is_err() {
             assert!(began.elapsed() < STARTS_WITHIN, "pgbouncer does not start: {}", pooler.log());
             std::thread::sleep(Duration::from_millis(20));
         }

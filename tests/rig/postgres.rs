@@ -6,7 +6,6 @@
 use std::{
     fs,
     io::Write,
-    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
@@ -23,7 +22,7 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::unprivileged;
+use crate::{ports::Port, unprivileged};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -34,7 +33,7 @@ const UNPRIVILEGED: &str = "postgres";
 #[derive(Debug)]
 pub struct Postgres {
     folder: TempDir,
-    port: u16,
+    port: Port,
     user: Option<(u32, u32)>,
     bin: PathBuf,
     /// A shell that stops the server when its own input ends: also when this process is killed.
@@ -109,7 +108,7 @@ impl Postgres {
         let bin = bin()
             .expect("PostgreSQL is not there: apt-get install postgresql, or set SAGA_TEST_POSTGRES_URL");
         let folder = TempDir::new().expect("a folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = Port::reserve();
         let user = unprivileged::user(UNPRIVILEGED).expect("a user for the server");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
         let data = folder.path().join("data");
@@ -132,7 +131,7 @@ impl Postgres {
     /// A URL of one of its databases.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port.number())
     }
 
     /// Kills the server and all its sessions where they stand, as a power cut would.
@@ -183,7 +182,7 @@ impl Postgres {
         command.args(["-c", script, "sh"]).arg(self.folder.path());
         command.arg(self.bin.join("postgres")).arg("-D").arg(self.data());
         for setting in [
-            format!("port={}", self.port),
+            format!("port={}", self.port.number()),
             "listen_addresses=127.0.0.1".to_owned(),
             format!("unix_socket_directories={}", self.data().display()),
             "max_connections=200".to_owned(),
@@ -203,7 +202,7 @@ impl Postgres {
     fn is_ready(&self) -> bool {
         let asked = self
             .command("pg_isready")
-            .args(["--quiet", "--host", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--quiet", "--host", "127.0.0.1", "--port", &self.port.number().to_string()])
             .status();
         asked.is_ok_and(|status| status.success())
     }

@@ -9,7 +9,7 @@
 use std::{
     fs,
     io::Write,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
@@ -25,7 +25,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{broker_log::Vhost, certificates::Identity, unprivileged};
+use crate::{broker_log::Vhost, certificates::Identity, ports::Port, unprivileged};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
@@ -40,7 +40,7 @@ const UNPRIVILEGED: &str = "nobody";
 pub struct RabbitMq {
     folder: TempDir,
     /// AMQP, distribution, the port mapper of its own (without those a second node collides with the first), AMQP over TLS.
-    ports: [u16; 4],
+    ports: [Port; 4],
     user: Option<(u32, u32)>,
     /// The scripts themselves: those in `/usr/sbin` change to a user and a cookie of the whole machine.
     scripts: PathBuf,
@@ -73,7 +73,8 @@ impl RabbitMq {
         let folder = TempDir::new().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
         let user = unprivileged::user(UNPRIVILEGED).expect("a user for the broker");
-        let mut broker = Self { folder, ports: free_ports(), user, scripts, keeper: None };
+        let mut broker =
+            Self { folder, ports: [(); 4].map(|()| Port::reserve()), user, scripts, keeper: None };
         let at = |name: &str| broker.folder.path().join(name);
         for name in ["mnesia", "log", "home"] {
             fs::create_dir(at(name)).expect("a folder");
@@ -85,7 +86,7 @@ impl RabbitMq {
              disk_free_limit.absolute = 1MB\n\
              # A log file would be written with a delay of seconds.\n\
              log.file = false\nlog.console = true\nlog.console.level = warning\n",
-            broker.ports[0]
+            broker.ports[0].number()
         );
         if let Some(identity) = identity {
             fs::write(at("certificate.pem"), &identity.certificate).expect("a file");
@@ -94,7 +95,7 @@ impl RabbitMq {
             config += &format!(
                 "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
                  ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n",
-                broker.ports[3],
+                broker.ports[3].number(),
                 place("certificate.pem"),
                 place("key.pem")
             );
@@ -112,13 +113,13 @@ impl RabbitMq {
     /// Its URL, without a virtual host.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}", self.ports[0])
+        format!("amqp://guest:guest@127.0.0.1:{}", self.ports[0].number())
     }
 
     /// Its URL for TLS, without a password and a virtual host.
     #[must_use]
     pub fn encrypted_url(&self) -> String {
-        format!("amqps://guest@localhost:{}", self.ports[3])
+        format!("amqps://guest@localhost:{}", self.ports[3].number())
     }
 
     /// Makes a virtual host.
@@ -196,13 +197,13 @@ impl RabbitMq {
                rm -rf \"$folder\"\n\
              fi";
         let mut command = Command::new("sh");
-        command.args(["-c", script, "sh"]).arg(self.folder.path()).arg(self.ports[2].to_string());
+        command.args(["-c", script, "sh"]).arg(self.folder.path()).arg(self.ports[2].number().to_string());
         command.arg(self.scripts.join("rabbitmq-server"));
         command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a log")).stderr(log);
         self.dress(&mut command);
         self.keeper = Some(command.spawn().expect("a shell"));
         let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.ports[0])).is_err() {
+        while TcpStream::connect(self.ports[0].address()).is_err() {
             assert!(began.elapsed() < STARTS_WITHIN, "RabbitMQ does not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -221,7 +222,7 @@ impl RabbitMq {
 
     fn dress(&self, command: &mut Command) {
         let at = |name: &str| self.folder.path().join(name);
-        let [amqp, distribution, mapper, _] = self.ports.map(|port| port.to_string());
+        let [amqp, distribution, mapper, _] = self.ports.each_ref().map(|port| port.number().to_string());
         command
             .current_dir(self.folder.path())
             // A home of its own has a cookie of its own.
@@ -251,12 +252,6 @@ impl Drop for RabbitMq {
             keeper.wait().ok();
         }
     }
-}
-
-fn free_ports() -> [u16; 4] {
-    // All at once, so that none is given twice.
-    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
 }
 
 /// The newest installed broker's scripts.

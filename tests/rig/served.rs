@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{client::Clients, wait::eventually};
+use crate::{client::Clients, ports::Port, wait::eventually};
 
 /// The program that was built beside this test.
 ///
@@ -84,7 +84,7 @@ pub struct Served {
     pub program: Program,
     folder: TempDir,
     arguments: Vec<String>,
-    address: SocketAddr,
+    port: Port,
 }
 
 /// The server refuses since it does not own its store.
@@ -117,21 +117,22 @@ impl Served {
 
     fn launch(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address: SocketAddr = free.expect("a free port");
+        // Reserved for as long as it may be killed and started again.
+        let port = Port::reserve();
+        let address = port.address();
         let mut all = vec!["serve".to_owned(), "--listen".to_owned(), address.to_string()];
         if !arguments.contains(&"--store") {
             all.extend(["--store".to_owned(), folder.path().join("saga.db").display().to_string()]);
         }
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let (clients, program) = (Clients::new(address), launch(&all, folder.path()));
-        Self { clients, program, folder, arguments: all, address }
+        Self { clients, program, folder, arguments: all, port }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// A folder that goes away with it.

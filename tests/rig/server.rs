@@ -1,7 +1,7 @@
 //! A private server: in this process, on a free port, on a file in a folder that goes away.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     broker_log::Vhost,
     client::Clients,
     host::Host,
+    ports::Port,
     postgres, rabbitmq,
     wait::{eventually, within},
 };
@@ -25,7 +26,8 @@ pub struct Rig {
     pub clients: Clients,
     folder: TempDir,
     store: Place,
-    address: SocketAddr,
+    /// Reserved while the server is down and about to be revived, too.
+    port: Port,
     broker: Option<Broker>,
     server: Option<(Running, Host)>,
     /// Dropped last: it looks into the broker's log.
@@ -122,18 +124,20 @@ impl Rig {
     }
 
     async fn start_by(folder: TempDir, store: Place, broker: Option<Broker>, vhost: Option<Vhost>) -> Self {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let port = Port::reserve();
+        let listen = port.address();
         let config = Config { listen, store: store.clone(), broker: broker.clone(), limits: [].into() };
         let server = launch(config).await.expect("the server starts");
         within("the server to own its store", server.0.owns()).await;
-        let address = server.0.address();
-        Self { clients: Clients::new(address), folder, store, address, broker, server: Some(server), vhost }
+        Self { clients: Clients::new(listen), folder, store, port, broker, server: Some(server), vhost }
     }
 
     /// Where participants find it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        self.broker.as_ref().map_or_else(|| format!("grpc://{}", self.address), |broker| broker.url.clone())
+        self.broker
+            .as_ref()
+            .map_or_else(|| format!("grpc://{}", self.port.address()), |broker| broker.url.clone())
     }
 
     /// Announces an error in the broker's log that this test causes; without a broker there is none.
@@ -146,7 +150,7 @@ impl Rig {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The file of its store.
@@ -203,7 +207,7 @@ impl Rig {
     pub async fn revive(&mut self) {
         assert!(self.server.is_none(), "it still runs");
         let (store, broker) = (self.store.clone(), self.broker.clone());
-        let config = Config { listen: self.address, store, broker, limits: [].into() };
+        let config = Config { listen: self.port.address(), store, broker, limits: [].into() };
         let server = eventually("the server to start again", || async {
             match launch(config.clone()).await {
                 Ok(server) => Some(server),

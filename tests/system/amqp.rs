@@ -8,6 +8,7 @@ use saga_tests::{
     eventually,
     instance::prepare,
     ledger::assert_sane,
+    ports::Port,
     puppet::Puppet,
     rabbitmq::{self, RabbitMq},
     raw_amqp::RawAmqp,
@@ -262,8 +263,8 @@ async fn a_participant_waits_until_a_definition_needs_it() {
 async fn headers_nested_as_deep_as_a_frame_allows_do_no_harm() {
     let url = rabbitmq::vhost().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let address = free.expect("a free port");
+    let port = Port::reserve();
+    let address = port.address();
     let test = std::env::current_exe().expect("a test knows where it is");
     let saga = test.ancestors().skip(1).take(3).map(|folder| folder.join("saga")).find(|path| path.is_file());
     let saga = saga.expect("no program `saga` here: cargo build -p saga-orchestrator --bin saga");

@@ -135,6 +135,22 @@ fn files_that_documents_name_are_there() {
     assert!(checked > 50, "only {checked} names of files were found");
 }
 
+/// A page that says what the tests do not use is right only while it lists all that they use.
+#[test]
+fn the_page_on_testing_names_every_suite_and_every_server() {
+    let page = text("docs/explanation/testing.md").expect("UTF-8");
+    let manifest = text("tests/Cargo.toml").expect("UTF-8");
+    let suites = manifest.split("[[test]]").skip(1).filter_map(|suite| suite.split('"').nth(1));
+    let suites: Vec<String> = suites.map(|name| format!("(`tests/{name}/`)")).collect();
+    // A server of the system is started from where its package keeps the programs.
+    let starts = |path: &String| text(path).is_some_and(|source| source.contains("\"/usr/lib/"));
+    let rig = files().into_iter().filter(|path| path.starts_with("tests/rig/") && path.ends_with(".rs"));
+    let servers: Vec<String> = rig.filter(starts).map(|path| format!("| `{path}` |")).collect();
+    assert!(suites.len() >= 8 && servers.len() >= 2, "{suites:?} {servers:?}");
+    let missing: Vec<_> = suites.iter().chain(&servers).filter(|name| !page.contains(*name)).collect();
+    assert!(missing.is_empty(), "docs/explanation/testing.md does not name {missing:?}");
+}
+
 #[test]
 fn limits_stand_where_the_reference_says() {
     let page = "docs/reference/limits.md";
