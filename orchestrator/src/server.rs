@@ -56,6 +56,9 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// And closed when none comes within so long.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that is open has answered a ping within this time.
+pub const PINGS_ANSWERED_WITHIN: Duration =
+    Duration::from_secs(KEEPALIVE_INTERVAL.as_secs() + KEEPALIVE_TIMEOUT.as_secs());
 /// How long the lane may take to commit what it has taken; a store that is away would hold it for ever.
 const LANE_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// How often a process that stands by tries to claim the store.

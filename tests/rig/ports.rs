@@ -7,7 +7,7 @@
 //! `scripts/dev-services` chooses its ports by the same rule.
 
 use std::{
-    fs,
+    fmt, fs,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     ops::Range,
     process,
@@ -62,6 +62,12 @@ impl Port {
         // Somebody who knows nothing of reservations may listen there.
         TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
         Some(Self { number, _reservation: reservation })
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)
     }
 }
 

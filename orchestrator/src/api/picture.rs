@@ -17,7 +17,7 @@ use super::{
     error::{Code, Refusal},
 };
 use crate::{
-    observe::{fold::Picture, words},
+    observe::{clock, fold::Picture, words},
     store::record::{JournalRow, SagaRow},
 };
 
@@ -91,6 +91,7 @@ pub(super) fn fold(api: &Api, row: &SagaRow, journal: &[JournalRow]) -> Result<P
     let mut picture = Picture::fold(Arc::clone(&plan), row.id, journal)
         .map_err(|unreadable| format!("Its journal cannot be read: {unreadable}."))?;
     suspend_unreachable(api, &mut picture);
+    tell_what_stalls(api, &mut picture);
     Ok(picture)
 }
 
@@ -103,6 +104,23 @@ fn suspend_unreachable(api: &Api, picture: &mut Picture) {
         let to = u16::try_from(at).ok().and_then(|at| addressee(&plan, StepIx(at), op));
         if to.is_some_and(|(participant, _)| !api.parts().directory.is_connected(participant)) {
             step.suspend_limit();
+        }
+    }
+}
+
+/// While the broker takes nothing, no limit runs, and neither a command nor its answer travels.
+fn tell_what_stalls(api: &Api, picture: &mut Picture) {
+    let directory = &api.parts().directory;
+    let Some(trouble) = directory.broker().borrow().clone() else { return };
+    let at_the_broker = directory.at_the_broker();
+    let plan = Arc::clone(&picture.plan);
+    for (at, step) in (0_u16..).zip(&mut picture.state.steps) {
+        let Some(op) = outstanding_op(step) else { continue };
+        let to = addressee(&plan, StepIx(at), op);
+        if to.is_some_and(|(participant, _)| at_the_broker.contains(participant)) {
+            step.suspend_limit();
+            let span = words::span(trouble.since, clock::now());
+            picture.stalled.insert(StepIx(at), format!("{}, for {span}", trouble.unheard));
         }
     }
 }

@@ -232,7 +232,7 @@ pub struct Participant {
     pub outstanding: u64,
     /// Sagas that wait for it.
     pub waiting: u64,
-    /// When it was last heard.
+    /// The last sign of life of any instance.
     pub last_seen: Option<String>,
 }
 
@@ -247,10 +247,16 @@ pub struct Instance {
     pub sdk: String,
     /// It takes no new commands.
     pub draining: bool,
-    /// Commands without an answer yet.
+    /// The broker takes no messages for it.
+    pub held: bool,
+    /// Nobody reads the queue for it any more.
+    pub lost: bool,
+    /// Commands without an answer yet, of all instances that are reached by the same queue.
     pub outstanding: u64,
     /// Its address.
     pub peer: String,
+    /// Its last sign of life.
+    pub last_seen: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
@@ -410,8 +416,11 @@ impl From<&v1::InstanceInfo> for Instance {
             connected_at: rfc3339(i.connected_at_us),
             sdk: i.sdk.clone(),
             draining: i.draining,
+            held: i.held,
+            lost: i.lost,
             outstanding: i.outstanding,
             peer: i.peer.clone(),
+            last_seen: rfc3339(i.last_seen_us),
         }
     }
 }

@@ -62,7 +62,8 @@ fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
         let rows: Vec<_> =
             list.iter().flat_map(|p| p.instances.iter().map(|i| instance(p, i, frame.now_us))).collect();
         if !rows.is_empty() {
-            let header = ["STATUS", "PARTICIPANT", "INSTANCE", "CONNECTED", "IN FLIGHT", "SDK", "PEER"];
+            let header =
+                ["STATUS", "PARTICIPANT", "INSTANCE", "CONNECTED", "SEEN", "IN FLIGHT", "SDK", "PEER"];
             text = format!("{text}\n{}", table::draw(&header, rows, frame));
         }
         for participant in list.iter().filter(|participant| participant.instances_left_out > 0) {
@@ -75,26 +76,40 @@ fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
 }
 
 fn row(participant: &ParticipantInfo, now_us: i64) -> Vec<Text> {
-    let live = participant.instances.iter().filter(|instance| !instance.draining).count();
-    let status = match (live, participant.instances.is_empty()) {
-        (0, true) => Word::absent(),
-        (0, false) => Word::draining(),
-        (_, _) => Word::live(),
+    let there = || participant.instances.iter().filter(|instance| !instance.lost);
+    let status = if there().any(|instance| !instance.draining && !instance.held) {
+        Word::live()
+    } else if there().any(|instance| instance.held) {
+        Word::held()
+    } else if there().next().is_some() {
+        Word::draining()
+    } else {
+        Word::absent()
     };
-    let seen = match participant.last_seen_us {
-        0 => "–".to_owned(),
-        at => time::span(now_us.saturating_sub(at)),
+    let listed = there().count();
+    let there = count(listed as u64 + participant.instances_left_out);
+    let instances = match participant.instances.len() - listed {
+        0 => there,
+        lost => format!("{there} ({lost} lost)"),
     };
     vec![
         status.into(),
         Text::plain(participant.name.as_str()),
-        Text::plain(count(participant.instances.len() as u64 + participant.instances_left_out)),
+        Text::plain(instances),
         Text::plain(json::inbox_kind(participant.inbox_kind())),
         Text::plain(count(participant.outstanding)),
         Text::plain(count(participant.waiting)),
-        Text::plain(seen),
+        Text::plain(since(participant.last_seen_us, now_us)),
         Text::dim(participant.actions.join(", ")),
     ]
+}
+
+/// The time since a moment, where there was one.
+fn since(at_us: i64, now_us: i64) -> String {
+    match at_us {
+        0 => "–".to_owned(),
+        at => time::span(now_us.saturating_sub(at)),
+    }
 }
 
 fn instance(
@@ -102,12 +117,18 @@ fn instance(
     instance: &saga_proto::v1::InstanceInfo,
     now_us: i64,
 ) -> Vec<Text> {
-    let status = if instance.draining { Word::draining() } else { Word::live() };
+    let status = match instance {
+        wire if wire.lost => Word::lost(),
+        wire if wire.held => Word::held(),
+        wire if wire.draining => Word::draining(),
+        _ => Word::live(),
+    };
     vec![
         status.into(),
         Text::plain(participant.name.as_str()),
         Text::plain(instance.instance.as_str()),
-        Text::plain(time::span(now_us.saturating_sub(instance.connected_at_us))),
+        Text::plain(since(instance.connected_at_us, now_us)),
+        Text::plain(since(instance.last_seen_us, now_us)),
         Text::plain(count(instance.outstanding)),
         Text::plain(instance.sdk.as_str()),
         Text::plain(instance.peer.as_str()),
@@ -129,6 +150,14 @@ mod tests {
             draining,
             outstanding: 2,
             peer: "127.0.0.1:50412".into(),
+            last_seen_us: NOW_US - 1_000_000,
+            ..InstanceInfo::default()
+        };
+        let held = InstanceInfo { held: true, ..instance("rooms-1", false) };
+        let lost = |name: &str| InstanceInfo {
+            lost: true,
+            last_seen_us: NOW_US - 7_000_000,
+            ..instance(name, false)
         };
         let participant = |name: &str, instances| ParticipantInfo {
             name: name.into(),
@@ -147,6 +176,9 @@ mod tests {
                 ..participant("hotels", vec![])
             },
             participant("payments", vec![instance("payments-1", true)]),
+            participant("rooms", vec![held]),
+            participant("stock", vec![lost("stock-1"), lost("stock-2"), instance("stock-3", false)]),
+            participant("taxis", vec![lost("taxis-1")]),
             ParticipantInfo::default(),
         ]
     }

@@ -79,6 +79,16 @@ impl Word {
         Self::new("◌", "draining", Tone::Back)
     }
 
+    /// A participant that nothing travels to, and that has no part in that.
+    pub fn held() -> Self {
+        Self::new("⏸", "held", Tone::Back)
+    }
+
+    /// An instance whose process is probably gone.
+    pub fn lost() -> Self {
+        Self::new("✗", "lost", Tone::Bad)
+    }
+
     /// A participant that is not connected.
     pub fn absent() -> Self {
         Self::new("✗", "absent", Tone::Bad)

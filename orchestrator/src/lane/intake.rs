@@ -422,4 +422,6 @@ pub struct LinkCensus {
     pub outstanding: usize,
     /// It wants no new commands.
     pub draining: bool,
+    /// Nothing travels over it now, whatever the participant wants.
+    pub held: bool,
 }

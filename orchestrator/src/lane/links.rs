@@ -27,7 +27,18 @@ pub(super) struct Links {
 
 pub(super) struct Entry {
     pub(super) link: Arc<dyn Link>,
-    pub(super) draining: bool,
+    pub(super) takes: Takes,
+}
+
+/// Whether a link takes commands now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// It does.
+    Commands,
+    /// The participant wants no new ones.
+    NoneDraining,
+    /// Nothing travels over it, and the participant has no part in that.
+    NoneHeld,
 }
 
 impl Links {
@@ -50,13 +61,21 @@ impl Links {
 
     pub(super) fn connect(&mut self, link: Arc<dyn Link>) {
         self.connects += 1;
-        self.entries.push(Entry { link, draining: false });
+        self.entries.push(Entry { link, takes: Takes::Commands });
         self.rebuild_gate();
     }
 
     pub(super) fn drain(&mut self, number: u64) {
+        self.set_takes(number, Takes::NoneDraining);
+    }
+
+    pub(super) fn hold(&mut self, number: u64) {
+        self.set_takes(number, Takes::NoneHeld);
+    }
+
+    fn set_takes(&mut self, number: u64, takes: Takes) {
         for entry in self.entries.iter_mut().filter(|entry| entry.link.number() == number) {
-            entry.draining = true;
+            entry.takes = takes;
         }
         self.rebuild_gate();
     }
@@ -68,7 +87,8 @@ impl Links {
 
     /// The ways to a participant that may be taken now.
     pub(super) fn reach(&self, participant: &str) -> Vec<Arc<dyn Link>> {
-        let open = self.entries.iter().filter(|e| !e.draining && e.link.participant() == participant);
+        let open =
+            self.entries.iter().filter(|e| e.takes == Takes::Commands && e.link.participant() == participant);
         open.map(|entry| Arc::clone(&entry.link)).collect()
     }
 
@@ -85,7 +105,7 @@ impl Links {
 
     fn rebuild_gate(&mut self) {
         let mut participants: BTreeMap<String, Live> = BTreeMap::new();
-        for entry in self.entries.iter().filter(|entry| !entry.draining) {
+        for entry in self.entries.iter().filter(|entry| entry.takes == Takes::Commands) {
             let live = participants
                 .entry(entry.link.participant().to_owned())
                 .or_insert_with(|| Live { actions: BTreeSet::new(), transactional: true });
@@ -136,7 +156,7 @@ impl Links {
                 Op::Action | Op::Compensation => entry.link.actions().iter().any(|a| a == action),
                 Op::Query | Op::Seal => true,
             };
-            if !entry.draining && serves && entry.link.participant() == participant {
+            if entry.takes == Takes::Commands && serves && entry.link.participant() == participant {
                 self.next = at + 1;
                 return Some(Arc::clone(&entry.link));
             }

@@ -129,7 +129,7 @@ impl Worker {
 
     /// Nothing travels over a link, so no answer can be late: the limits of what was sent over it rest.
     pub(super) fn suspended(&mut self, link: u64) {
-        self.links.drain(link);
+        self.links.hold(link);
         let mut asleep = Vec::new();
         for (&id, slot) in &mut self.sagas {
             for at in 0..slot.routes.len() {

@@ -24,7 +24,7 @@ use super::{
     gather::Gather,
     guards::Guards,
     intake::{Census, Incoming, Intake, InterveneJob, LinkCensus, LostCommand, Receipt, WatchJob},
-    links::Links,
+    links::{Links, Takes},
     scribe::{self, Change},
     slot::Slot,
     starting::{Starter, Starting, WAITING_BYTES_MAX},
@@ -310,7 +310,12 @@ impl Worker {
             .links
             .entries()
             .iter()
-            .map(|e| LinkCensus { link: e.link.number(), outstanding: 0, draining: e.draining })
+            .map(|e| LinkCensus {
+                link: e.link.number(),
+                outstanding: 0,
+                draining: e.takes == Takes::NoneDraining,
+                held: e.takes == Takes::NoneHeld,
+            })
             .collect();
         for route in self.sagas.values().flat_map(|slot| &slot.routes) {
             if let Some(link) = links.iter_mut().find(|link| link.link == route.link) {

@@ -20,6 +20,8 @@ pub struct Picture {
     pub troubles: Vec<Trouble>,
     /// What holds steps back, in words, where more is known than the journal says.
     pub held: BTreeMap<StepIx, String>,
+    /// Steps whose command or answer cannot travel now, and why.
+    pub stalled: BTreeMap<StepIx, String>,
     /// When the saga turned back.
     pub turned_at: Option<Timestamp>,
 }
@@ -95,8 +97,8 @@ impl Picture {
     /// [`Unreadable`] when the journal is damaged or belongs to another plan.
     pub fn fold(plan: Arc<Plan>, id: SagaId, journal: &[JournalRow]) -> Result<Self, Unreadable> {
         let troubles = vec![Trouble::default(); plan.steps.len()];
-        let (held, turned_at) = (BTreeMap::new(), None);
-        let mut picture = Self { plan, state: SagaState::unborn(id), troubles, held, turned_at };
+        let (held, stalled, turned_at) = (BTreeMap::new(), BTreeMap::new(), None);
+        let mut picture = Self { plan, state: SagaState::unborn(id), troubles, held, stalled, turned_at };
         for row in journal {
             let record = record(row)?;
             picture.take(&record, row.at);

@@ -83,6 +83,14 @@ pub(super) fn tries(step: &StepState) -> u32 {
 /// What happens next at a step, in one line.
 pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
     let Some(step) = picture.state.steps.get(ix.at()) else { return String::new() };
+    if let Some(why) = picture.stalled.get(&ix) {
+        let undo = matches!(step.undo, UndoState::Sent { .. });
+        let (what, with) = match undo {
+            true => ("undo", words::compensation(&picture.plan, ix)),
+            false => ("answer", words::action(&picture.plan, ix)),
+        };
+        return format!("{what} of {with} waits: {why}");
+    }
     let line = undo_line(picture, ix, step, now).unwrap_or_else(|| action_line(picture, ix, step, now));
     let open: Vec<&OpenIncident> =
         picture.state.incidents.iter().filter(|open| open.incident.step == Some(ix)).collect();

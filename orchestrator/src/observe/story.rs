@@ -35,7 +35,7 @@ pub fn summary(picture: &Picture, now: Timestamp) -> Summary {
     let at = step.and_then(|ix| state.steps.get(ix.at()));
     let waits = at.is_some_and(|step| {
         matches!(step.action, ActionState::Waiting { .. }) || matches!(step.undo, UndoState::Waiting { .. })
-    });
+    }) || step.is_some_and(|ix| picture.stalled.contains_key(&ix));
     let mark = match (state.incidents.is_empty(), waits) {
         (false, _) => "incident",
         (true, true) => "waiting",
@@ -133,7 +133,11 @@ pub fn reason(picture: &Picture, failure: &Failure) -> String {
 
 /// A sentence about a step at which something is outstanding, due or held.
 fn busy(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
-    undoing(picture, ix, step, now).or_else(|| acting(picture, ix, step, now))
+    let sentence = undoing(picture, ix, step, now).or_else(|| acting(picture, ix, step, now))?;
+    Some(match picture.stalled.get(&ix) {
+        Some(why) => format!("{sentence} Nothing travels there: {why}. Its limit rests meanwhile."),
+        None => sentence,
+    })
 }
 
 fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
@@ -147,7 +151,7 @@ fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> O
             until.map(|at| format!("; {} left", words::span(now, at))).unwrap_or_default(),
         )),
         UndoState::Sent { due } => {
-            Some(format!("{id} is being undone: {undo}, attempt {attempt}{}.", left(*due, now)))
+            Some(format!("{id} is being undone: {undo}, attempt {attempt}{}.", left(picture, ix, *due, now)))
         }
         UndoState::BackingOff { due, error } => {
             let since =
@@ -176,10 +180,10 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
             picture.why_held(ix, *reason)
         )),
         ActionState::Sent { due, accepted: false } => {
-            Some(format!("{id} is with {action}, attempt {attempt}{}.", left(*due, now)))
+            Some(format!("{id} is with {action}, attempt {attempt}{}.", left(picture, ix, *due, now)))
         }
         ActionState::Sent { due, accepted: true } => {
-            Some(format!("{id} was accepted by {action}, which works on it{}.", left(*due, now)))
+            Some(format!("{id} was accepted by {action}, which works on it{}.", left(picture, ix, *due, now)))
         }
         ActionState::BackingOff { due, error } if forward => Some(format!(
             "{id} failed at {action} with {}; attempt {} {}.",
@@ -196,7 +200,7 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
                 Some(AfterSeal::Skip) => format!("{id} is left out once {action} has been asked"),
                 Some(AfterSeal::Fail) => format!("{id} counts as failed once {action} has been asked"),
             };
-            Some(asking(&what, *seal, ask, now))
+            Some(asking(&what, *seal, ask, |due| left(picture, ix, due, now), now))
         }
         ActionState::Waiting { .. }
         | ActionState::BackingOff { .. }
@@ -209,10 +213,16 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
     }
 }
 
-fn asking(what: &str, seal: bool, ask: &Ask, now: Timestamp) -> String {
+fn asking(
+    what: &str,
+    seal: bool,
+    ask: &Ask,
+    left: impl Fn(Option<Timestamp>) -> String,
+    now: Timestamp,
+) -> String {
     let purpose = if seal { "to settle it for good (done, or never)" } else { "before it is tried again" };
     let when = match ask {
-        Ask::Sent { due } => format!("the question is on its way{}", left(*due, now)),
+        Ask::Sent { due } => format!("the question is on its way{}", left(*due)),
         Ask::Again { due, error } => {
             format!("the last answer was {}, asked again {}", words::error(error), words::until(now, *due))
         }
@@ -221,8 +231,10 @@ fn asking(what: &str, seal: bool, ask: &Ask, now: Timestamp) -> String {
     format!("{what} {purpose}: {when}.")
 }
 
-fn left(due: Option<Timestamp>, now: Timestamp) -> String {
+fn left(picture: &Picture, ix: StepIx, due: Option<Timestamp>, now: Timestamp) -> String {
     match due {
+        // What holds it is told by itself.
+        _ if picture.stalled.contains_key(&ix) => String::new(),
         Some(due) if due > now => format!(", {} left", words::span(now, due)),
         Some(_) => String::new(),
         None => ", and is on no wire: it is sent again when the participant connects".to_owned(),
@@ -309,6 +321,7 @@ pub fn incident_code(kind: IncidentKind) -> &'static str {
 fn outlook(picture: &Picture, now: Timestamp) -> String {
     let state = &picture.state;
     let wake = match state.next_due() {
+        _ if !picture.stalled.is_empty() => "It goes on by itself when the broker does.".to_owned(),
         Some(due) => format!("The next wake-up is {}.", words::until(now, due)),
         None => "No timer is armed; only an answer or an operator moves it.".to_owned(),
     };

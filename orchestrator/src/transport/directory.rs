@@ -1,10 +1,10 @@
 //! Who takes part: every participant ever registered, and the instances that are connected now.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -90,6 +90,38 @@ pub struct Registration {
     pub sdk: String,
 }
 
+/// How an instance is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Road {
+    /// A stream of its own, which ends with the process.
+    Stream,
+    /// The broker, where an instance that died is only silent.
+    Broker,
+}
+
+/// When an instance was last heard. Sessions note it with every message, so it takes no lock.
+#[derive(Debug, Clone)]
+pub struct Heard(Arc<AtomicI64>);
+
+impl Heard {
+    /// Heard just now.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self(Arc::new(AtomicI64::new(now.0)))
+    }
+
+    /// Heard again.
+    pub fn note(&self, now: Timestamp) {
+        self.0.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// When it was.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// A connected instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -105,8 +137,14 @@ pub struct Instance {
     pub sdk: String,
     /// Its address, as far as it is known.
     pub peer: String,
+    /// The way to it.
+    pub road: Road,
     /// When it was admitted.
     pub connected_at: Timestamp,
+    /// When it was last heard.
+    pub heard: Heard,
+    /// It has said that it wants no new commands.
+    pub leaving: bool,
     /// What it serves.
     pub actions: Vec<String>,
     /// Ends its session.
@@ -155,6 +193,10 @@ pub struct Directory {
     known: tokio::sync::Mutex<BTreeMap<String, ParticipantRow>>,
     /// Never held across an await.
     connected: Mutex<BTreeMap<u64, Instance>>,
+    /// When instances that are gone were last heard, by participant; never held across an await.
+    gone: Mutex<BTreeMap<String, Timestamp>>,
+    /// How many processes read a participant's queue, once there was one; never held across an await.
+    readers: Mutex<BTreeMap<String, u32>>,
     links: AtomicU64,
     broker: watch::Sender<Option<BrokerTrouble>>,
 }
@@ -170,6 +212,8 @@ impl Directory {
             store,
             known: tokio::sync::Mutex::new(known),
             connected: Mutex::default(),
+            gone: Mutex::default(),
+            readers: Mutex::default(),
             links: AtomicU64::new(0),
             broker: watch::Sender::default(),
         })
@@ -248,7 +292,48 @@ impl Directory {
 
     /// Takes an instance off the list.
     pub fn disconnect(&self, seat: u64) {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&seat);
+        let removed = self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&seat);
+        if let Some(Instance { participant, heard, .. }) = removed {
+            let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = gone.entry(participant).or_insert(heard.at());
+            *last = heard.at().max(*last);
+        }
+    }
+
+    /// An instance wants no new commands.
+    pub fn leave(&self, seat: u64) {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(instance) = connected.get_mut(&seat) {
+            instance.leaving = true;
+        }
+    }
+
+    /// The participants with instances that are reached by way of the broker.
+    pub fn at_the_broker(&self) -> BTreeSet<String> {
+        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = connected.values().filter(|instance| instance.road == Road::Broker);
+        there.map(|instance| instance.participant.clone()).collect()
+    }
+
+    /// Notes how many processes read a participant's queue. Whoever polls the queue is no reader that the broker counts,
+    /// so nothing is noted before the first one.
+    pub fn set_readers(&self, participant: &str, count: u32) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = readers.get_mut(participant) {
+            *known = count;
+        } else if count > 0 {
+            readers.insert(participant.to_owned(), count);
+        }
+    }
+
+    /// How many processes read a participant's queue, if the broker counts them.
+    pub fn readers(&self, participant: &str) -> Option<u32> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).get(participant).copied()
+    }
+
+    /// When an instance that is gone was last heard.
+    pub fn last_heard_gone(&self, participant: &str) -> Option<Timestamp> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).get(participant).copied()
     }
 
     /// Instances that were reached over one link are reached over another.

@@ -319,6 +319,7 @@ impl<'a, C: Cast> World<'a, C> {
             state: state.clone(),
             troubles: Vec::new(),
             held: [].into(),
+            stalled: BTreeMap::new(),
             turned_at: None,
         }
     }

@@ -12,13 +12,14 @@ use std::{
 
 use futures_util::future::join_all;
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ExchangeKind,
+    BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    declare::{Declarer, Noted},
     dial::dial,
     fault::{Fault, patiently, soon},
     supervisor::{REDIAL_DELAY_MAX, delays},
@@ -137,7 +138,7 @@ impl Announcer {
     async fn open(&self) -> Result<(Connection, Channel), Fault> {
         let connection = dial(&self.broker, "saga orchestrator, events").await?;
         let channel = soon("opening a channel", connection.create_channel()).await?;
-        topology::exchange(&channel, topology::EVENTS, ExchangeKind::Topic, Default::default()).await?;
+        topology::declare_events(&mut Declarer::new(&connection, Noted::default())).await?;
         soon("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok((connection, channel))
     }

@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Silent { what: String },
     #[error("{what} ended; the queue may have been deleted")]
     Ended { what: &'static str },
+    #[error("{what} is gone, and is declared again")]
+    Gone { what: String },
     #[error("{messages} messages are not confirmed, the oldest for {age:?}")]
     Unconfirmed { messages: usize, age: Duration },
     #[error("the lane has stopped")]

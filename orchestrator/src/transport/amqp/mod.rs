@@ -9,11 +9,13 @@
 //!
 //! In reading order: `topology.rs` (the objects on the broker), `envelope.rs` and `parcel.rs` (messages), `plain/` (those
 //! of participants without our SDK), `link.rs` (the lane's end), `publisher.rs` (out), `consumer.rs` (in), `roster.rs` (who
-//! is there), `presence.rs` (who was there before), `inherit.rs` (replies to earlier owners), `starts.rs` (sagas that services start by a message), `supervisor.rs` (keeps it up); beside all that,
-//! `events.rs` (what becomes of sagas).
+//! is there), `presence.rs` (who was there before), `inherit.rs` (replies to earlier owners), `starts.rs` (sagas that services
+//! start by a message), `declare.rs` and `upkeep.rs` (objects that are missing are made again), `supervisor.rs` (keeps it up);
+//! beside all that, `events.rs` (what becomes of sagas).
 //! Why it is so: `docs/decisions/0014-amqp.md`.
 
 mod consumer;
+mod declare;
 mod dial;
 mod envelope;
 mod events;
@@ -28,6 +30,7 @@ mod roster;
 mod starts;
 mod supervisor;
 pub mod topology;
+mod upkeep;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -35,7 +38,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::starts::Door;
-use self::{events::Announcer, presence::Note, publisher::Publisher, roster::Roster, supervisor::Supervisor};
+use self::{
+    declare::{Declarer, Noted},
+    events::Announcer,
+    presence::Note,
+    publisher::Publisher,
+    roster::Roster,
+    supervisor::Supervisor,
+};
 use super::directory::Directory;
 use crate::{
     config::Broker,
@@ -90,6 +100,7 @@ pub fn spawn(broker: Broker, parts: Parts, tasks: &TaskTracker) {
         definitions: parts.definitions,
         door: parts.door,
         broker,
+        noted: Noted::default(),
     };
     let closing = parts.closing;
     tasks.spawn(supervisor.run(closing));
@@ -102,10 +113,10 @@ pub fn spawn(broker: Broker, parts: Parts, tasks: &TaskTracker) {
 pub async fn prepare(broker: &Broker, participants: &BTreeSet<String>) -> Result<(), String> {
     let declare = async {
         let connection = dial::dial(broker, "saga topology").await?;
-        let channel = fault::soon("opening a channel", connection.create_channel()).await?;
-        topology::declare_shared(&channel).await?;
+        let mut declarer = Declarer::new(&connection, Noted::default());
+        topology::declare_shared(&mut declarer).await?;
         for participant in participants {
-            topology::declare_participant(&channel, participant).await?;
+            topology::declare_participant(&mut declarer, participant).await?;
         }
         fault::soon("closing", connection.close(200, "done".into())).await
     };

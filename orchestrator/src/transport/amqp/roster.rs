@@ -28,7 +28,7 @@ use crate::{
     },
     observe::clock,
     transport::{
-        directory::{Directory, InboxKind, Instance, Registration},
+        directory::{Directory, Heard, InboxKind, Instance, Registration, Road},
         hello,
     },
 };
@@ -85,8 +85,18 @@ struct Seated {
     said: wire::Hello,
     offer: Offer,
     heard: Instant,
+    /// The same for people.
+    seen: Heard,
     draining: bool,
     left: bool,
+}
+
+impl Seated {
+    /// It was heard.
+    fn note(&mut self) {
+        self.heard = Instant::now();
+        self.seen.note(clock::now());
+    }
 }
 
 impl Present {
@@ -150,7 +160,9 @@ impl Roster {
                 let seated =
                     self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&instance));
                 if let Some(seated) = seated {
-                    (seated.draining, seated.heard) = (true, Instant::now());
+                    seated.draining = true;
+                    seated.note();
+                    self.directory.leave(seated.seat);
                 }
             }
             Word::Goodbye { instance } => {
@@ -160,7 +172,8 @@ impl Roster {
                     tracing::info!(participant = &*participant, instance, "says goodbye");
                     (seated.draining, seated.left) = (true, true);
                     // Its last answers come by another queue and may not have been taken yet.
-                    seated.heard = Instant::now();
+                    seated.note();
+                    self.directory.leave(seated.seat);
                 }
             }
         }
@@ -173,7 +186,7 @@ impl Roster {
         if let Some(seated) = known
             && seated.said == said
         {
-            seated.heard = Instant::now();
+            seated.note();
             return Ok(());
         }
         let registration = match hello::read(said.clone()) {
@@ -204,6 +217,7 @@ impl Roster {
         let seat = self.directory.next_link();
         let present = self.participants.entry(Arc::clone(participant)).or_default();
         let offer = offer(&registration, &said.capabilities);
+        let seen = Heard::new(now);
         let instance = Instance {
             seat,
             link: present.link.as_ref().map_or(0, |linked| linked.number),
@@ -211,12 +225,15 @@ impl Roster {
             instance: registration.instance.clone(),
             sdk: registration.sdk,
             peer: "by the broker".to_owned(),
+            road: Road::Broker,
             connected_at: now,
+            heard: seen.clone(),
+            leaving: false,
             actions: offer.actions.clone(),
             // Whoever is registered twice says so again and again; there is no session to end.
             close: tokio_util::sync::CancellationToken::new(),
         };
-        let seated = Seated { seat, said, offer, heard: Instant::now(), draining: false, left: false };
+        let seated = Seated { seat, said, offer, heard: Instant::now(), seen, draining: false, left: false };
         if let Some(older) = present.instances.insert(registration.instance.clone(), seated) {
             self.directory.disconnect(older.seat);
         }

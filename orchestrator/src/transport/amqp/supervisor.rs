@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     consumer::{self, Contents},
+    declare::{Declarer, Noted},
     dial::dial,
     envelope,
     fault::{Fault, soon},
@@ -28,6 +29,7 @@ use super::{
     roster::Roster,
     starts::{self, Door},
     topology,
+    upkeep::{Needed, Upkeep},
 };
 use crate::{config::Broker, definitions::Definitions, lane, store::Store, transport::directory::Directory};
 
@@ -35,7 +37,7 @@ const REDIAL_DELAY_MIN: Duration = Duration::from_millis(200);
 pub(super) const REDIAL_DELAY_MAX: Duration = Duration::from_secs(2);
 /// Before a queue that was deleted is declared anew. RabbitMQ 3.10 ends the consumers of a deleted queue a moment later;
 /// declared in that moment, the new queue keeps them and delivers to nobody.
-const REDECLARE_AFTER: Duration = Duration::from_secs(1);
+pub(super) const REDECLARE_AFTER: Duration = Duration::from_secs(1);
 /// Queues of earlier owners that are looked for; the broker removes the others after a day.
 const QUEUES_NOTED: usize = 64;
 /// Between two looks for participants that have fallen silent.
@@ -56,6 +58,7 @@ pub(super) struct Supervisor {
     pub(super) definitions: Arc<Definitions>,
     pub(super) door: Arc<dyn Door>,
     pub(super) broker: Broker,
+    pub(super) noted: Noted,
 }
 
 /// Everything that is open to the broker.
@@ -64,7 +67,6 @@ struct Open {
     /// the acknowledgements of the other.
     publishing: Connection,
     consuming: Connection,
-    admin: Channel,
     commands: Channel,
     replies: Consumer,
     dead: Consumer,
@@ -126,15 +128,16 @@ impl Supervisor {
         let rank = consumer::rank(self.claim, self.dials);
         let publishing = dial(&self.broker, "saga orchestrator, publishing").await?;
         let consuming = dial(&self.broker, "saga orchestrator, consuming").await?;
-        let admin = channel(&publishing).await?;
+        // On this connection, since the broker reads the other one no more while it is short of memory.
+        let mut declarer = Declarer::new(&consuming, self.noted.clone());
         // Before the names are read: what is deployed from now on is seen as a change.
         let mut changes = self.definitions.changes();
         changes.mark_unchanged();
-        topology::declare_shared(&admin).await?;
-        topology::declare_replies(&admin, &self.instance).await?;
-        let declared = self.needed().await;
+        topology::declare_shared(&mut declarer).await?;
+        topology::declare_replies(&mut declarer, &self.instance).await?;
+        let declared = self.needed().names().await;
         for participant in &declared {
-            topology::declare_participant(&admin, participant).await?;
+            topology::declare_participant(&mut declarer, participant).await?;
         }
         let commands = channel(&publishing).await?;
         soon("asking for confirms", commands.confirm_select(ConfirmSelectOptions::default())).await?;
@@ -157,7 +160,6 @@ impl Supervisor {
         Ok(Open {
             publishing,
             consuming,
-            admin,
             commands,
             replies,
             dead,
@@ -169,26 +171,27 @@ impl Supervisor {
         })
     }
 
-    /// Everybody who is named by a definition, by the options, or was there before.
-    async fn needed(&self) -> BTreeSet<String> {
-        let mut names: BTreeSet<String> = self.broker.participants.iter().cloned().collect();
-        names.extend(self.directory.known().await.into_iter().map(|row| row.name));
-        names.extend(named(&self.definitions));
-        names
+    fn needed(&self) -> Needed<'_> {
+        Needed { broker: &self.broker, directory: &self.directory, definitions: &self.definitions }
     }
 
     async fn serve(&mut self, open: Open) -> Fault {
-        let Self { publisher, roster, lane, definitions, door, instance, notes, .. } = self;
+        let Self {
+            publisher, roster, lane, directory, definitions, door, broker, noted, instance, notes, ..
+        } = self;
         let (returned, back) = mpsc::unbounded_channel();
         let attend = Attend {
             roster,
             definitions,
             publishing: &open.publishing,
-            admin: open.admin,
+            admin: Declarer::new(&open.consuming, noted.clone()),
             declared: open.declared,
             changes: open.changes,
         };
+        let needed = Needed { broker, directory, definitions };
+        let upkeep = Upkeep::new(&open.consuming, needed, instance, noted);
         tokio::select! {
+            fault = upkeep.run() => fault,
             fault = publisher.run(&open.publishing, &open.commands, &returned) => fault,
             fault = consumer::run(open.replies, Contents::Replies, lane) => fault,
             fault = consumer::run(open.dead, Contents::DeadLetters, lane) => fault,
@@ -207,7 +210,7 @@ struct Attend<'a> {
     roster: &'a mut Roster,
     definitions: &'a Definitions,
     publishing: &'a Connection,
-    admin: Channel,
+    admin: Declarer<'a>,
     declared: BTreeSet<String>,
     changes: watch::Receiver<u64>,
 }
@@ -272,7 +275,7 @@ impl Attend<'_> {
                 );
                 self.roster.unroutable(&participant, lost).await?;
                 sleep(REDECLARE_AFTER).await;
-                topology::declare_participant(&self.admin, &participant).await?;
+                topology::declare_participant(&mut self.admin, &participant).await?;
                 self.roster.reopen(&participant).await
             }
             Returned::NotTaken { lost } => {
@@ -285,7 +288,7 @@ impl Attend<'_> {
     async fn declare_new(&mut self) -> Result<(), Fault> {
         for participant in named(self.definitions) {
             if self.declared.insert(participant.clone()) {
-                topology::declare_participant(&self.admin, &participant).await?;
+                topology::declare_participant(&mut self.admin, &participant).await?;
             }
         }
         Ok(())
@@ -293,7 +296,7 @@ impl Attend<'_> {
 }
 
 /// The participants that definitions name.
-fn named(definitions: &Definitions) -> BTreeSet<String> {
+pub(super) fn named(definitions: &Definitions) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for plan in definitions.all() {
         for ix in plan.by_id.values() {

@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use lapin::{
-    Channel, ExchangeKind,
-    options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    ExchangeKind,
     types::{AMQPValue, FieldTable},
 };
 
-use super::fault::{Fault, soon};
+use super::{declare::Declarer, fault::Fault};
 
 /// Commands go out here; the routing key is the name of the queue.
 pub(super) const COMMANDS: &str = "saga.cmd";
@@ -36,8 +35,13 @@ const EVERYONE: &str = "all";
 /// Routing key of a registration.
 const REGISTER: &str = "register";
 
-/// How often a command is delivered to somebody who dies of it.
-const DELIVERIES_MAX: i32 = 20;
+/// How often a message is delivered to somebody who dies of it. A command that travels with others is then delivered once
+/// more, alone, which makes three deliveries of an attempt at most.
+pub(super) const DELIVERIES_MAX: u32 = 2;
+/// The same for a command that is sent again, alone. The queue's own limit is the other one, so the participant counts.
+pub(super) const DELIVERIES_ALONE_MAX: u32 = 1;
+/// As the broker counts: deliveries beyond the first.
+const REDELIVERIES_MAX: i32 = 1;
 /// A start is never given up: it is the server that dies with it in hand, and not of it. Brokers from 4.0 on have a limit
 /// where none is set.
 const START_DELIVERIES_MAX: i32 = 1_000_000;
@@ -80,27 +84,46 @@ pub(super) fn reply_key(instance: &str) -> String {
     format!("to.{instance}")
 }
 
-/// Declares what all participants share.
-pub(super) async fn declare_shared(channel: &Channel) -> Result<(), Fault> {
-    exchange(channel, COMMANDS, ExchangeKind::Direct, FieldTable::default()).await?;
-    exchange(channel, DEAD_LETTERS, ExchangeKind::Fanout, FieldTable::default()).await?;
-    exchange(channel, UNROUTABLE, ExchangeKind::Fanout, FieldTable::default()).await?;
-    let elsewhere = table([("alternate-exchange", text(UNROUTABLE))]);
-    exchange(channel, REPLIES, ExchangeKind::Direct, elsewhere).await?;
+/// Exchanges that all participants share.
+pub(super) const SHARED_EXCHANGES: [&str; 7] =
+    [COMMANDS, DEAD_LETTERS, UNROUTABLE, REPLIES, STARTS, STARTED, EVENTS];
 
-    queue(channel, DEAD, table([("x-queue-type", text("quorum"))])).await?;
-    bind(channel, DEAD, DEAD_LETTERS, "").await?;
+/// Queues that all participants share, and the reply queue of an orchestrator instance.
+pub(super) fn shared_queues(instance: &str) -> [String; 4] {
+    [DEAD.to_owned(), REGISTRATIONS.to_owned(), STARTS.to_owned(), reply_queue(instance)]
+}
+
+/// Declares what all participants share.
+pub(super) async fn declare_shared(to: &mut Declarer<'_>) -> Result<(), Fault> {
+    to.exchange(COMMANDS, ExchangeKind::Direct, FieldTable::default()).await?;
+    to.exchange(DEAD_LETTERS, ExchangeKind::Fanout, FieldTable::default()).await?;
+    to.exchange(UNROUTABLE, ExchangeKind::Fanout, FieldTable::default()).await?;
+    let elsewhere = table([("alternate-exchange", text(UNROUTABLE))]);
+    to.exchange(REPLIES, ExchangeKind::Direct, elsewhere).await?;
+    // A topic exchange, since a broker can then say which service may start what.
+    to.exchange(STARTS, ExchangeKind::Topic, FieldTable::default()).await?;
+    to.exchange(STARTED, ExchangeKind::Direct, FieldTable::default()).await?;
+    declare_events(to).await?;
+
+    to.queue(DEAD, table([("x-queue-type", text("quorum"))])).await?;
     let lives =
         table([("x-message-ttl", millis(REGISTRATION_LIVES)), ("x-max-length", AMQPValue::LongInt(10_000))]);
-    queue(channel, REGISTRATIONS, lives).await?;
-    bind(channel, REGISTRATIONS, REPLIES, REGISTER).await?;
-    // A topic exchange, since a broker can then say which service may start what.
-    exchange(channel, STARTS, ExchangeKind::Topic, FieldTable::default()).await?;
-    exchange(channel, STARTED, ExchangeKind::Direct, FieldTable::default()).await?;
-    exchange(channel, EVENTS, ExchangeKind::Topic, FieldTable::default()).await?;
+    to.queue(REGISTRATIONS, lives).await?;
     let limit = ("x-delivery-limit", AMQPValue::LongInt(START_DELIVERIES_MAX));
-    queue(channel, STARTS, table([("x-queue-type", text("quorum")), limit])).await?;
-    bind(channel, STARTS, STARTS, "#").await
+    to.queue(STARTS, table([("x-queue-type", text("quorum")), limit])).await?;
+    bind_shared(to).await
+}
+
+/// Declares the exchange of events.
+pub(super) async fn declare_events(to: &mut Declarer<'_>) -> Result<(), Fault> {
+    to.exchange(EVENTS, ExchangeKind::Topic, FieldTable::default()).await
+}
+
+/// Binds what all participants share. Said again, it changes nothing.
+pub(super) async fn bind_shared(to: &mut Declarer<'_>) -> Result<(), Fault> {
+    to.bind(DEAD, DEAD_LETTERS, "").await?;
+    to.bind(REGISTRATIONS, REPLIES, REGISTER).await?;
+    to.bind(STARTS, STARTS, "#").await
 }
 
 /// The arguments of a queue of replies.
@@ -108,37 +131,50 @@ pub(super) fn of_replies() -> FieldTable {
     table([("x-expires", millis(REPLIES_LIVE))])
 }
 
-/// Declares the reply queue of an owner. Replies to an earlier claim whose queue is gone come here, too.
-pub(super) async fn declare_replies(channel: &Channel, instance: &str) -> Result<(), Fault> {
+/// Declares the reply queue of an owner.
+pub(super) async fn declare_replies(to: &mut Declarer<'_>, instance: &str) -> Result<(), Fault> {
+    to.queue(&reply_queue(instance), of_replies()).await?;
+    bind_replies(to, instance).await
+}
+
+/// Binds the reply queue of an owner. Replies to an earlier claim whose queue is gone come here, too.
+pub(super) async fn bind_replies(to: &mut Declarer<'_>, instance: &str) -> Result<(), Fault> {
     let replies = reply_queue(instance);
-    queue(channel, &replies, of_replies()).await?;
-    bind(channel, &replies, REPLIES, &reply_key(instance)).await?;
-    bind(channel, &replies, REPLIES, EVERYONE).await?;
-    bind(channel, &replies, UNROUTABLE, "").await
+    to.bind(&replies, REPLIES, &reply_key(instance)).await?;
+    to.bind(&replies, REPLIES, EVERYONE).await?;
+    to.bind(&replies, UNROUTABLE, "").await
 }
 
 /// Declares what one participant needs. Said again, it changes nothing. A participant that waits for its queues publishes as
 /// soon as they are there, so its exchange comes first: without it the broker would close the channel that publishes.
-pub(super) async fn declare_participant(channel: &Channel, participant: &str) -> Result<(), Fault> {
-    let own = reply_exchange(participant);
-    exchange(channel, &own, ExchangeKind::Fanout, FieldTable::default()).await?;
-    let options = ExchangeBindOptions::default();
-    let bound =
-        channel.exchange_bind(REPLIES.into(), own.as_str().into(), "".into(), options, FieldTable::default());
-    soon(&format!("binding {own}"), bound).await?;
+pub(super) async fn declare_participant(to: &mut Declarer<'_>, participant: &str) -> Result<(), Fault> {
+    declare_reply_exchange(to, participant).await?;
     for name in [forward_queue(participant), undo_queue(participant)] {
         let arguments = table([
             ("x-queue-type", text("quorum")),
-            ("x-delivery-limit", AMQPValue::LongInt(DELIVERIES_MAX)),
+            ("x-delivery-limit", AMQPValue::LongInt(REDELIVERIES_MAX)),
             ("x-dead-letter-exchange", text(DEAD_LETTERS)),
             ("x-dead-letter-strategy", text("at-least-once")),
             // Which the strategy asks for.
             ("x-overflow", text("reject-publish")),
         ]);
-        queue(channel, &name, arguments).await?;
-        bind(channel, &name, COMMANDS, &name).await?;
+        to.queue(&name, arguments).await?;
     }
-    Ok(())
+    bind_participant(to, participant).await
+}
+
+/// Declares the exchange of a participant whose queues are there, and binds all three.
+pub(super) async fn bind_participant(to: &mut Declarer<'_>, participant: &str) -> Result<(), Fault> {
+    for name in [forward_queue(participant), undo_queue(participant)] {
+        to.bind(&name, COMMANDS, &name).await?;
+    }
+    declare_reply_exchange(to, participant).await
+}
+
+async fn declare_reply_exchange(to: &mut Declarer<'_>, participant: &str) -> Result<(), Fault> {
+    let own = reply_exchange(participant);
+    to.exchange(&own, ExchangeKind::Fanout, FieldTable::default()).await?;
+    to.bind_exchange(REPLIES, &own).await
 }
 
 /// Permissions of a participant's user, as `rabbitmqctl set_permissions` takes them: configure, write, read.
@@ -186,40 +222,13 @@ pub fn objects(participants: &[String]) -> Vec<[String; 3]> {
         line("saga.reply.to.N", "queue", "replies to the owner under claim N; gone after the next claim"),
     ];
     for participant in participants {
-        let limit = format!("at most {DELIVERIES_MAX} deliveries, then {DEAD_LETTERS}");
+        let limit = format!("at most {DELIVERIES_MAX} deliveries of a message, then {DEAD_LETTERS}");
         lines.push(line(&forward_queue(participant), "quorum queue", &limit));
         lines.push(line(&undo_queue(participant), "quorum queue", &limit));
         let own = reply_exchange(participant);
         lines.push(line(&own, "fanout exchange", "bound to saga.reply; only this participant writes there"));
     }
     lines
-}
-
-pub(super) async fn exchange(
-    channel: &Channel,
-    name: &str,
-    kind: ExchangeKind,
-    arguments: FieldTable,
-) -> Result<(), Fault> {
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    soon(
-        &format!("declaring exchange {name}"),
-        channel.exchange_declare(name.into(), kind, options, arguments),
-    )
-    .await
-}
-
-async fn queue(channel: &Channel, name: &str, arguments: FieldTable) -> Result<(), Fault> {
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    soon(&format!("declaring queue {name}"), channel.queue_declare(name.into(), options, arguments))
-        .await
-        .map(drop)
-}
-
-async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), Fault> {
-    let options = QueueBindOptions::default();
-    let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default());
-    soon(&format!("binding {queue} to {exchange}"), bound).await
 }
 
 fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {

@@ -21,7 +21,7 @@ use crate::{
     refusal::{Code, Refusal},
     transport::{
         convert,
-        directory::{Directory, Instance, NotAdmitted},
+        directory::{Directory, Heard, Instance, NotAdmitted, Road},
         hello,
     },
 };
@@ -75,8 +75,14 @@ async fn run(
         commands,
     };
     context.lane.send(Intake::Connected(Arc::new(grpc_link))).await.map_err(|_| closed(&context.lane))?;
-    let session =
-        Session { link, participant, lane: context.lane.clone(), directory: Arc::clone(&context.directory) };
+    let heard = Heard::new(now);
+    let session = Session {
+        link,
+        participant,
+        lane: context.lane.clone(),
+        directory: Arc::clone(&context.directory),
+        heard: heard.clone(),
+    };
     context.directory.connect(Instance {
         // A stream leads to one instance and to no other.
         seat: link,
@@ -85,7 +91,10 @@ async fn run(
         instance: registration.instance,
         sdk: registration.sdk,
         peer,
+        road: Road::Stream,
         connected_at: now,
+        heard,
+        leaving: false,
         actions,
         close: close.clone(),
     });
@@ -118,15 +127,20 @@ struct Session {
     participant: Arc<str>,
     lane: lane::Handle,
     directory: Arc<Directory>,
+    heard: Heard,
 }
 
 impl Session {
     async fn receive(&self, inbound: &mut Streaming<FromParticipant>) -> Result<(), Status> {
         let mut dropped: u64 = 0;
         while let Some(message) = inbound.message().await? {
+            self.heard.note(clock::now());
             let intake = match message.message {
                 Some(Message::Replies(replies)) => Intake::Replies(self.replies(replies, &mut dropped)),
-                Some(Message::Draining(_)) => Intake::Draining { link: self.link },
+                Some(Message::Draining(_)) => {
+                    self.directory.leave(self.link);
+                    Intake::Draining { link: self.link }
+                }
                 Some(Message::Hello(_)) => return Err(refuse("hello was said before")),
                 // A kind of message that this release does not know.
                 None => continue,
