@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::Read,
-    net::TcpListener,
     os::unix::{fs::chown, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
@@ -13,7 +12,7 @@ use std::{
 use saga_orchestrator::address::Parts;
 use tempfile::TempDir;
 
-use crate::unprivileged;
+use crate::{ports::Port, unprivileged};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
@@ -22,7 +21,7 @@ const PROGRAM: &str = "/usr/sbin/pgbouncer";
 #[derive(Debug)]
 pub struct Pgbouncer {
     _folder: TempDir,
-    port: u16,
+    port: Port,
     /// Ends when its input does: also when this process is killed.
     keeper: Child,
 }
@@ -41,7 +40,7 @@ impl Pgbouncer {
         let login = [("user", parts.user), ("password", parts.password)];
         let login =
             login.map(|(name, value)| value.map_or(String::new(), |value| format!(" {name}={value}")));
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let free = Port::reserve();
         let folder = TempDir::new().expect("a folder");
         let ini = folder.path().join("pgbouncer.ini");
         let settings = format!(

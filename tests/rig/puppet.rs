@@ -7,7 +7,7 @@ use lapin::{
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions,
     },
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use prost::Message;
 use saga_proto::v1 as wire;
@@ -138,11 +138,30 @@ impl Puppet {
     /// # Panics
     /// When none comes in time, or it is none.
     pub async fn asked(&mut self) -> Asked {
-        let delivery = within("a command", self.commands.next()).await.expect("open").expect("a delivery");
+        let delivery = loop {
+            let delivery =
+                within("a command", self.commands.next()).await.expect("open").expect("a delivery");
+            if !is_used_up(&delivery) {
+                break delivery;
+            }
+            let options = BasicRejectOptions { requeue: false };
+            assert!(delivery.reject(options).await.expect("rejected"));
+        };
         let batch = wire::CommandBatch::decode(&*delivery.data).expect("commands");
         let reply_to = delivery.properties.reply_to().as_ref().expect("who asks").to_string();
         Asked { commands: batch.commands, reply_to, delivery }
     }
+}
+
+/// Was it delivered as often as it may be? Then it goes back unread, as the wire page says.
+fn is_used_up(delivery: &Delivery) -> bool {
+    let headers = delivery.properties.headers().as_ref();
+    let number = |name| match headers?.inner().get(name)? {
+        AMQPValue::LongLongInt(number) => Some(*number),
+        _ => None,
+    };
+    let delivered = number("x-delivery-count").unwrap_or(0);
+    delivered > 0 && delivered >= number("saga-deliveries").unwrap_or(2)
 }
 
 impl Asked {

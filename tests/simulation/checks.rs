@@ -64,6 +64,7 @@ pub fn advice(plan: &Arc<Plan>, state: &SagaState, at: Timestamp) -> Checked {
         state: state.clone(),
         troubles: Vec::new(),
         held: BTreeMap::new(),
+        stalled: [].into(),
         turned_at: None,
     };
     for open in state.incidents.iter().filter(|open| calls(open.incident.kind)) {

@@ -149,6 +149,7 @@ fn is_own(error: &ErrorBody) -> bool {
     let own = [
         "timeout",
         "connection_lost",
+        "instances_lost",
         "dead_letter",
         "no_participant",
         "expired",

@@ -10,7 +10,7 @@ use saga_core::{
 };
 use saga_dsl::{definition::Kind, plan::Plan};
 use saga_orchestrator::{
-    lane::intake::{Incoming, Intake, LostCommand, Receipt},
+    lane::intake::{GivenUp, Incoming, Intake, LostCommand, Receipt},
     transport::{Link, Outgoing},
 };
 
@@ -145,8 +145,9 @@ impl World {
         let Command { saga_id, round, op, attempt, .. } = *command;
         let error = ErrorBody::new("dead_letter", "");
         let dead = vec![LostCommand { saga_id, step, round, op, attempt, unsent: false, error }];
+        let given_up = GivenUp { packed: true, deliveries: Some(2) };
         let receipt = Receipt::new(0, 1, mpsc::unbounded_channel().0);
-        self.hand(incarnation, Intake::DeadLetters { dead, receipt });
+        self.hand(incarnation, Intake::DeadLetters { dead, given_up, receipt });
     }
 
     fn latency(&mut self) -> u64 {

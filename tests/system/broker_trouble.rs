@@ -76,9 +76,6 @@ async fn who_waits_for_a_broker_that_is_away_says_so_and_goes_on_when_it_is_back
     assert_eq!(left.ledger().len(), 2);
 }
 
-/// How often the broker delivers a message before it gives it up: once, and twenty times again.
-const DELIVERIES: usize = 21;
-
 /// As a process that dies of one command would look to the broker, which takes back what it had brought.
 #[tokio::test]
 async fn of_a_message_that_kills_whoever_takes_it_only_the_culprit_loses_an_attempt() {
@@ -111,9 +108,10 @@ async fn of_a_message_that_kills_whoever_takes_it_only_the_culprit_loses_an_atte
         let tries = if n == 0 { 2 } else { 1 };
         assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", tries), "{n}");
     }
-    assert_eq!(deaths, [vec![5; DELIVERIES], vec![1; DELIVERIES]].concat(), "with the others, then alone");
+    assert_eq!(deaths, [5, 5, 1], "with the others, then alone");
     let history = rig.clients.history(&ids[0]).await;
-    assert!(history.iter().any(|event| event.text.contains("dead_letter")), "{history:?}");
+    let told = |event: &wire::HistoryEvent| event.text.contains("instances_lost \"taken 3 times within");
+    assert!(history.iter().any(told), "{history:?}");
 }
 
 /// A queue that is full refuses: nobody can say what became of the command, so it costs an attempt, and the next one finds
@@ -178,4 +176,76 @@ async fn commands_that_a_full_queue_refuses_are_tried_again() {
     }
     let seen = rig.clients.get(&refused).await;
     assert!(step(&seen, "first").tries > 1, "{seen:?}");
+}
+
+async fn participant(rig: &Rig, name: &str) -> wire::ParticipantInfo {
+    let mut directory = rig.clients.directory.clone();
+    let answer = directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
+    answer.participants.into_iter().find(|participant| participant.name == name).expect("it is known")
+}
+
+#[tokio::test]
+async fn while_the_broker_takes_nothing_participants_are_held_and_sagas_say_why() {
+    let (broker, url) = own_broker().await;
+    let rig = Rig::start_at_a_broker(url).await;
+    let left = Script::plain(&rig, "left");
+    let _left = left.serve(&rig).await;
+    rig.clients.deploy(SINGLE).await;
+    broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MiB"]);
+    // The broker blocks whoever publishes, so the first command shows that it takes nothing.
+    let first = rig.clients.begin("single", json!({"n": 0})).await;
+    let says = |seen: &wire::SagaDetail| {
+        seen.story.iter().any(|line| {
+            line.contains("is with left/act, attempt 1. Nothing travels there: the broker takes no")
+        })
+    };
+    let seen = rig.clients.until(&first, "to say that the broker takes nothing", says).await;
+    assert!(
+        seen.story.iter().any(|line| line.contains("It goes on by itself when the broker does.")),
+        "{:?}",
+        seen.story
+    );
+    let summary = seen.summary.as_ref().expect("a summary");
+    assert_eq!(summary.mark, "waiting");
+    assert!(
+        summary.next.starts_with("answer of left/act waits: the broker takes no messages"),
+        "{}",
+        summary.next
+    );
+    let held = eventually("the participant to be held", || async {
+        Some(participant(&rig, "left").await.instances).filter(|all| all.iter().any(|one| one.held))
+    });
+    assert!(held.await.iter().all(|instance| instance.held && !instance.draining && !instance.lost));
+    broker.ctl(&["set_vm_memory_high_watermark", "0.8"]);
+    let seen = rig.clients.ended(&first).await;
+    assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", 1));
+    let live = |one: &wire::InstanceInfo| !one.held && !one.draining && !one.lost;
+    assert!(participant(&rig, "left").await.instances.iter().any(live));
+}
+
+#[tokio::test]
+async fn an_instance_that_died_is_listed_as_lost_before_it_is_given_up() {
+    let rig = Rig::start_at_a_broker(rabbitmq::vhost().await).await;
+    let left = Script::plain(&rig, "left");
+    let doomed = left.serve(&rig).await;
+    let _other = left.serve(&rig).await;
+    eventually("both to be there and to read", || async {
+        let there = participant(&rig, "left").await.instances;
+        (there.len() == 2 && there.iter().all(|one| !one.lost)).then_some(())
+    })
+    .await;
+    doomed.kill();
+    // It is listed for fifteen seconds more, so a list with both is earlier than that.
+    eventually("one of two to be lost", || async {
+        let there = participant(&rig, "left").await.instances;
+        (there.len() == 2 && there.iter().filter(|one| one.lost).count() == 1).then_some(())
+    })
+    .await;
+    let seen = eventually("a sign of life after the first", || async {
+        let there = participant(&rig, "left").await;
+        let later = |one: &&wire::InstanceInfo| one.last_seen_us > one.connected_at_us + 4_000_000;
+        there.instances.iter().find(later).map(|one| (one.last_seen_us, there.last_seen_us))
+    });
+    let (instance, any) = seen.await;
+    assert!(any >= instance);
 }

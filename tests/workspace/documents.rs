@@ -143,7 +143,9 @@ fn the_page_on_testing_names_every_suite_and_every_server() {
     let suites = manifest.split("[[test]]").skip(1).filter_map(|suite| suite.split('"').nth(1));
     let suites: Vec<String> = suites.map(|name| format!("(`tests/{name}/`)")).collect();
     // A server of the system is started from where its package keeps the programs.
-    let starts = |path: &String| text(path).is_some_and(|source| source.contains("\"/usr/lib/"));
+    let places = ["\"/usr/lib/", "\"/usr/sbin/"];
+    let starts =
+        |path: &String| text(path).is_some_and(|source| places.iter().any(|place| source.contains(place)));
     let rig = files().into_iter().filter(|path| path.starts_with("tests/rig/") && path.ends_with(".rs"));
     let servers: Vec<String> = rig.filter(starts).map(|path| format!("| `{path}` |")).collect();
     assert!(suites.len() >= 8 && servers.len() >= 2, "{suites:?} {servers:?}");

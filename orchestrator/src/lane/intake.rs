@@ -41,11 +41,13 @@ pub enum Intake {
         /// Made for as many commands, where a wire wants to be told.
         receipt: Option<Receipt>,
     },
-    /// Commands that a wire of its own accord gave up to deliver. Each is sent once more, alone; given up again, it is
-    /// lost.
+    /// Commands that a wire of its own accord gave up to deliver. Each that travelled with others is sent once more, alone;
+    /// given up again, it is lost.
     DeadLetters {
         /// Which.
         dead: Vec<LostCommand>,
+        /// How.
+        given_up: GivenUp,
         /// Made for as many commands.
         receipt: Receipt,
     },
@@ -215,6 +217,15 @@ pub struct LostCommand {
     pub unsent: bool,
     /// Why.
     pub error: ErrorBody,
+}
+
+/// How a wire gave a message up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Its commands travelled in a form in which there may be several, so that one may be the culprit.
+    pub packed: bool,
+    /// It was delivered so often, and whoever took it was gone before it was answered. `None`: it was sent back.
+    pub deliveries: Option<u32>,
 }
 
 /// Tells a wire that everything in a message has been dealt with: what was decided because of it is committed, or

@@ -218,10 +218,7 @@ impl Worker {
                     op: route.op,
                     attempt: route.attempt,
                     unsent: false,
-                    error: ErrorBody::new(
-                        "connection_lost",
-                        "the participant's connection ended before it answered",
-                    ),
+                    error: slot.lose(&route, now),
                 };
                 lost_inputs.push((id, lost));
             }
@@ -242,6 +239,7 @@ impl Worker {
         self.resend.clear();
         // What is read back gets its timers and its look anew; a second one would be queued at every reload.
         self.queue.retain(|job| !job.is_due() && !job.is_wake());
+        self.wards.clear();
         // Who owned the sagas meanwhile may have sent what this lane did not.
         for job in &mut self.queue {
             if let Job::Input { input: Input::Lost(lost), .. } = job {

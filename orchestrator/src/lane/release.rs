@@ -139,7 +139,11 @@ impl Worker {
         let Some(slot) = self.sagas.get(&command.saga_id) else { return };
         let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else { return };
         match self.links.pick(participant, action, command.op) {
-            Some(link) => self.send_over(&link, command, outbox),
+            Some(link) => {
+                if !self.send_in_turn(&command) {
+                    self.send_over(&link, command, outbox);
+                }
+            }
             None => {
                 let error = ErrorBody::new("no_participant", format!("no live instance of `{participant}`"));
                 let lost = Lost {
@@ -161,6 +165,7 @@ impl Worker {
 
     /// Puts a command on a link, and remembers which one.
     pub(super) fn send_over(&mut self, link: &Arc<dyn Link>, command: Command, outbox: &mut Outbox) {
+        let since = self.clock.now();
         let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
         let Command { step, round, op, attempt, .. } = command;
         if let Some(error) = limits::unsendable(&command.input) {
@@ -169,7 +174,7 @@ impl Worker {
             self.queue.push_back(Job::Input { id: command.saga_id, input: Input::Lost(lost), answer: None });
             return;
         }
-        slot.route(Route { link: link.number(), step, round, op, attempt, alone: false });
+        slot.route(Route { link: link.number(), step, round, op, attempt, since, alone: false, deaths: 0 });
         outbox.push(link, Outgoing { plan: slot.plan.clone(), command, alone: false });
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use saga_core::{
-    SagaState, Timestamp,
+    ErrorBody, SagaState, Timestamp,
     command::{addressee, outstanding_at},
     effect::Command,
     input::{Op, Outcome, Reply},
@@ -43,6 +43,10 @@ pub(super) struct Slot {
     pub(super) held: Vec<(StepIx, Op)>,
     /// Which command went over which link.
     pub(super) routes: Vec<Route>,
+    /// Connections that were lost since a step was last answered.
+    losses: Vec<Losses>,
+    /// What a broker gave up since a step was last answered: it may kill whoever takes it.
+    suspected: Vec<Suspected>,
     /// Told when the saga has ended.
     pub(super) listener: Option<Listener>,
     /// Told after each commit.
@@ -57,8 +61,33 @@ pub(super) struct Route {
     pub(super) round: u32,
     pub(super) op: Op,
     pub(super) attempt: u32,
+    /// When it went out first.
+    pub(super) since: Timestamp,
     /// It was given up once, and went out again by itself.
     pub(super) alone: bool,
+    /// So often was it delivered before to somebody who was gone before it was answered.
+    pub(super) deaths: u32,
+}
+
+/// A step whose commands a broker gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Suspected {
+    pub(super) step: StepIx,
+    pub(super) op: Op,
+    /// When the first of them went out.
+    pub(super) since: Timestamp,
+    /// So often was one delivered to somebody who was gone before it was answered.
+    pub(super) deaths: u32,
+}
+
+/// Connections that ended one after the other with the same step's command on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Losses {
+    step: StepIx,
+    op: Op,
+    count: u32,
+    /// The longest time from the sending of the command to the end of the connection, in milliseconds.
+    longest_ms: u64,
 }
 
 /// A command that counts at a guarded participant, from its decision to the one that ends it.
@@ -106,6 +135,8 @@ impl Slot {
             ended: Vec::new(),
             held: Vec::new(),
             routes: Vec::new(),
+            losses: Vec::new(),
+            suspected: Vec::new(),
             listener: None,
             watch: None,
         }
@@ -153,6 +184,47 @@ impl Slot {
         addressed.map(|(participant, _)| participant.to_owned()).collect()
     }
 
+    /// Notes that a connection ended with a command on it; what to say of it.
+    pub(super) fn lose(&mut self, route: &Route, now: Timestamp) -> ErrorBody {
+        let held_ms = u64::try_from(now.0.saturating_sub(route.since.0)).unwrap_or(0) / 1_000;
+        let (step, op) = (route.step, route.op);
+        let known = self.losses.iter().position(|losses| (losses.step, losses.op) == (step, op));
+        let at = known.unwrap_or_else(|| {
+            self.losses.push(Losses { step, op, count: 0, longest_ms: 0 });
+            self.losses.len() - 1
+        });
+        let losses = &mut self.losses[at];
+        losses.count += 1;
+        losses.longest_ms = losses.longest_ms.max(held_ms);
+        match losses.count {
+            1 => ErrorBody::new("connection_lost", "the participant's connection ended before it answered"),
+            count => ErrorBody::new(
+                "instances_lost",
+                format!(
+                    "{count} connections in a row ended within {} of taking it: it may kill the process that takes it",
+                    seconds(losses.longest_ms)
+                ),
+            ),
+        }
+    }
+
+    /// A step was answered: whoever took its command lives.
+    pub(super) fn forget_losses(&mut self, step: StepIx, op: Op) {
+        self.losses.retain(|losses| (losses.step, losses.op) != (step, op));
+        self.suspected.retain(|suspected| (suspected.step, suspected.op) != (step, op));
+    }
+
+    /// A command of the step was given up for good.
+    pub(super) fn suspect(&mut self, now: Suspected) {
+        self.suspected.retain(|before| (before.step, before.op) != (now.step, now.op));
+        self.suspected.push(now);
+    }
+
+    /// What is known of the step's commands that were given up, since it was last answered.
+    pub(super) fn suspected(&self, step: StepIx, op: Op) -> Option<Suspected> {
+        self.suspected.iter().find(|suspected| (suspected.step, suspected.op) == (step, op)).copied()
+    }
+
     /// Remembers where a command went; an earlier attempt at the same is forgotten.
     pub(super) fn route(&mut self, route: Route) {
         self.unroute(route.step, route.op, route.round, u32::MAX);
@@ -191,6 +263,11 @@ impl Slot {
     pub(super) fn unroute(&mut self, step: StepIx, op: Op, round: u32, attempt: u32) {
         self.routes.retain(|r| r.step != step || r.op != op || (r.round, r.attempt) > (round, attempt));
     }
+}
+
+/// A time in whole seconds, at least one.
+pub(super) fn seconds(ms: u64) -> String {
+    format!("{}s", ms.div_ceil(1_000).max(1))
 }
 
 /// The listed face of a state.

@@ -21,6 +21,7 @@ use super::{
     answer::{Answer, Why},
     batch::{Job, Pending},
     clock::Clock,
+    dead_letters::Wards,
     gather::Gather,
     guards::Guards,
     intake::{Census, Incoming, Intake, InterveneJob, LinkCensus, LostCommand, Receipt, WatchJob},
@@ -68,6 +69,8 @@ pub(super) struct Worker {
     pub(super) pending: Pending,
     /// Sagas whose outstanding commands are to be sent again to a participant once their last decision is committed.
     pub(super) resend: Vec<(String, SagaId)>,
+    /// Commands that a wire gave up and that wait to be sent again, alone.
+    pub(super) wards: Wards,
     /// Being written.
     pub(super) writing: Option<Writing>,
     pub(super) commit_no: u64,
@@ -120,6 +123,7 @@ impl Worker {
             starting: Starting::default(),
             proven: None,
             resend: Vec::new(),
+            wards: Wards::default(),
             pending: Pending::default(),
             writing: None,
             batch_inputs: settings.batch_inputs_max,
@@ -150,6 +154,7 @@ impl Worker {
             self.fire_timers();
             self.decide_queue();
             self.submit();
+            self.attend_wards();
             if self.is_finished() {
                 break;
             }
@@ -205,7 +210,7 @@ impl Worker {
             Intake::Lost { lost, receipt } => {
                 lost.into_iter().for_each(|lost| self.take_lost(lost, receipt.clone()));
             }
-            Intake::DeadLetters { dead, receipt } => self.take_dead(dead, &receipt),
+            Intake::DeadLetters { dead, given_up, receipt } => self.take_dead(dead, given_up, &receipt),
             Intake::Cancel(job) => {
                 let (id, answer) = (job.id, Some(Answer::Cancel(job.answer)));
                 self.queue.push_back(Job::Input { id, input: Input::Cancel(job.cancel), answer });
@@ -240,6 +245,9 @@ impl Worker {
             receipt.into_iter().for_each(Receipt::part_done);
             return;
         };
+        if let Some(slot) = self.sagas.get_mut(&reply.saga_id) {
+            slot.forget_losses(step, reply.op);
+        }
         let input = Input::Reply(Reply {
             participant: reply.participant,
             step,

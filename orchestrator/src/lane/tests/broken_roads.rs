@@ -4,7 +4,7 @@ use saga_core::{ErrorBody, Status, gate::Wait};
 
 use super::*;
 use crate::lane::{
-    intake::{LostCommand, Receipt, WatchJob},
+    intake::{GivenUp, LostCommand, Receipt, WatchJob},
     worker::Worker,
 };
 
@@ -21,8 +21,13 @@ async fn begun(path: &Path) -> (Handle, Arc<Plan>, Outgoing, Commands, mpsc::Unb
 
 type Commands = mpsc::UnboundedReceiver<Outgoing>;
 
-/// Gives a command up, and waits until the lane has dealt with it.
+/// Gives a command up that was in a batch and came back, and waits until the lane has dealt with it.
 async fn give_up(lane: &Handle, of: &Outgoing) {
+    give_up_as(lane, of, GivenUp { packed: true, deliveries: None }).await;
+}
+
+/// Gives a command up, and waits until the lane has dealt with it.
+async fn give_up_as(lane: &Handle, of: &Outgoing, given_up: GivenUp) {
     let planned = of.plan.step(of.command.step).expect("a step of the plan");
     let dead = LostCommand {
         saga_id: of.command.saga_id,
@@ -35,7 +40,7 @@ async fn give_up(lane: &Handle, of: &Outgoing) {
     };
     let (done, mut finished) = mpsc::unbounded_channel();
     let receipt = Receipt::new(1, 1, done);
-    lane.send(Intake::DeadLetters { dead: vec![dead], receipt }).await.unwrap();
+    lane.send(Intake::DeadLetters { dead: vec![dead], given_up, receipt }).await.unwrap();
     soon("the receipt", finished.recv()).await;
 }
 
@@ -73,6 +78,77 @@ async fn a_first_dead_letter_is_sent_again_alone_and_the_second_is_an_unknown_ou
     let journal = journal(&lane, &path).await;
     assert_eq!(journal.len(), 2, "{journal:?}");
     assert!(journal[1].contains("step_unknown") && journal[1].contains("dead_letter"), "{journal:?}");
+}
+
+/// How the broker gives up what its readers die of.
+const KILLED: GivenUp = GivenUp { packed: true, deliveries: Some(2) };
+
+#[tokio::test]
+async fn a_command_that_kills_whoever_takes_it_is_reported_as_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let (lane, _, first, mut commands, _ended) = begun(&path).await;
+    give_up_as(&lane, &first, KILLED).await;
+    let again = soon("again", commands.recv()).await;
+    assert!(again.alone);
+    // Sent back by a participant that counts: the broker does not know that it was taken once more.
+    give_up(&lane, &again).await;
+    let journal = journal(&lane, &path).await;
+    assert_eq!(journal.len(), 2, "{journal:?}");
+    assert!(journal[1].contains("step_unknown") && journal[1].contains("instances_lost"), "{journal:?}");
+    assert!(journal[1].contains("taken 3 times within 1s, and each time gone"), "{journal:?}");
+}
+
+#[tokio::test]
+async fn a_command_in_the_plain_form_that_kills_is_not_sent_again_for_the_same_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let (lane, _, first, _commands, _ended) = begun(&path).await;
+    give_up_as(&lane, &first, GivenUp { packed: false, ..KILLED }).await;
+    let journal = journal(&lane, &path).await;
+    assert!(journal[1].contains("step_unknown") && journal[1].contains("taken 2 times"), "{journal:?}");
+}
+
+#[tokio::test]
+async fn suspects_of_one_participant_are_sent_one_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let (lane, _task) = lane(&dir.path().join("s.db"), &plan).await;
+    let mut commands = connect(&lane, 1, "p").await;
+    let mut sent = Vec::new();
+    let mut listening = Vec::new();
+    for n in 1..=3 {
+        let (job, _, ended) = start(&plan, id(n), None);
+        lane.send(Intake::Starts(vec![job])).await.unwrap();
+        listening.push(ended);
+        sent.push(soon("a command", commands.recv()).await);
+    }
+    for command in &sent {
+        give_up_as(&lane, command, KILLED).await;
+    }
+    let culprit = soon("the first, alone", commands.recv()).await;
+    assert!(culprit.alone && commands.try_recv().is_err(), "another suspect is beside it");
+    give_up(&lane, &culprit).await;
+    // The others are not charged for it: each comes in its turn, as the same attempt.
+    let mut went_on = 0;
+    while went_on < 2 {
+        let next = soon("the next", commands.recv()).await;
+        if next.command.saga_id == culprit.command.saga_id {
+            if next.command.step != culprit.command.step {
+                continue;
+            }
+            assert!(
+                next.alone && next.command.attempt == 2,
+                "further attempts of the culprit keep apart, too"
+            );
+            lane.send(Intake::Replies(vec![reply(&next, success(&next))])).await.unwrap();
+        } else if next.alone {
+            assert_eq!(next.command.attempt, 1);
+            lane.send(Intake::Replies(vec![reply(&next, success(&next))])).await.unwrap();
+        } else {
+            went_on += 1;
+        }
+    }
 }
 
 #[tokio::test]

@@ -112,10 +112,10 @@ fn intake(
             let receipt = receipt(replies.len());
             (!replies.is_empty()).then_some(Intake::Delivery { replies, receipt })
         }),
-        Contents::DeadLetters => envelope::dead(delivery).map(|dead| {
-            tracing::warn!(queue = %delivery.routing_key, commands = dead.len(), "dead letter");
+        Contents::DeadLetters => envelope::dead(delivery).map(|(dead, given_up)| {
+            tracing::warn!(queue = %delivery.routing_key, commands = dead.len(), ?given_up, "dead letter");
             let receipt = receipt(dead.len());
-            (!dead.is_empty()).then_some(Intake::DeadLetters { dead, receipt })
+            (!dead.is_empty()).then_some(Intake::DeadLetters { dead, given_up, receipt })
         }),
     };
     taken.unwrap_or_else(|nonsense| {

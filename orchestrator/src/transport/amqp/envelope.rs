@@ -13,7 +13,7 @@ use saga_proto::v1 as wire;
 
 use super::{plain, topology};
 use crate::{
-    lane::intake::{Incoming, LostCommand},
+    lane::intake::{GivenUp, Incoming, LostCommand},
     transport::convert,
 };
 
@@ -33,10 +33,26 @@ const GOODBYE: &str = "saga.v1.Goodbye";
 /// Header with the id of the inbox that a command is for.
 const INBOX: &str = "saga-inbox";
 
+/// Header with the number of deliveries after which whoever gets the message sends it back.
+const DELIVERIES: &str = "saga-deliveries";
+
+/// Says how often a message may be delivered, where that is not as often as most.
+pub(super) fn limit_deliveries(headers: &mut FieldTable, deliveries: u32) {
+    if deliveries != topology::DELIVERIES_MAX {
+        headers.insert(DELIVERIES.into(), AMQPValue::LongLongInt(i64::from(deliveries)));
+    }
+}
+
 /// Properties of a message with commands.
-pub(super) fn properties(reply_to: &str, inbox: Option<&str>, message_id: &str) -> BasicProperties {
+pub(super) fn properties(
+    reply_to: &str,
+    inbox: Option<&str>,
+    message_id: &str,
+    deliveries: u32,
+) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("saga-wire".into(), AMQPValue::LongInt(1));
+    limit_deliveries(&mut headers, deliveries);
     if let Some(inbox) = inbox {
         headers.insert(INBOX.into(), AMQPValue::LongString(inbox.into()));
     }
@@ -128,12 +144,13 @@ pub(super) fn word(delivery: &Delivery) -> Result<(Arc<str>, Word), Nonsense> {
     Ok((participant, word))
 }
 
-/// The commands in a dead letter.
-pub(super) fn dead(delivery: &Delivery) -> Result<Vec<LostCommand>, Nonsense> {
-    let batch = match kind(delivery) {
-        COMMANDS => decode::<wire::CommandBatch>(&delivery.data)?,
-        _ => wire::CommandBatch { commands: vec![plain::command(&delivery.properties)?] },
+/// The commands in a dead letter, and what the broker says of it.
+pub(super) fn dead(delivery: &Delivery) -> Result<(Vec<LostCommand>, GivenUp), Nonsense> {
+    let (batch, packed) = match kind(delivery) {
+        COMMANDS => (decode::<wire::CommandBatch>(&delivery.data)?, true),
+        _ => (wire::CommandBatch { commands: vec![plain::command(&delivery.properties)?] }, false),
     };
+    let given_up = GivenUp { packed, deliveries: used_up(delivery).then_some(topology::DELIVERIES_MAX) };
     let lost = batch.commands.into_iter().filter_map(|command| {
         let op = match command.op() {
             wire::Op::Action => Op::Action,
@@ -155,7 +172,17 @@ pub(super) fn dead(delivery: &Delivery) -> Result<Vec<LostCommand>, Nonsense> {
             ),
         })
     });
-    Ok(lost.collect())
+    Ok((lost.collect(), given_up))
+}
+
+/// Was the message delivered as often as its queue allows? Otherwise somebody sent it back.
+fn used_up(delivery: &Delivery) -> bool {
+    let headers = delivery.properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get("x-first-death-reason")) {
+        Some(AMQPValue::LongString(reason)) => reason.as_bytes() == b"delivery_limit",
+        Some(AMQPValue::ShortString(reason)) => reason.as_str() == "delivery_limit",
+        Some(_) | None => false,
+    }
 }
 
 fn decode<M: Message + Default>(body: &[u8]) -> Result<M, Nonsense> {

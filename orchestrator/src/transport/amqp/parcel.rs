@@ -43,6 +43,8 @@ pub(super) struct Parcel {
     pub(super) commands: Vec<Sent>,
     /// Sending it twice does no harm.
     pub(super) repeatable: bool,
+    /// How often it may be delivered.
+    pub(super) deliveries: u32,
 }
 
 /// What the properties are made of. They are made whenever the message is sent: lapin takes them, and a copy for the rare
@@ -100,12 +102,19 @@ impl Parcel {
         may_repeat(&outgoing.plan, outgoing.command.step, outgoing.command.op)
     }
 
+    /// How often a message with this command first in it may be delivered.
+    pub(super) fn deliveries(first: &Outgoing) -> u32 {
+        if first.alone { topology::DELIVERIES_ALONE_MAX } else { topology::DELIVERIES_MAX }
+    }
+
     /// Everything but the body.
     pub(super) fn properties(&self) -> BasicProperties {
         let inbox = self.inbox.as_deref();
         match &self.form {
-            Form::Packed(id) => envelope::properties(&self.reply_to, inbox, id),
-            Form::Plain(command, now_s) => plain::properties(command, &self.reply_to, inbox, *now_s),
+            Form::Packed(id) => envelope::properties(&self.reply_to, inbox, id, self.deliveries),
+            Form::Plain(command, now_s) => {
+                plain::properties(command, &self.reply_to, inbox, *now_s, self.deliveries)
+            }
         }
     }
 
@@ -172,6 +181,7 @@ struct Packing {
 impl Packing {
     fn next(&mut self, reply_to: &Arc<str>) -> Parcel {
         let (mut batch, mut sent, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let deliveries = self.commands.front().map_or(topology::DELIVERIES_MAX, Parcel::deliveries);
         while let Some(next) = self.commands.front() {
             bytes += convert::command_bytes(next);
             let alone = next.alone || next.command.timeout_ms > ALONE_ABOVE_MS;
@@ -201,6 +211,7 @@ impl Packing {
             body: wire::CommandBatch { commands: batch }.encode_to_vec().into(),
             commands: sent,
             repeatable: self.repeatable,
+            deliveries,
         }
     }
 }

@@ -177,7 +177,17 @@ impl Supervisor {
 
     async fn serve(&mut self, open: Open) -> Fault {
         let Self {
-            publisher, roster, lane, directory, definitions, door, broker, noted, instance, notes, ..
+            publisher,
+            roster,
+            lane,
+            directory,
+            definitions,
+            door,
+            broker,
+            noted,
+            instance,
+            notes,
+            ..
         } = self;
         let (returned, back) = mpsc::unbounded_channel();
         let attend = Attend {

@@ -14,7 +14,8 @@ use lapin::{
     Channel, Connection, ConnectionProperties, Consumer, ErrorKind,
     message::Delivery,
     options::{
-        BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, ConfirmSelectOptions,
+        BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
+        ConfirmSelectOptions,
     },
     protocol::{AMQPErrorKind, AMQPSoftError},
     tcp::OwnedTLSConfig,
@@ -55,6 +56,12 @@ const HEARTBEAT_S: u16 = 10;
 const HELLO_INTERVAL: Duration = Duration::from_secs(5);
 /// Header with the id of the inbox that a command is for.
 const INBOX: &str = "saga-inbox";
+/// Header with the number of times that a message may be delivered...
+const DELIVERIES: &str = "saga-deliveries";
+/// ...and how many that is where the header is missing.
+const DELIVERIES_MAX: i64 = 2;
+/// Header in which the broker counts the deliveries before this one.
+const DELIVERED: &str = "x-delivery-count";
 
 /// How a connection ended.
 pub(super) enum Ended {
@@ -311,6 +318,9 @@ impl<S: Store> Commands<'_, S> {
             None => return Err(lost("the broker ended the consumer; its queue may have been deleted")),
         };
         self.check_inbox(&delivery)?;
+        if is_used_up(&delivery) {
+            return send_back(delivery).await;
+        }
         let number = self.unacked.add(from, delivery.acker);
         let batch = match delivery.properties.kind() {
             Some(kind) if kind.as_str() == "saga.v1.CommandBatch" => {
@@ -374,6 +384,35 @@ fn acknowledged(acked: Result<lapin::Result<bool>, Elapsed>) -> Result<(), Ended
         Ok(Ok(false)) => Err(lost("the channel that consumes ended")),
         Ok(Err(error)) => Err(lost(error)),
         Err(_) => Err(lost("acknowledging: no answer in time")),
+    }
+}
+
+/// Was the message delivered as often as it may be? Whoever took it before is gone, and its commands may be why. A queue
+/// that an older orchestrator declared would deliver it many times more.
+fn is_used_up(delivery: &Delivery) -> bool {
+    let headers = delivery.properties.headers().as_ref();
+    let number = |name| match headers?.inner().get(name)? {
+        AMQPValue::LongLongInt(number) => Some(*number),
+        AMQPValue::LongInt(number) => Some(i64::from(*number)),
+        AMQPValue::LongUInt(number) => Some(i64::from(*number)),
+        _ => None,
+    };
+    let delivered = number(DELIVERED).unwrap_or(0);
+    delivered > 0 && delivered >= number(DELIVERIES).unwrap_or(DELIVERIES_MAX)
+}
+
+/// Gives a message to the dead letters before any handler sees it; the orchestrator decides what follows.
+async fn send_back(delivery: Delivery) -> Result<(), Ended> {
+    tracing::warn!(
+        key = %delivery.routing_key,
+        "a message is sent back: those who took it before were gone before they answered, so it may have killed them"
+    );
+    let reject = BasicRejectOptions { requeue: false };
+    match timeout(ANSWERS_WITHIN, delivery.reject(reject)).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err(lost("the channel that consumes ended")),
+        Ok(Err(error)) => Err(lost(error)),
+        Err(_) => Err(lost("sending a message back: no answer in time")),
     }
 }
 

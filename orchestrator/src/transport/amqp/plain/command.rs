@@ -10,7 +10,10 @@ use saga_core::SagaId;
 use saga_proto::v1 as wire;
 
 use super::{
-    super::parcel::{Form, Order, Parcel, Sent, queue_for},
+    super::{
+        envelope::limit_deliveries,
+        parcel::{Form, Order, Parcel, Sent, queue_for},
+    },
     JSON, OPS, Unreadable, WIRE,
     headers::{Headers, one_of, saga_id},
     word,
@@ -32,6 +35,7 @@ pub(in super::super) fn parcels(order: Order, reply_to: &Arc<str>) -> impl Itera
             commands: vec![Sent::of(&outgoing)],
             body: command.input.clone(),
             form: Form::Plain(Box::new(command), now_s),
+            deliveries: Parcel::deliveries(&outgoing),
         }
     })
 }
@@ -42,6 +46,7 @@ pub(in super::super) fn properties(
     reply_to: &str,
     inbox: Option<&str>,
     now_s: u64,
+    deliveries: u32,
 ) -> BasicProperties {
     let saga = SagaId::from_bytes(&command.saga_id).map(|id| id.to_string()).unwrap_or_default();
     let op = word(&OPS, command.op());
@@ -75,6 +80,7 @@ pub(in super::super) fn properties(
     if let Some(inbox) = inbox {
         put("saga-inbox", text(inbox));
     }
+    limit_deliveries(&mut headers, deliveries);
     let id = format!("{saga}/{}/{}/{op}", command.step, command.round);
     BasicProperties::default()
         .with_delivery_mode(2)

@@ -13,6 +13,7 @@ use saga_core::{SagaId, input::Outcome};
 use saga_proto::v1 as wire;
 use serde_json::Value;
 
+use super::super::topology::DELIVERIES_MAX;
 use super::{OPS, OUTCOMES, command, command::properties, hello, is_json, named, reply, word};
 use crate::transport::{convert, hello::read};
 
@@ -142,7 +143,8 @@ fn commands_go_out_as_the_vectors_say_in_either_form() {
         let (expected, body) = message(&vector["plain"]);
         let inbox = vector["inbox"].as_str();
         let to = text(&vector["plain"]["properties"]["reply_to"]);
-        let made = properties(&command, to, inbox, expected.timestamp().unwrap_or(0));
+        let at = expected.timestamp().unwrap_or(0);
+        let made = properties(&command, to, inbox, at, DELIVERIES_MAX);
         assert_eq!((made, &command.input[..]), (expected, body), "{}", vector["name"]);
         let batch = wire::CommandBatch { commands: vec![command] };
         assert_eq!(batch.encode_to_vec(), hex(&vector["protobuf"]), "{}", vector["name"]);
