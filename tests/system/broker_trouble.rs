@@ -180,7 +180,8 @@ async fn commands_that_a_full_queue_refuses_are_tried_again() {
 
 async fn participant(rig: &Rig, name: &str) -> wire::ParticipantInfo {
     let mut directory = rig.clients.directory.clone();
-    let answer = directory.list_participants(ListParticipantsRequest {}).await.expect("a list").into_inner();
+    let answer =
+        directory.list_participants(ListParticipantsRequest::default()).await.expect("a list").into_inner();
     answer.participants.into_iter().find(|participant| participant.name == name).expect("it is known")
 }
 
