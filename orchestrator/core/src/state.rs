@@ -27,6 +27,7 @@
 //!           waiting      -> succeeded | refused   a late answer to an earlier attempt
 //!           waiting      -> failed           its lifetime or `max_elapsed` ran out meanwhile
 //!           sent | backing_off | waiting | asking -> failed   it took effect, its output cannot be taken
+//!           asking       -> backing_off      the same, where it can be undone: another attempt is due
 //!           sealed                                                                           [settled]
 //!         by an operator:
 //!           sent | waiting | backing_off | asking | failed | refused -> asking   with seal: the round is closed first
