@@ -107,6 +107,7 @@ async fn run(sagas: u64, concurrency: u64) {
                 input_hash: [0; 32],
                 started: None,
                 ended: Some(Listener { tag: started, sink: sink.clone() }),
+                waits: Default::default(),
             });
         }
         if !jobs.is_empty() {

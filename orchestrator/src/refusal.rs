@@ -344,6 +344,12 @@ impl Refusal {
         Self::new(Code::Unanswered, message)
     }
 
+    /// The lane took it and ended without an answer: a commit may have been under way.
+    #[must_use]
+    pub fn no_answer() -> Self {
+        Self::new(Code::Unanswered, "the server is shutting down and cannot say any more whether it was done")
+    }
+
     /// The server goes down, or its lane has stopped.
     #[must_use]
     pub fn shutting_down() -> Self {

@@ -29,13 +29,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic_health::server::HealthReporter;
+use tower::layer::util::{Identity, Stack};
 
 use self::{
     front::{Front, Standing},
     reign::{House, Reign},
 };
 use crate::{
-    api::Api,
+    api::{
+        Api,
+        store_trouble::{Lane, StoreTroubleLayer},
+    },
     clock_health,
     config::{self, Config},
     store::{self, Store, chronicle::Chronicle, postgres::PostgresStore, sqlite::SqliteStore},
@@ -196,9 +200,10 @@ impl Server {
             Err(source) => return Err(Error::Store { path: house.config.store.to_string(), source }),
         };
         let (standing, followed) = watch::channel(Standing::By("this server has just started".into()));
-        let (router, health) = services(&followed)?;
+        let (lane, trouble) = watch::channel(None);
+        let (router, health) = services(&followed, StoreTroubleLayer::new(trouble))?;
         let shutdown = CancellationToken::new();
-        let up = Up { house, standing, health };
+        let up = Up { house, standing, lane, health };
         match &first {
             Some(reign) => up.owns(reign).await,
             None => up.stands_by(&store::Error::Owned.to_string()).await,
@@ -233,8 +238,14 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
+/// All services, under the layer that concerns every call.
+type Services = Router<Stack<StoreTroubleLayer, Identity>>;
+
 /// The services behind their fronts, and health, which tells of them.
-fn services(standing: &watch::Receiver<Standing>) -> Result<(Router, HealthReporter), Error> {
+fn services(
+    standing: &watch::Receiver<Standing>,
+    trouble: StoreTroubleLayer,
+) -> Result<(Services, HealthReporter), Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(saga_proto::DESCRIPTORS)
@@ -245,6 +256,7 @@ fn services(standing: &watch::Receiver<Standing>) -> Result<(Router, HealthRepor
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(trouble)
         .add_service(health)
         .add_service(reflection)
         .add_service(Front::<SagaServiceServer<Api>>::new(standing.clone()))
@@ -271,6 +283,8 @@ type Transport = JoinHandle<Result<(), tonic::transport::Error>>;
 struct Up {
     house: House,
     standing: watch::Sender<Standing>,
+    /// The lane of the claim in force, for answers that tell of the store.
+    lane: watch::Sender<Option<Arc<Lane>>>,
     health: HealthReporter,
 }
 
@@ -278,7 +292,7 @@ impl Up {
     async fn run(
         self,
         first: Option<Reign>,
-        router: Router,
+        router: Services,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
@@ -354,6 +368,9 @@ impl Up {
         }
         let clock = clock_health::report(reign.clock(), self.health.clone(), reign.closing.clone());
         reign.tasks.spawn(clock);
+        let (trouble, health) = (reign.trouble(), self.health.clone());
+        reign.tasks.spawn(health::report_store(trouble, health, reign.closing.clone()));
+        self.lane.send_replace(Some(reign.told()));
         self.standing.send_replace(Standing::Owner { routes, tenure });
         health::serving(&self.health).await;
     }
@@ -361,6 +378,7 @@ impl Up {
     async fn stands_by(&self, why: &str) {
         tracing::info!(store = %self.house.config.store, why, "standing by");
         self.standing.send_replace(Standing::By(why.into()));
+        self.lane.send_replace(None);
         health::not_serving(&self.health, true, self.house.config.broker.is_some()).await;
     }
 

@@ -5,12 +5,17 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{client::Clients, ports::Port, wait::eventually};
+use crate::{
+    client::Clients,
+    ports::Port,
+    wait::{eventually, within},
+};
 
 /// The program that was built beside this test.
 ///
@@ -50,6 +55,15 @@ impl Program {
         Self { child, log }
     }
 
+    /// Its process, for tests that send it a signal while somebody else looks at it.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.child.id().expect("it runs").to_string()
+    }
+
     /// What it has logged so far.
     #[must_use]
     pub fn logged(&self) -> String {
@@ -74,6 +88,19 @@ impl Program {
         assert!(self.child.try_wait().expect("a child").is_none(), "it had ended: {}", self.logged());
         self.child.kill().await.expect("killed");
     }
+}
+
+/// What a client printed, and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// Data.
+    pub stdout: String,
+    /// Notes and errors.
+    pub stderr: String,
+    /// From its start to its end.
+    pub took: Duration,
 }
 
 /// `saga serve` on a port of its own, and what it is started with.
@@ -139,6 +166,28 @@ impl Served {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Runs `saga` with these arguments as a client of the server, until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ask(&self, arguments: &[&str]) -> Ran {
+        let began = Instant::now();
+        let running = Command::new(program("saga"))
+            .args(arguments)
+            .env("SAGA_ENDPOINT", format!("grpc://{}", self.address()))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let ended = within(&format!("the end of saga {arguments:?}"), running).await.expect("it runs");
+        Ran {
+            code: ended.status.code().expect("an exit code"),
+            stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+            took: began.elapsed(),
+        }
     }
 
     /// Kills it and starts it again as it was.

@@ -160,6 +160,7 @@ impl World {
             input_hash: asked.input_hash,
             started: Some(answer),
             ended: Some(Listener { tag: client as u64, sink }),
+            waits: Default::default(),
         };
         self.tell(format_args!("client {client} asks lane {incarnation}"));
         self.hand(incarnation, Intake::Starts(vec![job]));

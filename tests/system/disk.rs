@@ -17,10 +17,10 @@ use uuid::Uuid;
 use crate::files::SINGLE;
 
 /// A mounted tmpfs; unmounted on drop.
-struct SmallDisk(TempDir);
+pub(crate) struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let dir = TempDir::new().expect("a folder");
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
@@ -30,7 +30,7 @@ impl SmallDisk {
         mount.is_ok_and(|status| status.success()).then_some(Self(dir))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }

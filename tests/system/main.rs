@@ -33,6 +33,7 @@ mod standby;
 mod starts;
 mod starts_by_message;
 mod steady_load;
+mod store_trouble;
 mod strangers;
 mod trips;
 mod trusted;

@@ -72,12 +72,11 @@ async fn steer(
     let reason = clean_text(reason, REASON_BYTES_MAX);
     let job = BreakerJob { participant, action, order, by, reason, answer };
     api.parts().lane.send(Intake::SteerBreaker(job)).await?;
-    match answered.await.unwrap_or(BreakerSteered::Unavailable) {
+    match answered.await.map_err(|_| api.no_answer())? {
         BreakerSteered::Done(report) => Ok(breaker(&report)),
         BreakerSteered::NotOpen => {
             Err(Refusal::new(Code::BreakerNotOpen, format!("the breaker of {name} is not open")))
         }
-        BreakerSteered::Unavailable => Err(api.closed()),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     document::clean_text,
     lane::intake::Intake,
     observe::clock,
-    store::{self, record::DefinitionRow},
+    store::{self, record::DefinitionRow, trouble::Kind},
     transport::directory::{Directory, stored_actions},
 };
 
@@ -92,7 +92,13 @@ pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wi
         response.deployed = sound.iter().map(|file| deployed(file, is_new(api, file))).collect();
         return Ok(response);
     }
-    register(api, sound, response).await
+    // A caller who leaves, or is answered without it, must not leave a definition in the store that no start finds.
+    let task = api.clone();
+    let registering = api.parts().tasks.spawn(async move { register(&task, sound, response).await });
+    registering.await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(api.no_answer()),
+    })
 }
 
 /// Keeps as many diagnostics as an answer holds, faults before warnings; the last one says how many are missing.
@@ -166,7 +172,7 @@ async fn register(
             response.accepted = false;
             return Ok(response);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(not_registered(error)),
     };
     let created: BTreeMap<_, _> = names.into_iter().zip(created).collect();
     for file in files {
@@ -174,8 +180,38 @@ async fn register(
         response.deployed.push(deployed(&file, created.get(&name).copied().unwrap_or(false)));
         api.parts().definitions.insert(Arc::new(file.plan));
     }
-    api.parts().lane.send(Intake::Limits).await?;
+    // A lane that has stopped needs no limits any more; the definitions are registered.
+    api.parts().lane.send(Intake::Limits).await.ok();
     Ok(response)
+}
+
+/// The write failed; where the store did not say that it took nothing, it may have been done.
+fn not_registered(error: store::Error) -> Refusal {
+    let doubtful = match &error {
+        store::Error::Unavailable(cause) => match cause.kind {
+            Kind::Unreachable | Kind::Ended | Kind::Other => true,
+            Kind::ReadOnly
+            | Kind::Starting
+            | Kind::DiskFull
+            | Kind::NoConnection
+            | Kind::TimedOut
+            | Kind::Overloaded
+            | Kind::Denied
+            | Kind::Unfit
+            | Kind::Moved
+            | Kind::Fenced
+            | Kind::Closed => false,
+        },
+        store::Error::Held { .. }
+        | store::Error::Owned
+        | store::Error::Busy { .. }
+        | store::Error::Corrupt(_)
+        | store::Error::TooNew { .. }
+        | store::Error::DefinitionConflict { .. }
+        | store::Error::Closed => false,
+    };
+    let refusal = Refusal::from(error);
+    if doubtful { Refusal::new(Code::Unanswered, refusal.message) } else { refusal }
 }
 
 fn is_new(api: &Api, file: &Sound) -> bool {

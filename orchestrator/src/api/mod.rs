@@ -27,6 +27,7 @@ mod sizes;
 mod skip;
 mod start_saga;
 mod steering;
+pub mod store_trouble;
 #[cfg(test)]
 mod tests;
 mod verify_participant;
@@ -108,6 +109,12 @@ impl Api {
             return Err(Refusal::shutting_down());
         }
         if self.parts().lane.tenure().holds() { Ok(()) } else { Err(self.closed()) }
+    }
+
+    /// The lane, or a task, took an act and ended without an answer: a commit may have been under way.
+    fn no_answer(&self) -> Refusal {
+        let tenure = self.parts().lane.tenure();
+        if tenure.holds() { Refusal::no_answer() } else { Refusal::closed(tenure) }
     }
 
     /// Why the server goes on with nothing.

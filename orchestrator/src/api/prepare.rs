@@ -13,7 +13,12 @@ use super::{
     error::{Code, Refusal},
     input::{check_key, evaluate_key},
 };
-use crate::{definitions::Definitions, input_hash, lane::intake::StartJob, observe::clock};
+use crate::{
+    definitions::Definitions,
+    input_hash,
+    lane::{intake::StartJob, waiting::Ticket},
+    observe::clock,
+};
 
 const LABELS_MAX: usize = 64;
 /// In characters.
@@ -49,7 +54,7 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
     };
     let labels = labels(&plan, request.labels)?;
     let start = Start { input, key: key.map(Arc::from), labels };
-    Ok(StartJob { id, plan, start, input_hash, started: None, ended: None })
+    Ok(StartJob { id, plan, start, input_hash, started: None, ended: None, waits: Ticket::default() })
 }
 
 /// The plan that a request names, or who was probably meant.

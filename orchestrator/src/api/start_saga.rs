@@ -27,7 +27,7 @@ pub(super) async fn start_saga(
         created,
         status: status.to_owned(),
     };
-    match answer.await.unwrap_or(Started::Unavailable) {
+    match answer.await.map_err(|_| api.no_answer())? {
         Started::Created => Ok(response(id, true, "running")),
         Started::Existing { id, status } => Ok(response(id, false, convert::status_word(status))),
         Started::KeyConflict { id } => Err(key_conflict(id)),

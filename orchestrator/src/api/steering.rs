@@ -90,11 +90,22 @@ pub(super) async fn act(api: &Api, act: Act, from: &str) -> Result<wire::Interve
         answer,
     };
     api.parts().lane.send(Intake::Intervene(job)).await?;
-    match answered.await.unwrap_or(Err(InterveneError::Unavailable)) {
+    match answered.await.map_err(|_| api.no_answer())? {
         Ok(()) => {}
         Err(error) => return Err(refusal(api, id, error).await),
     }
-    let seen = picture::load(api, id).await?;
+    let seen = match picture::load(api, id).await {
+        Ok(seen) => seen,
+        Err(error) => {
+            // The act is committed; that nobody can look at it now does not undo it.
+            tracing::warn!(saga_id = %id, %error, "a saga that was steered cannot be read back");
+            return Ok(wire::InterventionResponse {
+                saga: None,
+                step: None,
+                now_us: api.parts().lane.clock().now().0,
+            });
+        }
+    };
     let detail = convert::detail_by(&seen, api.parts().lane.clock());
     let step = step.and_then(|name| detail.steps.into_iter().find(|step| step.id == name));
     Ok(wire::InterventionResponse { saga: detail.summary, step, now_us: detail.now_us })
@@ -102,7 +113,8 @@ pub(super) async fn act(api: &Api, act: Act, from: &str) -> Result<wire::Interve
 
 async fn refusal(api: &Api, id: SagaId, error: InterveneError) -> Refusal {
     match error {
-        InterveneError::NotOpen | InterveneError::Ended => not_open(api, id).await.unwrap_or_else(|e| e),
+        InterveneError::NotOpen => not_open(api, id).await.unwrap_or_else(|e| e),
+        InterveneError::Ended => ended(api, id).await.unwrap_or_else(|e| e),
         InterveneError::NoSuchStep { step } => {
             Refusal::new(Code::NoSuchStep, format!("saga {id} has no step `{step}`"))
         }
@@ -112,6 +124,17 @@ async fn refusal(api: &Api, id: SagaId, error: InterveneError) -> Refusal {
         InterveneError::Unfit(unfit) => Refusal::new(Code::Unfit, unfit.to_string()),
         InterveneError::Unavailable => api.closed(),
     }
+}
+
+/// The lane has decided the saga's end. While the commit of that is under way the store still has it open.
+pub(super) async fn ended(api: &Api, id: SagaId) -> Result<Refusal, Refusal> {
+    let row = api.parts().store.saga(id).await?;
+    if row.is_some_and(|row| row.face.status.is_open()) {
+        let message =
+            format!("saga {id} ends by what was asked before and is not committed yet; nothing was changed");
+        return Ok(Refusal::new(Code::Ended, message));
+    }
+    not_open(api, id).await
 }
 
 /// Why a saga that no lane has cannot be steered.

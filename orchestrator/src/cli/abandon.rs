@@ -4,7 +4,7 @@ use saga_proto::v1::AbandonRequest;
 
 use super::{
     Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     ids::{id_text, short},
     output::{self, Format},
     steer::{self, Common},
@@ -53,7 +53,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             return Ok(Exit::Error);
         }
     }
+    let fate = Fate::of_saga(format!("{} is abandoned", args.saga), &args.saga);
     let request = AbandonRequest { saga: args.saga, reason: args.reason, by: steer::by() };
-    let answer = server.operators().abandon(request).await.map_err(|status| server.failure(status))?;
-    steer::show(answer.into_inner(), args.common.output)
+    let answer = server.act(server.operators().abandon(request), fate).await?;
+    steer::show(answer, args.common.output)
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     output::{self, Format, Frame, ListFormat, count, printable},
     pages, steer,
     table::{self, Text},
@@ -145,17 +145,26 @@ async fn trip(args: Trip, context: &Context) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, "--for 0s makes no sense")
             .help("leave it out, and the breaker stays open until it is reset"));
     }
+    let fate = fate(format!("the breaker of {participant}/{action} is open"));
     let request = TripBreakerRequest { participant, action, for_ms, reason: args.reason, by: steer::by() };
-    let answer = server.operators().trip_breaker(request).await.map_err(|status| server.failure(status))?;
-    show(&answer.into_inner(), args.output)
+    let answer = server.act(server.operators().trip_breaker(request), fate).await?;
+    show(&answer, args.output)
 }
 
 async fn reset(args: Reset, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
     let ActionName { participant, action } = args.action;
+    let fate = fate(format!("the breaker of {participant}/{action} is reset"));
     let request = ResetBreakerRequest { participant, action, reason: args.reason, by: steer::by() };
-    let answer = server.operators().reset_breaker(request).await.map_err(|status| server.failure(status))?;
-    show(&answer.into_inner(), args.output)
+    let answer = server.act(server.operators().reset_breaker(request), fate).await?;
+    show(&answer, args.output)
+}
+
+fn fate(what: String) -> Fate {
+    Fate {
+        what,
+        find_out: "saga breakers shows where each one stands; both verbs may be repeated".to_owned(),
+    }
 }
 
 fn show(breaker: &Breaker, format: Format) -> Result<Exit, Failure> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     ids::{id_of, short},
     output::{self, Format},
     steer::{self, Common},
@@ -48,9 +48,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     if !steer::confirmed(&server, &args.saga, &args.common, question).await? {
         return Ok(Exit::Error);
     }
+    let fate = Fate {
+        what: format!("{} is cancelled", args.saga),
+        find_out: format!("saga describe {} tells; a cancel may be repeated", args.saga),
+    };
     let request = CancelSagaRequest { saga: args.saga, reason: args.reason, by: steer::by() };
-    let answer = server.sagas().cancel_saga(request).await.map_err(|status| server.failure(status))?;
-    let answer = answer.into_inner();
+    let answer = server.act(server.sagas().cancel_saga(request), fate).await?;
     match args.common.output {
         Format::Text => output::line(&sentence(&answer))?,
         Format::Json => output::json(&Cancelled {

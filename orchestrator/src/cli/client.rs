@@ -1,6 +1,6 @@
 //! The way to the server: where it is, how to reach it, what its refusals mean.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, future::Future, str::FromStr, time::Duration};
 
 use saga_proto::limits::MESSAGE_BYTES_MAX;
 use saga_proto::v1::{
@@ -8,11 +8,14 @@ use saga_proto::v1::{
     participant_directory_client::ParticipantDirectoryClient, saga_service_client::SagaServiceClient,
 };
 use tonic::{
-    Status,
+    Response, Status,
     transport::{Channel, Uri},
 };
 
-use super::exit::Failure;
+use super::{
+    exit::{Failure, Fate},
+    store_trouble::{Notices, Wire},
+};
 
 /// A server that is there answers within this; a longer wait only delays the message that it is not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -75,7 +78,7 @@ impl FromStr for Endpoint {
 /// A connection to a server.
 pub struct Server {
     endpoint: Endpoint,
-    channel: Channel,
+    wire: Wire,
 }
 
 impl Server {
@@ -94,32 +97,59 @@ impl Server {
             .connect()
             .await
             .map_err(|error| unreachable(&error))?;
-        Ok(Self { endpoint: endpoint.clone(), channel })
+        Ok(Self { endpoint: endpoint.clone(), wire: Wire::new(channel) })
     }
 
     /// Starting, following and steering sagas.
-    pub fn sagas(&self) -> SagaServiceClient<Channel> {
-        SagaServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn sagas(&self) -> SagaServiceClient<Wire> {
+        SagaServiceClient::new(self.wire.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Acts of operators.
-    pub fn operators(&self) -> OperatorServiceClient<Channel> {
-        OperatorServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn operators(&self) -> OperatorServiceClient<Wire> {
+        OperatorServiceClient::new(self.wire.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The register of definitions.
-    pub fn definitions(&self) -> DefinitionServiceClient<Channel> {
-        DefinitionServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn definitions(&self) -> DefinitionServiceClient<Wire> {
+        DefinitionServiceClient::new(self.wire.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Who takes part.
-    pub fn participants(&self) -> ParticipantDirectoryClient<Channel> {
-        ParticipantDirectoryClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub fn participants(&self) -> ParticipantDirectoryClient<Wire> {
+        ParticipantDirectoryClient::new(self.wire.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// What a refusal of this server means.
+    /// The connection itself.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// What the server's answers said of its store.
+    pub fn notices(&self) -> &Notices {
+        self.wire.notices()
+    }
+
+    /// What a refusal of this server means, of a call that changes nothing.
     pub fn failure(&self, status: Status) -> Failure {
         Failure::from_status(&status, &self.endpoint.to_string())
+    }
+
+    /// Makes a call that changes something. An answer that is cut off does not mean that nothing was done.
+    ///
+    /// # Errors
+    /// The refusal, or that its fate is unknown, in the words of `fate`.
+    pub async fn act<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+        fate: Fate,
+    ) -> Result<T, Failure> {
+        call.await.map(Response::into_inner).map_err(|status| self.act_failed(&status, fate))
+    }
+
+    /// What it means that a call failed which changes something.
+    pub fn act_failed(&self, status: &Status, fate: Fate) -> Failure {
+        Failure::of_act(status, &self.endpoint.to_string(), fate)
     }
 }
 

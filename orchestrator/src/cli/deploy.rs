@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     Context,
     client::Server,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     files,
     output::{self, Format},
     words::Tone,
@@ -65,8 +65,16 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 /// Sends files to the server, unless they are more than one deploy takes.
 pub async fn deploy(server: &Server, files: Vec<SagaFile>, dry_run: bool) -> Result<DeployResponse, Failure> {
     fits(&files)?;
-    let answer = server.definitions().deploy(DeployRequest { files, dry_run }).await;
-    Ok(answer.map_err(|status| server.failure(status))?.into_inner())
+    let request = DeployRequest { files, dry_run };
+    if dry_run {
+        let answer = server.definitions().deploy(request).await;
+        return Ok(answer.map_err(|status| server.failure(status))?.into_inner());
+    }
+    let fate = Fate {
+        what: "the files are registered".to_owned(),
+        find_out: "saga definitions tells; the same files may be deployed again".to_owned(),
+    };
+    server.act(server.definitions().deploy(request), fate).await
 }
 
 /// One deploy is all or nothing, so it travels in one message.

@@ -9,6 +9,8 @@ use tonic::{Code, Status};
 
 /// Metadata key under which the server sends its stable code.
 const CODE_KEY: &str = "saga-code";
+/// The code of everything whose fate is unknown, whether the server says so or says nothing at all.
+const UNANSWERED: &str = "A0506";
 
 /// The exit codes of `saga`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub enum Exit {
     /// The command line itself is wrong. `deploy --dry-run` uses the same number for "this would change something",
     /// as `diff` and its relatives do.
     Usage,
-    /// No server answers.
+    /// No server answers, or not in time. Whether an act was done may be unknown then, which the message says.
     Unreachable,
     /// The server knows who asks, and says no.
     NotAllowed,
@@ -117,9 +119,42 @@ impl Failure {
             .help("start one with `saga dev`, or name another with --endpoint or SAGA_ENDPOINT")
     }
 
+    /// Something was asked for, and whether it was done is unknown. `why` tells how the answer was missed.
+    pub fn unknown(fate: Fate, why: &str) -> Self {
+        let Fate { what, find_out } = fate;
+        Self::Told {
+            exit: Exit::Unreachable,
+            code: Some(UNANSWERED.to_owned()),
+            message: format!("it is unknown whether {what}: {why}"),
+            help: Some(find_out),
+        }
+    }
+
+    /// What it means that a call failed which changes something.
+    pub fn of_act(status: &Status, endpoint: &str, fate: Fate) -> Self {
+        if !is_fate_unknown(status) {
+            return Self::from_status(status, endpoint);
+        }
+        let code = stable_code(status);
+        let why = match (code, status.code()) {
+            (Some(code), _) => without_code(status.message(), Some(code)),
+            (None, Code::Cancelled | Code::DeadlineExceeded) => {
+                format!("the server at {endpoint} did not answer in time")
+            }
+            (None, _) => {
+                let cause = match first_cause(status) {
+                    cause if cause.is_empty() => status.message().to_owned(),
+                    cause => cause,
+                };
+                format!("the answer of the server at {endpoint} was cut off ({cause})")
+            }
+        };
+        Self::unknown(fate, &why)
+    }
+
     /// What a server's refusal means for us. `endpoint` stands in the message when nobody answered.
     pub fn from_status(status: &Status, endpoint: &str) -> Self {
-        let code = status.metadata().get(CODE_KEY).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let code = stable_code(status).map(str::to_owned);
         let exit = exit_of(status.code());
         if code.is_none() && exit == Exit::Unreachable {
             return Self::unreachable(endpoint, &first_cause(status));
@@ -135,6 +170,51 @@ impl Failure {
         let help = code.as_ref().map(|code| format!("saga explain {code}"));
         Self::Told { exit, code, message, help }
     }
+}
+
+/// What is said of an act whose fate is unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// What may have happened, after "it is unknown whether".
+    pub what: String,
+    /// How to find out, and whether it may be asked for again.
+    pub find_out: String,
+}
+
+impl Fate {
+    /// An act on one saga, which the audit list shows once it is committed.
+    pub fn of_saga(what: impl Into<String>, saga: &str) -> Self {
+        Self { what: what.into(), find_out: format!("saga audit {saga} lists it once it is done") }
+    }
+}
+
+fn stable_code(status: &Status) -> Option<&str> {
+    status.metadata().get(CODE_KEY).and_then(|value| value.to_str().ok())
+}
+
+/// Whether what was asked for may have been done, or may be done later.
+pub fn is_fate_unknown(status: &Status) -> bool {
+    match stable_code(status) {
+        Some(code) => code == UNANSWERED,
+        None if was_never_sent(status) => false,
+        // Said by a door on the way, or by a server that does not have the call.
+        None => !matches!(
+            status.code(),
+            Code::Ok | Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied
+        ),
+    }
+}
+
+/// Whether the request cannot have reached the server: there was no connection.
+pub fn was_never_sent(status: &Status) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 const fn exit_of(code: Code) -> Exit {

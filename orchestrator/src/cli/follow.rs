@@ -14,6 +14,7 @@ use super::{
     exit::{Exit, Failure},
     json,
     output::{self, Frame, for_stderr},
+    store_trouble::Notices,
     time, words,
 };
 
@@ -56,7 +57,8 @@ pub struct Ending {
 
 /// Follows the saga named `saga`.
 pub async fn follow(server: &Server, saga: &str, how: Follow) -> Result<Ending, Failure> {
-    let mut view = View::new(how.show);
+    let mut view = View::new(how.show, server.notices());
+    let _looking = server.wire().keep_looking();
     let mut last = None;
     let watching = watch(server, saga, how, &mut view, &mut last);
     let exit = match how.timeout {
@@ -182,11 +184,12 @@ enum View {
     Live {
         bar: ProgressBar,
         came: Instant,
+        notices: Notices,
     },
 }
 
 impl View {
-    fn new(show: Show) -> Self {
+    fn new(show: Show, notices: &Notices) -> Self {
         match show {
             Show::Nothing => Self::Quiet,
             Show::Json => Self::Json,
@@ -196,7 +199,8 @@ impl View {
                     indicatif::ProgressStyle::with_template("{msg}")
                         .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()),
                 );
-                Self::Live { bar, came: Instant::now() }
+                notices.draw();
+                Self::Live { bar, came: Instant::now(), notices: notices.clone() }
             }
             Show::Text => Self::Plain,
         }
@@ -220,10 +224,12 @@ impl View {
     }
 
     fn tick(&self, detail: Option<&SagaDetail>) {
-        let (Self::Live { bar, came }, Some(detail)) = (self, detail) else { return };
+        let (Self::Live { bar, came, notices }, Some(detail)) = (self, detail) else { return };
         let since = i64::try_from(came.elapsed().as_micros()).unwrap_or(0);
         let frame = Frame { now_us: detail.now_us.saturating_add(since), ..Frame::of_stdout() };
-        bar.set_message(for_stderr(describe::screen(detail, frame).trim_end()));
+        let above = notices.line().map(|line| format!("{line}\n")).unwrap_or_default();
+        let screen = describe::screen(detail, frame);
+        bar.set_message(for_stderr(&format!("{above}{}", screen.trim_end())));
         bar.tick();
     }
 

@@ -101,6 +101,7 @@ impl Reader<'_> {
 /// Waits for changes on the saga's stream and reads what they brought.
 async fn follow(reader: &mut Reader<'_>) -> Result<(), Failure> {
     let mut breaks = 0;
+    let _looking = reader.server.wire().keep_looking();
     loop {
         let request = GetSagaRequest { saga: reader.saga.clone() };
         let status = match reader.server.sagas().watch_saga(request).await {

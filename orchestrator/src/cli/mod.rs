@@ -41,10 +41,12 @@ mod retry;
 #[cfg(test)]
 mod sample;
 mod schema;
+mod send_start;
 mod serve;
 mod skip;
 mod start;
 mod steer;
+mod store_trouble;
 mod table;
 mod test;
 #[cfg(test)]

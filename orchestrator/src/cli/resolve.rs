@@ -5,7 +5,7 @@ use saga_proto::v1::ResolveRequest;
 
 use super::{
     Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     fields::{self, Field, Source},
     steer::{self, Common},
 };
@@ -76,6 +76,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     if !steer::confirmed(&server, &args.saga, &args.common, question).await? {
         return Ok(Exit::Error);
     }
+    let fate = Fate::of_saga(format!("{} of {} is settled as {word}", args.step, args.saga), &args.saga);
     let request = ResolveRequest {
         saga: args.saga,
         step: args.step,
@@ -85,6 +86,6 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         by: steer::by(),
         force: args.force,
     };
-    let answer = server.operators().resolve(request).await.map_err(|status| server.failure(status))?;
-    steer::show(answer.into_inner(), args.common.output)
+    let answer = server.act(server.operators().resolve(request), fate).await?;
+    steer::show(answer, args.common.output)
 }

@@ -9,7 +9,7 @@ use super::{
     Context,
     client::Server,
     edit_preview,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     fields::{self, Field, Source},
     output,
     steer::{self, Common},
@@ -69,6 +69,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     if args.force && !steer::confirmed(&server, &args.saga, &args.common, question).await? {
         return Ok(Exit::Error);
     }
+    let what = match &args.step {
+        Some(step) => format!("{step} of {} is tried again", args.saga),
+        None => format!("{} is tried again", args.saga),
+    };
+    let fate = Fate::of_saga(what, &args.saga);
     let request = RetryRequest {
         saga: args.saga,
         step: args.step.unwrap_or_default(),
@@ -77,8 +82,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         by: steer::by(),
         force: args.force,
     };
-    let answer = server.operators().retry(request).await.map_err(|status| server.failure(status))?;
-    steer::show(answer.into_inner(), args.common.output)
+    let answer = server.act(server.operators().retry(request), fate).await?;
+    steer::show(answer, args.common.output)
 }
 
 /// The input to send, shown and confirmed; `None`: it is not wanted.

@@ -2,15 +2,15 @@
 
 use std::time::Duration as StdDuration;
 
-use backon::{ExponentialBuilder, Retryable};
 use saga_core::Payload;
 use saga_dsl::{
     definition::{Definition, Duration},
     types::Type,
 };
-use saga_proto::v1::{GetDefinitionRequest, StartSagaRequest, StartSagaResponse};
+use saga_proto::v1::{GetDefinitionRequest, StartSagaRequest};
 use serde::Serialize;
-use tonic::{Code, Status};
+use tokio::time::Instant;
+use tonic::Code;
 use uuid::Uuid;
 
 use super::{
@@ -20,11 +20,10 @@ use super::{
     fields::{self, Field, Label, Source},
     follow::{self, Follow, Show},
     ids::id_of,
-    json, output, pages, words,
+    json, output, pages,
+    send_start::{START_WITHIN, send_start},
+    words,
 };
-
-/// Sendings of one request, with pauses that add up to about six seconds.
-const RETRIES: usize = 5;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +37,8 @@ is a text where `zip` is a string. Where it says `any`, a value is JSON where
 it is JSON, else text: -f n=3 is a number, -f 'n=\"3\"' a text.
 
 After --wait or --watch the exit code tells the end:
-0 completed, 10 compensated, 11 an operator is needed, 12 gave up.";
+0 completed, 10 compensated, 11 an operator is needed, 12 gave up.
+A start that is not answered in time (--timeout, else 30s) ends with 3: whether it was taken is unknown.";
 
 /// Formats of `saga start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -78,9 +78,12 @@ pub struct Args {
     /// Watch it until it has ended
     #[arg(long)]
     watch: bool,
-    /// Stop waiting after this time; the saga goes on
+    /// Stop waiting after this time, for the start and for its end; the saga goes on
     #[arg(long, value_name = "TIME")]
     timeout: Option<Duration>,
+    /// Id of this request, a UUIDv7: the same id starts nothing twice; made up by default
+    #[arg(long, value_name = "UUID", value_parser = request_id)]
+    request_id: Option<Uuid>,
     /// Show what would be started, and start nothing
     #[arg(long, conflicts_with_all = ["wait", "watch", "timeout"])]
     dry_run: bool,
@@ -100,10 +103,7 @@ struct Started {
 
 /// Runs `saga start`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    if args.timeout.is_some() && !args.wait && !args.watch {
-        return Err(Failure::new(Exit::Usage, "--timeout limits a wait, and nothing is waited for")
-            .help("add --wait or --watch"));
-    }
+    let began = Instant::now();
     let server = context.server().await?;
     let known = match args.field.is_empty() && !args.dry_run {
         true => None,
@@ -117,12 +117,13 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         input: input.text().to_owned().into_bytes().into(),
         key: args.key.clone().unwrap_or_default(),
         labels: fields::label_map(&args.label),
-        request_id: Uuid::now_v7().as_bytes().to_vec().into(),
+        request_id: args.request_id.unwrap_or_else(Uuid::now_v7).as_bytes().to_vec().into(),
     };
     if args.dry_run {
         return dry_run(&server, &args, &request, &input, known.as_ref()).await;
     }
-    let started = start(&server, request).await.map_err(|status| server.failure(status))?;
+    let limit = args.timeout.map(|limit| StdDuration::from_millis(limit.ms));
+    let started = send_start(&server, &request, began + limit.unwrap_or(START_WITHIN)).await?;
     let id = id_of(&started.saga_id);
     let waits = args.wait || args.watch;
     match args.output {
@@ -139,40 +140,22 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             words::status(&started.status).painted()
         ));
     }
-    if waits { wait(&server, &id, &args).await } else { Ok(Exit::Ok) }
+    let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+    if waits { wait(&server, &id, &args, left).await } else { Ok(Exit::Ok) }
 }
 
-/// Sends the request until it is answered. The request id makes the second sending find the first one's saga.
-async fn start(server: &Server, request: StartSagaRequest) -> Result<StartSagaResponse, Status> {
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(StdDuration::from_millis(200))
-        .with_max_delay(StdDuration::from_secs(3))
-        .with_max_times(RETRIES)
-        .with_jitter();
-    let send = || async {
-        let mut client = server.sagas();
-        client.start_saga(request.clone()).await.map(tonic::Response::into_inner)
-    };
-    send.retry(pauses).when(may_be_sent_again).await
+/// A request id as the server takes it.
+fn request_id(text: &str) -> Result<Uuid, String> {
+    let id = Uuid::try_parse(text).map_err(|error| error.to_string())?;
+    if id.get_version_num() == 7 { Ok(id) } else { Err("it is no UUIDv7".to_owned()) }
 }
 
-/// The server did not say no: it was not there, or its answer was lost.
-fn may_be_sent_again(status: &Status) -> bool {
-    match status.code() {
-        Code::Unavailable => true,
-        // Without a code of the server it is the connection that broke, not the request that was refused.
-        Code::Unknown | Code::Cancelled | Code::Internal => status.metadata().get("saga-code").is_none(),
-        _ => false,
-    }
-}
-
-async fn wait(server: &Server, id: &str, args: &Args) -> Result<Exit, Failure> {
+async fn wait(server: &Server, id: &str, args: &Args, timeout: Option<StdDuration>) -> Result<Exit, Failure> {
     let show = match (args.watch, args.output) {
         (true, StartFormat::Text) => Show::Text,
         (true, StartFormat::Json) => Show::Json,
         (true, StartFormat::Id) | (false, _) => Show::Nothing,
     };
-    let timeout = args.timeout.map(|limit| StdDuration::from_millis(limit.ms));
     let ending = follow::follow(server, id, Follow { show, timeout, through_incidents: false }).await?;
     match (args.output, &ending.detail) {
         (StartFormat::Json, Some(detail)) if !args.watch => output::json(&json::Detail::from(detail))?,
@@ -277,19 +260,6 @@ fn not_registered<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_is_repeated_only_where_nobody_said_no() {
-        assert!(may_be_sent_again(&Status::unavailable("tcp connect error")));
-        assert!(may_be_sent_again(&Status::cancelled("Timeout expired")));
-        let mut fault = Status::internal("A0500 a fault of the server");
-        fault.metadata_mut().insert("saga-code", "A0500".parse().expect("ascii"));
-        for status in
-            [fault, Status::invalid_argument("x"), Status::already_exists("x"), Status::not_found("x")]
-        {
-            assert!(!may_be_sent_again(&status), "{status}");
-        }
-    }
 
     #[test]
     fn a_slip_in_the_name_is_met_with_the_right_one() {

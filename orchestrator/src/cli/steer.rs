@@ -85,7 +85,10 @@ pub fn named(summary: &SagaSummary) -> String {
 
 /// Shows where the saga, and the step that was named, stand after the act.
 pub fn show(answer: InterventionResponse, format: Format) -> Result<Exit, Failure> {
-    let saga = answer.saga.unwrap_or_default();
+    let Some(saga) = answer.saga else {
+        output::note("it is done; where the saga stands now cannot be read");
+        return Ok(Exit::Ok);
+    };
     match format {
         Format::Json => {
             let step = answer.step.as_ref().map(json::Step::from);

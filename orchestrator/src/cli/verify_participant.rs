@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     fields::{self, Field, Source},
     ids::id_of,
     output::{self, Format, printable},
@@ -113,10 +113,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         reason: args.reason.clone().unwrap_or_default(),
         by: steer::by(),
     };
-    let stream = server.operators().verify_participant(request).await;
-    let mut stream = stream.map_err(|status| server.failure(status))?.into_inner();
+    let mut stream = server.act(server.operators().verify_participant(request), fate(&args)).await?;
     let mut verdicts = Vec::new();
-    while let Some(verdict) = stream.message().await.map_err(|status| server.failure(status))? {
+    while let Some(verdict) =
+        stream.message().await.map_err(|status| server.act_failed(&status, fate(&args)))?
+    {
         if args.output == Format::Text {
             output::line(&told(&verdict))?;
         }
@@ -127,6 +128,15 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Format::Json => output::json(&report(&args, &verdicts))?,
     }
     Ok(exit(&verdicts))
+}
+
+/// Commands to a participant really happen, also where nobody hears the verdict.
+fn fate(args: &Args) -> Fate {
+    Fate {
+        what: format!("all hazards were fired at {}/{}", args.participant, args.action),
+        find_out: "look at the participant: what it was sent has test ids, which begin with 7TEST0SAGA"
+            .to_owned(),
+    }
 }
 
 fn confirmed(args: &Args) -> Result<bool, Failure> {

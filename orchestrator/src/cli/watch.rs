@@ -129,6 +129,9 @@ fn word(name: &str) -> Word {
 async fn counts(server: &Server, format: Format, timeout: Option<StdDuration>) -> Result<Exit, Failure> {
     let until = timeout.map(|limit| Instant::now() + limit);
     let bar = (format == Format::Text && output::is_live()).then(live_line);
+    if bar.is_some() {
+        server.notices().draw();
+    }
     let request = ListSagasRequest { open_only: true, page_size: SAMPLE, ..ListSagasRequest::default() };
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -141,7 +144,8 @@ async fn counts(server: &Server, format: Format, timeout: Option<StdDuration>) -
         let news = before.as_ref().is_none_or(|old| !old.same_as(&now));
         match (&bar, format) {
             (Some(bar), _) => {
-                bar.set_message(for_stderr(&now.line(rate)));
+                let above = server.notices().line().map(|line| format!("{line}\n")).unwrap_or_default();
+                bar.set_message(for_stderr(&format!("{above}{}", now.line(rate))));
                 bar.tick();
             }
             (None, Format::Json) if news => output::json_line(&now)?,

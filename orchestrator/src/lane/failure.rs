@@ -183,6 +183,7 @@ impl Worker {
     }
 
     fn pause(&mut self) {
+        self.count_waiting();
         self.pause_ms = (self.pause_ms * 2).clamp(50, PAUSE_MS_MAX);
         self.pause = Some(tokio::time::Instant::now() + Duration::from_millis(self.pause_ms));
     }

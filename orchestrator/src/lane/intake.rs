@@ -14,6 +14,7 @@ use saga_core::{
 use saga_dsl::{limits::BreakerPolicy, plan::Plan};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::waiting::Ticket;
 use crate::{
     breaker::Phase,
     input_hash::InputHash,
@@ -117,6 +118,8 @@ pub struct StartJob {
     pub started: Option<oneshot::Sender<Started>>,
     /// Told when the saga has ended.
     pub ended: Option<Listener>,
+    /// Counts it while it waits; [`Handle::send`](super::Handle::send) sets it.
+    pub waits: Ticket,
 }
 
 /// What became of a start.
@@ -398,8 +401,6 @@ pub enum BreakerSteered {
     Done(Box<BreakerReport>),
     /// It was not open: nothing was changed.
     NotOpen,
-    /// The lane goes by it, but it could not be written.
-    Unavailable,
 }
 
 /// A wish to follow a saga.

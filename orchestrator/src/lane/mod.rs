@@ -12,7 +12,7 @@
 //! `starting.rs` (starts that wait for others),
 //! `decider.rs` (from input to rows), `answer.rs` (to who steers), `release.rs` (after a commit), `failure.rs` (after a failed one), `trouble.rs`
 //! (a store that takes no commits, for those who wait), `repeat.rs` (a start that comes again), `recovery.rs`
-//! (after a restart), `dead_letters.rs` (what a broker gave up), `links.rs` (who is connected), `guards.rs`, `post.rs` and
+//! (after a restart), `dead_letters.rs` (what a broker gave up), `waiting.rs` (how much waits for a commit), `links.rs` (who is connected), `guards.rs`, `post.rs` and
 //! `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`,
 //! `due.rs` (when the lane wakes by itself), `clock.rs`, `probes.rs` (replies that are for no saga).
 
@@ -41,6 +41,7 @@ mod steer;
 mod tests;
 mod timers;
 mod trouble;
+pub mod waiting;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -55,6 +56,7 @@ use crate::{
 use clock::{Boot, LaneClock, Wall};
 use intake::Intake;
 use probes::{Probe, Probes};
+use waiting::Waiting;
 
 /// Limits of a lane, and what it stands on.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +100,7 @@ pub struct Handle {
     trouble: watch::Receiver<Option<Trouble>>,
     tenure: Tenure,
     clock: LaneClock,
+    waiting: Waiting,
 }
 
 /// The lane has stopped.
@@ -116,6 +119,7 @@ impl Handle {
             trouble: watch::channel(None).1,
             tenure: Tenure::unlimited(),
             clock: LaneClock::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -124,7 +128,10 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] when the lane takes no more.
     pub async fn send(&self, message: Intake) -> Result<(), Stopped> {
-        let Some(message) = self.probes.divert(message) else { return Ok(()) };
+        let Some(mut message) = self.probes.divert(message) else { return Ok(()) };
+        if let Intake::Starts(jobs) = &mut message {
+            jobs.iter_mut().for_each(|job| job.waits = self.waiting.start());
+        }
         self.intake.send(message).await.map_err(|_| Stopped)
     }
 
@@ -148,6 +155,12 @@ impl Handle {
     #[must_use]
     pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
         self.trouble.clone()
+    }
+
+    /// How many inputs wait for a commit.
+    #[must_use]
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     /// The claim that the lane works under. The lane ends with it.
@@ -217,5 +230,6 @@ pub async fn spawn_on(
     handle.trouble = worker.troubles.subscribe();
     handle.tenure = tenure;
     handle.clock = worker.clock.shown();
+    handle.waiting = worker.waiting.clone();
     Ok((handle, tokio::spawn(worker.run(intake))))
 }

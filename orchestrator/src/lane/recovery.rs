@@ -233,6 +233,7 @@ impl Worker {
 
     /// Claims anew and reads everything back: the store, not the memory, says what was committed.
     pub(super) async fn reload(&mut self) {
+        self.count_waiting();
         let old = std::mem::take(&mut self.sagas);
         self.timers = super::timers::Timers::default();
         self.links.forget_sagas();

@@ -56,11 +56,10 @@ impl Worker {
         self.changes.send(Change::of(&participant, &action, &face).by_operator(audit, written)).ok();
         let report = self.breakers().into_iter().find(|r| r.participant == participant && r.action == action);
         tokio::spawn(async move {
-            let told = match (done.await, report) {
-                (Ok(()), Some(report)) => BreakerSteered::Done(Box::new(report)),
-                (Ok(()) | Err(_), _) => BreakerSteered::Unavailable,
-            };
-            answer.send(told).ok();
+            // The breaker has moved. Without a report, or when the write is given up, no answer is the true one.
+            if let (Ok(()), Some(report)) = (done.await, report) {
+                answer.send(BreakerSteered::Done(Box::new(report))).ok();
+            }
         });
     }
 

@@ -31,6 +31,7 @@ use super::{
     starting::{Starter, Starting, WAITING_BYTES_MAX},
     timers::Timers,
     trouble::Troubles,
+    waiting::Waiting,
 };
 use crate::{
     definitions::Definitions,
@@ -81,6 +82,8 @@ pub(super) struct Worker {
     pub(super) pause_ms: u64,
     /// What is known of a store that takes no commits.
     pub(super) troubles: Troubles,
+    /// How many inputs wait for a commit.
+    pub(super) waiting: Waiting,
     /// Whether the next batch waits for more.
     gather: Gather,
     stopping: Vec<oneshot::Sender<()>>,
@@ -130,6 +133,7 @@ impl Worker {
             pause: None,
             pause_ms: 0,
             troubles: Troubles::new(),
+            waiting: Waiting::default(),
             gather: Gather::new(Instant::now()),
             stopping: Vec::new(),
             stop: false,

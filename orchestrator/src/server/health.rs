@@ -5,7 +5,9 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{BROKER_SERVICE, STANDBY_SERVICE};
-use crate::transport::directory::BrokerTrouble;
+use crate::{
+    api::store_trouble::HEALTH_SERVICE, store::trouble::Trouble, transport::directory::BrokerTrouble,
+};
 
 /// The services that answer calls, under their names and all together under none.
 const SERVICES: [&str; 6] = [
@@ -39,6 +41,25 @@ pub(super) async fn not_serving(reporter: &HealthReporter, stands_by: bool, has_
         set(reporter, BROKER_SERVICE, false).await;
     }
     set(reporter, STANDBY_SERVICE, stands_by).await;
+}
+
+/// Keeps the health of [`HEALTH_SERVICE`] what the store of the claim in force is. The server itself is well without it:
+/// sagas are shown, and starts wait.
+pub(super) async fn report_store(
+    mut trouble: watch::Receiver<Option<Trouble>>,
+    health: HealthReporter,
+    closing: CancellationToken,
+) {
+    loop {
+        let is_well = trouble.borrow_and_update().is_none();
+        set(&health, HEALTH_SERVICE, is_well).await;
+        tokio::select! {
+            changed = trouble.changed() => if changed.is_err() {
+                return;
+            },
+            () = closing.cancelled() => return,
+        }
+    }
 }
 
 /// Keeps the health of [`BROKER_SERVICE`] what the road over the broker is. The server itself is well without it: sagas

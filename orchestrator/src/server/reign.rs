@@ -18,11 +18,11 @@ use tonic::service::Routes;
 
 use super::{LANE_STOPS_WITHIN, MESSAGE_BYTES_MAX};
 use crate::{
-    api::{Api, Parts},
+    api::{Api, Parts, store_trouble},
     config::Config,
     definitions::Definitions,
     lane::{self, clock::LaneClock},
-    store::{self, Store, chronicle::Chronicle, screens::Screens, tenure::Tenure},
+    store::{self, Store, chronicle::Chronicle, screens::Screens, tenure::Tenure, trouble::Trouble},
     transport::{
         amqp,
         directory::{BrokerTrouble, Directory},
@@ -125,6 +125,16 @@ impl Reign {
     /// The clock that the lane decides by.
     pub(super) fn clock(&self) -> LaneClock {
         self.lane.clock().clone()
+    }
+
+    /// What every answer tells of the store.
+    pub(super) fn told(&self) -> Arc<store_trouble::Lane> {
+        store_trouble::Lane::of(&self.lane)
+    }
+
+    /// Why the store takes no commits, followed.
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.lane.trouble()
     }
 
     /// How it stands with the broker, followed.

@@ -116,6 +116,7 @@ pub(super) fn start(
         input_hash: [7; 32],
         started: Some(started),
         ended: Some(Listener { tag: 1, sink }),
+        waits: Default::default(),
     };
     (job, is_started, ended)
 }
