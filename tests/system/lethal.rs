@@ -46,6 +46,8 @@ async fn restart_for_ever(endpoint: &str, folder: &Path) {
 
 /// Runs a deadly saga among others, and looks at what became of them; the deaths by attempt, and the deadly one's history.
 async fn live_through(rig: &Rig, others_pay: bool) -> (BTreeMap<u32, usize>, Vec<wire::HistoryEvent>) {
+    // A process that starts faster than its queues are declared asks for them in vain.
+    rig.causes("no queue");
     rig.clients.deploy(SINGLE).await;
     rig.clients.deploy(&deadly()).await;
     // Nobody is there, so all wait, and are released together.
