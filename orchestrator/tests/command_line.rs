@@ -166,7 +166,7 @@ fn a_trip_is_booked_and_another_is_undone() {
     exits(&again, 0);
     assert_eq!(out(&again).trim(), id, "the same key is the same saga");
     exits(&start(&["-f", "amount_cents=1"]), 6);
-    exits(&start(&["-f", "trip_id=3"]), 1);
+    exits(&start(&["-f", "amount_cents=three"]), 1);
 
     let undone =
         start(&["-f", "trip_id=t2", "-f", "customer_id=customer-broke", "--watch", "--timeout", "60s"]);

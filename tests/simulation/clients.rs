@@ -186,7 +186,8 @@ impl World {
         self.tell(format_args!("client {client} is told: {started:?}"));
         let checked = self.check_started(client, started);
         self.check(checked);
-        self.clients[client].answered = !matches!(started, Started::Unavailable);
+        // It may have asked twice, and a first answer that is definite is not taken back by a second that is not.
+        self.clients[client].answered |= !matches!(started, Started::Unavailable);
     }
 
     /// I17, and nothing is promised that is not written.
