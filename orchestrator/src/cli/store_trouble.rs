@@ -55,17 +55,16 @@ impl Notices {
         self.lock().trouble.as_ref().map(line)
     }
 
-    /// Takes what an answer carried, and prints a line when trouble begins or ends.
+    /// Takes what an answer carried, and prints a line when trouble begins. Its end is not printed: a server that stands
+    /// back from the store carries no trouble either.
     fn take(&self, trouble: Option<StoreTrouble>) {
         let mut seen = self.lock();
         let before = std::mem::replace(&mut seen.trouble, trouble);
         if seen.drawn {
             return;
         }
-        match (before, &seen.trouble) {
-            (None, Some(trouble)) => output::note(&line(trouble)),
-            (Some(_), None) => output::note("the store takes commits again"),
-            (None, None) | (Some(_), Some(_)) => {}
+        if let (None, Some(trouble)) = (before, &seen.trouble) {
+            output::note(&line(trouble));
         }
     }
 

@@ -37,6 +37,7 @@ pub(super) async fn not_serving(reporter: &HealthReporter, stands_by: bool, has_
     for service in SERVICES {
         set(reporter, service, false).await;
     }
+    set(reporter, HEALTH_SERVICE, false).await;
     if has_broker {
         set(reporter, BROKER_SERVICE, false).await;
     }
