@@ -67,7 +67,10 @@ pub fn advice(plan: &Arc<Plan>, state: &SagaState, at: Timestamp) -> Checked {
         stalled: [].into(),
         turned_at: None,
     };
-    for open in state.incidents.iter().filter(|open| calls(open.incident.kind)) {
+    // What stood in the way forward no longer stands in the way of a saga that goes back.
+    let back = state.status == Status::Compensating;
+    let stops = |kind| calls(kind) && (!back || kind == IncidentKind::UndoStuck);
+    for open in state.incidents.iter().filter(|open| stops(open.incident.kind)) {
         let helps = !advice::remedies(&picture, open, at).is_empty();
         ensure!(helps, "I13", "no command is accepted for {open:?}: {state:#?}");
     }
