@@ -22,6 +22,8 @@ fn order(id: &str, cents: i64) -> Value {
 #[tokio::test]
 async fn what_saga_new_makes_completes_an_order_and_undoes_one() {
     let rig = Rig::start().await;
+    // It asks for its queues until a definition names it.
+    rig.causes("no queue");
     let agents = Host::new("agents");
     let (database, endpoint) = (rig.folder().join("my_saga.db"), rig.endpoint());
     agents.spawn(async move {
