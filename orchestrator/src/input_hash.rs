@@ -2,7 +2,7 @@
 //!
 //! Version 2 is of the payload's *value* by the definition's types: `100`, `100.0` and `1e2` are one number, an optional
 //! field that is null is an absent one, `1h` and `60m` are one duration. Version 1, of releases up to 0.1, is of the
-//! spelling that `serde_json` gives numbers. Both have 32 bytes; those of version 2 begin with [`MARK`], so that the
+//! spelling that `serde_json` gives numbers. Both have 32 bytes; those of version 2 begin with `MARK`, so that the
 //! stored form is the same and an older server still reads it. A stored hash of version 1 is compared the old way first,
 //! and then by the payload in the journal, hashed anew.
 

@@ -16,7 +16,8 @@ defaults:
 steps:
 ";
 
-/// A kind of incident, and the steps of a saga that comes to it.
+/// A kind of incident, and the steps of a saga that comes to it. What is tried again waits long, so that a command meets
+/// the saga as it was described.
 const INCIDENTS: [(&str, &str); 9] = [
     (
         "slow",
@@ -25,7 +26,7 @@ const INCIDENTS: [(&str, &str); 9] = [
     (
         "undo_slow",
         "
-  - {step: a, action: p/act, compensation: {action: p/undo_fails, escalate_after: 50ms}}
+  - {step: a, action: p/act, compensation: {action: p/undo_fails, escalate_after: 50ms, retry: {initial_delay: 1h, max_delay: 1h, jitter: none}}}
   - {step: b, action: p/refuse, compensation: p/undo}",
     ),
     (
@@ -67,7 +68,7 @@ const INCIDENTS: [(&str, &str); 9] = [
     (
         "slow",
         "
-  - {step: a, action: p/fail, compensation: p/undo, escalate_after: 50ms, retry: {max_attempts: 1000}}",
+  - {step: a, action: p/fail, compensation: p/undo, escalate_after: 50ms, retry: {max_attempts: 3, initial_delay: 1h, max_delay: 1h, jitter: none}}",
     ),
 ];
 
