@@ -4,7 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 3] = ["saga/v1/operator.proto", "saga/v1/participant.proto", "saga/v1/saga.proto"];
+const FILES: [&str; 3] = [
+    "saga/v1/operator.proto",
+    "saga/v1/participant.proto",
+    "saga/v1/saga.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

@@ -42,7 +42,11 @@ pub struct Reserved {
 async fn reserve(ctx: Ctx<Sqlite>, ask: Reserve) -> Result<Reserved> {
     let Flight { from, to, date } = ask.flight;
     if from == to {
-        return Err(Reject::new("no_such_flight", format!("nobody flies from {from} to {to}")).into());
+        return Err(Reject::new(
+            "no_such_flight",
+            format!("nobody flies from {from} to {to}"),
+        )
+        .into());
     }
     let mut tx = ctx.tx().await?;
     let id: i64 = sqlx::query_scalar(
@@ -69,11 +73,15 @@ async fn cancel(ctx: Ctx<Sqlite>, undo: Undo<Reserve, Reserved>) -> Result<()> {
         .execute(&mut *tx)
         .await?;
     drop(tx);
-    let subject = undo.output.map_or(undo.action_key, |reserved| reserved.confirmation);
+    let subject = undo
+        .output
+        .map_or(undo.action_key, |reserved| reserved.confirmation);
     note(&ctx, Kind::Compensation, &subject).await
 }
 
-pub(super) async fn participant(inbox: SqliteInbox) -> StdResult<Participant<Sqlite>, inbox::Error> {
+pub(super) async fn participant(
+    inbox: SqliteInbox,
+) -> StdResult<Participant<Sqlite>, inbox::Error> {
     inbox.migrate(SCHEMA).await?;
     Ok(Participant::new("flights")
         .action("reserve", reserve)

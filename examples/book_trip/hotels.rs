@@ -69,11 +69,15 @@ async fn cancel(ctx: Ctx<Sqlite>, undo: Undo<Reserve, Reserved>) -> Result<()> {
         .execute(&mut *tx)
         .await?;
     drop(tx);
-    let subject = undo.output.map_or(undo.action_key, |reserved| reserved.confirmation);
+    let subject = undo
+        .output
+        .map_or(undo.action_key, |reserved| reserved.confirmation);
     note(&ctx, Kind::Compensation, &subject).await
 }
 
-pub(super) async fn participant(inbox: SqliteInbox) -> StdResult<Participant<Sqlite>, inbox::Error> {
+pub(super) async fn participant(
+    inbox: SqliteInbox,
+) -> StdResult<Participant<Sqlite>, inbox::Error> {
     inbox.migrate(SCHEMA).await?;
     Ok(Participant::new("hotels")
         .action("reserve", reserve)

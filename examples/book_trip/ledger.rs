@@ -61,15 +61,17 @@ pub struct LedgerRow {
 pub(super) async fn note(ctx: &Ctx<Sqlite>, kind: Kind, subject: &str) -> HandlerResult<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     let mut tx = ctx.tx().await?;
-    sqlx::query("insert into ledger (saga_id, step, round, kind, subject, at) values (?, ?, ?, ?, ?, ?)")
-        .bind(ctx.saga_id().to_string())
-        .bind(ctx.step())
-        .bind(ctx.idempotency_key().round)
-        .bind(kind.as_str())
-        .bind(subject)
-        .bind(i64::try_from(now)?)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "insert into ledger (saga_id, step, round, kind, subject, at) values (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(ctx.saga_id().to_string())
+    .bind(ctx.step())
+    .bind(ctx.idempotency_key().round)
+    .bind(kind.as_str())
+    .bind(subject)
+    .bind(i64::try_from(now)?)
+    .execute(&mut *tx)
+    .await?;
     Ok(())
 }
 
@@ -83,7 +85,10 @@ pub async fn ledger(dir: &Path) -> Result<Vec<LedgerRow>, Error> {
         let path = database(dir, participant);
         if path.exists() {
             let read = read(&path, participant).await;
-            rows.extend(read.map_err(|source| Error::Ledger { participant, source })?);
+            rows.extend(read.map_err(|source| Error::Ledger {
+                participant,
+                source,
+            })?);
         }
     }
     rows.sort_by_key(|row| row.at_us);
@@ -93,10 +98,11 @@ pub async fn ledger(dir: &Path) -> Result<Vec<LedgerRow>, Error> {
 async fn read(path: &Path, participant: &'static str) -> Result<Vec<LedgerRow>, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);
     let mut connection = SqliteConnection::connect_with(&options).await?;
-    let rows =
-        sqlx::query("select saga_id, step, round, kind = 'effect', subject, at from ledger order by rowid")
-            .fetch_all(&mut connection)
-            .await?;
+    let rows = sqlx::query(
+        "select saga_id, step, round, kind = 'effect', subject, at from ledger order by rowid",
+    )
+    .fetch_all(&mut connection)
+    .await?;
     connection.close().await?;
     rows.iter()
         .map(|row| {
@@ -105,7 +111,11 @@ async fn read(path: &Path, participant: &'static str) -> Result<Vec<LedgerRow>, 
                 saga_id: row.try_get(0)?,
                 step: row.try_get(1)?,
                 round: row.try_get(2)?,
-                kind: if row.try_get(3)? { Kind::Effect } else { Kind::Compensation },
+                kind: if row.try_get(3)? {
+                    Kind::Effect
+                } else {
+                    Kind::Compensation
+                },
                 subject: row.try_get(4)?,
                 at_us: row.try_get(5)?,
             })

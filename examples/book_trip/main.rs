@@ -13,7 +13,10 @@ const USAGE: &str = "usage: book_trip [--dir FOLDER] [flights] [hotels] [payment
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match serve().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -46,7 +49,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     if names.is_empty() {
         names = PARTICIPANTS.map(str::to_owned).to_vec();
     }
-    let endpoint = std::env::var("SAGA_ENDPOINT").unwrap_or_else(|_| "grpc://127.0.0.1:7420".to_owned());
+    let endpoint =
+        std::env::var("SAGA_ENDPOINT").unwrap_or_else(|_| "grpc://127.0.0.1:7420".to_owned());
     let shutdown = signals()?;
     Ok(run(&names, &dir, &endpoint, None, shutdown).await?)
 }

@@ -21,8 +21,9 @@ pub const PARTICIPANTS: [&str; 4] = ["flights", "hotels", "payments", "notificat
 
 /// Called by a participant, named first, after it committed and before it answers. A process that ends
 /// itself here has acted and never said so.
-pub type AfterCommit =
-    Arc<dyn Fn(&'static str, StepKey, Op) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+pub type AfterCommit = Arc<
+    dyn Fn(&'static str, StepKey, Op) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync,
+>;
 
 /// Why the participants do not run, or no longer do.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +122,10 @@ pub async fn participant(name: &str, dir: &Path) -> Result<Participant<Sqlite>, 
             _ => notifications::participant(inbox).await?,
         })
     };
-    opened.await.map_err(|source| Error::Inbox { participant, source })
+    opened.await.map_err(|source| Error::Inbox {
+        participant,
+        source,
+    })
 }
 
 fn database(dir: &Path, participant: &str) -> std::path::PathBuf {

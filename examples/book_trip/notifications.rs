@@ -34,20 +34,25 @@ async fn send(ctx: Ctx<Sqlite>, ask: Send) -> Result<Sent> {
         return Err(Reject::new("no_address", "nobody knows where the customer lives").into());
     }
     let mut tx = ctx.tx().await?;
-    let id: i64 =
-        sqlx::query_scalar("insert into message (step_key, customer_id, text) values (?, ?, ?) returning id")
-            .bind(ctx.idempotency_key().to_string())
-            .bind(ask.customer_id)
-            .bind(ask.text)
-            .fetch_one(&mut *tx)
-            .await?;
+    let id: i64 = sqlx::query_scalar(
+        "insert into message (step_key, customer_id, text) values (?, ?, ?) returning id",
+    )
+    .bind(ctx.idempotency_key().to_string())
+    .bind(ask.customer_id)
+    .bind(ask.text)
+    .fetch_one(&mut *tx)
+    .await?;
     drop(tx);
     let message_id = format!("M-{id:04}");
     note(&ctx, Kind::Effect, &message_id).await?;
     Ok(Sent { message_id })
 }
 
-pub(super) async fn participant(inbox: SqliteInbox) -> StdResult<Participant<Sqlite>, inbox::Error> {
+pub(super) async fn participant(
+    inbox: SqliteInbox,
+) -> StdResult<Participant<Sqlite>, inbox::Error> {
     inbox.migrate(SCHEMA).await?;
-    Ok(Participant::new("notifications").action("send", send).inbox(inbox))
+    Ok(Participant::new("notifications")
+        .action("send", send)
+        .inbox(inbox))
 }

@@ -50,7 +50,11 @@ async fn charge(ctx: Ctx<Sqlite>, ask: Charge) -> Result<Charged> {
     Ok(Charged { receipt })
 }
 
-pub(super) async fn participant(inbox: SqliteInbox) -> StdResult<Participant<Sqlite>, inbox::Error> {
+pub(super) async fn participant(
+    inbox: SqliteInbox,
+) -> StdResult<Participant<Sqlite>, inbox::Error> {
     inbox.migrate(SCHEMA).await?;
-    Ok(Participant::new("payments").action("charge", charge).inbox(inbox))
+    Ok(Participant::new("payments")
+        .action("charge", charge)
+        .inbox(inbox))
 }

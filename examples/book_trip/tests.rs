@@ -20,13 +20,17 @@ fn stay(city: &str) -> Value {
 }
 
 fn output(answer: &Answer) -> Value {
-    let Answer::Succeeded(output) = answer else { panic!("{answer:?} is no success") };
+    let Answer::Succeeded(output) = answer else {
+        panic!("{answer:?} is no success")
+    };
     serde_json::from_slice(output).unwrap()
 }
 
 async fn kinds(dir: &Path) -> Vec<(&'static str, Kind, String)> {
     let rows = ledger(dir).await.unwrap();
-    rows.into_iter().map(|row| (row.participant, row.kind, row.subject)).collect()
+    rows.into_iter()
+        .map(|row| (row.participant, row.kind, row.subject))
+        .collect()
 }
 
 #[tokio::test]
@@ -36,11 +40,17 @@ async fn a_flight_is_reserved_once_and_cancelled_once() {
     let answer = flights.call("reserve", trip("ZRH", "LIS")).times(3).await;
     assert_eq!(output(&answer), json!({"confirmation": "F-0001"}));
     assert_eq!(flights.undo("cancel").times(3).await, Answer::Compensated);
-    assert_eq!(flights.call("reserve", trip("ZRH", "LIS")).await, Answer::Blocked);
+    assert_eq!(
+        flights.call("reserve", trip("ZRH", "LIS")).await,
+        Answer::Blocked
+    );
     let subject = "F-0001".to_owned();
     assert_eq!(
         kinds(dir.path()).await,
-        [("flights", Kind::Effect, subject.clone()), ("flights", Kind::Compensation, subject)]
+        [
+            ("flights", Kind::Effect, subject.clone()),
+            ("flights", Kind::Compensation, subject)
+        ]
     );
 }
 
@@ -59,13 +69,25 @@ async fn an_undo_that_overtakes_its_reservation_leaves_no_trace_of_either() {
 async fn a_flaky_hotel_succeeds_at_the_third_attempt_and_leaves_one_stay() {
     let dir = tempfile::tempdir().unwrap();
     let hotels = harness("hotels", dir.path()).await;
-    let answers = hotels.call("reserve", stay("Flaky")).times(3).answers().await;
+    let answers = hotels
+        .call("reserve", stay("Flaky"))
+        .times(3)
+        .answers()
+        .await;
     for answer in &answers[..2] {
-        let Answer::Failed(failure) = answer else { panic!("{answer:?}") };
+        let Answer::Failed(failure) = answer else {
+            panic!("{answer:?}")
+        };
         assert_eq!(failure.fault.code, "hotel_busy");
     }
-    let confirmation = output(&answers[2])["confirmation"].as_str().unwrap().to_owned();
-    assert_eq!(kinds(dir.path()).await, [("hotels", Kind::Effect, confirmation)]);
+    let confirmation = output(&answers[2])["confirmation"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        kinds(dir.path()).await,
+        [("hotels", Kind::Effect, confirmation)]
+    );
 }
 
 #[tokio::test]
@@ -99,7 +121,9 @@ async fn a_confirmation_is_sent_once() {
 #[tokio::test]
 async fn an_unknown_participant_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = book_trip::run(&["trains"], dir.path(), "grpc://127.0.0.1:1", None, async {}).await;
+    let error = book_trip::run(&["trains"], dir.path(), "grpc://127.0.0.1:1", None, async {
+    })
+    .await;
     assert!(matches!(error, Err(Error::UnknownParticipant(name)) if name == "trains"));
 }
 
@@ -107,9 +131,20 @@ async fn an_unknown_participant_is_named() {
 async fn all_four_run_and_stop_together() {
     let dir = tempfile::tempdir().unwrap();
     // Nobody listens there: the participants dial until they are told to stop.
-    book_trip::run(&book_trip::PARTICIPANTS, dir.path(), "grpc://127.0.0.1:1", None, async {}).await.unwrap();
+    book_trip::run(
+        &book_trip::PARTICIPANTS,
+        dir.path(),
+        "grpc://127.0.0.1:1",
+        None,
+        async {},
+    )
+    .await
+    .unwrap();
     for name in book_trip::PARTICIPANTS {
-        assert!(dir.path().join(name).with_extension("db").exists(), "{name} made its database");
+        assert!(
+            dir.path().join(name).with_extension("db").exists(),
+            "{name} made its database"
+        );
     }
     assert_eq!(kinds(dir.path()).await, []);
 }

@@ -51,7 +51,11 @@ impl Link for Echo {
 fn plan() -> Arc<Plan> {
     let mut saga = Saga::new("bench", 1);
     for n in 1..=4 {
-        saga = saga.step(step(&format!("step_{n}")).action("bench/work").compensation("bench/undo"));
+        saga = saga.step(
+            step(&format!("step_{n}"))
+                .action("bench/work")
+                .compensation("bench/undo"),
+        );
     }
     Arc::new(Plan::from_definition(saga.build().expect("valid")).expect("valid"))
 }
@@ -81,16 +85,25 @@ async fn echo(lane: Handle, mut commands: mpsc::UnboundedReceiver<Vec<Outgoing>>
 
 async fn run(sagas: u64, concurrency: u64) {
     let dir = tempfile::tempdir().expect("a directory");
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("bench.db")).expect("a store"));
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&dir.path().join("bench.db")).expect("a store"));
     let plan = plan();
     let definitions = Definitions::default();
     definitions.insert(Arc::clone(&plan));
-    let (lane, _task) =
-        lane::spawn(Arc::clone(&store), Arc::new(definitions), Settings::default()).await.expect("a lane");
+    let (lane, _task) = lane::spawn(
+        Arc::clone(&store),
+        Arc::new(definitions),
+        Settings::default(),
+    )
+    .await
+    .expect("a lane");
     let (sent, received) = mpsc::unbounded_channel();
-    lane.send(Intake::Connected(Arc::new(Echo { actions: vec!["work".into(), "undo".into()], sent })))
-        .await
-        .expect("runs");
+    lane.send(Intake::Connected(Arc::new(Echo {
+        actions: vec!["work".into(), "undo".into()],
+        sent,
+    })))
+    .await
+    .expect("runs");
     tokio::spawn(echo(lane.clone(), received));
     let (sink, mut ended) = mpsc::unbounded_channel();
     let input = Payload::from_bytes(br#"{"n":1}"#).expect("JSON");
@@ -101,12 +114,23 @@ async fn run(sagas: u64, concurrency: u64) {
         while started < sagas && started - over < concurrency {
             started += 1;
             jobs.push(StartJob {
-                id: SagaId::new(1_700_000_000_000 + started / 40, Partition((started % 32) as u16), started),
+                id: SagaId::new(
+                    1_700_000_000_000 + started / 40,
+                    Partition((started % 32) as u16),
+                    started,
+                ),
                 plan: Arc::clone(&plan),
-                start: Start { input: input.clone(), key: None, labels: Default::default() },
+                start: Start {
+                    input: input.clone(),
+                    key: None,
+                    labels: Default::default(),
+                },
                 input_hash: [0; 32],
                 started: None,
-                ended: Some(Listener { tag: started, sink: sink.clone() }),
+                ended: Some(Listener {
+                    tag: started,
+                    sink: sink.clone(),
+                }),
                 waits: Default::default(),
             });
         }
@@ -125,7 +149,9 @@ async fn run(sagas: u64, concurrency: u64) {
 }
 
 fn main() {
-    let numbers: Vec<u64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let numbers: Vec<u64> = std::env::args()
+        .filter_map(|arg| arg.parse().ok())
+        .collect();
     let sagas = numbers.first().copied().unwrap_or(20_000);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -133,6 +159,9 @@ fn main() {
         .build()
         .expect("a runtime");
     for concurrency in numbers.get(1).map_or(vec![1, 256, 2_000], |c| vec![*c]) {
-        runtime.block_on(run(if concurrency == 1 { sagas / 20 } else { sagas }, concurrency));
+        runtime.block_on(run(
+            if concurrency == 1 { sagas / 20 } else { sagas },
+            concurrency,
+        ));
     }
 }

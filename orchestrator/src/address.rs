@@ -16,10 +16,14 @@ pub enum Fault {
     )]
     Raw,
     /// A `%` without two digits.
-    #[error("a `%` is not followed by two hexadecimal digits: percent-encode a `%` of the password as %25")]
+    #[error(
+        "a `%` is not followed by two hexadecimal digits: percent-encode a `%` of the password as %25"
+    )]
     Percent,
     /// A blank or a control character.
-    #[error("it holds a blank or a control character: percent-encode it (a blank is %20), or remove it")]
+    #[error(
+        "it holds a blank or a control character: percent-encode it (a blank is %20), or remove it"
+    )]
     Blank,
     /// What is decoded is no text.
     #[error("what is percent-encoded in it is not UTF-8")]
@@ -67,8 +71,11 @@ impl<'a> Parts<'a> {
             return Err(Fault::Raw);
         }
         // A host has no `@`, so the last one ends the user's part.
-        let (login, hosts) = authority.rsplit_once('@').map_or((None, authority), |(l, h)| (Some(l), h));
-        let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
+        let (login, hosts) = authority
+            .rsplit_once('@')
+            .map_or((None, authority), |(l, h)| (Some(l), h));
+        let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, "")))
+        {
             Some((user, password)) => (Some(user), Some(password).filter(|p| !p.is_empty())),
             None => (None, None),
         };
@@ -81,7 +88,10 @@ impl<'a> Parts<'a> {
             path: path.strip_prefix('/').unwrap_or(path),
             query,
         };
-        for part in [user, password, Some(hosts), Some(path), Some(query)].into_iter().flatten() {
+        for part in [user, password, Some(hosts), Some(path), Some(query)]
+            .into_iter()
+            .flatten()
+        {
             decoded(part)?;
         }
         Ok(parts)
@@ -102,10 +112,15 @@ fn server(written: &str) -> Result<(String, Option<u16>), Fault> {
         Some(six) => {
             let (six, rest) = six.split_once(']').ok_or(Fault::Host)?;
             six.parse::<std::net::Ipv6Addr>().map_err(|_| Fault::Host)?;
-            (format!("[{six}]"), rest.strip_prefix(':').or((!rest.is_empty()).then_some("")))
+            (
+                format!("[{six}]"),
+                rest.strip_prefix(':').or((!rest.is_empty()).then_some("")),
+            )
         }
         None => {
-            let (host, port) = written.split_once(':').map_or((written, None), |(h, p)| (h, Some(p)));
+            let (host, port) = written
+                .split_once(':')
+                .map_or((written, None), |(h, p)| (h, Some(p)));
             let host = decoded(host)?;
             check_host(&host)?;
             (host, port)
@@ -123,7 +138,11 @@ fn server(written: &str) -> Result<(String, Option<u16>), Fault> {
 /// # Errors
 /// [`Fault::Port`].
 pub fn port(written: &str) -> Result<u16, Fault> {
-    written.parse::<u16>().ok().filter(|port| *port > 0).ok_or(Fault::Port)
+    written
+        .parse::<u16>()
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or(Fault::Port)
 }
 
 /// Whether this may be a host's name or address, or a folder.
@@ -133,7 +152,11 @@ pub fn port(written: &str) -> Result<u16, Fault> {
 pub fn check_host(host: &str) -> Result<(), Fault> {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
     let is_folder = host.starts_with('/');
-    if is_folder || host.chars().all(fits) { Ok(()) } else { Err(Fault::Host) }
+    if is_folder || host.chars().all(fits) {
+        Ok(())
+    } else {
+        Err(Fault::Host)
+    }
 }
 
 /// The text behind a percent-encoding.
@@ -149,7 +172,9 @@ pub fn decoded(text: &str) -> Result<String, Fault> {
             bytes.push(first);
             continue;
         }
-        let [high, low, after @ ..] = rest else { return Err(Fault::Percent) };
+        let [high, low, after @ ..] = rest else {
+            return Err(Fault::Percent);
+        };
         let digit = |byte: &u8| char::from(*byte).to_digit(16);
         let (high, low) = digit(high).zip(digit(low)).ok_or(Fault::Percent)?;
         bytes.push(u8::try_from(high * 16 + low).unwrap_or(u8::MAX));
@@ -161,14 +186,15 @@ pub fn decoded(text: &str) -> Result<String, Fault> {
 /// A text percent-encoded: all but letters and digits.
 #[must_use]
 pub fn encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut out, byte| {
+            if byte.is_ascii_alphanumeric() {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+            out
+        })
 }
 
 #[cfg(test)]
@@ -182,7 +208,10 @@ mod tests {
         assert_eq!((parts.path, parts.query), ("db", "x=y"));
         let servers = parts.servers().expect("servers");
         let expected = [("h", Some(5)), ("[::1]", None), ("/run", Some(6))];
-        assert!(servers.iter().map(|(h, p)| (h.as_str(), *p)).eq(expected), "{servers:?}");
+        assert!(
+            servers.iter().map(|(h, p)| (h.as_str(), *p)).eq(expected),
+            "{servers:?}"
+        );
     }
 
     #[test]
@@ -204,7 +233,12 @@ mod tests {
             let refused = Parts::of(url).err();
             assert_eq!(refused, Some(fault), "{url}");
             let words = fault.to_string();
-            assert!(["Kq7W", "Wz9X", "Xv3J"].iter().all(|piece| !words.contains(piece)), "{words}");
+            assert!(
+                ["Kq7W", "Wz9X", "Xv3J"]
+                    .iter()
+                    .all(|piece| !words.contains(piece)),
+                "{words}"
+            );
         }
     }
 
@@ -229,6 +263,10 @@ mod tests {
     fn encoding_and_decoding_are_inverse() {
         let odd = "a/b?c#d@e%f g:h&i=ü\\'";
         assert_eq!(decoded(&encoded(odd)).as_deref(), Ok(odd));
-        assert!(encoded(odd).chars().all(|c| c.is_ascii_alphanumeric() || c == '%'));
+        assert!(
+            encoded(odd)
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '%')
+        );
     }
 }

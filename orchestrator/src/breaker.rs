@@ -122,15 +122,30 @@ impl Breaker {
             by: String::new(),
             reason: String::new(),
         };
-        Self { policy, machine, feed, phase: Phase::Closed, out: 0, face, rules }
+        Self {
+            policy,
+            machine,
+            feed,
+            phase: Phase::Closed,
+            out: 0,
+            face,
+            rules,
+        }
     }
 
     /// A breaker as it was left by a process that is gone.
     #[must_use]
-    pub fn restore(policy: Option<BreakerPolicy>, rules: Rules, face: Face, now: Timestamp) -> Self {
+    pub fn restore(
+        policy: Option<BreakerPolicy>,
+        rules: Rules,
+        face: Face,
+        now: Timestamp,
+    ) -> Self {
         let mut breaker = Self::new(policy, rules, now);
         if face.open {
-            breaker.phase = Phase::Open { until: face.open_until };
+            breaker.phase = Phase::Open {
+                until: face.open_until,
+            };
         }
         breaker.face = face;
         breaker
@@ -163,7 +178,10 @@ impl Breaker {
     /// Calls in the window when the last one was counted, and how many of them failed.
     #[must_use]
     pub fn calls(&self) -> (u32, u32) {
-        (self.feed.total.load(Ordering::Relaxed), self.feed.failed.load(Ordering::Relaxed))
+        (
+            self.feed.total.load(Ordering::Relaxed),
+            self.feed.failed.load(Ordering::Relaxed),
+        )
     }
 
     /// What it lets through beside what is outstanding; `None`: everything.
@@ -171,14 +189,25 @@ impl Breaker {
     pub fn valve(&self) -> Option<Valve> {
         match self.phase {
             Phase::Closed => None,
-            Phase::Open { .. } => Some(Valve { room: 0, reason: Wait::BreakerOpen }),
+            Phase::Open { .. } => Some(Valve {
+                room: 0,
+                reason: Wait::BreakerOpen,
+            }),
             Phase::HalfOpen { .. } => {
-                let probes = if self.rules.keep(Rule::OneProbe) { 1 } else { u32::MAX };
-                Some(Valve { room: probes.saturating_sub(self.out), reason: Wait::BreakerOpen })
+                let probes = if self.rules.keep(Rule::OneProbe) {
+                    1
+                } else {
+                    u32::MAX
+                };
+                Some(Valve {
+                    room: probes.saturating_sub(self.out),
+                    reason: Wait::BreakerOpen,
+                })
             }
-            Phase::Recovering { cohort, .. } => {
-                Some(Valve { room: cohort.saturating_sub(self.out), reason: Wait::BreakerRecovering })
-            }
+            Phase::Recovering { cohort, .. } => Some(Valve {
+                room: cohort.saturating_sub(self.out),
+                reason: Wait::BreakerRecovering,
+            }),
         }
     }
 
@@ -223,7 +252,10 @@ impl Breaker {
                 let probes = self.policy.unwrap_or_default().half_open_calls;
                 self.phase = if succeeded >= probes {
                     self.machine.reset();
-                    Phase::Recovering { cohort: probes.max(1), answered: 0 }
+                    Phase::Recovering {
+                        cohort: probes.max(1),
+                        answered: 0,
+                    }
                 } else {
                     Phase::HalfOpen { succeeded }
                 };
@@ -232,15 +264,24 @@ impl Breaker {
             (Phase::Recovering { cohort, answered }, Health::Well) => {
                 let answered = answered + 1;
                 self.phase = if answered >= cohort {
-                    Phase::Recovering { cohort: cohort.saturating_mul(2), answered: 0 }
+                    Phase::Recovering {
+                        cohort: cohort.saturating_mul(2),
+                        answered: 0,
+                    }
                 } else {
                     Phase::Recovering { cohort, answered }
                 };
                 self.judge(health, now)
             }
             (Phase::Recovering { .. }, Health::Ill) => {
-                let cohort = self.policy.map_or(COHORT, |policy| policy.half_open_calls).max(1);
-                self.phase = Phase::Recovering { cohort, answered: 0 };
+                let cohort = self
+                    .policy
+                    .map_or(COHORT, |policy| policy.half_open_calls)
+                    .max(1);
+                self.phase = Phase::Recovering {
+                    cohort,
+                    answered: 0,
+                };
                 self.judge(health, now)
             }
         }
@@ -261,7 +302,9 @@ impl Breaker {
 
     /// The clock moved on. True when its time of being open is over.
     pub fn tick(&mut self, now: Timestamp) -> bool {
-        let Phase::Open { until: Some(until) } = self.phase else { return false };
+        let Phase::Open { until: Some(until) } = self.phase else {
+            return false;
+        };
         if until > now {
             return false;
         }
@@ -269,7 +312,10 @@ impl Breaker {
             Some(_) => Phase::HalfOpen { succeeded: 0 },
             None => {
                 self.machine.reset();
-                Phase::Recovering { cohort: COHORT, answered: 0 }
+                Phase::Recovering {
+                    cohort: COHORT,
+                    answered: 0,
+                }
             }
         };
         true
@@ -292,8 +338,14 @@ impl Breaker {
         // What was sent before says nothing about a participant that somebody has mended.
         self.face.generation += 1;
         self.out = 0;
-        let cohort = self.policy.map_or(COHORT, |policy| policy.half_open_calls).max(1);
-        self.phase = Phase::Recovering { cohort, answered: 0 };
+        let cohort = self
+            .policy
+            .map_or(COHORT, |policy| policy.half_open_calls)
+            .max(1);
+        self.phase = Phase::Recovering {
+            cohort,
+            answered: 0,
+        };
         self.turned(now, false, None, by, reason);
         true
     }
@@ -312,8 +364,12 @@ impl Breaker {
         let tripped = self.feed.tripped.swap(false, Ordering::Relaxed);
         if tripped {
             let (calls, failed) = self.calls();
-            let seconds = Duration::from_millis(self.policy.unwrap_or_default().window_ms).as_secs_f64();
-            self.open(now, &format!("{failed} of {calls} calls failed within {seconds}s"));
+            let seconds =
+                Duration::from_millis(self.policy.unwrap_or_default().window_ms).as_secs_f64();
+            self.open(
+                now,
+                &format!("{failed} of {calls} calls failed within {seconds}s"),
+            );
         }
         tripped
     }
@@ -323,10 +379,24 @@ impl Breaker {
         self.trip(until, "", reason, now);
     }
 
-    fn turned(&mut self, now: Timestamp, open: bool, open_until: Option<Timestamp>, by: &str, reason: &str) {
+    fn turned(
+        &mut self,
+        now: Timestamp,
+        open: bool,
+        open_until: Option<Timestamp>,
+        by: &str,
+        reason: &str,
+    ) {
         let generation = self.face.generation;
         let (by, reason) = (by.to_owned(), reason.to_owned());
-        self.face = Face { open, generation, open_until, since: now, by, reason };
+        self.face = Face {
+            open,
+            generation,
+            open_until,
+            since: now,
+            by,
+            reason,
+        };
     }
 }
 
@@ -379,28 +449,40 @@ struct Part {
 
 impl Window {
     fn new(policy: BreakerPolicy, feed: Arc<Feed>) -> Self {
-        Self { policy, feed, parts: VecDeque::new() }
+        Self {
+            policy,
+            feed,
+            parts: VecDeque::new(),
+        }
     }
 
     /// Counts a call, and forgets what is too old.
     fn count(&mut self, failed: bool) -> (u32, u32) {
-        let window_us = i64::try_from(self.policy.window_ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        let window_us =
+            i64::try_from(self.policy.window_ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
         let part_us = (window_us / PARTS).max(1);
         let number = self.feed.now.load(Ordering::Relaxed) / part_us;
-        while self.parts.front().is_some_and(|part| part.number <= number - PARTS) {
+        while self
+            .parts
+            .front()
+            .is_some_and(|part| part.number <= number - PARTS)
+        {
             self.parts.pop_front();
         }
         if self.parts.back().is_none_or(|part| part.number != number) {
-            self.parts.push_back(Part { number, calls: 0, failed: 0 });
+            self.parts.push_back(Part {
+                number,
+                calls: 0,
+                failed: 0,
+            });
         }
         if let Some(part) = self.parts.back_mut() {
             part.calls += 1;
             part.failed += u32::from(failed);
         }
-        let sum = self
-            .parts
-            .iter()
-            .fold((0, 0), |(calls, failed), part| (calls + part.calls, failed + part.failed));
+        let sum = self.parts.iter().fold((0, 0), |(calls, failed), part| {
+            (calls + part.calls, failed + part.failed)
+        });
         self.feed.total.store(sum.0, Ordering::Relaxed);
         self.feed.failed.store(sum.1, Ordering::Relaxed);
         sum
@@ -415,7 +497,8 @@ impl FailurePolicy for Window {
     /// The time that the machine would stay open is never asked for.
     fn mark_dead_on_failure(&mut self) -> Option<Duration> {
         let (calls, failed) = self.count(true);
-        let share = u64::from(failed) * 100 >= u64::from(calls) * u64::from(self.policy.failure_percent);
+        let share =
+            u64::from(failed) * 100 >= u64::from(calls) * u64::from(self.policy.failure_percent);
         (calls >= self.policy.min_calls && share).then_some(Duration::ZERO)
     }
 

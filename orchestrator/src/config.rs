@@ -37,7 +37,12 @@ pub struct Written {
     pub broker: Option<String>,
 
     /// File with the password for --broker; read at each connection.
-    #[arg(long, env = "SAGA_BROKER_PASSWORD_FILE", value_name = "PATH", requires = "broker")]
+    #[arg(
+        long,
+        env = "SAGA_BROKER_PASSWORD_FILE",
+        value_name = "PATH",
+        requires = "broker"
+    )]
     pub broker_password_file: Option<PathBuf>,
 
     /// Certificates (PEM) that the broker's is checked against, beside the well-known ones.
@@ -127,7 +132,9 @@ impl fmt::Display for Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("url", &broker_place(&self.url)).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("url", &broker_place(&self.url))
+            .finish_non_exhaustive()
     }
 }
 
@@ -140,11 +147,15 @@ impl Broker {
         let parts = Parts::of(url)?;
         parts.servers()?;
         if !matches!(parts.scheme, "amqp" | "amqps") {
-            return Err(Error::Broker { why: "its scheme is neither amqp nor amqps" });
+            return Err(Error::Broker {
+                why: "its scheme is neither amqp nor amqps",
+            });
         }
         // Its words may repeat what was written.
         let understood = url.parse::<lapin::uri::AMQPUri>();
-        understood.map_err(|_| Error::Broker { why: "an option after its `?` is not understood" })?;
+        understood.map_err(|_| Error::Broker {
+            why: "an option after its `?` is not understood",
+        })?;
         Ok(Self {
             url: url.to_owned(),
             password_file: None,
@@ -250,7 +261,9 @@ pub enum Error {
         why: String,
     },
     /// Meant for a PostgreSQL database, and not readable as such.
-    #[error("store: {0}; write postgres://user@host:5432/database, or several hosts with commas between")]
+    #[error(
+        "store: {0}; write postgres://user@host:5432/database, or several hosts with commas between"
+    )]
     StoreAddress(#[from] Fault),
 }
 
@@ -260,10 +273,20 @@ impl Written {
     /// # Errors
     /// The first option that cannot be meant.
     pub fn read(&self) -> Result<Config, Error> {
-        let found: Vec<SocketAddr> = self.listen.to_socket_addrs().into_iter().flatten().collect();
+        let found: Vec<SocketAddr> = self
+            .listen
+            .to_socket_addrs()
+            .into_iter()
+            .flatten()
+            .collect();
         // `localhost` is often both; the default of clients is the older one.
-        let older = found.iter().find(|address| address.is_ipv4()).or(found.first());
-        let listen = *older.ok_or_else(|| Error::Listen { written: self.listen.clone() })?;
+        let older = found
+            .iter()
+            .find(|address| address.is_ipv4())
+            .or(found.first());
+        let listen = *older.ok_or_else(|| Error::Listen {
+            written: self.listen.clone(),
+        })?;
         if !listen.ip().is_loopback() && !self.insecure_listen {
             return Err(Error::NotLoopback { address: listen });
         }
@@ -276,21 +299,33 @@ impl Written {
     }
 
     fn read_limits(&self) -> Result<BTreeMap<String, Participant>, Error> {
-        let Some(path) = &self.limits else { return Ok(BTreeMap::new()) };
-        let wrong = |why: String| Error::Limits { path: path.clone(), why };
+        let Some(path) = &self.limits else {
+            return Ok(BTreeMap::new());
+        };
+        let wrong = |why: String| Error::Limits {
+            path: path.clone(),
+            why,
+        };
         let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
         saga_dsl::file::load_limits(&path.display().to_string(), &bytes).map_err(|faults| {
             let source = String::from_utf8_lossy(&bytes);
-            let shown: Vec<String> = faults.iter().map(|fault| fault.render(&source, false)).collect();
+            let shown: Vec<String> = faults
+                .iter()
+                .map(|fault| fault.render(&source, false))
+                .collect();
             wrong(format!("it has faults\n{}", shown.join("\n\n")))
         })
     }
 
     fn read_broker(&self) -> Result<Option<Broker>, Error> {
-        let Some(url) = &self.broker else { return Ok(None) };
+        let Some(url) = &self.broker else {
+            return Ok(None);
+        };
         for written in &self.participants {
-            saga_dsl::names::check_id(written)
-                .map_err(|why| Error::Participant { written: written.clone(), why })?;
+            saga_dsl::names::check_id(written).map_err(|why| Error::Participant {
+                written: written.clone(),
+                why,
+            })?;
         }
         let (password_file, ca_file) = (self.broker_password_file.clone(), self.broker_ca.clone());
         Ok(Some(Broker {
@@ -324,16 +359,23 @@ const SCHEMES: [&str; 16] = [
 ];
 
 fn store(written: &str, unsafe_durability: bool) -> Result<Store, Error> {
-    let wrong = |why: &str| Error::Store { why: why.to_owned() };
+    let wrong = |why: &str| Error::Store {
+        why: why.to_owned(),
+    };
     if Address::is_meant(written) {
         Address::read(written)?;
-        return Ok(Store::Postgres { url: written.to_owned(), unsafe_durability });
+        return Ok(Store::Postgres {
+            url: written.to_owned(),
+            unsafe_durability,
+        });
     }
     let path = match scheme(written) {
         None => written,
         Some((name, rest)) if name.eq_ignore_ascii_case("sqlite") => {
             if rest.contains('?') {
-                return Err(wrong("the path of an SQLite file has no options after a `?`"));
+                return Err(wrong(
+                    "the path of an SQLite file has no options after a `?`",
+                ));
             }
             rest.strip_prefix("//").unwrap_or(rest)
         }
@@ -360,8 +402,10 @@ fn store(written: &str, unsafe_durability: bool) -> Result<Store, Error> {
 fn scheme(written: &str) -> Option<(&str, &str)> {
     let (name, rest) = written.split_once(':')?;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
-    (name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(fits))
-        .then_some((name, rest))
+    (name.len() > 1
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(fits))
+    .then_some((name, rest))
 }
 
 #[cfg(test)]
@@ -404,17 +448,30 @@ mod tests {
         };
         let good = limits("participants:\n  payments: {max_in_flight: 200}\n").expect("good");
         assert_eq!(good["payments"].max_in_flight, Some(200));
+        let error = limits("participants:\n  payments: {max_in_flight: 0}\n")
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains("limits.yaml:2:") && error.contains("S0103"),
+            "{error}"
+        );
         let error =
-            limits("participants:\n  payments: {max_in_flight: 0}\n").expect_err("refused").to_string();
-        assert!(error.contains("limits.yaml:2:") && error.contains("S0103"), "{error}");
-        let error = written(|w| w.limits = Some("/nowhere/limits.yaml".into())).expect_err("refused");
-        assert!(error.to_string().starts_with("limits: /nowhere/limits.yaml: "), "{error}");
+            written(|w| w.limits = Some("/nowhere/limits.yaml".into())).expect_err("refused");
+        assert!(
+            error
+                .to_string()
+                .starts_with("limits: /nowhere/limits.yaml: "),
+            "{error}"
+        );
     }
 
     #[test]
     fn brokers_have_urls_and_passwords_are_not_repeated() {
-        let broker = |url: &str| written(|w| w.broker = Some(url.to_owned())).map(|config| config.broker);
-        let found = broker("amqp://u:s%40cret@h:5672/vhost").expect("a broker").expect("there");
+        let broker =
+            |url: &str| written(|w| w.broker = Some(url.to_owned())).map(|config| config.broker);
+        let found = broker("amqp://u:s%40cret@h:5672/vhost")
+            .expect("a broker")
+            .expect("there");
         assert_eq!(
             (found.to_string(), found.url.contains("s%40cret")),
             ("amqp://h:5672/vhost".to_owned(), true)
@@ -434,7 +491,9 @@ mod tests {
             let shown = error.contains("Kq7W") || error.contains("Wz9X");
             assert!(!shown && error.contains("amqps://"), "{error}");
         }
-        let odd = broker("amqp://guest:Kq7W/Wz9X@127.0.0.1:1").expect_err("refused").to_string();
+        let odd = broker("amqp://guest:Kq7W/Wz9X@127.0.0.1:1")
+            .expect_err("refused")
+            .to_string();
         assert!(odd.contains("percent-encode"), "{odd}");
         assert_eq!(written(|_| {}).map(|config| config.broker), Ok(None));
     }
@@ -467,14 +526,24 @@ mod tests {
             "",
         ] {
             let error = store(odd).expect_err(odd).to_string();
-            assert!(["Kq7W", "Wz9X", "Xv3J"].iter().all(|piece| !error.contains(piece)), "{error}");
+            assert!(
+                ["Kq7W", "Wz9X", "Xv3J"]
+                    .iter()
+                    .all(|piece| !error.contains(piece)),
+                "{error}"
+            );
         }
-        let odd = store("postgres://u:Kq7W#Wz9X@127.0.0.1:1/db").expect_err("refused").to_string();
+        let odd = store("postgres://u:Kq7W#Wz9X@127.0.0.1:1/db")
+            .expect_err("refused")
+            .to_string();
         assert!(odd.contains("percent-encode"), "{odd}");
         assert_eq!(store("./a:b.db"), Ok(Store::Sqlite("./a:b.db".into())));
         assert_eq!(store("C:/saga.db"), Ok(Store::Sqlite("C:/saga.db".into())));
         assert_eq!(store("sqlite:saga.db"), Ok(Store::Sqlite("saga.db".into())));
         let words = "host=127.0.0.1 port=1 dbname=x user=y";
-        assert_eq!(store(words).map(|store| store.to_string()), Ok("postgres://127.0.0.1:1/x".to_owned()));
+        assert_eq!(
+            store(words).map(|store| store.to_string()),
+            Ok("postgres://127.0.0.1:1/x".to_owned())
+        );
     }
 }

@@ -30,7 +30,13 @@ pub struct Overruled {
 /// Each setting in words, in one order.
 fn settings(limits: &Limits) -> [(&'static str, Option<String>); 3] {
     let breaker = |policy: BreakerPolicy| {
-        let BreakerPolicy { failure_percent, window_ms, min_calls, open_for_ms, half_open_calls } = policy;
+        let BreakerPolicy {
+            failure_percent,
+            window_ms,
+            min_calls,
+            open_for_ms,
+            half_open_calls,
+        } = policy;
         let span = |ms: u64| Duration { ms };
         format!(
             "{failure_percent}% of {min_calls} in {}, open for {}, {half_open_calls} probes",
@@ -39,7 +45,10 @@ fn settings(limits: &Limits) -> [(&'static str, Option<String>); 3] {
         )
     };
     [
-        ("max_in_flight", limits.max_in_flight.map(|most| most.to_string())),
+        (
+            "max_in_flight",
+            limits.max_in_flight.map(|most| most.to_string()),
+        ),
         ("rate_limit", limits.rate_limit.map(|rate| rate.to_string())),
         ("circuit_breaker", limits.breaker.map(breaker)),
     ]
@@ -58,21 +67,32 @@ impl Definitions {
     /// An empty register of a server that has words of its own on participants.
     #[must_use]
     pub fn under(server: BTreeMap<String, Participant>) -> Self {
-        Self { server, ..Self::default() }
+        Self {
+            server,
+            ..Self::default()
+        }
     }
 
     /// How much each participant may be asked: the newest version of each definition speaks, see [`Limits::among`].
     #[must_use]
     pub fn limits(&self) -> BTreeMap<String, Limits> {
         let plans = self.plans.read().unwrap_or_else(PoisonError::into_inner);
-        let newest = plans.values().filter_map(|versions| versions.last_key_value());
-        Limits::among(&self.server, newest.map(|(_, plan)| &plan.definition.participants))
+        let newest = plans
+            .values()
+            .filter_map(|versions| versions.last_key_value());
+        Limits::among(
+            &self.server,
+            newest.map(|(_, plan)| &plan.definition.participants),
+        )
     }
 
     /// Adds a plan; one with the same name and version is replaced, which the store has made sure is the same.
     pub fn insert(&self, plan: Arc<Plan>) {
         let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
-        plans.entry(plan.definition.saga.clone()).or_default().insert(plan.definition.version, plan);
+        plans
+            .entry(plan.definition.saga.clone())
+            .or_default()
+            .insert(plan.definition.version, plan);
         drop(plans);
         self.changes.send_modify(|changes| *changes += 1);
     }
@@ -94,30 +114,48 @@ impl Definitions {
     pub fn overruled(&self, plan: &Plan) -> Vec<Overruled> {
         let plans = self.plans.read().unwrap_or_else(PoisonError::into_inner);
         let name = plan.definition.saga.as_str();
-        let newest = plans.iter().filter(|(other, _)| *other != name).filter_map(|(_, v)| v.last_key_value());
+        let newest = plans
+            .iter()
+            .filter(|(other, _)| *other != name)
+            .filter_map(|(_, v)| v.last_key_value());
         let others: Vec<&Plan> = newest.map(|(_, plan)| &**plan).collect();
         let all = others.iter().copied().chain([plan]);
         let holds = Limits::among(&self.server, all.map(|plan| &plan.definition.participants));
         let mut overruled = Vec::new();
         for (participant, written) in &plan.definition.participants {
-            let (own, holding) = (settings(&Limits::from(written)), holds.get(participant).map(settings));
-            for ((setting, own), (_, holding)) in own.into_iter().zip(holding.into_iter().flatten()) {
-                let Some(said) = own.filter(|own| Some(own) != holding.as_ref()) else { continue };
+            let (own, holding) = (
+                settings(&Limits::from(written)),
+                holds.get(participant).map(settings),
+            );
+            for ((setting, own), (_, holding)) in own.into_iter().zip(holding.into_iter().flatten())
+            {
+                let Some(said) = own.filter(|own| Some(own) != holding.as_ref()) else {
+                    continue;
+                };
                 let says = |limits: &Participant| {
                     settings(&Limits::from(limits))
                         .into_iter()
                         .any(|(s, value)| s == setting && value == holding)
                 };
                 let by_server = self.server.get(participant).is_some_and(says);
-                let other = others
-                    .iter()
-                    .find(|plan| plan.definition.participants.get(participant).is_some_and(says));
+                let other = others.iter().find(|plan| {
+                    plan.definition
+                        .participants
+                        .get(participant)
+                        .is_some_and(says)
+                });
                 let by = match other.filter(|_| !by_server) {
                     Some(plan) => format!("{}@{}", plan.definition.saga, plan.definition.version),
                     None => "the server's file of limits".to_owned(),
                 };
                 let holds = holding.unwrap_or_default();
-                overruled.push(Overruled { participant: participant.clone(), setting, said, holds, by });
+                overruled.push(Overruled {
+                    participant: participant.clone(),
+                    setting,
+                    said,
+                    holds,
+                    by,
+                });
             }
         }
         overruled
@@ -133,7 +171,10 @@ impl Definitions {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Plan>> {
         let plans = self.plans.read().unwrap_or_else(PoisonError::into_inner);
-        plans.values().flat_map(|versions| versions.values().cloned()).collect()
+        plans
+            .values()
+            .flat_map(|versions| versions.values().cloned())
+            .collect()
     }
 }
 
@@ -146,26 +187,45 @@ mod tests {
             "saga: {name}\nversion: {version}\nparticipants: {participants}\nsteps:\n  - {{step: a, kind: pivot, action: payments/charge}}\n"
         );
         let loaded = saga_dsl::file::load("test", file.as_bytes());
-        Arc::new(loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)))
+        Arc::new(
+            loaded
+                .plan
+                .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)),
+        )
     }
 
     #[test]
     fn newest_versions_speak_the_stricter_holds_and_the_server_wins() {
         let server = BTreeMap::from([(
             "payments".to_owned(),
-            Participant { rate_limit: "9/s".parse().ok(), ..Participant::default() },
+            Participant {
+                rate_limit: "9/s".parse().ok(),
+                ..Participant::default()
+            },
         )]);
         let definitions = Definitions::under(server);
         definitions.insert(plan("one", 1, "{payments: {max_in_flight: 1}}"));
         definitions.insert(plan("one", 2, "{payments: {max_in_flight: 100}}"));
         definitions.insert(plan("two", 1, "{payments: {max_in_flight: 50}}"));
         let limits = definitions.limits()["payments"];
-        assert_eq!((limits.max_in_flight, limits.rate_limit), (Some(50), "9/s".parse().ok()));
-        let new = plan("three", 1, "{payments: {max_in_flight: 60, rate_limit: 5/s, circuit_breaker: {}}}");
+        assert_eq!(
+            (limits.max_in_flight, limits.rate_limit),
+            (Some(50), "9/s".parse().ok())
+        );
+        let new = plan(
+            "three",
+            1,
+            "{payments: {max_in_flight: 60, rate_limit: 5/s, circuit_breaker: {}}}",
+        );
         let told: Vec<String> = definitions
             .overruled(&new)
             .into_iter()
-            .map(|o| format!("{} {}: {} not {}, says {}", o.participant, o.setting, o.holds, o.said, o.by))
+            .map(|o| {
+                format!(
+                    "{} {}: {} not {}, says {}",
+                    o.participant, o.setting, o.holds, o.said, o.by
+                )
+            })
             .collect();
         assert_eq!(
             told,

@@ -60,7 +60,10 @@ fn may_have_no_value(bytes: &[u8]) -> bool {
             b'0'..=b'9' if digits == DIGITS_SAFE => return true,
             b'0'..=b'9' => digits += 1,
             b'e' | b'E' if digits > 0 => return true,
-            b'u' if at > 0 && bytes[at - 1] == b'\\' && matches!(bytes.get(at + 1), Some(b'd' | b'D')) => {
+            b'u' if at > 0
+                && bytes[at - 1] == b'\\'
+                && matches!(bytes.get(at + 1), Some(b'd' | b'D')) =>
+            {
                 return true;
             }
             _ => digits = 0,
@@ -138,12 +141,31 @@ mod tests {
     #[test]
     fn what_has_the_form_of_json_and_no_value_is_refused() {
         let long = "9".repeat(400);
-        for text in [r#"{"a":"\ud800"}"#, r#""\uDC00\ud800""#, "[1e400]", "-9E999", &long] {
-            assert!(matches!(read(text.as_bytes()), Err(Fault::NoValue(_))), "{text}");
+        for text in [
+            r#"{"a":"\ud800"}"#,
+            r#""\uDC00\ud800""#,
+            "[1e400]",
+            "-9E999",
+            &long,
+        ] {
+            assert!(
+                matches!(read(text.as_bytes()), Err(Fault::NoValue(_))),
+                "{text}"
+            );
         }
-        for text in [r#""\ud83d\ude00""#, r#""\u00e9 3e 4""#, "1e300", "1e-400", &long[..300]] {
+        for text in [
+            r#""\ud83d\ude00""#,
+            r#""\u00e9 3e 4""#,
+            "1e300",
+            "1e-400",
+            &long[..300],
+        ] {
             let payload = read(text.as_bytes()).expect("a value");
-            assert_eq!(Some(payload.to_value()), serde_json::from_str(text).ok(), "{text}");
+            assert_eq!(
+                Some(payload.to_value()),
+                serde_json::from_str(text).ok(),
+                "{text}"
+            );
         }
     }
 

@@ -130,9 +130,15 @@ mod tests {
             [r#"{"amount":100}"#, r#"{ "amount" : 1e2 }"#],
             [r#"{"amount":0.1}"#, r#"{"amount":1.00E-1}"#],
             [r#"{"amount":0}"#, r#"{"amount":-0.0}"#],
-            [r#"{"any":{"a":1,"b":[2.50]}}"#, r#"{"any":{"b":[25e-1],"a":1.0}}"#],
+            [
+                r#"{"any":{"a":1,"b":[2.50]}}"#,
+                r#"{"any":{"b":[25e-1],"a":1.0}}"#,
+            ],
             [r#"{"k":"x"}"#, r#"{"k":"\u0078","note":null}"#],
-            [r#"{"at":"2026-01-31T10:00:00Z"}"#, r#"{"at":"2026-01-31T12:00:00+02:00"}"#],
+            [
+                r#"{"at":"2026-01-31T10:00:00Z"}"#,
+                r#"{"at":"2026-01-31T12:00:00+02:00"}"#,
+            ],
             [r#"{"wait":"1h"}"#, r#"{"wait":"60m"}"#],
         ];
         for [a, b] in equal {
@@ -165,7 +171,8 @@ mod tests {
             "{}",
             "[]",
         ];
-        let hashes: std::collections::BTreeSet<_> = different.iter().map(|json| hash(json)).collect();
+        let hashes: std::collections::BTreeSet<_> =
+            different.iter().map(|json| hash(json)).collect();
         assert_eq!(hashes.len(), different.len());
     }
 
@@ -179,7 +186,12 @@ mod tests {
         // Computed apart from this code.
         assert_eq!(old[..3], [0x3b, 0x46, 0x62]);
         assert!(!is_current(&old) && is_version_1_of(&old, "idem", true, &input));
-        assert!(!is_version_1_of(&old, "idem", true, &payload(r#"{"k":"1","amount":100,"tags":[]}"#)));
+        assert!(!is_version_1_of(
+            &old,
+            "idem",
+            true,
+            &payload(r#"{"k":"1","amount":100,"tags":[]}"#)
+        ));
         let request: InputHash = request("idem", input.text()).finalize().into();
         assert!(is_version_1_of(&request, "idem", false, &input));
         assert!(!is_version_1_of(&request, "other", false, &input));

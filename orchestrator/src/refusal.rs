@@ -290,7 +290,13 @@ const fn row(
     title: &'static str,
     help: &'static str,
 ) -> Explained {
-    Explained { code, text, grpc, title, help }
+    Explained {
+        code,
+        text,
+        grpc,
+        title,
+        help,
+    }
 }
 
 impl Code {
@@ -319,7 +325,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal in words.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// The server does not own the store.
@@ -347,13 +356,19 @@ impl Refusal {
     /// The lane took it and ended without an answer: a commit may have been under way.
     #[must_use]
     pub fn no_answer() -> Self {
-        Self::new(Code::Unanswered, "the server is shutting down and cannot say any more whether it was done")
+        Self::new(
+            Code::Unanswered,
+            "the server is shutting down and cannot say any more whether it was done",
+        )
     }
 
     /// The server goes down, or its lane has stopped.
     #[must_use]
     pub fn shutting_down() -> Self {
-        Self::new(Code::Unavailable, "the server is shutting down; try again in a moment")
+        Self::new(
+            Code::Unavailable,
+            "the server is shutting down; try again in a moment",
+        )
     }
 }
 
@@ -367,7 +382,10 @@ impl std::error::Error for Refusal {}
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let mut status = Self::new(refusal.code.explained().grpc, for_header(refusal.to_string()));
+        let mut status = Self::new(
+            refusal.code.explained().grpc,
+            for_header(refusal.to_string()),
+        );
         let value = MetadataValue::from_static(refusal.code.text());
         status.metadata_mut().insert(METADATA_KEY, value);
         status
@@ -378,7 +396,11 @@ impl From<Refusal> for Status {
 fn for_header(mut message: String) -> String {
     let mut bytes = 0;
     let cut = message.char_indices().find_map(|(at, letter)| {
-        bytes += if letter.is_ascii_alphanumeric() { 1 } else { 3 * letter.len_utf8() };
+        bytes += if letter.is_ascii_alphanumeric() {
+            1
+        } else {
+            3 * letter.len_utf8()
+        };
         (bytes > STATUS_BYTES_MAX).then_some(at)
     });
     if let Some(at) = cut {
@@ -435,14 +457,24 @@ mod tests {
             assert_eq!(row.code.text(), row.text);
             assert!(row.text.len() == 5 && row.text.starts_with('A') && row.help.ends_with('.'));
         }
-        assert_eq!(CODES.iter().map(|row| row.text).collect::<BTreeSet<_>>().len(), CODES.len());
+        assert_eq!(
+            CODES
+                .iter()
+                .map(|row| row.text)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            CODES.len()
+        );
     }
 
     #[test]
     fn a_status_carries_the_code_twice() {
         let status = Status::from(Refusal::new(Code::NoSuchSaga, "no saga `x`"));
         assert_eq!(status.message(), "A0404 no saga `x`");
-        assert_eq!(status.metadata().get(METADATA_KEY).map(|v| v.as_bytes()), Some(&b"A0404"[..]));
+        assert_eq!(
+            status.metadata().get(METADATA_KEY).map(|v| v.as_bytes()),
+            Some(&b"A0404"[..])
+        );
         assert_eq!(status.code(), Grpc::NotFound);
     }
 }

@@ -16,7 +16,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use saga_core::Rules;
 use saga_proto::v1::{
-    definition_service_server::DefinitionServiceServer, operator_service_server::OperatorServiceServer,
+    definition_service_server::DefinitionServiceServer,
+    operator_service_server::OperatorServiceServer,
     participant_directory_server::ParticipantDirectoryServer,
     participant_service_server::ParticipantServiceServer, saga_service_server::SagaServiceServer,
 };
@@ -191,51 +192,88 @@ impl Server {
     ) -> Result<Running, Error> {
         // Before the claim: an address in use is the commonest mistake, and must not cost one.
         let listener = bind(config.listen).await?;
-        let address =
-            listener.local_addr().map_err(|source| Error::Bind { address: config.listen, source })?;
-        let house = House { rules, config, address, store, chronicle };
+        let address = listener.local_addr().map_err(|source| Error::Bind {
+            address: config.listen,
+            source,
+        })?;
+        let house = House {
+            rules,
+            config,
+            address,
+            store,
+            chronicle,
+        };
         let first = match Reign::begin(&house).await {
             Ok(reign) => Some(reign),
             Err(store::Error::Owned) => None,
-            Err(source) => return Err(Error::Store { path: house.config.store.to_string(), source }),
+            Err(source) => {
+                return Err(Error::Store {
+                    path: house.config.store.to_string(),
+                    source,
+                });
+            }
         };
-        let (standing, followed) = watch::channel(Standing::By("this server has just started".into()));
+        let (standing, followed) =
+            watch::channel(Standing::By("this server has just started".into()));
         let (lane, trouble) = watch::channel(None);
         let (router, health) = services(&followed, StoreTroubleLayer::new(trouble))?;
         let shutdown = CancellationToken::new();
-        let up = Up { house, standing, lane, health };
+        let up = Up {
+            house,
+            standing,
+            lane,
+            health,
+        };
         match &first {
             Some(reign) => up.owns(reign).await,
             None => up.stands_by(&store::Error::Owned.to_string()).await,
         }
         let done = tokio::spawn(up.run(first, router, listener, shutdown.clone()));
-        Ok(Running { address, shutdown, standing: followed, done })
+        Ok(Running {
+            address,
+            shutdown,
+            standing: followed,
+            done,
+        })
     }
 }
 
 /// The store, and its journal as it was committed.
 async fn open_store(place: &config::Store) -> Result<(Arc<dyn Store>, Arc<dyn Chronicle>), Error> {
-    let wrap = |source| Error::Store { path: place.to_string(), source };
+    let wrap = |source| Error::Store {
+        path: place.to_string(),
+        source,
+    };
     match place {
         config::Store::Sqlite(path) => {
             let file = path.to_owned();
             let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&file)).await;
-            let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let opened =
+                opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             let store = Arc::new(opened.map_err(wrap)?);
             Ok((Arc::clone(&store) as _, store))
         }
-        config::Store::Postgres { url, unsafe_durability } => {
-            let store = Arc::new(PostgresStore::open(url, *unsafe_durability).await.map_err(wrap)?);
+        config::Store::Postgres {
+            url,
+            unsafe_durability,
+        } => {
+            let store = Arc::new(
+                PostgresStore::open(url, *unsafe_durability)
+                    .await
+                    .map_err(wrap)?,
+            );
             Ok((Arc::clone(&store) as _, store))
         }
     }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => Error::AddressInUse { address },
-        _ => Error::Bind { address, source },
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::AddressInUse { address },
+            _ => Error::Bind { address, source },
+        })
 }
 
 /// All services, under the layer that concerns every call.
@@ -262,8 +300,12 @@ fn services(
         .add_service(Front::<SagaServiceServer<Api>>::new(standing.clone()))
         .add_service(Front::<DefinitionServiceServer<Api>>::new(standing.clone()))
         .add_service(Front::<OperatorServiceServer<Api>>::new(standing.clone()))
-        .add_service(Front::<ParticipantDirectoryServer<Api>>::new(standing.clone()))
-        .add_service(Front::<ParticipantServiceServer<Participants>>::new(standing.clone()));
+        .add_service(Front::<ParticipantDirectoryServer<Api>>::new(
+            standing.clone(),
+        ))
+        .add_service(Front::<ParticipantServiceServer<Participants>>::new(
+            standing.clone(),
+        ));
     Ok((router, reporter))
 }
 
@@ -298,8 +340,9 @@ impl Up {
     ) -> Result<(), Error> {
         let no_more = CancellationToken::new();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let mut transport =
-            tokio::spawn(router.serve_with_incoming_shutdown(incoming, no_more.clone().cancelled_owned()));
+        let mut transport = tokio::spawn(
+            router.serve_with_incoming_shutdown(incoming, no_more.clone().cancelled_owned()),
+        );
         let mut next = first;
         let (turn, reign) = loop {
             let mut reign = match next.take() {
@@ -344,7 +387,9 @@ impl Up {
                     return Ok(reign);
                 }
                 Err(
-                    error @ (store::Error::Owned | store::Error::Unavailable(_) | store::Error::Busy { .. }),
+                    error @ (store::Error::Owned
+                    | store::Error::Unavailable(_)
+                    | store::Error::Busy { .. }),
                 ) => {
                     let why = error.to_string();
                     if why != told {
@@ -353,7 +398,10 @@ impl Up {
                     }
                 }
                 Err(source) => {
-                    return Err(Error::Store { path: self.house.config.store.to_string(), source });
+                    return Err(Error::Store {
+                        path: self.house.config.store.to_string(),
+                        source,
+                    });
                 }
             }
             sleep(LOOK_EVERY).await;
@@ -364,14 +412,19 @@ impl Up {
         let (routes, tenure) = (reign.routes(), reign.tenure.clone());
         if self.house.config.broker.is_some() {
             let (broker, health) = (reign.broker(), self.health.clone());
-            reign.tasks.spawn(health::report_broker(broker, health, reign.closing.clone()));
+            reign
+                .tasks
+                .spawn(health::report_broker(broker, health, reign.closing.clone()));
         }
         let clock = clock_health::report(reign.clock(), self.health.clone(), reign.closing.clone());
         reign.tasks.spawn(clock);
         let (trouble, health) = (reign.trouble(), self.health.clone());
-        reign.tasks.spawn(health::report_store(trouble, health, reign.closing.clone()));
+        reign
+            .tasks
+            .spawn(health::report_store(trouble, health, reign.closing.clone()));
         self.lane.send_replace(Some(reign.told()));
-        self.standing.send_replace(Standing::Owner { routes, tenure });
+        self.standing
+            .send_replace(Standing::Owner { routes, tenure });
         health::serving(&self.health).await;
     }
 
@@ -423,7 +476,10 @@ impl Up {
         }
         let closed = self.house.store.close().await;
         if let (Ok(()), Err(source)) = (&cause, closed) {
-            cause = Err(Error::Store { path: self.house.config.store.to_string(), source });
+            cause = Err(Error::Store {
+                path: self.house.config.store.to_string(),
+                source,
+            });
         }
         tracing::info!("down");
         cause

@@ -1,6 +1,9 @@
 //! The `saga` binary as a shell sees it: exit codes, stdout and stderr, against a real server.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on may as well say so")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may as well say so"
+)]
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -20,7 +23,14 @@ const BROKEN: &str = "saga: broken\nversion: one\n";
 
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_saga"));
-    for variable in ["SAGA_ENDPOINT", "SAGA_LISTEN", "SAGA_STORE", "SAGA_LOG", "RUST_LOG", "CLICOLOR_FORCE"] {
+    for variable in [
+        "SAGA_ENDPOINT",
+        "SAGA_LISTEN",
+        "SAGA_STORE",
+        "SAGA_LOG",
+        "RUST_LOG",
+        "CLICOLOR_FORCE",
+    ] {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null());
@@ -41,7 +51,13 @@ fn err(output: &Output) -> &str {
 
 #[track_caller]
 fn exits(output: &Output, code: i32) {
-    assert_eq!(output.status.code(), Some(code), "stdout: {}\nstderr: {}", out(output), err(output));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "stdout: {}\nstderr: {}",
+        out(output),
+        err(output)
+    );
 }
 
 /// `saga dev` on a free port, and a folder for everything it keeps.
@@ -80,15 +96,31 @@ impl Dev {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut welcome = String::new();
         while !welcome.contains("Ctrl-C") {
-            assert_ne!(stdout.read_line(&mut welcome).unwrap(), 0, "ended early: {welcome}");
+            assert_ne!(
+                stdout.read_line(&mut welcome).unwrap(),
+                0,
+                "ended early: {welcome}"
+            );
         }
-        let endpoint = welcome.lines().find_map(|line| line.trim().strip_prefix("export SAGA_ENDPOINT="));
+        let endpoint = welcome
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("export SAGA_ENDPOINT="));
         let endpoint = endpoint.unwrap().to_owned();
-        Self { child, stdout, endpoint, welcome, folder }
+        Self {
+            child,
+            stdout,
+            endpoint,
+            welcome,
+            folder,
+        }
     }
 
     fn saga(&self, args: &[&str]) -> Output {
-        command().env("SAGA_ENDPOINT", &self.endpoint).args(args).output().unwrap()
+        command()
+            .env("SAGA_ENDPOINT", &self.endpoint)
+            .args(args)
+            .output()
+            .unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -104,7 +136,13 @@ impl Dev {
     /// Asks it to go down, and waits until it has.
     fn stop(mut self) -> Option<i32> {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
         self.child.wait().unwrap().code()
     }
 }
@@ -132,10 +170,19 @@ impl Participants {
                 let _ = stopped.await;
             };
             runtime
-                .block_on(book_trip::run(&book_trip::PARTICIPANTS, &dir, &endpoint, None, stopped))
+                .block_on(book_trip::run(
+                    &book_trip::PARTICIPANTS,
+                    &dir,
+                    &endpoint,
+                    None,
+                    stopped,
+                ))
                 .unwrap();
         });
-        Self { stop: Some(stop), thread: Some(thread) }
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 }
 
@@ -151,10 +198,15 @@ impl Drop for Participants {
 #[test]
 fn a_trip_is_booked_and_another_is_undone() {
     let dev = Dev::start(&[("book_trip.saga.yaml", book_trip::BOOK_TRIP)]);
-    assert!(dev.welcome.contains("✔ book_trip@1 registered"), "{}", dev.welcome);
+    assert!(
+        dev.welcome.contains("✔ book_trip@1 registered"),
+        "{}",
+        dev.welcome
+    );
     let input = dev.write("trip.json", TRIP);
     let participants = Participants::start(&dev.path("participants"), &dev.endpoint);
-    let start = |more: &[&str]| dev.saga(&[["start", "book_trip", "-i", &input].as_slice(), more].concat());
+    let start =
+        |more: &[&str]| dev.saga(&[["start", "book_trip", "-i", &input].as_slice(), more].concat());
 
     let booked = start(&["--wait", "--timeout", "60s"]);
     exits(&booked, 0);
@@ -168,23 +220,42 @@ fn a_trip_is_booked_and_another_is_undone() {
     exits(&start(&["-f", "amount_cents=1"]), 6);
     exits(&start(&["-f", "amount_cents=three"]), 1);
 
-    let undone =
-        start(&["-f", "trip_id=t2", "-f", "customer_id=customer-broke", "--watch", "--timeout", "60s"]);
+    let undone = start(&[
+        "-f",
+        "trip_id=t2",
+        "-f",
+        "customer_id=customer-broke",
+        "--watch",
+        "--timeout",
+        "60s",
+    ]);
     exits(&undone, 10);
     let lines = out(&undone);
     assert!(
         lines.contains("charge_card  ✗ refused") && lines.contains("book_trip@1  ↩ compensated"),
         "{lines}"
     );
-    assert!(!lines.contains('\u{1b}'), "nothing moves in a pipe: {lines:?}");
+    assert!(
+        !lines.contains('\u{1b}'),
+        "nothing moves in a pipe: {lines:?}"
+    );
 
     let detail: Value =
-        serde_json::from_slice(&dev.saga(&["describe", "book_trip/t2", "-o", "json"]).stdout).unwrap();
+        serde_json::from_slice(&dev.saga(&["describe", "book_trip/t2", "-o", "json"]).stdout)
+            .unwrap();
     assert_eq!(detail["failure"]["code"], "card_declined");
     let graph = dev.saga(&["graph", "book_trip/t2"]);
     exits(&graph, 0);
-    assert!(out(&graph).starts_with("start ─┬─ reserve_flight ↩"), "{}", out(&graph));
-    assert!(out(&graph).contains("charge_card        ✗ refused"), "{}", out(&graph));
+    assert!(
+        out(&graph).starts_with("start ─┬─ reserve_flight ↩"),
+        "{}",
+        out(&graph)
+    );
+    assert!(
+        out(&graph).contains("charge_card        ✗ refused"),
+        "{}",
+        out(&graph)
+    );
     exits(&dev.saga(&["graph", "nobody/t2"]), 5);
     exits(&dev.saga(&["watch", &id[18..]]), 0);
     exits(&dev.saga(&["cancel", id]), 6);
@@ -196,7 +267,10 @@ fn a_trip_is_booked_and_another_is_undone() {
     let list = dev.saga(&["list", "--all", "-o", "id"]);
     assert_eq!(out(&list).lines().count(), 2);
     let list = dev.saga(&["list"]);
-    assert_eq!((out(&list), err(&list).trim()), ("", "0 of 0 active (2 finished: --all)"));
+    assert_eq!(
+        (out(&list), err(&list).trim()),
+        ("", "0 of 0 active (2 finished: --all)")
+    );
     drop(participants);
     assert_eq!(dev.stop(), Some(0));
 }
@@ -206,25 +280,47 @@ fn a_wait_ends_while_the_saga_goes_on() {
     let dev = Dev::start(&[("book_trip.saga.yaml", book_trip::BOOK_TRIP)]);
     let input = dev.write("trip.json", TRIP);
     // Nobody takes part: the saga waits, and so do we, until we do not.
-    let started = dev.saga(&["start", "book_trip", "-i", &input, "--wait", "--timeout", "200ms"]);
+    let started = dev.saga(&[
+        "start",
+        "book_trip",
+        "-i",
+        &input,
+        "--wait",
+        "--timeout",
+        "200ms",
+    ]);
     exits(&started, 12);
     let id = out(&started).trim();
     exits(&dev.saga(&["cancel", id, "--reason", "changed plans"]), 0);
-    exits(&dev.saga(&["watch", id, "--timeout", "60s", "-o", "json"]), 10);
+    exits(
+        &dev.saga(&["watch", id, "--timeout", "60s", "-o", "json"]),
+        10,
+    );
     let described = dev.saga(&["describe", id]);
-    assert!(out(&described).contains("changed plans"), "{}", out(&described));
+    assert!(
+        out(&described).contains("changed plans"),
+        "{}",
+        out(&described)
+    );
 }
 
 #[test]
 fn a_broken_file_is_shown_and_skipped_and_a_changed_one_is_read_again() {
     let mut dev = Dev::start(&[("broken.saga.yaml", BROKEN)]);
-    assert!(dev.welcome.contains("broken.saga.yaml skipped: 2 faults"), "{}", dev.welcome);
+    assert!(
+        dev.welcome.contains("broken.saga.yaml skipped: 2 faults"),
+        "{}",
+        dev.welcome
+    );
     dev.write("sagas/book_trip.saga.yaml", book_trip::BOOK_TRIP);
     let mut line = String::new();
     dev.stdout.read_line(&mut line).unwrap();
     assert!(line.starts_with("✔ book_trip@1 registered"), "{line}");
 
-    let broken = dev.saga(&["deploy", &dev.path("sagas/broken.saga.yaml").display().to_string()]);
+    let broken = dev.saga(&[
+        "deploy",
+        &dev.path("sagas/broken.saga.yaml").display().to_string(),
+    ]);
     exits(&broken, 1);
     assert!(err(&broken).contains("error[S0108]"), "{}", err(&broken));
     let other = book_trip::BOOK_TRIP.replace("saga: book_trip", "saga: book_tour");
@@ -238,7 +334,11 @@ fn a_broken_file_is_shown_and_skipped_and_a_changed_one_is_read_again() {
     exits(&dev.saga(&["describe", "ZZZZZZZZ"]), 5);
     let slip = dev.saga(&["start", "book_tripp", "--dry-run"]);
     exits(&slip, 5);
-    assert!(err(&slip).contains("did you mean `book_trip`?"), "{}", err(&slip));
+    assert!(
+        err(&slip).contains("did you mean `book_trip`?"),
+        "{}",
+        err(&slip)
+    );
 }
 
 #[test]
@@ -259,13 +359,34 @@ fn a_file_that_breaks_or_goes_leaves_what_was_registered() {
             std::fs::rename(&new, path).unwrap();
         }
     };
-    said(&rewritten("kind: pivot", "kind: pivto"), "skipped: 1 fault; book_trip@1 stays as it was");
-    said(&rewritten("kind: pivto", "kind: pivot"), "= book_trip@1 unchanged");
-    said(&rewritten("timeout: 30s", "timeout: 31s"), "skipped: 1 fault; book_trip@1 stays as it was");
-    said(&|_| (), "raise `version` in it, or try things out with `saga dev --ephemeral`");
-    said(&rewritten("version: 1", "version: 2"), "✔ book_trip@2 registered");
-    said(&|path| std::fs::remove_file(path).unwrap(), "is gone; book_trip@2 stays registered");
-    assert_eq!(out(&dev.saga(&["definitions", "-o", "id"])), "book_trip@2\nbook_trip@1\n");
+    said(
+        &rewritten("kind: pivot", "kind: pivto"),
+        "skipped: 1 fault; book_trip@1 stays as it was",
+    );
+    said(
+        &rewritten("kind: pivto", "kind: pivot"),
+        "= book_trip@1 unchanged",
+    );
+    said(
+        &rewritten("timeout: 30s", "timeout: 31s"),
+        "skipped: 1 fault; book_trip@1 stays as it was",
+    );
+    said(
+        &|_| (),
+        "raise `version` in it, or try things out with `saga dev --ephemeral`",
+    );
+    said(
+        &rewritten("version: 1", "version: 2"),
+        "✔ book_trip@2 registered",
+    );
+    said(
+        &|path| std::fs::remove_file(path).unwrap(),
+        "is gone; book_trip@2 stays registered",
+    );
+    assert_eq!(
+        out(&dev.saga(&["definitions", "-o", "id"])),
+        "book_trip@2\nbook_trip@1\n"
+    );
 }
 
 #[test]
@@ -278,19 +399,31 @@ fn fmt_is_a_filter_and_a_question() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         child.wait_with_output().unwrap()
     };
     let pretty = filtered(&["fmt", "-"], "version:   1\nsaga: trip\n");
     exits(&pretty, 0);
-    assert_eq!((out(&pretty), err(&pretty)), ("saga: trip\nversion: 1\n", ""));
+    assert_eq!(
+        (out(&pretty), err(&pretty)),
+        ("saga: trip\nversion: 1\n", "")
+    );
     exits(&filtered(&["fmt", "--check", "-"], out(&pretty)), 0);
     let asked = filtered(&["fmt", "--check", "-"], "version:   1\nsaga: trip\n");
     exits(&asked, 1);
     assert_eq!(out(&asked), "<stdin>\n");
     let broken = filtered(&["fmt", "-"], "saga: [\n");
     exits(&broken, 1);
-    assert!(out(&broken).is_empty() && err(&broken).contains("error[S0003]"), "{}", err(&broken));
+    assert!(
+        out(&broken).is_empty() && err(&broken).contains("error[S0003]"),
+        "{}",
+        err(&broken)
+    );
 }
 
 #[test]
@@ -313,19 +446,37 @@ fn lint_needs_no_server_and_looks_at_every_file() {
     std::fs::write(path("bad.saga.yaml"), BROKEN).unwrap();
     exits(&saga(&["lint", &path("good.saga.yaml")]), 0);
     // What participants write there is no reason to refuse.
-    let elsewhere =
-        command().env("SAGA_ENDPOINT", "amqp://broker").args(["lint", &path("good.saga.yaml")]).output();
+    let elsewhere = command()
+        .env("SAGA_ENDPOINT", "amqp://broker")
+        .args(["lint", &path("good.saga.yaml")])
+        .output();
     exits(&elsewhere.unwrap(), 0);
-    let all = saga(&["lint", &path("none.saga.yaml"), &path("bad.saga.yaml"), "-o", "json"]);
+    let all = saga(&[
+        "lint",
+        &path("none.saga.yaml"),
+        &path("bad.saga.yaml"),
+        "-o",
+        "json",
+    ]);
     exits(&all, 1);
     assert!(err(&all).contains("there is no such file"), "{}", err(&all));
     let found: Vec<Value> = serde_json::from_slice(&all.stdout).unwrap();
-    assert!(found.iter().any(|fault| fault["code"] == "S0108" && fault["line"] == 2), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|fault| fault["code"] == "S0108" && fault["line"] == 2),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
-    let mut child = command().arg("explain").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command()
+        .arg("explain")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     exits(&output, 0);
@@ -334,19 +485,37 @@ fn a_reader_that_leaves_is_no_failure() {
 
 #[test]
 fn mocks_bring_a_trip_to_its_end_and_say_what_they_were_asked() {
-    let mut dev = Dev::start_with(&[("trip.saga.yaml", book_trip::BOOK_TRIP)], &["--mock", "all"]);
-    assert!(dev.welcome.contains("made-up answers for       flights, hotels, notifications, payments"));
+    let mut dev = Dev::start_with(
+        &[("trip.saga.yaml", book_trip::BOOK_TRIP)],
+        &["--mock", "all"],
+    );
+    assert!(
+        dev.welcome
+            .contains("made-up answers for       flights, hotels, notifications, payments")
+    );
     let input = dev.folder.path().join("trip.json");
     std::fs::write(&input, TRIP).unwrap();
-    let started =
-        dev.saga(&["start", "book_trip", "-i", input.to_str().unwrap(), "--wait", "--timeout", "60s"]);
+    let started = dev.saga(&[
+        "start",
+        "book_trip",
+        "-i",
+        input.to_str().unwrap(),
+        "--wait",
+        "--timeout",
+        "60s",
+    ]);
     exits(&started, 0);
     let mut said = String::new();
     while !said.contains("mock notifications/send") {
-        assert_ne!(dev.stdout.read_line(&mut said).unwrap(), 0, "ended early: {said}");
+        assert_ne!(
+            dev.stdout.read_line(&mut said).unwrap(),
+            0,
+            "ended early: {said}"
+        );
     }
     assert!(
-        said.contains(r#"hotels/reserve"#) && said.contains(r#"→ {"confirmation":"confirmation-1"}"#),
+        said.contains(r#"hotels/reserve"#)
+            && said.contains(r#"→ {"confirmation":"confirmation-1"}"#),
         "{said}"
     );
 }
@@ -359,13 +528,32 @@ fn trials_need_no_server_and_fail_with_the_shell_in_mind() {
     let file = file.to_str().unwrap();
     let passed = saga(&["test", file]);
     exits(&passed, 0);
-    assert!(out(&passed).contains("✔ charge_card: refused") && out(&passed).contains("all passed  seed 1"));
+    assert!(
+        out(&passed).contains("✔ charge_card: refused")
+            && out(&passed).contains("all passed  seed 1")
+    );
     let listed = saga(&["test", file, "--list"]);
-    assert_eq!(out(&listed).lines().filter(|line| *line == "charge_card: refused").count(), 1);
-    let broken =
-        book_trip::BOOK_TRIP.replacen("compensation: hotels/cancel", "compensation: flights/cancel", 1);
+    assert_eq!(
+        out(&listed)
+            .lines()
+            .filter(|line| *line == "charge_card: refused")
+            .count(),
+        1
+    );
+    let broken = book_trip::BOOK_TRIP.replacen(
+        "compensation: hotels/cancel",
+        "compensation: flights/cancel",
+        1,
+    );
     std::fs::write(file, broken).unwrap();
-    let failed = saga(&["test", file, "--case", "charge_card: refused", "--seed", "7"]);
+    let failed = saga(&[
+        "test",
+        file,
+        "--case",
+        "charge_card: refused",
+        "--seed",
+        "7",
+    ]);
     exits(&failed, 1);
     assert!(
         out(&failed).contains("✗ charge_card: refused") && out(&failed).contains("--seed 7"),
@@ -374,7 +562,10 @@ fn trials_need_no_server_and_fail_with_the_shell_in_mind() {
     );
     let json = saga(&["test", file, "--case", "charge_card: refused", "-o", "json"]);
     let first: Value = serde_json::from_str(out(&json).lines().next().unwrap()).unwrap();
-    assert_eq!((&first["passed"], &first["end"]), (&Value::from(false), &Value::from("incident")));
+    assert_eq!(
+        (&first["passed"], &first["end"]),
+        (&Value::from(false), &Value::from("incident"))
+    );
     std::fs::write(file, BROKEN).unwrap();
     exits(&saga(&["test", file]), 1);
 }

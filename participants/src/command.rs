@@ -41,7 +41,13 @@ pub enum Op {
 
 impl Op {
     /// Every operation, in the order of the wire.
-    pub const ALL: [Op; 5] = [Op::Action, Op::Compensation, Op::Query, Op::Seal, Op::Forget];
+    pub const ALL: [Op; 5] = [
+        Op::Action,
+        Op::Compensation,
+        Op::Query,
+        Op::Seal,
+        Op::Forget,
+    ];
 }
 
 /// What the orchestrator knows of the action that a compensation undoes.

@@ -91,7 +91,10 @@ impl<S: Store> Ctx<S> {
     /// For an action that answers [`Outcome::Accepted`](crate::Outcome::Accepted): what the work that
     /// goes on takes along, to tell its end. Completing waits until the acceptance is stored.
     pub fn handle(&self) -> Handle<S> {
-        let run = self.limit.clone().map(|limit| (self.ask.key.clone(), limit));
+        let run = self
+            .limit
+            .clone()
+            .map(|limit| (self.ask.key.clone(), limit));
         Handle::new(self.core.inbox.clone(), self.core.links.clone(), run)
     }
 }
@@ -104,8 +107,12 @@ impl Ctx<Sqlite> {
     /// When the handler has returned already (a task that it left behind cannot write any more), or when
     /// the guard is held for longer than five seconds, most likely by the very caller.
     pub async fn tx(&self) -> Result<Tx<'_>, TxError> {
-        let slot = timeout(TX_WAIT, self.unit.0.lock()).await.map_err(|_| TxError::Held)?;
-        MutexGuard::try_map(slot, Option::as_mut).map(Tx).map_err(|_| TxError::Over)
+        let slot = timeout(TX_WAIT, self.unit.0.lock())
+            .await
+            .map_err(|_| TxError::Held)?;
+        MutexGuard::try_map(slot, Option::as_mut)
+            .map(Tx)
+            .map_err(|_| TxError::Over)
     }
 }
 
@@ -134,8 +141,12 @@ impl Ctx<Postgres> {
     /// When the handler has returned already (a task that it left behind cannot write any more), or when
     /// the guard is held for longer than five seconds, most likely by the very caller.
     pub async fn tx(&self) -> Result<PgTx<'_>, TxError> {
-        let slot = timeout(TX_WAIT, self.unit.tx.lock()).await.map_err(|_| TxError::Held)?;
-        MutexGuard::try_map(slot, Option::as_mut).map(PgTx).map_err(|_| TxError::Over)
+        let slot = timeout(TX_WAIT, self.unit.tx.lock())
+            .await
+            .map_err(|_| TxError::Held)?;
+        MutexGuard::try_map(slot, Option::as_mut)
+            .map(PgTx)
+            .map_err(|_| TxError::Over)
     }
 }
 

@@ -79,7 +79,9 @@ impl<S: Store> Core<S> {
         };
         let (end, answer) = match (ask.op, called) {
             (Op::Compensation, Ok(_)) => (End::Compensated, Answer::Compensated),
-            (_, Ok(Outcome::Done(output))) => (End::Done(output.clone()), Answer::Succeeded(output)),
+            (_, Ok(Outcome::Done(output))) => {
+                (End::Done(output.clone()), Answer::Succeeded(output))
+            }
             (_, Ok(Outcome::Accepted)) => (End::Accepted, Answer::Accepted),
             (op, Err(HandlerError(stop))) => stopped(op, stop),
         };
@@ -116,9 +118,13 @@ fn stopped(op: Op, stop: Stop) -> (End, Answer) {
             (End::RolledBack, Answer::NeedsOperator(fault))
         }
         (Stop::Refused(fault), _) => (End::Refused(fault.clone()), Answer::Refused(fault)),
-        (Stop::NeedsOperator(fault), _) => {
-            (End::RolledBack, Answer::Failed(Failure { fault, retry_after: None }))
-        }
+        (Stop::NeedsOperator(fault), _) => (
+            End::RolledBack,
+            Answer::Failed(Failure {
+                fault,
+                retry_after: None,
+            }),
+        ),
     }
 }
 

@@ -96,14 +96,19 @@ where
                     .map_err(|error| Reject::new("invalid_input", error.to_string()))?;
                 match handler(ctx, input).await?.into_outcome() {
                     Outcome::Done(output) => {
-                        let json = encode(&output).map_err(|failure| HandlerError(Stop::Failed(failure)))?;
+                        let json = encode(&output)
+                            .map_err(|failure| HandlerError(Stop::Failed(failure)))?;
                         Ok(Outcome::Done(json))
                     }
                     Outcome::Accepted => Ok(Outcome::Accepted),
                 }
             })
         });
-        Registered { run, input_schema: input_schema::<I>(), output_schema: output_schema::<R::Output>() }
+        Registered {
+            run,
+            input_schema: input_schema::<I>(),
+            output_schema: output_schema::<R::Output>(),
+        }
     }
 }
 
@@ -140,7 +145,11 @@ where
     Fut: Future<Output = Result<()>> + Send + 'static,
     I: DeserializeOwned + JsonSchema + Send + 'static,
 {
-    compensation(input_schema::<I>(), |ctx, _| serde_json::from_slice(&ctx.ask.input), handler)
+    compensation(
+        input_schema::<I>(),
+        |ctx, _| serde_json::from_slice(&ctx.ask.input),
+        handler,
+    )
 }
 
 fn compensation<S, F, Fut, I, D>(input_schema: String, decode: D, handler: F) -> Registered<S>
@@ -161,10 +170,17 @@ where
             Ok(Outcome::Done(Bytes::new()))
         })
     });
-    Registered { run, input_schema, output_schema: String::new() }
+    Registered {
+        run,
+        input_schema,
+        output_schema: String::new(),
+    }
 }
 
-fn decode_undo<S: Store, I, O>(ctx: &Ctx<S>, stored: Option<&[u8]>) -> serde_json::Result<Undo<I, O>>
+fn decode_undo<S: Store, I, O>(
+    ctx: &Ctx<S>,
+    stored: Option<&[u8]>,
+) -> serde_json::Result<Undo<I, O>>
 where
     I: DeserializeOwned,
     O: DeserializeOwned,
@@ -176,15 +192,23 @@ where
         (None, Some(stored)) if !stored.is_empty() => Some(serde_json::from_slice(stored)?),
         (None, Some(_) | None) => None,
     };
-    Ok(Undo { input: body.input, output, action_key: body.action_key, known: ctx.ask.known })
+    Ok(Undo {
+        input: body.input,
+        output,
+        action_key: body.action_key,
+        known: ctx.ask.known,
+    })
 }
 
 /// JSON of an output, checked against [`OUTPUT_BYTES_MAX`].
 pub(crate) fn encode<O: Serialize>(output: &O) -> std::result::Result<Bytes, Failure> {
-    let json =
-        serde_json::to_vec(output).map_err(|error| Failure::new("output_not_json", error.to_string()))?;
+    let json = serde_json::to_vec(output)
+        .map_err(|error| Failure::new("output_not_json", error.to_string()))?;
     if json.len() > OUTPUT_BYTES_MAX {
-        let message = format!("the output has {} bytes, {OUTPUT_BYTES_MAX} are allowed", json.len());
+        let message = format!(
+            "the output has {} bytes, {OUTPUT_BYTES_MAX} are allowed",
+            json.len()
+        );
         return Err(Failure::new("output_too_large", message));
     }
     Ok(json.into())
@@ -209,5 +233,9 @@ fn output_schema<T: JsonSchema>() -> String {
 fn schema<T: JsonSchema>(mut settings: SchemaSettings) -> String {
     // One self-contained schema is easier to read for machines that map it to types of their own.
     settings.inline_subschemas = true;
-    settings.into_generator().into_root_schema_for::<T>().as_value().to_string()
+    settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .as_value()
+        .to_string()
 }

@@ -64,7 +64,9 @@ pub use context::{Ctx, PgTx, Tx, TxError};
 pub use handler::{ActionHandler, ActionOutput, CompensationHandler, Undo};
 pub use inbox::{Memory, MemoryInbox, PgInbox, Postgres, Sqlite, SqliteInbox, Store};
 pub use participant::{CompleteError, Handle, Participant};
-pub use reply::{Answer, Failure, Fault, HandlerError, NeedsOperator, Outcome, Reject, Result, Retry};
+pub use reply::{
+    Answer, Failure, Fault, HandlerError, NeedsOperator, Outcome, Reject, Result, Retry,
+};
 pub use serve::Error;
 
 /// Longest output of an action, in bytes; a longer one fails with the code `output_too_large`.

@@ -30,7 +30,11 @@ impl Limit {
     pub(crate) fn new(timeout: Duration) -> Option<Self> {
         let length = timeout.min(LENGTH_MAX);
         let length = length - (length / MARGIN_PART).min(MARGIN_MAX);
-        let limit = Self { began: Instant::now(), length, alive_ms: AtomicU64::new(0) };
+        let limit = Self {
+            began: Instant::now(),
+            length,
+            alive_ms: AtomicU64::new(0),
+        };
         (!timeout.is_zero()).then_some(limit)
     }
 
@@ -72,7 +76,10 @@ mod tests {
         });
         tokio::join!(over, alive);
         assert_eq!(began.elapsed().as_secs(), 49);
-        assert_eq!(Limit::new(Duration::from_millis(300)).map(|limit| limit.length().as_millis()), Some(270));
+        assert_eq!(
+            Limit::new(Duration::from_millis(300)).map(|limit| limit.length().as_millis()),
+            Some(270)
+        );
     }
 
     #[test]

@@ -64,7 +64,9 @@ impl<S: Store> Participant<S> {
     pub fn action<M>(mut self, name: impl Into<String>, handler: impl ActionHandler<S, M>) -> Self {
         let name = name.into();
         match self.actions.entry(name) {
-            Slot::Occupied(slot) => self.mistakes.push(format!("action `{}` is there twice", slot.key())),
+            Slot::Occupied(slot) => self
+                .mistakes
+                .push(format!("action `{}` is there twice", slot.key())),
             Slot::Vacant(slot) => drop(slot.insert(handler.register())),
         }
         self
@@ -72,7 +74,11 @@ impl<S: Store> Participant<S> {
 
     /// Serves the compensation `name` with a handler that is typed by the action it undoes.
     #[must_use]
-    pub fn compensation<M>(self, name: impl Into<String>, handler: impl CompensationHandler<S, M>) -> Self {
+    pub fn compensation<M>(
+        self,
+        name: impl Into<String>,
+        handler: impl CompensationHandler<S, M>,
+    ) -> Self {
         self.register_compensation(name.into(), handler.register())
     }
 
@@ -92,7 +98,9 @@ impl<S: Store> Participant<S> {
     pub fn undoes(mut self, action: impl Into<String>) -> Self {
         match self.last_compensation.clone() {
             Some(compensation) => drop(self.undoes.insert(compensation, action.into())),
-            None => self.mistakes.push("`undoes` stands before any compensation".to_owned()),
+            None => self
+                .mistakes
+                .push("`undoes` stands before any compensation".to_owned()),
         }
         self
     }
@@ -112,7 +120,11 @@ impl<S: Store> Participant<S> {
     /// (64 by default). Zero counts as one.
     #[must_use]
     pub fn concurrency(mut self, forward: usize, undo: usize) -> Self {
-        self.budgets = Budgets { forward: forward.max(1), undo: undo.max(1), ..self.budgets };
+        self.budgets = Budgets {
+            forward: forward.max(1),
+            undo: undo.max(1),
+            ..self.budgets
+        };
         self
     }
 
@@ -169,7 +181,8 @@ impl<S: Store> Participant<S> {
     /// # Errors
     /// As [`serve`](Self::serve).
     pub async fn serve_from_env(mut self) -> std::result::Result<(), Error> {
-        let endpoint = std::env::var(ENDPOINT_VARIABLE).unwrap_or_else(|_| ENDPOINT_DEFAULT.to_owned());
+        let endpoint =
+            std::env::var(ENDPOINT_VARIABLE).unwrap_or_else(|_| ENDPOINT_DEFAULT.to_owned());
         let shutdown = signals()?;
         let budgets = std::mem::take(&mut self.budgets);
         let core = Arc::new(self.build()?);
@@ -210,10 +223,16 @@ impl<S: Store> Participant<S> {
 
     pub(crate) fn build(self) -> std::result::Result<Core<S>, Error> {
         if let Some(mistake) = self.mistakes.into_iter().next() {
-            return Err(Error::Mistake { participant: self.name, mistake });
+            return Err(Error::Mistake {
+                participant: self.name,
+                mistake,
+            });
         }
         if let Some(mistake) = too_large(self.actions.iter().chain(&self.compensations)) {
-            return Err(Error::Mistake { participant: self.name, mistake });
+            return Err(Error::Mistake {
+                participant: self.name,
+                mistake,
+            });
         }
         let Some(inbox) = self.inbox else {
             return Err(without_inbox(self.name));
@@ -233,7 +252,9 @@ impl<S: Store> Participant<S> {
 
     fn register_compensation(mut self, name: String, handler: Registered<S>) -> Self {
         match self.compensations.entry(name.clone()) {
-            Slot::Occupied(_) => self.mistakes.push(format!("compensation `{name}` is there twice")),
+            Slot::Occupied(_) => self
+                .mistakes
+                .push(format!("compensation `{name}` is there twice")),
             Slot::Vacant(slot) => drop(slot.insert(handler)),
         }
         self.last_compensation = Some(name);
@@ -246,26 +267,47 @@ impl<S: Store> Participant<S> {
 }
 
 /// What no orchestrator would take of a registration.
-fn too_large<'a, S: Store>(served: impl Iterator<Item = (&'a String, &'a Registered<S>)>) -> Option<String> {
+fn too_large<'a, S: Store>(
+    served: impl Iterator<Item = (&'a String, &'a Registered<S>)>,
+) -> Option<String> {
     let (mut count, mut bytes) = (0, 0);
-    for (name, Registered { input_schema, output_schema, .. }) in served {
+    for (
+        name,
+        Registered {
+            input_schema,
+            output_schema,
+            ..
+        },
+    ) in served
+    {
         let largest = input_schema.len().max(output_schema.len());
         if largest > SCHEMA_BYTES_MAX {
-            return Some(format!("a schema of `{name}` has {largest} bytes, {SCHEMA_BYTES_MAX} are allowed"));
+            return Some(format!(
+                "a schema of `{name}` has {largest} bytes, {SCHEMA_BYTES_MAX} are allowed"
+            ));
         }
         (count, bytes) = (count + 1, bytes + input_schema.len() + output_schema.len());
     }
     if count > ACTIONS_MAX {
-        return Some(format!("it serves {count} actions, {ACTIONS_MAX} are allowed"));
+        return Some(format!(
+            "it serves {count} actions, {ACTIONS_MAX} are allowed"
+        ));
     }
-    let mistake =
-        || format!("the schemas of its actions have {bytes} bytes together, {SCHEMAS_BYTES_MAX} are allowed");
+    let mistake = || {
+        format!(
+            "the schemas of its actions have {bytes} bytes together, {SCHEMAS_BYTES_MAX} are allowed"
+        )
+    };
     (bytes > SCHEMAS_BYTES_MAX).then(mistake)
 }
 
 fn without_inbox(participant: String) -> Error {
-    let mistake = "it has no inbox; `.inbox(SqliteInbox::open(path).await?)` gives it one".to_owned();
-    Error::Mistake { participant, mistake }
+    let mistake =
+        "it has no inbox; `.inbox(SqliteInbox::open(path).await?)` gives it one".to_owned();
+    Error::Mistake {
+        participant,
+        mistake,
+    }
 }
 
 /// Tells how accepted work goes on and ends. Cheap to clone.
@@ -278,7 +320,11 @@ pub struct Handle<S: Store> {
 
 impl<S: Store> Clone for Handle<S> {
     fn clone(&self) -> Self {
-        Self { inbox: self.inbox.clone(), links: self.links.clone(), run: self.run.clone() }
+        Self {
+            inbox: self.inbox.clone(),
+            links: self.links.clone(),
+            run: self.run.clone(),
+        }
     }
 }
 
@@ -302,14 +348,21 @@ impl<S: Store> Handle<S> {
     ) -> std::result::Result<(), CompleteError> {
         let (end, answer) = match result {
             Ok(output) => {
-                let output = encode(&output).map_err(|failure| CompleteError::Output(failure.fault))?;
+                let output =
+                    encode(&output).map_err(|failure| CompleteError::Output(failure.fault))?;
                 (End::Done(output.clone()), Answer::Succeeded(output))
             }
-            Err(HandlerError(Stop::Refused(fault))) => (End::Refused(fault.clone()), Answer::Refused(fault)),
-            Err(HandlerError(Stop::Failed(failure))) => (End::RolledBack, Answer::Failed(failure)),
-            Err(HandlerError(Stop::NeedsOperator(fault))) => {
-                (End::RolledBack, Answer::Failed(Failure { fault, retry_after: None }))
+            Err(HandlerError(Stop::Refused(fault))) => {
+                (End::Refused(fault.clone()), Answer::Refused(fault))
             }
+            Err(HandlerError(Stop::Failed(failure))) => (End::RolledBack, Answer::Failed(failure)),
+            Err(HandlerError(Stop::NeedsOperator(fault))) => (
+                End::RolledBack,
+                Answer::Failed(Failure {
+                    fault,
+                    retry_after: None,
+                }),
+            ),
         };
         let attempt = self.inbox.complete(key, end).await?;
         let attempt = attempt.ok_or_else(|| CompleteError::NotRunning(key.clone()))?;

@@ -37,7 +37,9 @@ impl Fault {
     pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (mut code, mut message) = (code.into(), message.into());
         if code.len() > CODE_BYTES_MAX {
-            code = code[..code.floor_char_boundary(CODE_BYTES_MAX)].to_owned().into();
+            code = code[..code.floor_char_boundary(CODE_BYTES_MAX)]
+                .to_owned()
+                .into();
         }
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
         Self { code, message }
@@ -61,7 +63,10 @@ pub struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { fault: Fault::new(code, message), retry_after: None }
+        Self {
+            fault: Fault::new(code, message),
+            retry_after: None,
+        }
     }
 }
 
@@ -81,7 +86,10 @@ pub(crate) enum Stop {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        Self(Stop::Failed(Failure::new("handler_error", with_causes(&error))))
+        Self(Stop::Failed(Failure::new(
+            "handler_error",
+            with_causes(&error),
+        )))
     }
 }
 
@@ -131,7 +139,11 @@ impl Retry {
 
     /// Asks to be tried again after `delay`.
     pub fn after(delay: Duration) -> Self {
-        Self::new("retry_later", "the participant asks to be tried again later").delay(delay)
+        Self::new(
+            "retry_later",
+            "the participant asks to be tried again later",
+        )
+        .delay(delay)
     }
 
     /// Sets the delay until the next attempt.
@@ -212,7 +224,9 @@ mod tests {
     #[test]
     fn an_ordinary_error_is_retryable_and_keeps_its_causes() {
         let error = HandlerError::from(Outer(std::io::Error::other("disk gone")));
-        let Stop::Failed(failure) = error.0 else { panic!("not retryable: {error:?}") };
+        let Stop::Failed(failure) = error.0 else {
+            panic!("not retryable: {error:?}")
+        };
         assert_eq!(failure.fault.message, "seat map unreadable: disk gone");
         assert_eq!(failure.retry_after, None);
     }

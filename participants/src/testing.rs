@@ -55,14 +55,26 @@ struct Step {
 
 impl Step {
     fn fresh(number: u32) -> Self {
-        let key = StepKey { saga_id: Uuid::now_v7(), step: format!("step{number}").into(), round: 1 };
-        Self { key, attempt: 0, input: Value::Null, output: None }
+        let key = StepKey {
+            saga_id: Uuid::now_v7(),
+            step: format!("step{number}").into(),
+            round: 1,
+        };
+        Self {
+            key,
+            attempt: 0,
+            input: Value::Null,
+            output: None,
+        }
     }
 }
 
 impl<S: Store> Harness<S> {
     pub(crate) fn new(core: Arc<Core<S>>) -> Self {
-        Self { core, step: Mutex::new(Step::fresh(1)) }
+        Self {
+            core,
+            step: Mutex::new(Step::fresh(1)),
+        }
     }
 
     /// Goes on with a step that no command has named yet.
@@ -134,12 +146,19 @@ impl<S: Store> Harness<S> {
 
     /// Delivers a command as it stands, whatever step it is about; `None` where nobody waits for an answer.
     pub async fn deliver_ask(&self, ask: Ask) -> Option<Answer> {
-        self.core.execute(&Arc::new(ask), &Sink::nowhere()).await.map(|(_, answer)| answer)
+        self.core
+            .execute(&Arc::new(ask), &Sink::nowhere())
+            .await
+            .map(|(_, answer)| answer)
     }
 
     fn ask(&self, op: Op, action: &str, input: &Value) -> Call<'_, S> {
         let step = self.step();
-        let known = if step.output.is_some() { Known::Done } else { Known::Unknown };
+        let known = if step.output.is_some() {
+            Known::Done
+        } else {
+            Known::Unknown
+        };
         let input = Bytes::from(input.to_string());
         let mut hasher = DefaultHasher::new();
         (op, action, &input).hash(&mut hasher);
@@ -150,7 +169,12 @@ impl<S: Store> Harness<S> {
             fingerprint: hasher.finish(),
             ..command(step.key.clone(), op)
         };
-        Call { harness: self, ask, times: 1, attempt: None }
+        Call {
+            harness: self,
+            ask,
+            times: 1,
+            attempt: None,
+        }
     }
 
     fn step(&self) -> MutexGuard<'_, Step> {
@@ -202,8 +226,14 @@ impl<S: Store> Call<'_, S> {
                 step.attempt += 1;
                 step.attempt
             });
-            let answered = self.harness.core.execute(&Arc::new(ask), &Sink::nowhere()).await;
-            let Some((_, answer)) = answered else { continue };
+            let answered = self
+                .harness
+                .core
+                .execute(&Arc::new(ask), &Sink::nowhere())
+                .await;
+            let Some((_, answer)) = answered else {
+                continue;
+            };
             if let Answer::Succeeded(output) = &answer {
                 self.harness.step().output = serde_json::from_slice(output).ok();
             }
@@ -219,7 +249,10 @@ impl<'a, S: Store> IntoFuture for Call<'a, S> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            self.answers().await.pop().expect("times is at least one, and only `forget` has no answer")
+            self.answers()
+                .await
+                .pop()
+                .expect("times is at least one, and only `forget` has no answer")
         })
     }
 }
@@ -249,5 +282,12 @@ fn command(key: StepKey, op: Op) -> Ask {
 /// A bare command about `step` of one and the same saga.
 #[cfg(test)]
 pub(crate) fn ask(step: &str, op: Op) -> Ask {
-    command(StepKey { saga_id: Uuid::from_u128(1), step: step.into(), round: 1 }, op)
+    command(
+        StepKey {
+            saga_id: Uuid::from_u128(1),
+            step: step.into(),
+            round: 1,
+        },
+        op,
+    )
 }

@@ -22,13 +22,27 @@ pub(crate) struct Connectedness {
 impl Connectedness {
     /// `place` holds no password.
     pub(crate) fn new(participant: &str, place: String) -> Self {
-        Self { participant: participant.to_owned(), place, said: None }
+        Self {
+            participant: participant.to_owned(),
+            place,
+            said: None,
+        }
     }
 
     /// An attempt failed, or a connection was lost.
     pub(crate) fn lost(&mut self, why: &str, delay: Duration) {
-        let Self { participant, place, said } = self;
-        tracing::warn!(participant, place, why, ?delay, "not connected, will dial again");
+        let Self {
+            participant,
+            place,
+            said,
+        } = self;
+        tracing::warn!(
+            participant,
+            place,
+            why,
+            ?delay,
+            "not connected, will dial again"
+        );
         if said.as_deref() != Some(why) {
             unheard(format_args!(
                 "{participant}: not connected to {place}: {why}; trying again in {delay:.1?}"
@@ -39,7 +53,11 @@ impl Connectedness {
 
     /// A connection is up.
     pub(crate) fn connected(&mut self) {
-        let Self { participant, place, said } = self;
+        let Self {
+            participant,
+            place,
+            said,
+        } = self;
         tracing::info!(participant, place, "connected");
         if said.take().is_some() {
             unheard(format_args!("{participant}: connected to {place}"));

@@ -56,14 +56,25 @@ async fn hello_registers_what_the_participant_serves() {
     assert_eq!(hello.participant, "numbers");
     assert_eq!(hello.inbox_kind(), v1::InboxKind::None);
     assert!(hello.sdk.starts_with("rust/"), "{}", hello.sdk);
-    let [double, halve] = &hello.actions[..] else { panic!("{:?}", hello.actions) };
-    assert_eq!((&*double.name, double.kind()), ("double", v1::ActionKind::Action));
+    let [double, halve] = &hello.actions[..] else {
+        panic!("{:?}", hello.actions)
+    };
+    assert_eq!(
+        (&*double.name, double.kind()),
+        ("double", v1::ActionKind::Action)
+    );
     let schema: serde_json::Value = serde_json::from_str(&double.output_schema).unwrap();
     assert_eq!(schema["type"], "integer");
-    assert_eq!((&*halve.name, halve.kind()), ("halve", v1::ActionKind::Compensation));
+    assert_eq!(
+        (&*halve.name, halve.kind()),
+        ("halve", v1::ActionKind::Compensation)
+    );
     assert_eq!(halve.undoes, "double");
     let schema: serde_json::Value = serde_json::from_str(&halve.input_schema).unwrap();
-    assert_eq!(schema["required"], serde_json::json!(["input", "action_key"]));
+    assert_eq!(
+        schema["required"],
+        serde_json::json!(["input", "action_key"])
+    );
     serving.end().await.unwrap();
 }
 
@@ -72,8 +83,9 @@ async fn a_batch_is_answered_and_its_redelivery_answered_again() {
     let mut orchestrator = Orchestrator::start().await;
     let serving = Serving::start(numbers(), orchestrator.address);
     let (mut conversation, _) = orchestrator.welcome().await;
-    let batch: Vec<_> =
-        (0..20).map(|n| command(&format!("s{n}"), Op::Action, "double", &n.to_string())).collect();
+    let batch: Vec<_> = (0..20)
+        .map(|n| command(&format!("s{n}"), Op::Action, "double", &n.to_string()))
+        .collect();
     // Twice: the second time nothing runs, the stored answers come.
     for _ in 0..2 {
         conversation.command(batch.clone()).await;
@@ -89,25 +101,45 @@ async fn a_batch_is_answered_and_its_redelivery_answered_again() {
             assert_eq!((reply.round, reply.attempt, reply.op()), (1, 1, Op::Action));
         }
     }
-    conversation.command(vec![command("s3", Op::Forget, "", ""), command("s3", Op::Query, "", "")]).await;
+    conversation
+        .command(vec![
+            command("s3", Op::Forget, "", ""),
+            command("s3", Op::Query, "", ""),
+        ])
+        .await;
     let reply = conversation.reply().await;
-    assert_eq!((reply.op(), reply.outcome()), (Op::Query, v1::Outcome::Absent));
+    assert_eq!(
+        (reply.op(), reply.outcome()),
+        (Op::Query, v1::Outcome::Absent)
+    );
     serving.end().await.unwrap();
 }
 
 #[tokio::test]
 async fn after_a_lost_stream_the_inbox_answers_on_the_next() {
     let directory = tempfile::tempdir().unwrap();
-    let inbox = SqliteInbox::open(directory.path().join("count.db")).await.unwrap();
-    inbox.migrate("create table effect (step text)").await.unwrap();
+    let inbox = SqliteInbox::open(directory.path().join("count.db"))
+        .await
+        .unwrap();
+    inbox
+        .migrate("create table effect (step text)")
+        .await
+        .unwrap();
     async fn count(ctx: Ctx<Sqlite>, (): ()) -> Result<i64> {
         let mut tx = ctx.tx().await?;
-        sqlx::query("insert into effect (step) values (?)").bind(ctx.step()).execute(&mut *tx).await?;
-        Ok(sqlx::query_scalar("select count(*) from effect").fetch_one(&mut *tx).await?)
+        sqlx::query("insert into effect (step) values (?)")
+            .bind(ctx.step())
+            .execute(&mut *tx)
+            .await?;
+        Ok(sqlx::query_scalar("select count(*) from effect")
+            .fetch_one(&mut *tx)
+            .await?)
     }
     let (committed, mut commits) = mpsc::unbounded_channel();
-    let participant =
-        Participant::new("count").action("count", count).inbox(inbox).after_commit(move |key, op| {
+    let participant = Participant::new("count")
+        .action("count", count)
+        .inbox(inbox)
+        .after_commit(move |key, op| {
             let _ = committed.send((key, op));
             std::future::ready(())
         });
@@ -115,13 +147,21 @@ async fn after_a_lost_stream_the_inbox_answers_on_the_next() {
     let serving = Serving::start(participant, orchestrator.address);
     let (conversation, first) = orchestrator.welcome().await;
     assert_eq!(first.inbox_kind(), v1::InboxKind::Transactional);
-    conversation.command(vec![command("s", Op::Action, "count", "null")]).await;
+    conversation
+        .command(vec![command("s", Op::Action, "count", "null")])
+        .await;
     soon(commits.recv()).await.expect("the effect is committed");
     drop(conversation);
 
     let (mut conversation, second) = orchestrator.welcome().await;
-    assert_eq!((&second.instance, &second.inbox_id), (&first.instance, &first.inbox_id));
-    let again = Command { attempt: 2, ..command("s", Op::Action, "count", "null") };
+    assert_eq!(
+        (&second.instance, &second.inbox_id),
+        (&first.instance, &first.inbox_id)
+    );
+    let again = Command {
+        attempt: 2,
+        ..command("s", Op::Action, "count", "null")
+    };
     conversation.command(vec![again]).await;
     let reply = conversation.reply().await;
     assert_eq!(
@@ -166,7 +206,11 @@ async fn an_orchestrator_in_trouble_is_dialed_again() {
     let serving = Serving::start(numbers(), orchestrator.address);
     let mut conversation = orchestrator.next().await;
     conversation.hello().await;
-    conversation.to.send(Err(Status::unavailable("starting"))).await.unwrap();
+    conversation
+        .to
+        .send(Err(Status::unavailable("starting")))
+        .await
+        .unwrap();
     orchestrator.welcome().await;
     serving.end().await.unwrap();
 }
@@ -178,25 +222,51 @@ async fn undo_is_served_while_the_forward_road_is_full() {
     let serving = Serving::start(participant.concurrency(1, 1), orchestrator.address);
     let (mut conversation, _) = orchestrator.welcome().await;
     let action = |step, name, input| command(step, Op::Action, name, input);
-    conversation.command(vec![action("held", "wait", "null"), action("queued", "double", "4")]).await;
+    conversation
+        .command(vec![
+            action("held", "wait", "null"),
+            action("queued", "double", "4"),
+        ])
+        .await;
     soon(began.notified()).await;
 
-    conversation.command(vec![command("held", Op::Query, "", ""), command("other", Op::Seal, "", "")]).await;
+    conversation
+        .command(vec![
+            command("held", Op::Query, "", ""),
+            command("other", Op::Seal, "", ""),
+        ])
+        .await;
     let mut outcomes = Vec::new();
     while outcomes.len() < 2 {
-        outcomes
-            .extend(conversation.replies().await.iter().map(|reply| (reply.step.clone(), reply.outcome())));
+        outcomes.extend(
+            conversation
+                .replies()
+                .await
+                .iter()
+                .map(|reply| (reply.step.clone(), reply.outcome())),
+        );
     }
     outcomes.sort();
-    let expected = [("held", v1::Outcome::Running), ("other", v1::Outcome::Sealed)];
-    assert_eq!(outcomes, expected.map(|(step, outcome)| (step.to_owned(), outcome)));
+    let expected = [
+        ("held", v1::Outcome::Running),
+        ("other", v1::Outcome::Sealed),
+    ];
+    assert_eq!(
+        outcomes,
+        expected.map(|(step, outcome)| (step.to_owned(), outcome))
+    );
 
     release.notify_one();
     let mut replies = conversation.replies().await;
     while replies.len() < 2 {
         replies.extend(conversation.replies().await);
     }
-    assert!(replies.iter().all(|reply| reply.outcome() == v1::Outcome::Succeeded), "{replies:?}");
+    assert!(
+        replies
+            .iter()
+            .all(|reply| reply.outcome() == v1::Outcome::Succeeded),
+        "{replies:?}"
+    );
     serving.end().await.unwrap();
 }
 
@@ -206,7 +276,9 @@ async fn the_drain_lets_running_handlers_finish_and_answer() {
     let mut orchestrator = Orchestrator::start().await;
     let serving = Serving::start(participant, orchestrator.address);
     let (mut conversation, _) = orchestrator.welcome().await;
-    conversation.command(vec![command("s", Op::Action, "wait", "null")]).await;
+    conversation
+        .command(vec![command("s", Op::Action, "wait", "null")])
+        .await;
     soon(began.notified()).await;
     let ended = tokio::spawn(serving.end());
     assert!(matches!(conversation.hear().await, Some(From::Draining(_))));
@@ -214,8 +286,15 @@ async fn the_drain_lets_running_handlers_finish_and_answer() {
 
     release.notify_one();
     let reply = conversation.reply().await;
-    assert_eq!((reply.outcome(), reply.output.as_ref()), (v1::Outcome::Succeeded, &b"\"released\""[..]));
-    assert_eq!(conversation.hear().await, None, "the participant closes its half");
+    assert_eq!(
+        (reply.outcome(), reply.output.as_ref()),
+        (v1::Outcome::Succeeded, &b"\"released\""[..])
+    );
+    assert_eq!(
+        conversation.hear().await,
+        None,
+        "the participant closes its half"
+    );
     drop(conversation);
     soon(ended).await.unwrap().unwrap();
 }
@@ -235,9 +314,18 @@ async fn a_handler_that_blocks_its_thread_does_not_stop_the_stream() {
     let mut orchestrator = Orchestrator::start().await;
     let serving = Serving::start(participant, orchestrator.address);
     let (mut conversation, _) = orchestrator.welcome().await;
-    conversation.command(vec![command("blocked", Op::Action, "block", "null")]).await;
+    conversation
+        .command(vec![command("blocked", Op::Action, "block", "null")])
+        .await;
     for n in 0..20 {
-        conversation.command(vec![command(&format!("step{n}"), Op::Action, "double", "2")]).await;
+        conversation
+            .command(vec![command(
+                &format!("step{n}"),
+                Op::Action,
+                "double",
+                "2",
+            )])
+            .await;
         assert_eq!(conversation.reply().await.output.as_ref(), b"4");
     }
     drop(release);
@@ -249,9 +337,14 @@ async fn a_handler_that_blocks_its_thread_does_not_stop_the_stream() {
 async fn the_drain_is_bounded() {
     let (participant, began, _never) = gated();
     let mut orchestrator = Orchestrator::start().await;
-    let serving = Serving::start(participant.drain_within(Duration::from_millis(1)), orchestrator.address);
+    let serving = Serving::start(
+        participant.drain_within(Duration::from_millis(1)),
+        orchestrator.address,
+    );
     let (mut conversation, _) = orchestrator.welcome().await;
-    conversation.command(vec![command("s", Op::Action, "wait", "null")]).await;
+    conversation
+        .command(vec![command("s", Op::Action, "wait", "null")])
+        .await;
     soon(began.notified()).await;
     let ended = tokio::spawn(serving.end());
     assert!(matches!(conversation.hear().await, Some(From::Draining(_))));
@@ -276,7 +369,9 @@ async fn accepted_work_beats_and_ends_over_the_stream() {
     let mut orchestrator = Orchestrator::start().await;
     let serving = Serving::start(participant, orchestrator.address);
     let (mut conversation, _) = orchestrator.welcome().await;
-    conversation.command(vec![command("s", Op::Action, "accept", "null")]).await;
+    conversation
+        .command(vec![command("s", Op::Action, "accept", "null")])
+        .await;
     let mut outcomes = Vec::new();
     while outcomes.len() < 2 {
         outcomes.extend(conversation.replies().await.iter().map(Reply::outcome));
@@ -288,7 +383,10 @@ async fn accepted_work_beats_and_ends_over_the_stream() {
     assert_eq!(conversation.reply().await.outcome(), v1::Outcome::Running);
     handle.complete(&key, Ok(9_u32)).await.unwrap();
     let reply = conversation.reply().await;
-    assert_eq!((reply.outcome(), reply.output.as_ref()), (v1::Outcome::Succeeded, &b"9"[..]));
+    assert_eq!(
+        (reply.outcome(), reply.output.as_ref()),
+        (v1::Outcome::Succeeded, &b"9"[..])
+    );
     serving.end().await.unwrap();
 }
 
@@ -296,11 +394,15 @@ async fn accepted_work_beats_and_ends_over_the_stream() {
 async fn every_orchestrator_that_a_welcome_names_gets_a_stream() {
     let (mut first, mut second) = (Orchestrator::start().await, Orchestrator::start().await);
     let serving = Serving::start(numbers(), first.address);
-    let addresses = vec![first.address.to_string(), format!("grpc://{}", second.address)];
+    let addresses = vec![
+        first.address.to_string(),
+        format!("grpc://{}", second.address),
+    ];
     let (_one, hello) = first.welcome_with(addresses.clone()).await;
     let (mut two, again) = second.welcome_with(addresses).await;
     assert_eq!(hello.instance, again.instance);
-    two.command(vec![command("s", Op::Action, "double", "2")]).await;
+    two.command(vec![command("s", Op::Action, "double", "2")])
+        .await;
     assert_eq!(two.reply().await.output.as_ref(), b"4");
     drop((_one, two));
     serving.end().await.unwrap();

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use saga_participant::{
-    Answer, CompleteError, Ctx, Known, Memory, MemoryInbox, NeedsOperator, Op, Outcome, Participant, Reject,
-    Result, Retry, Sqlite, SqliteInbox, Store, TxError, Undo, inbox::Inbox, testing::Harness,
+    Answer, CompleteError, Ctx, Known, Memory, MemoryInbox, NeedsOperator, Op, Outcome,
+    Participant, Reject, Result, Retry, Sqlite, SqliteInbox, Store, TxError, Undo, inbox::Inbox,
+    testing::Harness,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,14 +33,20 @@ async fn reserve<S: Store>(ctx: Ctx<S>, ask: Reserve) -> Result<Reserved> {
         "busy" if ctx.attempt() == 1 => Err(Retry::after(Duration::from_secs(7)))?,
         "broken" => Err(std::io::Error::other("seat map unreadable"))?,
         "haunted" => panic!("boo"),
-        "huge" => Ok(Reserved { code: "x".repeat(saga_participant::OUTPUT_BYTES_MAX) }),
-        seat => Ok(Reserved { code: format!("R-{seat}") }),
+        "huge" => Ok(Reserved {
+            code: "x".repeat(saga_participant::OUTPUT_BYTES_MAX),
+        }),
+        seat => Ok(Reserved {
+            code: format!("R-{seat}"),
+        }),
     }
 }
 
 async fn cancel<S: Store>(ctx: Ctx<S>, undo: Undo<Reserve, Reserved>) -> Result<()> {
     assert_eq!(undo.action_key, ctx.idempotency_key().to_string());
-    let output = undo.output.expect("the inbox knows it even where the orchestrator does not");
+    let output = undo
+        .output
+        .expect("the inbox knows it even where the orchestrator does not");
     match &*undo.input.seat {
         "glued" => Err(NeedsOperator::new("glued", "bring a screwdriver"))?,
         "stubborn" => Err(Reject::new("no", "a compensation may not refuse"))?,
@@ -49,7 +56,11 @@ async fn cancel<S: Store>(ctx: Ctx<S>, undo: Undo<Reserve, Reserved>) -> Result<
 }
 
 async fn void<S: Store>(_: Ctx<S>, ask: Void) -> Result<()> {
-    if ask.reason == "none" { Err(Retry::new("why", "no reason given"))? } else { Ok(()) }
+    if ask.reason == "none" {
+        Err(Retry::new("why", "no reason given"))?
+    } else {
+        Ok(())
+    }
 }
 
 async fn slow<S: Store>(_: Ctx<S>, (): ()) -> Result<Outcome<u32>> {
@@ -72,7 +83,9 @@ where
 
 async fn sqlite() -> (tempfile::TempDir, SqliteInbox) {
     let directory = tempfile::tempdir().unwrap();
-    let inbox = SqliteInbox::open(directory.path().join("seats.db")).await.unwrap();
+    let inbox = SqliteInbox::open(directory.path().join("seats.db"))
+        .await
+        .unwrap();
     (directory, inbox)
 }
 
@@ -122,15 +135,28 @@ fn reserved(code: &str) -> bytes::Bytes {
 
 async fn repeated<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
-    let answers = seats.call("reserve", json!({"seat": "1A"})).times(3).answers().await;
+    let answers = seats
+        .call("reserve", json!({"seat": "1A"}))
+        .times(3)
+        .answers()
+        .await;
     assert_eq!(answers, vec![Answer::Succeeded(reserved("R-1A")); 3]);
-    assert_eq!(seats.undo("cancel").times(2).answers().await, vec![Answer::Compensated; 2]);
+    assert_eq!(
+        seats.undo("cancel").times(2).answers().await,
+        vec![Answer::Compensated; 2]
+    );
 }
 
 async fn undo_first<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
-    assert_eq!(seats.undo("cancel").times(2).answers().await, vec![Answer::NothingToDo; 2]);
-    assert_eq!(seats.call("reserve", json!({"seat": "1A"})).await, Answer::Blocked);
+    assert_eq!(
+        seats.undo("cancel").times(2).answers().await,
+        vec![Answer::NothingToDo; 2]
+    );
+    assert_eq!(
+        seats.call("reserve", json!({"seat": "1A"})).await,
+        Answer::Blocked
+    );
     assert_eq!(seats.query().await, Answer::Sealed);
 }
 
@@ -139,7 +165,10 @@ async fn late_action<S: Store>(seats: Participant<S>) {
     seats.call("reserve", json!({"seat": "1A"})).await;
     // The orchestrator never saw the output; the inbox fills it in.
     assert_eq!(undo_blindly(&seats, "1A").await, Answer::Compensated);
-    assert_eq!(seats.call("reserve", json!({"seat": "1A"})).await, Answer::Blocked);
+    assert_eq!(
+        seats.call("reserve", json!({"seat": "1A"})).await,
+        Answer::Blocked
+    );
     assert_eq!(seats.query().await, Answer::Compensated);
     assert_eq!(seats.seal().await, Answer::Compensated);
 }
@@ -151,53 +180,94 @@ async fn undo_blindly<S: Store>(seats: &Harness<S>, seat: &str) -> Answer {
 
 async fn refused_and_failed<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
-    for answer in seats.call("reserve", json!({"seat": "taken"})).times(2).answers().await {
+    for answer in seats
+        .call("reserve", json!({"seat": "taken"}))
+        .times(2)
+        .answers()
+        .await
+    {
         assert_eq!(code(&answer), "seat_taken");
         assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
     }
     assert!(matches!(seats.query().await, Answer::Refused(_)));
     assert_eq!(seats.undo("cancel").await, Answer::NothingToDo);
-    assert_eq!(seats.call("reserve", json!({"seat": "taken"})).await, Answer::Blocked);
+    assert_eq!(
+        seats.call("reserve", json!({"seat": "taken"})).await,
+        Answer::Blocked
+    );
 
     seats.next_step();
-    let answers = seats.call("reserve", json!({"seat": "busy"})).times(2).answers().await;
-    let Answer::Failed(failure) = &answers[0] else { panic!("{answers:?}") };
+    let answers = seats
+        .call("reserve", json!({"seat": "busy"}))
+        .times(2)
+        .answers()
+        .await;
+    let Answer::Failed(failure) = &answers[0] else {
+        panic!("{answers:?}")
+    };
     assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
-    assert_eq!(answers[1], Answer::Succeeded(reserved("R-busy")), "the second attempt ran");
+    assert_eq!(
+        answers[1],
+        Answer::Succeeded(reserved("R-busy")),
+        "the second attempt ran"
+    );
 }
 
 async fn faults<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
-    for (seat, expected) in [("broken", "handler_error"), ("haunted", "panic"), ("huge", "output_too_large")]
-    {
+    for (seat, expected) in [
+        ("broken", "handler_error"),
+        ("haunted", "panic"),
+        ("huge", "output_too_large"),
+    ] {
         let answer = seats.call("reserve", json!({ "seat": seat })).await;
         assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
         assert_eq!(code(&answer), expected);
-        assert_eq!(seats.query().await, Answer::Absent, "{seat} was rolled back");
+        assert_eq!(
+            seats.query().await,
+            Answer::Absent,
+            "{seat} was rolled back"
+        );
         seats.next_step();
     }
     let answer = seats.call("levitate", json!({})).await;
-    assert!(matches!(answer, Answer::Failed(_)) && code(&answer) == "unknown_action", "{answer:?}");
+    assert!(
+        matches!(answer, Answer::Failed(_)) && code(&answer) == "unknown_action",
+        "{answer:?}"
+    );
     assert_eq!(seats.query().await, Answer::Absent);
 }
 
 async fn undecodable<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
     let answer = seats.call("reserve", json!({"seat": 7})).times(2).await;
-    assert!(matches!(answer, Answer::Refused(_)) && code(&answer) == "invalid_input", "{answer:?}");
+    assert!(
+        matches!(answer, Answer::Refused(_)) && code(&answer) == "invalid_input",
+        "{answer:?}"
+    );
 
     seats.next_step();
     seats.call("reserve", json!({"seat": "1A"})).await;
     let answer = seats.undo_with("cancel", json!({"nonsense": true})).await;
-    assert!(matches!(answer, Answer::NeedsOperator(_)) && code(&answer) == "invalid_input", "{answer:?}");
-    assert_eq!(seats.query().await, Answer::Done(reserved("R-1A")), "nothing was undone");
+    assert!(
+        matches!(answer, Answer::NeedsOperator(_)) && code(&answer) == "invalid_input",
+        "{answer:?}"
+    );
+    assert_eq!(
+        seats.query().await,
+        Answer::Done(reserved("R-1A")),
+        "nothing was undone"
+    );
 }
 
 async fn query_and_seal<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
     assert_eq!(seats.query().await, Answer::Absent);
     assert_eq!(seats.seal().times(2).await, Answer::Sealed);
-    assert_eq!(seats.call("reserve", json!({"seat": "1A"})).await, Answer::Blocked);
+    assert_eq!(
+        seats.call("reserve", json!({"seat": "1A"})).await,
+        Answer::Blocked
+    );
 
     seats.next_step();
     seats.call("reserve", json!({"seat": "1A"})).await;
@@ -208,8 +278,15 @@ async fn query_and_seal<S: Store>(seats: Participant<S>) {
 async fn lost<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
     let answer = seats.undo("cancel").known(Known::Done).times(2).await;
-    assert!(matches!(answer, Answer::NeedsOperator(_)) && code(&answer) == "inbox_lost", "{answer:?}");
-    assert_eq!(seats.query().await, Answer::Absent, "the alarm wrote nothing");
+    assert!(
+        matches!(answer, Answer::NeedsOperator(_)) && code(&answer) == "inbox_lost",
+        "{answer:?}"
+    );
+    assert_eq!(
+        seats.query().await,
+        Answer::Absent,
+        "the alarm wrote nothing"
+    );
 }
 
 async fn compensations<S: Store>(seats: Participant<S>) {
@@ -222,16 +299,32 @@ async fn compensations<S: Store>(seats: Participant<S>) {
         seats.next_step();
     }
     seats.call("reserve", json!({"seat": "1A"})).await;
-    assert_eq!(code(&seats.undo_with("void", json!({"reason": "none"})).await), "why");
-    assert_eq!(seats.undo_with("void", json!({"reason": "weather"})).await, Answer::Compensated);
+    assert_eq!(
+        code(&seats.undo_with("void", json!({"reason": "none"})).await),
+        "why"
+    );
+    assert_eq!(
+        seats.undo_with("void", json!({"reason": "weather"})).await,
+        Answer::Compensated
+    );
 }
 
 async fn expired_and_conflict<S: Store>(seats: Participant<S>) {
     let seats = seats.test();
-    assert_eq!(seats.call("reserve", json!({"seat": "1A"})).expired().await, Answer::Expired);
-    assert_eq!(seats.query().await, Answer::Absent, "expired writes nothing");
+    assert_eq!(
+        seats.call("reserve", json!({"seat": "1A"})).expired().await,
+        Answer::Expired
+    );
+    assert_eq!(
+        seats.query().await,
+        Answer::Absent,
+        "expired writes nothing"
+    );
     let first = seats.call("reserve", json!({"seat": "1A"})).await;
-    assert_eq!(seats.call("reserve", json!({"seat": "2B"})).await, Answer::Conflict);
+    assert_eq!(
+        seats.call("reserve", json!({"seat": "2B"})).await,
+        Answer::Conflict
+    );
     assert_eq!(
         seats.call("reserve", json!({"seat": "1A"})).expired().await,
         first,
@@ -245,21 +338,37 @@ async fn accepted<S: Store>(seats: Participant<S>) {
     assert_eq!(seats.call("slow", ()).times(2).await, Answer::Accepted);
     assert_eq!(seats.query().await, Answer::Running);
     assert_eq!(seats.seal().await, Answer::Running);
-    assert_eq!(seats.undo("cancel").known(Known::Done).await, Answer::Running);
+    assert_eq!(
+        seats.undo("cancel").known(Known::Done).await,
+        Answer::Running
+    );
     handle.complete(&seats.key(), Ok(5_u32)).await.unwrap();
     assert_eq!(seats.call("slow", ()).await, Answer::Succeeded("5".into()));
     let again = handle.complete(&seats.key(), Ok(6_u32)).await;
-    assert!(matches!(again, Err(CompleteError::NotRunning(_))), "{again:?}");
+    assert!(
+        matches!(again, Err(CompleteError::NotRunning(_))),
+        "{again:?}"
+    );
 
     seats.next_step();
     seats.call("slow", ()).await;
-    handle.complete::<()>(&seats.key(), Err(Reject::new("no", "after all").into())).await.unwrap();
+    handle
+        .complete::<()>(&seats.key(), Err(Reject::new("no", "after all").into()))
+        .await
+        .unwrap();
     assert_eq!(code(&seats.call("slow", ()).await), "no");
 
     seats.next_step();
     seats.call("slow", ()).await;
-    handle.complete::<()>(&seats.key(), Err(Retry::new("later", "try again").into())).await.unwrap();
-    assert_eq!(seats.query().await, Answer::Absent, "failed work frees the key");
+    handle
+        .complete::<()>(&seats.key(), Err(Retry::new("later", "try again").into()))
+        .await
+        .unwrap();
+    assert_eq!(
+        seats.query().await,
+        Answer::Absent,
+        "failed work frees the key"
+    );
 }
 
 async fn forgotten<S: Store>(seats: Participant<S>) {
@@ -290,7 +399,9 @@ async fn completed<S: Store>(seats: Participant<S>) {
             tokio::task::yield_now().await;
         }
     };
-    let answer = tokio::time::timeout(Duration::from_secs(20), settled).await.expect("it ends");
+    let answer = tokio::time::timeout(Duration::from_secs(20), settled)
+        .await
+        .expect("it ends");
     assert_eq!(answer, Answer::Done("11".into()));
 }
 
@@ -298,7 +409,10 @@ async fn completed<S: Store>(seats: Participant<S>) {
 async fn the_effect_and_its_row_share_one_transaction() {
     async fn hold(ctx: Ctx<Sqlite>, ask: Reserve) -> Result<()> {
         let mut tx = ctx.tx().await?;
-        sqlx::query("insert into seat (name) values (?)").bind(&ask.seat).execute(&mut *tx).await?;
+        sqlx::query("insert into seat (name) values (?)")
+            .bind(&ask.seat)
+            .execute(&mut *tx)
+            .await?;
         drop(tx);
         match &*ask.seat {
             "refused" => Err(Reject::new("no", "the write before it goes"))?,
@@ -308,18 +422,29 @@ async fn the_effect_and_its_row_share_one_transaction() {
         }
     }
     let (directory, inbox) = sqlite().await;
-    inbox.migrate("create table seat (name text)").await.unwrap();
-    let seats = Participant::new("seats").action("hold", hold).inbox(inbox).test();
+    inbox
+        .migrate("create table seat (name text)")
+        .await
+        .unwrap();
+    let seats = Participant::new("seats")
+        .action("hold", hold)
+        .inbox(inbox)
+        .test();
     for seat in ["refused", "failed", "panics", "kept"] {
         seats.call("hold", json!({ "seat": seat })).times(2).await;
         seats.next_step();
     }
     let path = format!("sqlite://{}", directory.path().join("seats.db").display());
     let reader = sqlx::SqlitePool::connect(&path).await.unwrap();
-    let names: Vec<String> = sqlx::query_scalar("select name from seat").fetch_all(&reader).await.unwrap();
+    let names: Vec<String> = sqlx::query_scalar("select name from seat")
+        .fetch_all(&reader)
+        .await
+        .unwrap();
     assert_eq!(names, ["kept"]);
-    let rows: Vec<String> =
-        sqlx::query_scalar("select state from saga_inbox order by state").fetch_all(&reader).await.unwrap();
+    let rows: Vec<String> = sqlx::query_scalar("select state from saga_inbox order by state")
+        .fetch_all(&reader)
+        .await
+        .unwrap();
     assert_eq!(rows, ["done", "refused"]);
 }
 
@@ -331,7 +456,10 @@ async fn a_handler_cannot_end_the_inbox_transaction_unseen() {
         Ok(())
     }
     let (_directory, inbox) = sqlite().await;
-    let seats = Participant::new("seats").action("meddle", meddle).inbox(inbox).test();
+    let seats = Participant::new("seats")
+        .action("meddle", meddle)
+        .inbox(inbox)
+        .test();
     let answer = seats.call("meddle", ()).await;
     assert_eq!(code(&answer), "inbox_unavailable");
     // The row went out with the meddler's commit: the effect is not repeated.
@@ -344,9 +472,14 @@ async fn a_handler_that_is_dropped_halfway_leaves_nothing() {
         std::future::pending().await
     }
     let (_directory, inbox) = sqlite().await;
-    let seats = Participant::new("seats").action("hang", hang).inbox(inbox).test();
+    let seats = Participant::new("seats")
+        .action("hang", hang)
+        .inbox(inbox)
+        .test();
     let call = seats.call("hang", ()).into_future();
-    tokio::time::timeout(Duration::from_millis(50), call).await.expect_err("it hangs");
+    tokio::time::timeout(Duration::from_millis(50), call)
+        .await
+        .expect_err("it hangs");
     assert_eq!(seats.query().await, Answer::Absent);
 }
 
@@ -358,8 +491,13 @@ async fn a_transaction_asked_for_twice_at_once_fails_instead_of_hanging() {
         Ok(())
     }
     let (_directory, inbox) = sqlite().await;
-    let seats = Participant::new("seats").action("clumsy", clumsy).inbox(inbox).test();
-    let Answer::Failed(failure) = seats.call("clumsy", ()).await else { panic!("it cannot succeed") };
+    let seats = Participant::new("seats")
+        .action("clumsy", clumsy)
+        .inbox(inbox)
+        .test();
+    let Answer::Failed(failure) = seats.call("clumsy", ()).await else {
+        panic!("it cannot succeed")
+    };
     assert_eq!(failure.fault.message, TxError::Held.to_string());
 }
 
@@ -374,8 +512,14 @@ async fn a_task_left_behind_cannot_write_any_more() {
         }
     };
     let (_directory, inbox) = sqlite().await;
-    let seats = Participant::new("seats").action("leak", leak).inbox(inbox).test();
-    assert_eq!(seats.call("leak", ()).await, Answer::Succeeded("null".into()));
+    let seats = Participant::new("seats")
+        .action("leak", leak)
+        .inbox(inbox)
+        .test();
+    assert_eq!(
+        seats.call("leak", ()).await,
+        Answer::Succeeded("null".into())
+    );
     let ctx = receiver.recv().await.unwrap();
     assert_eq!(ctx.tx().await.err(), Some(TxError::Over));
 }
@@ -387,7 +531,9 @@ async fn an_inbox_keeps_its_id_and_its_rows() {
     let seats = participant::<Sqlite, _>(inbox).test();
     seats.call("reserve", json!({"seat": "1A"})).await;
     drop(seats);
-    let again = SqliteInbox::open(directory.path().join("seats.db")).await.unwrap();
+    let again = SqliteInbox::open(directory.path().join("seats.db"))
+        .await
+        .unwrap();
     assert_eq!(again.id(), id);
     assert_ne!(sqlite().await.1.id(), id, "another database, another inbox");
 }
@@ -414,10 +560,22 @@ async fn the_hook_runs_after_commits_only() {
 #[test]
 fn mistakes_of_the_builder_are_told() {
     let twice = participant::<Memory, _>(MemoryInbox::new()).action("slow", slow::<Memory>);
-    let error = tokio::runtime::Runtime::new().unwrap().block_on(twice.serve("grpc://127.0.0.1:1", async {}));
-    assert_eq!(error.unwrap_err().to_string(), "participant seats: action `slow` is there twice");
-    let bare = Participant::<Memory>::new("bare").handle().err().expect("no inbox");
-    assert!(bare.to_string().starts_with("participant bare: it has no inbox"), "{bare}");
+    let error = tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(twice.serve("grpc://127.0.0.1:1", async {}));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "participant seats: action `slow` is there twice"
+    );
+    let bare = Participant::<Memory>::new("bare")
+        .handle()
+        .err()
+        .expect("no inbox");
+    assert!(
+        bare.to_string()
+            .starts_with("participant bare: it has no inbox"),
+        "{bare}"
+    );
 }
 
 /// An input with a schema of about 200 KiB.
@@ -450,11 +608,22 @@ fn a_registration_that_no_server_takes_is_a_mistake() {
     };
     assert!(served(with(10)).is_ok());
     let error = served(with(11)).unwrap_err().to_string();
-    assert!(error.starts_with("participant seats: the schemas of its actions have 22"), "{error}");
-    assert!(error.ends_with("bytes together, 2097152 are allowed"), "{error}");
+    assert!(
+        error.starts_with("participant seats: the schemas of its actions have 22"),
+        "{error}"
+    );
+    assert!(
+        error.ends_with("bytes together, 2097152 are allowed"),
+        "{error}"
+    );
 
     let seats = participant::<Memory, _>(MemoryInbox::new());
-    let many = (0..1_001).fold(seats, |seats, at| seats.action(format!("a{at}"), slow::<Memory>));
+    let many = (0..1_001).fold(seats, |seats, at| {
+        seats.action(format!("a{at}"), slow::<Memory>)
+    });
     let error = served(many).unwrap_err().to_string();
-    assert!(error.starts_with("participant seats: it serves 10"), "{error}");
+    assert!(
+        error.starts_with("participant seats: it serves 10"),
+        "{error}"
+    );
 }

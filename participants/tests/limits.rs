@@ -25,7 +25,11 @@ struct Gate(Arc<(Mutex<bool>, Condvar)>);
 impl Gate {
     fn pass(&self) {
         let (open, opened) = &*self.0;
-        drop(opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+        drop(
+            opened
+                .wait_while(open.lock().unwrap(), |open| !*open)
+                .unwrap(),
+        );
     }
 
     fn open(&self) {
@@ -44,7 +48,11 @@ impl Drop for Opens {
 }
 
 fn command(step: &str, action: &str, attempt: u32, limit_ms: u64) -> Ask {
-    let key = StepKey { saga_id: uuid(), step: step.into(), round: 1 };
+    let key = StepKey {
+        saga_id: uuid(),
+        step: step.into(),
+        round: 1,
+    };
     Ask {
         action: action.to_owned(),
         input: "null".into(),
@@ -61,7 +69,10 @@ fn uuid() -> uuid::Uuid {
 async fn note(ctx: &Ctx<Sqlite>) -> Result<()> {
     let mut tx = ctx.tx().await?;
     let step = ctx.step().to_owned();
-    sqlx::query("insert into deed (step) values (?)").bind(step).execute(&mut *tx).await?;
+    sqlx::query("insert into deed (step) values (?)")
+        .bind(step)
+        .execute(&mut *tx)
+        .await?;
     Ok(())
 }
 
@@ -70,7 +81,10 @@ async fn hanging(gate: &Gate) -> (TempDir, Harness<Sqlite>, sqlx::SqlitePool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hanging.db");
     let inbox = SqliteInbox::open(&path).await.unwrap();
-    inbox.migrate("create table deed (step text)").await.unwrap();
+    inbox
+        .migrate("create table deed (step text)")
+        .await
+        .unwrap();
     let (holding, free) = (gate.clone(), gate.clone());
     let participant = Participant::<Sqlite>::new("hanging")
         .action("do", async |ctx: Ctx<Sqlite>, (): ()| note(&ctx).await)
@@ -114,16 +128,24 @@ async fn hanging(gate: &Gate) -> (TempDir, Harness<Sqlite>, sqlx::SqlitePool) {
             }
         })
         .inbox(inbox);
-    let reader = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let reader = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
     (directory, participant.test(), reader)
 }
 
 async fn deeds(reader: &sqlx::SqlitePool) -> Vec<String> {
-    sqlx::query_scalar("select step from deed order by step").fetch_all(reader).await.unwrap()
+    sqlx::query_scalar("select step from deed order by step")
+        .fetch_all(reader)
+        .await
+        .unwrap()
 }
 
 async fn answer(harness: &Harness<Sqlite>, ask: Ask) -> Answer {
-    timeout(PATIENCE, harness.deliver_ask(ask)).await.expect("an answer in time").expect("an answer")
+    timeout(PATIENCE, harness.deliver_ask(ask))
+        .await
+        .expect("an answer in time")
+        .expect("an answer")
 }
 
 #[track_caller]
@@ -164,11 +186,17 @@ async fn a_handler_that_blocks_its_thread_commits_nothing() {
     let (_directory, harness, reader) = hanging(&gate).await;
     assert_timed_out(&answer(&harness, command("a", "block", 1, 300)).await);
     // It did not hold the connection, so the others go on at once.
-    assert_eq!(answer(&harness, command("b", "do", 1, 30_000)).await, Answer::Succeeded("null".into()));
+    assert_eq!(
+        answer(&harness, command("b", "do", 1, 30_000)).await,
+        Answer::Succeeded("null".into())
+    );
     assert_timed_out(&answer(&harness, command("c", "block_holding", 1, 300)).await);
     // This one does; nobody can write before it returns, and who waits for it is not kept for ever.
     let busy = answer(&harness, command("d", "do", 1, 300)).await;
-    assert!(matches!(&busy, Answer::Failed(failure) if failure.fault.code == "inbox_busy"), "{busy:?}");
+    assert!(
+        matches!(&busy, Answer::Failed(failure) if failure.fault.code == "inbox_busy"),
+        "{busy:?}"
+    );
     gate.open();
     for (step, action) in [("c", "block_holding"), ("a", "block"), ("d", "do")] {
         assert_eq!(
@@ -182,7 +210,9 @@ async fn a_handler_that_blocks_its_thread_commits_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_task_that_a_handler_leaves_behind_does_not_keep_its_transaction() {
     let directory = tempfile::tempdir().unwrap();
-    let inbox = SqliteInbox::open(directory.path().join("left.db")).await.unwrap();
+    let inbox = SqliteInbox::open(directory.path().join("left.db"))
+        .await
+        .unwrap();
     let participant = Participant::<Sqlite>::new("left")
         .action("leave", async |ctx: Ctx<Sqlite>, (): ()| {
             let (got, gets) = tokio::sync::oneshot::channel();
@@ -205,15 +235,19 @@ async fn a_task_that_a_handler_leaves_behind_does_not_keep_its_transaction() {
 #[tokio::test(start_paused = true)]
 async fn without_a_transaction_nothing_is_said_and_the_next_attempt_may_act() {
     let participant = Participant::<Memory>::new("forgetful")
-        .action(
-            "wait",
-            async |ctx: Ctx<Memory>, (): ()| {
-                if ctx.attempt() == 1 { pending().await } else { Ok(7) }
-            },
-        )
+        .action("wait", async |ctx: Ctx<Memory>, (): ()| {
+            if ctx.attempt() == 1 {
+                pending().await
+            } else {
+                Ok(7)
+            }
+        })
         .inbox(MemoryInbox::new());
     let harness = participant.test();
-    assert_eq!(harness.deliver_ask(command("a", "wait", 1, 30_000)).await, None);
+    assert_eq!(
+        harness.deliver_ask(command("a", "wait", 1, 30_000)).await,
+        None
+    );
     assert_eq!(
         harness.deliver_ask(command("a", "wait", 2, 30_000)).await,
         Some(Answer::Succeeded("7".into()))
@@ -237,7 +271,13 @@ async fn a_handler_that_gives_signs_of_life_may_take_longer() {
         .inbox(MemoryInbox::new());
     let harness = participant.test();
     for (step, input) in [("a", "true"), ("b", "false")] {
-        let ask = Ask { input: input.into(), ..command(step, "work", 1, 30_000) };
-        assert_eq!(harness.deliver_ask(ask).await, Some(Answer::Succeeded("null".into())));
+        let ask = Ask {
+            input: input.into(),
+            ..command(step, "work", 1, 30_000)
+        };
+        assert_eq!(
+            harness.deliver_ask(ask).await,
+            Some(Answer::Succeeded("null".into()))
+        );
     }
 }

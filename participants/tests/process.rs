@@ -23,8 +23,12 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// No test by itself: the participant that the others start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn participant() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let inbox = SqliteInbox::open(std::path::Path::new(&folder).join("stock.db")).await.unwrap();
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let inbox = SqliteInbox::open(std::path::Path::new(&folder).join("stock.db"))
+        .await
+        .unwrap();
     let stock = Participant::<Sqlite>::new("stock")
         .action("wait", async |_: Ctx<Sqlite>, (): ()| {
             eprintln!("at work");
@@ -61,7 +65,11 @@ impl Process {
             .spawn()
             .unwrap();
         let said = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, said, folder }
+        Self {
+            child,
+            said,
+            folder,
+        }
     }
 
     /// What it says until a line has these words.
@@ -77,18 +85,30 @@ impl Process {
     }
 
     fn terminate(&self) {
-        let told = std::process::Command::new("kill").arg(self.child.id().unwrap().to_string()).status();
+        let told = std::process::Command::new("kill")
+            .arg(self.child.id().unwrap().to_string())
+            .status();
         assert!(told.unwrap().success());
     }
 }
 
 #[tokio::test]
 async fn a_participant_without_set_up_says_once_that_and_why_it_is_not_connected() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut process = Process::start(&format!("grpc://{address}"));
     let first = process.says("not connected").await.pop().unwrap();
-    assert!(first.starts_with(&format!("stock: not connected to {address}: ")), "{first}");
-    assert!(first.contains("refused") && first.contains("; trying again in "), "{first}");
+    assert!(
+        first.starts_with(&format!("stock: not connected to {address}: ")),
+        "{first}"
+    );
+    assert!(
+        first.contains("refused") && first.contains("; trying again in "),
+        "{first}"
+    );
     // Several attempts later.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut orchestrator = Orchestrator::on(TcpListener::bind(address).await.unwrap());
@@ -103,7 +123,10 @@ async fn a_hanging_handler_does_not_keep_a_process_from_its_end() {
         let mut orchestrator = Orchestrator::start().await;
         let mut process = Process::start(&format!("grpc://{}", orchestrator.address));
         let (conversation, _) = orchestrator.welcome().await;
-        let hour = v1::Command { timeout_ms: 3_600_000, ..command("s", Op::Action, action, "null") };
+        let hour = v1::Command {
+            timeout_ms: 3_600_000,
+            ..command("s", Op::Action, action, "null")
+        };
         conversation.command(vec![hour]).await;
         process.says("at work").await;
         let began = Instant::now();
@@ -111,8 +134,13 @@ async fn a_hanging_handler_does_not_keep_a_process_from_its_end() {
         soon(process.child.wait()).await.unwrap();
         // The drain, the end of the stream, and the moment that `main` has; the drain was waited for twice once.
         let took = began.elapsed();
-        assert!(took >= DRAIN && took < DRAIN * 2 + Duration::from_secs(3), "{action}: {took:?}");
+        assert!(
+            took >= DRAIN && took < DRAIN * 2 + Duration::from_secs(3),
+            "{action}: {took:?}"
+        );
         // Whoever comes next finds nothing done, and the file free.
-        SqliteInbox::open(process.folder.path().join("stock.db")).await.unwrap();
+        SqliteInbox::open(process.folder.path().join("stock.db"))
+            .await
+            .unwrap();
     }
 }

@@ -85,6 +85,11 @@ const fn largest(sizes: &[usize]) -> usize {
     most
 }
 
-const _: () =
-    assert!(ANSWER_BYTES_MAX <= 4 * 1024 * 1024, "libraries of gRPC take no larger message by default");
-const _: () = assert!(MESSAGE_BYTES_MAX <= 16 * 1024 * 1024, "RabbitMQ takes no larger message by default");
+const _: () = assert!(
+    ANSWER_BYTES_MAX <= 4 * 1024 * 1024,
+    "libraries of gRPC take no larger message by default"
+);
+const _: () = assert!(
+    MESSAGE_BYTES_MAX <= 16 * 1024 * 1024,
+    "RabbitMQ takes no larger message by default"
+);

@@ -25,8 +25,9 @@ use serde_json::Value;
 
 use crate::{
     definition::{
-        ActionName, Compensation, CompensationAction, CompensationBlock, Defaults, Definition, Duration,
-        Input, Kind, MaxAttempts, NoCompensation, Node, Parallel, Retry, Sequence, Step, Unlimited, Verb,
+        ActionName, Compensation, CompensationAction, CompensationBlock, Defaults, Definition,
+        Duration, Input, Kind, MaxAttempts, NoCompensation, Node, Parallel, Retry, Sequence, Step,
+        Unlimited, Verb,
     },
     names,
     types::Type,
@@ -60,9 +61,10 @@ impl Saga {
     /// A definition without steps.
     #[must_use]
     pub fn new(name: &str, version: u32) -> Self {
-        let error = names::check_id(name)
-            .err()
-            .map(|error| BuildError { place: "saga".to_owned(), message: error.to_string() });
+        let error = names::check_id(name).err().map(|error| BuildError {
+            place: "saga".to_owned(),
+            message: error.to_string(),
+        });
         let definition = Definition {
             saga: name.to_owned(),
             version,
@@ -97,7 +99,9 @@ impl Saga {
     /// A label, copied to each saga.
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {
-        self.definition.labels.insert(key.to_owned(), value.to_owned());
+        self.definition
+            .labels
+            .insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -159,13 +163,25 @@ impl Saga {
 /// Items that run together.
 pub fn parallel<I: Into<Item>>(children: impl IntoIterator<Item = I>) -> Item {
     let (children, error) = items(children);
-    Item { node: Node::Parallel(Parallel { when: None, parallel: children }), error }
+    Item {
+        node: Node::Parallel(Parallel {
+            when: None,
+            parallel: children,
+        }),
+        error,
+    }
 }
 
 /// Items that run one after the other, as one branch of a [`parallel`].
 pub fn sequence<I: Into<Item>>(children: impl IntoIterator<Item = I>) -> Item {
     let (children, error) = items(children);
-    Item { node: Node::Sequence(Sequence { when: None, sequence: children }), error }
+    Item {
+        node: Node::Sequence(Sequence {
+            when: None,
+            sequence: children,
+        }),
+        error,
+    }
 }
 
 fn items<I: Into<Item>>(children: impl IntoIterator<Item = I>) -> (Vec<Node>, Option<BuildError>) {
@@ -195,7 +211,10 @@ impl Item {
 
 impl From<StepBuilder> for Item {
     fn from(builder: StepBuilder) -> Self {
-        Self { node: Node::Step(Box::new(builder.step)), error: builder.error }
+        Self {
+            node: Node::Step(Box::new(builder.step)),
+            error: builder.error,
+        }
     }
 }
 
@@ -215,16 +234,20 @@ impl NamedStep {
     /// Makes it a command to a participant: `participant/action`.
     #[must_use]
     pub fn action(self, name: &str) -> StepBuilder {
-        let mut error = names::check_id(&self.id)
-            .err()
-            .map(|error| BuildError { place: format!("steps.{}", self.id), message: error.to_string() });
+        let mut error = names::check_id(&self.id).err().map(|error| BuildError {
+            place: format!("steps.{}", self.id),
+            message: error.to_string(),
+        });
         let action = action_name(&mut error, &format!("steps.{}.action", self.id), name);
         let step = Step {
             step: self.id,
             description: None,
             kind: None,
             when: None,
-            verb: Verb::Action { action, input: None },
+            verb: Verb::Action {
+                action,
+                input: None,
+            },
             compensation: None,
             timeout: None,
             retry: Retry::default(),
@@ -299,7 +322,11 @@ impl StepBuilder {
 
     /// What undoes it, with a payload, a retry policy or a limit of its own.
     #[must_use]
-    pub fn compensation_block(mut self, name: &str, fill: impl FnOnce(&mut CompensationBlock)) -> Self {
+    pub fn compensation_block(
+        mut self,
+        name: &str,
+        fill: impl FnOnce(&mut CompensationBlock),
+    ) -> Self {
         let place = self.place("compensation.action");
         let action = CompensationAction::Action(action_name(&mut self.error, &place, name));
         let mut block = empty_block(action);
@@ -382,7 +409,10 @@ fn duration(error: &mut Option<BuildError>, place: &str, text: &str) -> Option<D
         Ok(duration) => Some(duration),
         Err(fault) => {
             let fault: crate::duration::DurationError = fault;
-            error.get_or_insert(BuildError { place: place.to_owned(), message: fault.to_string() });
+            error.get_or_insert(BuildError {
+                place: place.to_owned(),
+                message: fault.to_string(),
+            });
             None
         }
     }
@@ -391,7 +421,13 @@ fn duration(error: &mut Option<BuildError>, place: &str, text: &str) -> Option<D
 /// Where the name is bad the error is kept and the definition never leaves the builder.
 fn action_name(error: &mut Option<BuildError>, place: &str, text: &str) -> ActionName {
     text.parse().unwrap_or_else(|fault: names::NameError| {
-        error.get_or_insert(BuildError { place: place.to_owned(), message: fault.to_string() });
-        ActionName { participant: text.to_owned(), action: String::new() }
+        error.get_or_insert(BuildError {
+            place: place.to_owned(),
+            message: fault.to_string(),
+        });
+        ActionName {
+            participant: text.to_owned(),
+            action: String::new(),
+        }
     })
 }

@@ -41,7 +41,11 @@ impl Definition {
     /// When the text is not exactly a canonical form, so that nothing is dropped in silence.
     pub fn from_canonical_json(json: &str) -> Result<Self, CanonicalError> {
         let definition: Self = serde_json::from_str(json)?;
-        if definition.canonical_json() == json { Ok(definition) } else { Err(CanonicalError::NotCanonical) }
+        if definition.canonical_json() == json {
+            Ok(definition)
+        } else {
+            Err(CanonicalError::NotCanonical)
+        }
     }
 }
 

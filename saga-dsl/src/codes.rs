@@ -164,7 +164,9 @@ impl FromStr for Code {
     type Err = UnknownCode;
 
     fn from_str(text: &str) -> Result<Self, UnknownCode> {
-        let found = Self::ALL.iter().find(|code| code.as_str().eq_ignore_ascii_case(text.trim()));
+        let found = Self::ALL
+            .iter()
+            .find(|code| code.as_str().eq_ignore_ascii_case(text.trim()));
         found.copied().ok_or_else(|| UnknownCode(text.to_owned()))
     }
 }
@@ -182,7 +184,10 @@ mod tests {
                 Severity::Note => 'N',
             };
             assert!(code.as_str().starts_with(letter), "{code}");
-            assert!(code.explanation().ends_with('.') && !code.explanation().contains("  "), "{code}");
+            assert!(
+                code.explanation().ends_with('.') && !code.explanation().contains("  "),
+                "{code}"
+            );
             assert!(!code.title().ends_with('.'), "{code}");
             assert_eq!(code.as_str().to_lowercase().parse(), Ok(*code));
         }

@@ -53,7 +53,10 @@ fn first_format() -> u32 {
     1
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
 fn is_first_format(format: &u32) -> bool {
     *format == 1
 }

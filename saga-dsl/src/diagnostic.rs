@@ -68,21 +68,34 @@ impl Diagnostic {
             Severity::Note => Level::NOTE,
         };
         let excerpt = self.span.as_ref().map(|span| Excerpt::of(source, span));
-        let mut group = level.primary_title(self.message.as_str()).id(self.code.as_str()).elements(
-            excerpt.as_ref().filter(|excerpt| excerpt.of_use).map(|excerpt| {
-                let mark = AnnotationKind::Primary.span(excerpt.span.clone());
-                let mark = if self.label.is_empty() { mark } else { mark.label(self.label.as_str()) };
-                Snippet::source(excerpt.text)
-                    .path(self.path.as_str())
-                    .line_start(self.line.max(1))
-                    .annotation(mark)
-            }),
-        );
+        let mut group = level
+            .primary_title(self.message.as_str())
+            .id(self.code.as_str())
+            .elements(
+                excerpt
+                    .as_ref()
+                    .filter(|excerpt| excerpt.of_use)
+                    .map(|excerpt| {
+                        let mark = AnnotationKind::Primary.span(excerpt.span.clone());
+                        let mark = if self.label.is_empty() {
+                            mark
+                        } else {
+                            mark.label(self.label.as_str())
+                        };
+                        Snippet::source(excerpt.text)
+                            .path(self.path.as_str())
+                            .line_start(self.line.max(1))
+                            .annotation(mark)
+                    }),
+            );
         if excerpt.is_none_or(|excerpt| !excerpt.of_use) {
             let origin = Origin::path(self.path.as_str());
             let placed = self.line > 0;
-            group =
-                group.element(if placed { origin.line(self.line).char_column(self.column) } else { origin });
+            group = group.element(if placed {
+                origin.line(self.line).char_column(self.column)
+            } else {
+                origin
+            });
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -90,7 +103,11 @@ impl Diagnostic {
         for note in &self.notes {
             group = group.element(Level::NOTE.message(note.as_str()));
         }
-        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         renderer.term_width(SHOWN_BYTES_MAX).render(&[group])
     }
 
@@ -101,8 +118,18 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.line == 0 { self.path.clone() } else { self.place() };
-        write!(f, "{place}: {}[{}]: {}", self.severity.word(), self.code.as_str(), self.message)
+        let place = if self.line == 0 {
+            self.path.clone()
+        } else {
+            self.place()
+        };
+        write!(
+            f,
+            "{place}: {}[{}]: {}",
+            self.severity.word(),
+            self.code.as_str(),
+            self.message
+        )
     }
 }
 
@@ -115,7 +142,10 @@ pub(crate) fn one_line(text: String) -> String {
     }
     let shown = text.chars().flat_map(|c| {
         let escaped = c.is_control().then(|| c.escape_default());
-        escaped.into_iter().flatten().chain((!c.is_control()).then_some(c))
+        escaped
+            .into_iter()
+            .flatten()
+            .chain((!c.is_control()).then_some(c))
     });
     let mut line: String = shown.take(CHARS_MAX + 1).collect();
     if let Some((end, _)) = line.char_indices().nth(CHARS_MAX) {
@@ -143,8 +173,15 @@ impl LineIndex {
     /// The lines of a text.
     #[must_use]
     pub fn of(source: &str) -> Self {
-        let breaks = source.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self { starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
+        let breaks = source
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n');
+        Self {
+            starts: std::iter::once(0)
+                .chain(breaks.map(|(at, _)| at + 1))
+                .collect(),
+        }
     }
 
     /// Line and column (both from 1, the column in characters) of a byte offset in the same text. An offset
@@ -153,9 +190,16 @@ impl LineIndex {
     pub fn line_and_column(&self, source: &str, offset: usize) -> (usize, usize) {
         let offset = floor(source, offset);
         let line = self.starts.partition_point(|start| *start <= offset);
-        let start = line.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0);
+        let start = line
+            .checked_sub(1)
+            .and_then(|at| self.starts.get(at))
+            .copied()
+            .unwrap_or(0);
         let before = source.get(start..offset).unwrap_or_default();
-        (line, before.trim_start_matches('\u{feff}').chars().count() + 1)
+        (
+            line,
+            before.trim_start_matches('\u{feff}').chars().count() + 1,
+        )
     }
 }
 
@@ -172,14 +216,20 @@ impl<'a> Excerpt<'a> {
         let from = floor(source, span.start);
         let to = floor(source, span.end).max(from);
         let start = source[..from].rfind('\n').map_or(0, |at| at + 1);
-        let end = source[from..].find('\n').map_or(source.len(), |at| from + at);
+        let end = source[from..]
+            .find('\n')
+            .map_or(source.len(), |at| from + at);
         let text = source[start..end].trim_end_matches('\r');
         let bom = text.len() - text.trim_start_matches('\u{feff}').len();
         let text = &text[bom..];
         let start = start + bom;
         let from = from.saturating_sub(start).min(text.len());
         let to = to.saturating_sub(start).clamp(from, text.len());
-        Self { text, span: from..to, of_use: !text.is_empty() && text.len() <= 4 * SHOWN_BYTES_MAX }
+        Self {
+            text,
+            span: from..to,
+            of_use: !text.is_empty() && text.len() <= 4 * SHOWN_BYTES_MAX,
+        }
     }
 }
 
@@ -214,7 +264,10 @@ mod tests {
 
     #[test]
     fn quoted_line_breaks_and_endless_words_fit_on_a_line() {
-        assert_eq!(one_line("`a\n\u{7}ü` is not a type".into()), "`a\\n\\u{7}ü` is not a type");
+        assert_eq!(
+            one_line("`a\n\u{7}ü` is not a type".into()),
+            "`a\\n\\u{7}ü` is not a type"
+        );
         assert_eq!(one_line("ü".repeat(400)), "ü".repeat(400));
         assert_eq!(one_line("ü".repeat(401)), "ü".repeat(400) + "…");
     }
@@ -243,7 +296,10 @@ mod tests {
         let source = "\u{feff}a: ü\r\nbü: x\r\n";
         let lines = LineIndex::of(source);
         assert_eq!(lines.line_and_column(source, 3), (1, 1));
-        assert_eq!(lines.line_and_column(source, source.find('x').expect("there")), (2, 5));
+        assert_eq!(
+            lines.line_and_column(source, source.find('x').expect("there")),
+            (2, 5)
+        );
         assert_eq!(lines.line_and_column(source, 1_000), (3, 1));
         let shown = diagnostic(source, 10..13).render(source, false);
         assert!(!shown.contains('\r'), "{shown:?}");
@@ -260,7 +316,10 @@ mod tests {
          = help: write a number
          = note: versions count from 1
         ");
-        assert_eq!(fault.to_string(), "trip.saga.yaml: error[S0103]: not a version");
+        assert_eq!(
+            fault.to_string(),
+            "trip.saga.yaml: error[S0103]: not a version"
+        );
     }
 
     proptest! {

@@ -9,7 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::definition::Duration;
 
 /// Units from the longest to the shortest, in milliseconds.
-const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +42,9 @@ pub enum DurationError {
 
 impl Duration {
     /// A hundred years; no sum of a file's durations can overflow.
-    pub const MAX: Duration = Duration { ms: 36_500 * 86_400_000 };
+    pub const MAX: Duration = Duration {
+        ms: 36_500 * 86_400_000,
+    };
     /// Nothing at all.
     pub const ZERO: Duration = Duration { ms: 0 };
 
@@ -49,7 +57,9 @@ impl Duration {
     /// A duration of whole seconds.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
-        Self { ms: secs.saturating_mul(1_000) }
+        Self {
+            ms: secs.saturating_mul(1_000),
+        }
     }
 
     /// Whether it is zero.
@@ -70,9 +80,13 @@ impl FromStr for Duration {
             return Err(DurationError::Form);
         }
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
             let (number, tail) = rest.split_at(digits);
-            let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let letters = tail
+                .find(|c: char| !c.is_ascii_alphabetic())
+                .unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(letters);
             if !well_formed(number) || (unit.is_empty() && !tail.is_empty()) {
                 return Err(DurationError::Form);
@@ -86,16 +100,24 @@ impl FromStr for Duration {
             let Some((_, size)) = units.find(|(name, _)| *name == unit) else {
                 return Err(DurationError::Order);
             };
-            total = total.checked_add(part_ms(number, *size)?).ok_or(DurationError::TooLong)?;
+            total = total
+                .checked_add(part_ms(number, *size)?)
+                .ok_or(DurationError::TooLong)?;
             rest = tail;
         }
-        if total > Self::MAX.ms { Err(DurationError::TooLong) } else { Ok(Self { ms: total }) }
+        if total > Self::MAX.ms {
+            Err(DurationError::TooLong)
+        } else {
+            Ok(Self { ms: total })
+        }
     }
 }
 
 fn well_formed(number: &str) -> bool {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    [whole, fraction]
+        .iter()
+        .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// `number` times `size`, exactly.
@@ -110,13 +132,19 @@ fn part_ms(number: &str, size: u64) -> Result<u64, DurationError> {
     let mut fraction_ms: u64 = 0;
     if !fraction.is_empty() {
         let scale = 10_u64.pow(u32::try_from(fraction.len()).map_err(|_| DurationError::Fraction)?);
-        let scaled = fraction.parse::<u64>().map_err(|_| DurationError::Fraction)? * size;
+        let scaled = fraction
+            .parse::<u64>()
+            .map_err(|_| DurationError::Fraction)?
+            * size;
         if !scaled.is_multiple_of(scale) {
             return Err(DurationError::Fraction);
         }
         fraction_ms = scaled / scale;
     }
-    whole.checked_mul(size).and_then(|ms| ms.checked_add(fraction_ms)).ok_or(DurationError::TooLong)
+    whole
+        .checked_mul(size)
+        .and_then(|ms| ms.checked_add(fraction_ms))
+        .ok_or(DurationError::TooLong)
 }
 
 impl fmt::Display for Duration {
@@ -143,7 +171,9 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -154,8 +184,18 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        let cases = [("200ms", 200), ("15m", 900_000), ("1h30m", 5_400_000), ("3d", 259_200_000)];
-        let more = [("1.5h", 5_400_000), ("0.001s", 1), ("1d2h3m4s5ms", 93_784_005), ("0s", 0)];
+        let cases = [
+            ("200ms", 200),
+            ("15m", 900_000),
+            ("1h30m", 5_400_000),
+            ("3d", 259_200_000),
+        ];
+        let more = [
+            ("1.5h", 5_400_000),
+            ("0.001s", 1),
+            ("1d2h3m4s5ms", 93_784_005),
+            ("0s", 0),
+        ];
         for (text, ms) in cases.into_iter().chain(more) {
             assert_eq!(text.parse(), Ok(Duration { ms }), "{text}");
         }

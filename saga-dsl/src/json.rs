@@ -108,11 +108,20 @@ struct Word {
 
 impl Tree {
     /// What a document that cannot be read is taken for.
-    pub(crate) const NULL: Self =
-        Self { root: Branch { start: 0, end: 0, kind: Kind::Null }, repeated: None };
+    pub(crate) const NULL: Self = Self {
+        root: Branch {
+            start: 0,
+            end: 0,
+            kind: Kind::Null,
+        },
+        repeated: None,
+    };
 
     pub(crate) fn view<'a>(&'a self, text: &'a str) -> Json<'a> {
-        Json { text, node: &self.root }
+        Json {
+            text,
+            node: &self.root,
+        }
     }
 
     pub(crate) fn repeated(&self) -> Option<&str> {
@@ -127,7 +136,9 @@ fn cut(text: &str, start: u32, end: u32) -> &str {
 
 impl Word {
     fn get<'a>(&'a self, text: &'a str) -> &'a str {
-        self.unescaped.as_deref().unwrap_or_else(|| cut(text, self.start, self.end))
+        self.unescaped
+            .as_deref()
+            .unwrap_or_else(|| cut(text, self.start, self.end))
     }
 }
 
@@ -151,8 +162,14 @@ impl<'a> Json<'a> {
             Kind::Number => Shape::Number(Number::of_valid(self.written())),
             Kind::Text(Some(text)) => Shape::Text(text),
             Kind::Text(None) => Shape::Text(cut(self.text, self.node.start + 1, self.node.end - 1)),
-            Kind::List(items) => Shape::List(Items { text: self.text, items }),
-            Kind::Object(fields) => Shape::Object(Fields { text: self.text, fields }),
+            Kind::List(items) => Shape::List(Items {
+                text: self.text,
+                items,
+            }),
+            Kind::Object(fields) => Shape::Object(Fields {
+                text: self.text,
+                fields,
+            }),
         }
     }
 
@@ -167,7 +184,9 @@ impl<'a> Json<'a> {
     pub fn get(self, name: &str) -> Option<Self> {
         match self.shape() {
             Shape::Object(fields) => fields.get(name),
-            Shape::Null | Shape::Bool(_) | Shape::Number(_) | Shape::Text(_) | Shape::List(_) => None,
+            Shape::Null | Shape::Bool(_) | Shape::Number(_) | Shape::Text(_) | Shape::List(_) => {
+                None
+            }
         }
     }
 }
@@ -194,12 +213,18 @@ impl<'a> Items<'a> {
     /// One of them.
     #[must_use]
     pub fn get(self, index: usize) -> Option<Json<'a>> {
-        self.items.get(index).map(|node| Json { text: self.text, node })
+        self.items.get(index).map(|node| Json {
+            text: self.text,
+            node,
+        })
     }
 
     /// All of them, in order.
     pub fn iter(self) -> impl Iterator<Item = Json<'a>> {
-        self.items.iter().map(move |node| Json { text: self.text, node })
+        self.items.iter().map(move |node| Json {
+            text: self.text,
+            node,
+        })
     }
 }
 
@@ -219,13 +244,27 @@ impl<'a> Fields<'a> {
     /// One of them.
     #[must_use]
     pub fn get(self, name: &str) -> Option<Json<'a>> {
-        let at = self.fields.binary_search_by(|(word, _)| word.get(self.text).cmp(name)).ok()?;
-        self.fields.get(at).map(|(_, node)| Json { text: self.text, node })
+        let at = self
+            .fields
+            .binary_search_by(|(word, _)| word.get(self.text).cmp(name))
+            .ok()?;
+        self.fields.get(at).map(|(_, node)| Json {
+            text: self.text,
+            node,
+        })
     }
 
     /// All of them, sorted by name.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Json<'a>)> {
-        self.fields.iter().map(move |(word, node)| (word.get(self.text), Json { text: self.text, node }))
+        self.fields.iter().map(move |(word, node)| {
+            (
+                word.get(self.text),
+                Json {
+                    text: self.text,
+                    node,
+                },
+            )
+        })
     }
 }
 

@@ -100,9 +100,16 @@ impl FromStr for Percent {
     type Err = PercentError;
 
     fn from_str(text: &str) -> Result<Self, PercentError> {
-        let number = text.strip_suffix('%').filter(|number| is_number(number)).ok_or(PercentError)?;
+        let number = text
+            .strip_suffix('%')
+            .filter(|number| is_number(number))
+            .ok_or(PercentError)?;
         let percent = number.parse().map_err(|_| PercentError)?;
-        if (1..=100).contains(&percent) { Ok(Self(percent)) } else { Err(PercentError) }
+        if (1..=100).contains(&percent) {
+            Ok(Self(percent))
+        } else {
+            Err(PercentError)
+        }
     }
 }
 
@@ -158,7 +165,11 @@ impl FromStr for RateLimit {
             return Err(RateError::Form);
         }
         let count = number.parse().map_err(|_| RateError::Count)?;
-        if (1..=Self::COUNT_MAX).contains(&count) { Ok(Self { count, per }) } else { Err(RateError::Count) }
+        if (1..=Self::COUNT_MAX).contains(&count) {
+            Ok(Self { count, per })
+        } else {
+            Err(RateError::Count)
+        }
     }
 }
 
@@ -169,7 +180,9 @@ impl fmt::Display for RateLimit {
 }
 
 fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'))
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'))
 }
 
 macro_rules! as_text {
@@ -224,7 +237,9 @@ impl Default for BreakerPolicy {
 impl From<&CircuitBreaker> for BreakerPolicy {
     fn from(written: &CircuitBreaker) -> Self {
         Self {
-            failure_percent: written.failure_rate.map_or(FAILURE_PERCENT, |share| share.0),
+            failure_percent: written
+                .failure_rate
+                .map_or(FAILURE_PERCENT, |share| share.0),
             window_ms: written.window.map_or(WINDOW_MS, |window| window.ms),
             min_calls: written.min_calls.unwrap_or(MIN_CALLS),
             open_for_ms: written.open_for.map_or(OPEN_FOR_MS, |open| open.ms),
@@ -256,17 +271,36 @@ impl Limits {
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         let sooner = |policy: &BreakerPolicy| {
-            let BreakerPolicy { failure_percent, window_ms, min_calls, open_for_ms, half_open_calls } =
-                *policy;
+            let BreakerPolicy {
+                failure_percent,
+                window_ms,
+                min_calls,
+                open_for_ms,
+                half_open_calls,
+            } = *policy;
             let longer = std::cmp::Reverse::<u64>;
             let probes = longer(half_open_calls.into());
-            (failure_percent, min_calls, longer(window_ms), longer(open_for_ms), probes)
+            (
+                failure_percent,
+                min_calls,
+                longer(window_ms),
+                longer(open_for_ms),
+                probes,
+            )
         };
         let all = |one: Option<u32>, two: Option<u32>| one.into_iter().chain(two).min();
         Self {
             max_in_flight: all(self.max_in_flight, other.max_in_flight),
-            rate_limit: self.rate_limit.into_iter().chain(other.rate_limit).max_by_key(|r| r.interval_us()),
-            breaker: self.breaker.into_iter().chain(other.breaker).min_by_key(sooner),
+            rate_limit: self
+                .rate_limit
+                .into_iter()
+                .chain(other.rate_limit)
+                .max_by_key(|r| r.interval_us()),
+            breaker: self
+                .breaker
+                .into_iter()
+                .chain(other.breaker)
+                .min_by_key(sooner),
         }
     }
 
@@ -309,9 +343,14 @@ mod tests {
     #[test]
     fn texts_are_read_and_printed() {
         for text in ["1/s", "50/s", "600/m", "1000000/h"] {
-            assert_eq!(text.parse::<RateLimit>().map(|rate| rate.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<RateLimit>().map(|rate| rate.to_string()),
+                Ok(text.to_owned())
+            );
         }
-        for text in ["", "50", "50/", "/s", "50/d", "5.5/s", "-1/s", "+1/s", "05/s", "50 /s"] {
+        for text in [
+            "", "50", "50/", "/s", "50/d", "5.5/s", "-1/s", "+1/s", "05/s", "50 /s",
+        ] {
             assert_eq!(text.parse::<RateLimit>(), Err(RateError::Form), "{text}");
         }
         for text in ["0/s", "1000001/s", "99999999999/s"] {
@@ -321,7 +360,10 @@ mod tests {
         for text in ["", "%", "50", "0%", "101%", "05%", "1.5%", "-1%", "256%"] {
             assert_eq!(text.parse::<Percent>(), Err(PercentError), "{text}");
         }
-        assert_eq!("3/m".parse::<RateLimit>().map(RateLimit::interval_us), Ok(20_000_000));
+        assert_eq!(
+            "3/m".parse::<RateLimit>().map(RateLimit::interval_us),
+            Ok(20_000_000)
+        );
     }
 
     fn written(json: &str) -> BTreeMap<String, Participant> {
@@ -330,18 +372,28 @@ mod tests {
 
     #[test]
     fn of_two_definitions_the_stricter_holds_and_the_server_wins_over_both() {
-        let one = written(r#"{"p": {"max_in_flight": 10, "rate_limit": "60/m", "circuit_breaker": {}}}"#);
+        let one =
+            written(r#"{"p": {"max_in_flight": 10, "rate_limit": "60/m", "circuit_breaker": {}}}"#);
         let two = written(
             r#"{"p": {"max_in_flight": 20, "rate_limit": "2/s", "circuit_breaker": {"min_calls": 5}}, "q": {"max_in_flight": 1}}"#,
         );
         let both = Limits::among(&BTreeMap::new(), [&one, &two].into_iter());
-        assert_eq!(both, Limits::among(&BTreeMap::new(), [&two, &one].into_iter()));
+        assert_eq!(
+            both,
+            Limits::among(&BTreeMap::new(), [&two, &one].into_iter())
+        );
         let p = both["p"];
-        assert_eq!((p.max_in_flight, p.rate_limit), (Some(10), "60/m".parse().ok()));
+        assert_eq!(
+            (p.max_in_flight, p.rate_limit),
+            (Some(10), "60/m".parse().ok())
+        );
         assert_eq!(p.breaker.map(|policy| policy.min_calls), Some(5));
         let server = written(r#"{"p": {"max_in_flight": 99}, "r": {}}"#);
         let all = Limits::among(&server, [&one, &two].into_iter());
-        assert_eq!((all["p"].max_in_flight, all["p"].rate_limit), (Some(99), p.rate_limit));
+        assert_eq!(
+            (all["p"].max_in_flight, all["p"].rate_limit),
+            (Some(99), p.rate_limit)
+        );
         assert_eq!(all.keys().collect::<Vec<_>>(), ["p", "q"]);
     }
 }

@@ -43,8 +43,14 @@ pub fn check_id(text: &str) -> Result<(), NameError> {
     if text.contains('-') {
         return Err(NameError::Hyphen);
     }
-    let letters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if letters && text.starts_with(|c: char| c.is_ascii_lowercase()) { Ok(()) } else { Err(NameError::Form) }
+    let letters = text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if letters && text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        Ok(())
+    } else {
+        Err(NameError::Form)
+    }
 }
 
 impl FromStr for ActionName {
@@ -57,7 +63,10 @@ impl FromStr for ActionName {
         }
         check_id(participant)?;
         check_id(action)?;
-        Ok(Self { participant: participant.to_owned(), action: action.to_owned() })
+        Ok(Self {
+            participant: participant.to_owned(),
+            action: action.to_owned(),
+        })
     }
 }
 
@@ -75,7 +84,9 @@ impl Serialize for ActionName {
 
 impl<'de> Deserialize<'de> for ActionName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 

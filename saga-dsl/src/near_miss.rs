@@ -10,7 +10,9 @@ pub fn near_miss<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) 
     let allowed = 1 + name.len().saturating_sub(2) / 3;
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
-        let Some(other) = letters(candidate) else { continue };
+        let Some(other) = letters(candidate) else {
+            continue;
+        };
         if other.len().abs_diff(name.len()) > allowed {
             continue;
         }
@@ -58,20 +60,34 @@ mod tests {
             ("strng", &["string", "int"][..], Some("string")),
             ("itn", &["string", "int"], Some("int")),
             ("Output", &["output", "status"], Some("output")),
-            ("reserve_fligth", &["reserve_hotel", "reserve_flight"], Some("reserve_flight")),
+            (
+                "reserve_fligth",
+                &["reserve_hotel", "reserve_flight"],
+                Some("reserve_flight"),
+            ),
             ("a", &["b"], None),
             ("charge", &["ship", "pick"], None),
             ("", &["a", ""], None),
             ("customer", &["customer_id"], Some("customer_id")),
         ];
         for (name, candidates, expected) in cases {
-            assert_eq!(near_miss(name, candidates.iter().copied()), expected, "{name}");
+            assert_eq!(
+                near_miss(name, candidates.iter().copied()),
+                expected,
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn the_nearest_wins_then_the_first() {
-        assert_eq!(near_miss("stepp", ["stepps", "step", "steppe"]), Some("stepps"));
-        assert_eq!(near_miss("paymentz", ["payment", "payments"]), Some("payment"));
+        assert_eq!(
+            near_miss("stepp", ["stepps", "step", "steppe"]),
+            Some("stepps")
+        );
+        assert_eq!(
+            near_miss("paymentz", ["payment", "payments"]),
+            Some("payment")
+        );
     }
 }

@@ -69,10 +69,18 @@ impl<'a> Outline<'a> {
         around: &Around<'a>,
     ) -> Vec<usize> {
         let numbered = items.iter().enumerate();
-        numbered.fold(entry, |exits, (at, item)| self.item(item, &place.at(at), exits, around))
+        numbered.fold(entry, |exits, (at, item)| {
+            self.item(item, &place.at(at), exits, around)
+        })
     }
 
-    fn item(&mut self, item: &'a Node, place: &Place, entry: Vec<usize>, around: &Around<'a>) -> Vec<usize> {
+    fn item(
+        &mut self,
+        item: &'a Node,
+        place: &Place,
+        entry: Vec<usize>,
+        around: &Around<'a>,
+    ) -> Vec<usize> {
         match item {
             Node::Step(step) => {
                 let around = self.guarded(around, step.when.as_deref(), place);
@@ -86,18 +94,32 @@ impl<'a> Outline<'a> {
                 vec![self.steps.len() - 1]
             }
             Node::Sequence(group) => {
-                let around = self.inside(around, GroupKind::Sequence, group.when.as_deref(), place, &entry);
+                let around = self.inside(
+                    around,
+                    GroupKind::Sequence,
+                    group.when.as_deref(),
+                    place,
+                    &entry,
+                );
                 self.sequence(&group.sequence, &place.key("sequence"), entry, &around)
             }
             Node::Parallel(group) => {
-                let around = self.inside(around, GroupKind::Parallel, group.when.as_deref(), place, &entry);
+                let around = self.inside(
+                    around,
+                    GroupKind::Parallel,
+                    group.when.as_deref(),
+                    place,
+                    &entry,
+                );
                 if group.parallel.is_empty() {
                     return entry;
                 }
                 let children = place.key("parallel");
                 let numbered = group.parallel.iter().enumerate();
                 let mut exits: Vec<usize> = numbered
-                    .flat_map(|(at, child)| self.item(child, &children.at(at), entry.clone(), &around))
+                    .flat_map(|(at, child)| {
+                        self.item(child, &children.at(at), entry.clone(), &around)
+                    })
                     .collect();
                 // An empty group inside hands its entry through; several may hand through the same.
                 exits.sort_unstable();
@@ -109,7 +131,10 @@ impl<'a> Outline<'a> {
 
     fn guarded(&self, around: &Around<'a>, when: Option<&'a str>, place: &Place) -> Around<'a> {
         let mut around = around.clone();
-        around.guards.extend(when.map(|when| Guard { when, place: place.key("when") }));
+        around.guards.extend(when.map(|when| Guard {
+            when,
+            place: place.key("when"),
+        }));
         around
     }
 
@@ -123,7 +148,10 @@ impl<'a> Outline<'a> {
     ) -> Around<'a> {
         let mut around = self.guarded(around, when, place);
         if when.is_some() {
-            self.groups.push(OutlineGroup { guards: around.guards.clone(), after: entry.to_vec() });
+            self.groups.push(OutlineGroup {
+                guards: around.guards.clone(),
+                after: entry.to_vec(),
+            });
         }
         around.groups.push((kind, place.clone()));
         around

@@ -47,11 +47,16 @@ impl Payload {
     /// A document of an already built value.
     #[must_use]
     pub fn from_value(value: Value) -> Self {
-        Self::from_raw(serde_json::value::to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+        Self::from_raw(
+            serde_json::value::to_raw_value(&value).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        )
     }
 
     fn from_raw(text: Box<RawValue>) -> Self {
-        Self(Arc::new(Document { text, tree: OnceLock::new() }))
+        Self(Arc::new(Document {
+            text,
+            tree: OnceLock::new(),
+        }))
     }
 
     /// The JSON text.
@@ -61,7 +66,9 @@ impl Payload {
     }
 
     fn tree(&self) -> &Tree {
-        self.0.tree.get_or_init(|| json::read(self.text()).unwrap_or(Tree::NULL))
+        self.0
+            .tree
+            .get_or_init(|| json::read(self.text()).unwrap_or(Tree::NULL))
     }
 
     /// The document, as it was written; its tree is built at the first call.
@@ -112,13 +119,18 @@ impl fmt::Debug for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.text.serialize(serializer).map_err(ser::Error::custom)
+        self.0
+            .text
+            .serialize(serializer)
+            .map_err(ser::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(Self::from_raw).map_err(de::Error::custom)
+        Box::<RawValue>::deserialize(deserializer)
+            .map(Self::from_raw)
+            .map_err(de::Error::custom)
     }
 }
 

@@ -41,7 +41,11 @@ impl Place {
         for token in pointer.split('/').skip(1) {
             let name = token.replace("~1", "/").replace("~0", "~");
             // Which of the two it is shows only in the value; the reader of a place takes either.
-            path.push(name.parse().map(Segment::Index).unwrap_or(Segment::Key(name)));
+            path.push(
+                name.parse()
+                    .map(Segment::Index)
+                    .unwrap_or(Segment::Key(name)),
+            );
         }
         Self(path)
     }

@@ -63,18 +63,30 @@ fn file() -> Value {
     let format = "Version of the grammar of this file.";
     let labels = "Names and texts copied to each saga, for filtering.";
     let key = "Text with `${…}` over `input`: a second start with the same result returns the first saga.";
-    let deadline =
-        "Time for the whole saga. Before the pivot its passing compensates, after it an incident is raised.";
-    let output = "The result, with `${…}`. Without it: the outputs of the succeeded top-level steps by id.";
+    let deadline = "Time for the whole saga. Before the pivot its passing compensates, after it an incident is raised.";
+    let output =
+        "The result, with `${…}`. Without it: the outputs of the succeeded top-level steps by id.";
     object(
         &["saga", "version", "steps"],
         vec![
             property("saga", reference("id"), "Name of the saga."),
-            property("version", count(), "Version, from 1. What is registered under it never changes."),
+            property(
+                "version",
+                count(),
+                "Version, from 1. What is registered under it never changes.",
+            ),
             property("format", json!({"const": 1}), format),
             property("description", text(), "For people."),
-            property("labels", json!({"type": "object", "additionalProperties": text()}), labels),
-            property("idempotency_key", json!({"type": "string", "pattern": "\\$\\{"}), key),
+            property(
+                "labels",
+                json!({"type": "object", "additionalProperties": text()}),
+                labels,
+            ),
+            property(
+                "idempotency_key",
+                json!({"type": "string", "pattern": "\\$\\{"}),
+                key,
+            ),
             property("deadline", reference("duration"), deadline),
             property(
                 "input",
@@ -87,8 +99,16 @@ fn file() -> Value {
                 reference("participants"),
                 "How much each participant may be asked, by name.",
             ),
-            property("defaults", reference("defaults"), "What holds for every step that does not say."),
-            property("steps", reference("steps"), "Steps and groups, one after the other."),
+            property(
+                "defaults",
+                reference("defaults"),
+                "What holds for every step that does not say.",
+            ),
+            property(
+                "steps",
+                reference("steps"),
+                "Steps and groups, one after the other.",
+            ),
         ],
     )
 }
@@ -100,7 +120,11 @@ fn defaults() -> Value {
         vec![
             property("timeout", reference("duration"), timeout()),
             property("retry", reference("retry"), retry),
-            property("compensation_retry", reference("retry"), "Retry of compensations."),
+            property(
+                "compensation_retry",
+                reference("retry"),
+                "Retry of compensations.",
+            ),
         ],
     )
 }
@@ -108,13 +132,16 @@ fn defaults() -> Value {
 fn participant() -> Value {
     let in_flight = "Commands that may be outstanding there at once, of all sagas together.";
     let rate = "Commands that may be sent there in a second (`50/s`), minute or hour.";
-    let breaker =
-        "When to stop asking for a while. Each action has a breaker of its own; `{}` takes the defaults.";
+    let breaker = "When to stop asking for a while. Each action has a breaker of its own; `{}` takes the defaults.";
     object(
         &[],
         vec![
             property("max_in_flight", count(), in_flight),
-            property("rate_limit", json!({"type": "string", "pattern": "^[1-9][0-9]{0,6}/(s|m|h)$"}), rate),
+            property(
+                "rate_limit",
+                json!({"type": "string", "pattern": "^[1-9][0-9]{0,6}/(s|m|h)$"}),
+                rate,
+            ),
             property("circuit_breaker", reference("circuit_breaker"), breaker),
         ],
     )
@@ -126,9 +153,18 @@ fn circuit_breaker() -> Value {
         "It opens when this share of the calls in the window failed or timed out; refusals are answers. Default {}%.",
         limits::FAILURE_PERCENT
     );
-    let window = format!("It looks back over this span. Default {}.", ms(limits::WINDOW_MS));
-    let calls = format!("And not before there were so many calls. Default {}.", limits::MIN_CALLS);
-    let open = format!("It stays open for so long, then probes. Default {}.", ms(limits::OPEN_FOR_MS));
+    let window = format!(
+        "It looks back over this span. Default {}.",
+        ms(limits::WINDOW_MS)
+    );
+    let calls = format!(
+        "And not before there were so many calls. Default {}.",
+        limits::MIN_CALLS
+    );
+    let open = format!(
+        "It stays open for so long, then probes. Default {}.",
+        ms(limits::OPEN_FOR_MS)
+    );
     let probes = format!(
         "Probes, one after the other, that must succeed before it closes. Default {}.",
         limits::HALF_OPEN_CALLS
@@ -151,25 +187,50 @@ fn retry() -> Value {
          retriable steps and compensations.",
         resolve::MAX_ATTEMPTS
     );
-    let initial = format!("Delay before the second attempt. Default {}.", ms(resolve::INITIAL_DELAY_MS));
-    let longest = format!("Delays never exceed it. Default {}.", ms(resolve::MAX_DELAY_MS));
-    let growth = format!("Growth of exponential backoff, above 1. Default {}.", resolve::MULTIPLIER);
+    let initial = format!(
+        "Delay before the second attempt. Default {}.",
+        ms(resolve::INITIAL_DELAY_MS)
+    );
+    let longest = format!(
+        "Delays never exceed it. Default {}.",
+        ms(resolve::MAX_DELAY_MS)
+    );
+    let growth = format!(
+        "Growth of exponential backoff, above 1. Default {}.",
+        resolve::MULTIPLIER
+    );
     let multiplier = json!({"type": "number", "exclusiveMinimum": 1});
     object(
         &[],
         vec![
-            property("max_attempts", json!({"anyOf": [count(), {"const": "unlimited"}]}), attempts),
-            property("backoff", words(BACKOFFS), "How delays grow. Default exponential."),
+            property(
+                "max_attempts",
+                json!({"anyOf": [count(), {"const": "unlimited"}]}),
+                attempts,
+            ),
+            property(
+                "backoff",
+                words(BACKOFFS),
+                "How delays grow. Default exponential.",
+            ),
             property("initial_delay", reference("duration"), initial),
             property("max_delay", reference("duration"), longest),
             property("multiplier", multiplier, growth),
-            property("jitter", words(JITTERS), "How delays are spread. Default full."),
+            property(
+                "jitter",
+                words(JITTERS),
+                "How delays are spread. Default full.",
+            ),
             property(
                 "max_elapsed",
                 reference("duration"),
                 "No attempt begins later than this after the first one.",
             ),
-            property("non_retryable", texts(), "Error codes that end the retries."),
+            property(
+                "non_retryable",
+                texts(),
+                "Error codes that end the retries.",
+            ),
         ],
     )
 }
@@ -178,20 +239,33 @@ fn step() -> Value {
     let kind = "compensatable (default): can be undone. pivot: the point of no return. retriable: stands after the \
                 pivot and is tried until it succeeds.";
     let when = "Expression that is true or false. When false, the step is skipped.";
-    let undo = "What undoes the step: `participant/action`, `none`, or a map. Needed before the pivot.";
+    let undo =
+        "What undoes the step: `participant/action`, `none`, or a map. Needed before the pivot.";
     let inbox = "The step may also go to a participant whose inbox is not transactional.";
     object(
         &["step", "action"],
         vec![
-            property("step", reference("id"), "Name of the step, unique in the file."),
+            property(
+                "step",
+                reference("id"),
+                "Name of the step, unique in the file.",
+            ),
             property("description", text(), "For people."),
             property("kind", words(KINDS), kind),
             property("when", reference("expression"), when),
-            property("action", reference("participant_action"), "Command to a participant."),
+            property(
+                "action",
+                reference("participant_action"),
+                "Command to a participant.",
+            ),
             property("input", reference("step_input"), step_input_about()),
             property("compensation", reference("compensation"), undo),
             property("timeout", reference("duration"), timeout()),
-            property("retry", reference("retry"), "Retry of the action, over `defaults.retry` key by key."),
+            property(
+                "retry",
+                reference("retry"),
+                "Retry of the action, over `defaults.retry` key by key.",
+            ),
             property("escalate_after", reference("duration"), escalate_after()),
             property("at_least_once", json!({"type": "boolean"}), inbox),
         ],
@@ -205,7 +279,11 @@ fn compensation_block() -> Value {
         &["action"],
         vec![
             property("action", action, "Command that undoes the step, or `none`."),
-            property("reason", text(), "With `action: none`: why nothing needs undoing."),
+            property(
+                "reason",
+                text(),
+                "With `action: none`: why nothing needs undoing.",
+            ),
             property("input", reference("step_input"), step_input_about()),
             property("timeout", reference("duration"), timeout()),
             property("retry", reference("retry"), retry),
@@ -216,8 +294,10 @@ fn compensation_block() -> Value {
 
 fn group(verb: &'static str, about: &str) -> Value {
     let when = "Expression that is true or false. When false, the whole group is skipped.";
-    let properties =
-        vec![property(verb, reference("steps"), about), property("when", reference("expression"), when)];
+    let properties = vec![
+        property(verb, reference("steps"), about),
+        property("when", reference("expression"), when),
+    ];
     object(&[verb], properties)
 }
 
@@ -236,7 +316,9 @@ fn participant_action() -> Value {
 
 /// Every unit may be absent in the pattern, so the length says that one is there.
 fn duration() -> Value {
-    let units = ["d", "h", "m", "s", "ms"].map(|unit| format!("([0-9]+(\\.[0-9]+)?{unit})?")).concat();
+    let units = ["d", "h", "m", "s", "ms"]
+        .map(|unit| format!("([0-9]+(\\.[0-9]+)?{unit})?"))
+        .concat();
     json!({
         "type": "string",
         "minLength": 1,
@@ -248,8 +330,11 @@ fn duration() -> Value {
 /// The enumeration is for completion; the pattern also allows what the reader does, more than one space.
 fn ty() -> Value {
     let names = SCALARS.map(|(name, _)| name);
-    let written: Vec<_> =
-        names.iter().map(|name| (*name).to_owned()).chain(names.map(|n| format!("optional {n}"))).collect();
+    let written: Vec<_> = names
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(names.map(|n| format!("optional {n}")))
+        .collect();
     let pattern = format!("^\\s*(optional\\s+)?({})\\s*$", names.join("|"));
     json!({"anyOf": [
         {"enum": written},
@@ -285,7 +370,10 @@ fn compensation() -> Value {
 }
 
 fn timeout() -> String {
-    format!("Limit of one attempt; after it the outcome is unknown. Default {}.", ms(resolve::TIMEOUT_MS))
+    format!(
+        "Limit of one attempt; after it the outcome is unknown. Default {}.",
+        ms(resolve::TIMEOUT_MS)
+    )
 }
 
 fn escalate_after() -> String {
@@ -319,7 +407,11 @@ fn reference(name: &str) -> Value {
 
 /// In draft-07 whatever stands beside a `$ref` is ignored, so a description needs `allOf`.
 fn property(key: &'static str, shape: Value, about: impl Into<String>) -> Property {
-    let shape = if shape.get("$ref").is_some() { json!({"allOf": [shape]}) } else { shape };
+    let shape = if shape.get("$ref").is_some() {
+        json!({"allOf": [shape]})
+    } else {
+        shape
+    };
     (key, shape, about.into())
 }
 
@@ -330,7 +422,8 @@ fn object(required: &[&str], properties: Vec<Property>) -> Value {
         (key.to_owned(), shape)
     };
     let properties: Map<_, _> = properties.into_iter().map(described).collect();
-    let mut object = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    let mut object =
+        json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !required.is_empty() {
         object["required"] = json!(required);
     }

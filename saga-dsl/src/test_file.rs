@@ -96,8 +96,11 @@ pub enum ExpectedEnd {
 
 impl ExpectedEnd {
     /// Every end with its word.
-    pub const WORDS: &'static [(&'static str, Self)] =
-        &[("completed", Self::Completed), ("compensated", Self::Compensated), ("incident", Self::Incident)];
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("completed", Self::Completed),
+        ("compensated", Self::Compensated),
+        ("incident", Self::Incident),
+    ];
 
     /// The word in files and on screens.
     #[must_use]

@@ -23,12 +23,18 @@ struct Actions(BTreeMap<String, ActionSchema>);
 impl Actions {
     fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap();
-        let written: BTreeMap<String, BTreeMap<String, Type>> = serde_json::from_str(&text).unwrap();
+        let written: BTreeMap<String, BTreeMap<String, Type>> =
+            serde_json::from_str(&text).unwrap();
         let schema = |types: &BTreeMap<String, Type>| ActionSchema {
             input: types["input"].clone(),
             output: types["output"].clone(),
         };
-        Self(written.iter().map(|(name, types)| (name.clone(), schema(types))).collect())
+        Self(
+            written
+                .iter()
+                .map(|(name, types)| (name.clone(), schema(types)))
+                .collect(),
+        )
     }
 }
 
@@ -44,7 +50,10 @@ impl Catalog for Actions {
 
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
-    let mut cases: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<_> = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     cases.sort();
     cases
 }
@@ -61,9 +70,20 @@ fn load(case: &Path, file: &str) -> (Loaded, String) {
     let bytes = fs::read(case.join(file)).unwrap();
     let own = format!("{}.catalog.json", file.split('.').next().unwrap());
     let catalogs = [case.join(own), case.join("catalog.json")];
-    let catalog = catalogs.iter().find(|catalog| catalog.exists()).map(|catalog| Actions::read(catalog));
-    let loaded = file::load_with(file, &bytes, catalog.as_ref().map(|actions| actions as &dyn Catalog));
-    let readable = bytes.utf8_chunks().next().map(|chunk| chunk.valid().to_owned()).unwrap_or_default();
+    let catalog = catalogs
+        .iter()
+        .find(|catalog| catalog.exists())
+        .map(|catalog| Actions::read(catalog));
+    let loaded = file::load_with(
+        file,
+        &bytes,
+        catalog.as_ref().map(|actions| actions as &dyn Catalog),
+    );
+    let readable = bytes
+        .utf8_chunks()
+        .next()
+        .map(|chunk| chunk.valid().to_owned())
+        .unwrap_or_default();
     (loaded, readable)
 }
 
@@ -72,7 +92,11 @@ fn bad_files_show_their_fault() {
     let mut missing = Vec::new();
     for case in cases() {
         let (loaded, source) = load(&case, "bad.saga.yaml");
-        if !loaded.diagnostics.iter().any(|found| found.code == code(&case)) {
+        if !loaded
+            .diagnostics
+            .iter()
+            .any(|found| found.code == code(&case))
+        {
             missing.push(name(&case));
         }
         let shown = loaded.diagnostics.iter().filter(|found| {
@@ -110,8 +134,10 @@ fn their_near_twins_are_accepted() {
 fn every_code_has_a_case() {
     let shown: BTreeSet<_> = cases().iter().map(|case| code(case)).collect();
     // A file beyond the limit is made by a test of its own.
-    let missing: Vec<_> =
-        Code::ALL.iter().filter(|code| !shown.contains(code) && **code != Code::S0002).collect();
+    let missing: Vec<_> = Code::ALL
+        .iter()
+        .filter(|code| !shown.contains(code) && **code != Code::S0002)
+        .collect();
     assert_eq!(missing, Vec::<&Code>::new());
 }
 
@@ -130,7 +156,8 @@ fn only_in(one: &str, other: &str) -> usize {
 
 /// How many lines a pair differs in, on the side where there are more of them.
 fn distance(case: &Path) -> usize {
-    let read = |file: &str| String::from_utf8_lossy(&fs::read(case.join(file)).unwrap()).into_owned();
+    let read =
+        |file: &str| String::from_utf8_lossy(&fs::read(case.join(file)).unwrap()).into_owned();
     let (bad, good) = (read("bad.saga.yaml"), read("good.saga.yaml"));
     only_in(&bad, &good).max(only_in(&good, &bad))
 }
@@ -140,8 +167,13 @@ fn distance(case: &Path) -> usize {
 fn every_code_has_a_twin_that_differs_in_two_lines_at_most() {
     const NEAR_LINES_MAX: usize = 2;
     // Another encoding, whole constructs, or no file at all, beside a near pair of the same code.
-    const FAR: [&str; 5] =
-        ["S0001_utf16", "S0007_empty", "S0007_second_document", "S0008_brackets", "S0109_constructs"];
+    const FAR: [&str; 5] = [
+        "S0001_utf16",
+        "S0007_empty",
+        "S0007_second_document",
+        "S0008_brackets",
+        "S0109_constructs",
+    ];
     const LINES_MAX: usize = 5;
     let mut near = BTreeSet::new();
     let mut distant = Vec::new();
@@ -154,10 +186,16 @@ fn every_code_has_a_twin_that_differs_in_two_lines_at_most() {
             distant.push(format!("{}: {lines} lines", name(&case)));
         }
         // A remark about what is not known here goes away with the catalog, not with a line of the file.
-        assert!(lines > 0 || code(&case) == Code::N0701, "{}: the twins are the same file", name(&case));
+        assert!(
+            lines > 0 || code(&case) == Code::N0701,
+            "{}: the twins are the same file",
+            name(&case)
+        );
     }
     assert_eq!(distant, Vec::<String>::new(), "twins that are none");
-    let without: Vec<_> =
-        Code::ALL.iter().filter(|code| !near.contains(code) && **code != Code::S0002).collect();
+    let without: Vec<_> = Code::ALL
+        .iter()
+        .filter(|code| !near.contains(code) && **code != Code::S0002)
+        .collect();
     assert_eq!(without, Vec::<&Code>::new(), "codes without a near twin");
 }

@@ -4,7 +4,9 @@
 use saga_dsl::{codes::Code, file, plan::Plan};
 
 fn lint(name: &str) -> (file::Loaded, String) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/files")
+        .join(name);
     let loaded = file::load(name, &std::fs::read(path).unwrap());
     let lines: Vec<_> = loaded.diagnostics.iter().map(ToString::to_string).collect();
     let lines = lines.join("\n");
@@ -30,12 +32,17 @@ fn ship_order_is_clean() {
 
 #[test]
 fn what_is_not_supported_is_said_and_nothing_else() {
-    for (name, shown) in [("fulfil_order.saga.yaml", "fulfil_order"), ("lab_report.saga.yaml", "lab_report")]
-    {
+    for (name, shown) in [
+        ("fulfil_order.saga.yaml", "fulfil_order"),
+        ("lab_report.saga.yaml", "lab_report"),
+    ] {
         let (loaded, lines) = lint(name);
         assert!(loaded.plan.is_none());
         let expected = [Code::S0109, Code::N0701, Code::N0702];
-        let other = loaded.diagnostics.iter().filter(|found| !expected.contains(&found.code));
+        let other = loaded
+            .diagnostics
+            .iter()
+            .filter(|found| !expected.contains(&found.code));
         assert_eq!(other.count(), 0, "{lines}");
         insta::assert_snapshot!(shown, lines);
     }

@@ -84,21 +84,37 @@ fn open(dir: &Path) -> rusqlite::Result<Connection> {
         connection.execute(&format!("attach ? as {name}"), [path.to_string_lossy()])?;
     }
     let all = |columns: &str, table: &str| {
-        let of = |name: &str| format!("select '{name}' as participant, {columns} from {name}.{table}");
+        let of =
+            |name: &str| format!("select '{name}' as participant, {columns} from {name}.{table}");
         PARTICIPANTS.map(of).join(" union all ")
     };
-    let lines = all("saga_id as saga, step, round, kind, rowid as number, subject", "ledger");
-    let rows = all(&format!("{} as saga, step, round, state", uuid("saga_id")), "saga_inbox");
-    connection
-        .execute_batch(&format!("create temp view line as {lines}; create temp view row as {rows};"))?;
+    let lines = all(
+        "saga_id as saga, step, round, kind, rowid as number, subject",
+        "ledger",
+    );
+    let rows = all(
+        &format!("{} as saga, step, round, state", uuid("saga_id")),
+        "saga_inbox",
+    );
+    connection.execute_batch(&format!(
+        "create temp view line as {lines}; create temp view row as {rows};"
+    ))?;
     connection.execute_batch(&VIEWS.replace("{id}", &uuid("id")))?;
     Ok(connection)
 }
 
 /// Sixteen bytes in the form in which ledgers write them.
 fn uuid(column: &str) -> String {
-    let part = |from: usize, length: usize| format!("substr(lower(hex({column})), {from}, {length})");
-    [part(1, 8), part(9, 4), part(13, 4), part(17, 4), part(21, 12)].join(" || '-' || ")
+    let part =
+        |from: usize, length: usize| format!("substr(lower(hex({column})), {from}, {length})");
+    [
+        part(1, 8),
+        part(9, 4),
+        part(13, 4),
+        part(17, 4),
+        part(21, 12),
+    ]
+    .join(" || '-' || ")
 }
 
 /// Everything that is not as it was promised, of all sagas at once.
@@ -106,7 +122,8 @@ pub fn violations(dir: &Path) -> Vec<Violation> {
     let connection = open(dir).expect("the databases can be read");
     let mut violations = Vec::new();
     for (invariant, query) in QUERIES {
-        let rows = select(&connection, query).unwrap_or_else(|error| panic!("{invariant}: {error}"));
+        let rows =
+            select(&connection, query).unwrap_or_else(|error| panic!("{invariant}: {error}"));
         violations.extend(rows.into_iter().map(|found| Violation { invariant, found }));
     }
     violations
@@ -114,14 +131,20 @@ pub fn violations(dir: &Path) -> Vec<Violation> {
 
 /// The names of the invariants that are broken.
 pub fn broken(violations: &[Violation]) -> BTreeSet<&'static str> {
-    violations.iter().map(|violation| violation.invariant).collect()
+    violations
+        .iter()
+        .map(|violation| violation.invariant)
+        .collect()
 }
 
 /// Every line of every ledger and the state of every inbox row: what no repeated command may change.
 pub fn effects(dir: &Path) -> Vec<String> {
     let connection = open(dir).expect("the databases can be read");
-    let mut effects =
-        select(&connection, "select * from line order by participant, number").expect("ledgers");
+    let mut effects = select(
+        &connection,
+        "select * from line order by participant, number",
+    )
+    .expect("ledgers");
     effects.extend(select(&connection, "select * from row order by 1, 2, 3, 4").expect("inboxes"));
     effects
 }
@@ -135,7 +158,11 @@ pub fn ends(dir: &Path) -> Vec<String> {
 
 fn select(connection: &Connection, query: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(query)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let rows = statement.query_map([], |row| {
         let fields = columns.iter().enumerate().map(|(at, column)| {
             Ok(match row.get_ref(at)? {
@@ -169,7 +196,10 @@ mod tests {
             database.execute_batch(&statements).expect("statements");
         };
         let saga = "x'0102030405060708090a0b0c0d0e0f10'";
-        make("saga.db", format!("{SAGAS} insert into saga values ({saga}, 'k', {status}, {incident});"));
+        make(
+            "saga.db",
+            format!("{SAGAS} insert into saga values ({saga}, 'k', {status}, {incident});"),
+        );
         let id = "01020304-0506-0708-090a-0b0c0d0e0f10";
         for (name, step) in [
             ("flights", "reserve_flight"),
@@ -182,13 +212,16 @@ mod tests {
                 _ if status == 11 => "effect",
                 _ => "",
             };
-            let lines = own
-                .split_whitespace()
-                .map(|kind| format!("insert into ledger values ('{id}', '{step}', 1, '{kind}', '');"));
+            let lines = own.split_whitespace().map(|kind| {
+                format!("insert into ledger values ('{id}', '{step}', 1, '{kind}', '');")
+            });
             let row = format!(
                 "insert into saga_inbox select {saga}, '{step}', 1, '{inbox}' where '{inbox}' <> '' and '{name}' = 'hotels';"
             );
-            make(&format!("{name}.db"), format!("{LEDGER} {} {row}", lines.collect::<String>()));
+            make(
+                &format!("{name}.db"),
+                format!("{LEDGER} {} {row}", lines.collect::<String>()),
+            );
         }
         dir
     }
@@ -204,10 +237,22 @@ mod tests {
             (running, 0, "effect", "done", vec!["I12"]),
             (running, 1, "effect effect", "done", vec!["I1"]),
             (running, 1, "compensation", "", vec!["I2"]),
-            (compensated, 0, "compensation effect", "compensated", vec!["I3"]),
+            (
+                compensated,
+                0,
+                "compensation effect",
+                "compensated",
+                vec!["I3"],
+            ),
             (running, 1, "effect", "tombstone", vec!["I3"]),
             (completed, 0, "", "", vec!["I4"]),
-            (completed, 0, "effect compensation", "compensated", vec!["I4"]),
+            (
+                completed,
+                0,
+                "effect compensation",
+                "compensated",
+                vec!["I4"],
+            ),
             (compensated, 0, "effect", "done", vec!["I5"]),
         ] {
             let dir = world(status, incident, lines, inbox);
@@ -228,7 +273,10 @@ mod tests {
             "insert into ledger select saga_id, step, round, 'compensation', '' from ledger",
         );
         assert!(broken(&violations(dir.path())).contains("I8"));
-        change("saga.db", "insert into saga values (x'0202030405060708090a0b0c0d0e0f10', 'k', 12, 0)");
+        change(
+            "saga.db",
+            "insert into saga values (x'0202030405060708090a0b0c0d0e0f10', 'k', 12, 0)",
+        );
         assert!(broken(&violations(dir.path())).contains("I17"));
         change("flights.db", "update ledger set saga_id = 'nobody'");
         assert!(broken(&violations(dir.path())).contains("I18"));

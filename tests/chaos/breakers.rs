@@ -93,7 +93,12 @@ impl Service {
             let mut book = self.book();
             let at = book.begun.get_or_insert_with(Instant::now).elapsed();
             let (beside, well) = (book.running, book.well);
-            book.calls.push(Call { at, ill, beside, well });
+            book.calls.push(Call {
+                at,
+                ill,
+                beside,
+                well,
+            });
             book.running += 1;
         }
         tokio::time::sleep(SERVICE).await;
@@ -141,14 +146,22 @@ impl Stage {
     async fn set(dir: &std::path::Path, open_for: &str) -> Self {
         let server = Server::start(dir).await;
         let (payments, hotels) = (Service::default(), Service::default());
-        let _instances =
-            [payments.serve("payments", &server.endpoint()), hotels.serve("hotels", &server.endpoint())];
+        let _instances = [
+            payments.serve("payments", &server.endpoint()),
+            hotels.serve("hotels", &server.endpoint()),
+        ];
         for (saga, participant) in [("pay", "payments"), ("stay", "hotels")] {
             let path = format!("{saga}.saga.yaml");
             let file = file(saga, participant, open_for);
             server.deploy(&["payments", "hotels"], &path, &file).await;
         }
-        Self { payments, hotels, channel: server.channel().await, _instances, _server: server }
+        Self {
+            payments,
+            hotels,
+            channel: server.channel().await,
+            _instances,
+            _server: server,
+        }
     }
 
     async fn start(&self, saga: &str, count: usize) {
@@ -158,20 +171,42 @@ impl Stage {
 
     async fn breaker(&self) -> Option<Breaker> {
         let mut operators = OperatorServiceClient::new(self.channel.clone());
-        let list =
-            operators.list_breakers(ListBreakersRequest::default()).await.expect("an answer").into_inner();
-        list.breakers.into_iter().find(|breaker| breaker.participant == "payments" && breaker.action == "act")
+        let list = operators
+            .list_breakers(ListBreakersRequest::default())
+            .await
+            .expect("an answer")
+            .into_inner();
+        list.breakers
+            .into_iter()
+            .find(|breaker| breaker.participant == "payments" && breaker.action == "act")
     }
 
     /// Sagas of that name that are open, and that ended compensated.
     async fn open_and_compensated(&self, saga: &str) -> (usize, usize) {
         let mut sagas = SagaServiceClient::new(self.channel.clone());
         let mut count = async |request: ListSagasRequest| {
-            let request = ListSagasRequest { name: saga.to_owned(), page_size: 1_000, ..request };
-            sagas.list_sagas(request).await.expect("an answer").into_inner().sagas.len()
+            let request = ListSagasRequest {
+                name: saga.to_owned(),
+                page_size: 1_000,
+                ..request
+            };
+            sagas
+                .list_sagas(request)
+                .await
+                .expect("an answer")
+                .into_inner()
+                .sagas
+                .len()
         };
-        let open = count(ListSagasRequest { open_only: true, ..Default::default() }).await;
-        let back = ListSagasRequest { statuses: vec!["compensated".to_owned()], ..Default::default() };
+        let open = count(ListSagasRequest {
+            open_only: true,
+            ..Default::default()
+        })
+        .await;
+        let back = ListSagasRequest {
+            statuses: vec!["compensated".to_owned()],
+            ..Default::default()
+        };
         (open, count(back).await)
     }
 
@@ -185,8 +220,15 @@ impl Stage {
 
 async fn start_one(channel: Channel, saga: &str, n: usize) {
     let input = json!({ "n": n }).to_string().into();
-    let request = StartSagaRequest { name: saga.to_owned(), input, ..Default::default() };
-    SagaServiceClient::new(channel).start_saga(request).await.expect("a start");
+    let request = StartSagaRequest {
+        name: saga.to_owned(),
+        input,
+        ..Default::default()
+    };
+    SagaServiceClient::new(channel)
+        .start_saga(request)
+        .await
+        .expect("a start");
 }
 
 /// After a recovery, whoever begins finds at most as many at work as were answered well, and the first cohort more.
@@ -213,34 +255,66 @@ async fn a_participant_that_fails_is_left_alone_and_comes_back_without_a_storm()
     stage.payments.falls_ill();
     stage.start("pay", FIRST).await;
     until("the breaker to open", LIMIT, async || {
-        stage.breaker().await.filter(|breaker| breaker.state() != BreakerState::Closed)
+        stage
+            .breaker()
+            .await
+            .filter(|breaker| breaker.state() != BreakerState::Closed)
     })
     .await;
     // What was on its way before is answered; from now on only probes are sent.
-    until("the first attempts", LIMIT, async || (stage.payments.book().running == 0).then_some(())).await;
+    until("the first attempts", LIMIT, async || {
+        (stage.payments.book().running == 0).then_some(())
+    })
+    .await;
     stage.start("pay", MORE).await;
     stage.start("stay", MORE).await;
     stage.all_end("stay").await;
-    assert_eq!(stage.open_and_compensated("stay").await.1, 0, "who does not ask payments goes on");
+    assert_eq!(
+        stage.open_and_compensated("stay").await.1,
+        0,
+        "who does not ask payments goes on"
+    );
     let opened = until("some probes to fail", LIMIT, async || {
-        stage.breaker().await.filter(|breaker| breaker.generation >= 6)
+        stage
+            .breaker()
+            .await
+            .filter(|breaker| breaker.generation >= 6)
     })
     .await;
     let seen = stage.payments.calls().len();
     // Each opening but the first is a probe that failed, and one more may be on its way.
     let probes = usize::try_from(opened.generation - 2).expect("a count") + 1;
     // Nine calls may have failed twice before there were enough of them.
-    assert!(seen <= FIRST + 9 + probes, "{seen} calls, {} openings", opened.generation - 1);
+    assert!(
+        seen <= FIRST + 9 + probes,
+        "{seen} calls, {} openings",
+        opened.generation - 1
+    );
     stage.payments.recovers();
     let before = stage.payments.calls().len();
     stage.all_end("pay").await;
-    assert_eq!(stage.open_and_compensated("pay").await.1, 0, "nothing is lost to exhausted retries");
+    assert_eq!(
+        stage.open_and_compensated("pay").await.1,
+        0,
+        "nothing is lost to exhausted retries"
+    );
     let calls = stage.payments.calls();
-    let after: Vec<Call> = calls[before..].iter().copied().filter(|call| !call.ill).collect();
-    assert_eq!(after.len(), FIRST + MORE, "each is asked once more, and then it is done");
+    let after: Vec<Call> = calls[before..]
+        .iter()
+        .copied()
+        .filter(|call| !call.ill)
+        .collect();
+    assert_eq!(
+        after.len(),
+        FIRST + MORE,
+        "each is asked once more, and then it is done"
+    );
     no_storm(&after);
     let closed = until("the breaker to close", LIMIT, async || {
-        stage.breaker().await.filter(|breaker| breaker.state() == BreakerState::Closed)
+        stage
+            .breaker()
+            .await
+            .filter(|breaker| breaker.state() == BreakerState::Closed)
     })
     .await;
     assert_eq!((closed.waiting, closed.reason.as_str()), (0, "recovered"));
@@ -250,7 +324,8 @@ async fn a_participant_that_fails_is_left_alone_and_comes_back_without_a_storm()
 fn per_second(calls: &[Call], from: Duration) -> BTreeMap<u64, (usize, usize)> {
     let mut seconds = BTreeMap::new();
     for call in calls.iter().filter(|call| call.at >= from) {
-        let (count, most): &mut (usize, usize) = seconds.entry((call.at - from).as_secs()).or_default();
+        let (count, most): &mut (usize, usize) =
+            seconds.entry((call.at - from).as_secs()).or_default();
         (*count, *most) = (*count + 1, (*most).max(call.beside + 1));
     }
     seconds
@@ -287,7 +362,11 @@ async fn for_half_a_minute_under_load() {
     stage.payments.falls_ill();
     pass(WELL_S + ILL_S).await;
     stage.payments.recovers();
-    let recovered = stage.payments.book().begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+    let recovered = stage
+        .payments
+        .book()
+        .begun
+        .map_or(Duration::ZERO, |begun| begun.elapsed());
     pass(WELL_S + ILL_S + 20).await;
     loading.store(false, Ordering::SeqCst);
     let started = load.await.expect("the load ends");
@@ -297,27 +376,44 @@ async fn for_half_a_minute_under_load() {
     let hotels = per_second(&stage.hotels.calls(), Duration::ZERO);
     println!("second  payments calls (of them failed, most at once)   hotels calls");
     for (second, (count, most)) in per_second(&payments, Duration::ZERO) {
-        let ill = payments.iter().filter(|call| call.ill && call.at.as_secs() == second).count();
+        let ill = payments
+            .iter()
+            .filter(|call| call.ill && call.at.as_secs() == second)
+            .count();
         let others = hotels.get(&second).map_or(0, |(count, _)| *count);
         println!("{second:>6}  {count:>5} ({ill:>4}, {most:>4})   {others:>5}");
     }
     println!("tenths of a second after the participant recovered: calls, most at once");
-    let first: Vec<Call> = payments.iter().copied().filter(|call| call.at >= recovered).collect();
+    let first: Vec<Call> = payments
+        .iter()
+        .copied()
+        .filter(|call| call.at >= recovered)
+        .collect();
     let mut fine: BTreeMap<u128, (usize, usize)> = BTreeMap::new();
     for call in &first {
-        let (count, most) = fine.entry((call.at - recovered).as_millis() / 100).or_default();
+        let (count, most) = fine
+            .entry((call.at - recovered).as_millis() / 100)
+            .or_default();
         (*count, *most) = (*count + 1, (*most).max(call.beside + 1));
     }
     for (tenth, (count, most)) in fine.into_iter().take(40) {
         println!("{:>5} ms {count:>5} {most:>5}", tenth * 100);
     }
     let mean = |from: u64, to: u64| {
-        let count: usize = (from..to).map(|s| hotels.get(&s).map_or(0, |(count, _)| *count)).sum();
+        let count: usize = (from..to)
+            .map(|s| hotels.get(&s).map_or(0, |(count, _)| *count))
+            .sum();
         count as f64 / (to - from) as f64
     };
     let (well, ill) = (mean(1, WELL_S), mean(WELL_S, WELL_S + ILL_S));
-    println!("hotels: {well:.0}/s while payments was well, {ill:.0}/s while it was not: {:.2}", ill / well);
-    println!("{started} of each were started; compensated: {:?}", stage.open_and_compensated("pay").await.1);
+    println!(
+        "hotels: {well:.0}/s while payments was well, {ill:.0}/s while it was not: {:.2}",
+        ill / well
+    );
+    println!(
+        "{started} of each were started; compensated: {:?}",
+        stage.open_and_compensated("pay").await.1
+    );
     assert_eq!(stage.open_and_compensated("pay").await, (0, 0));
     assert_eq!(payments.iter().filter(|call| !call.ill).count(), started);
 }

@@ -53,7 +53,11 @@ pub struct Load {
 
 impl Load {
     /// Starts of `definition`, one for each input.
-    pub fn new(definition: &str, inputs: impl IntoIterator<Item = String>, concurrency: usize) -> Self {
+    pub fn new(
+        definition: &str,
+        inputs: impl IntoIterator<Item = String>,
+        concurrency: usize,
+    ) -> Self {
         let start = |input: String| StartSagaRequest {
             name: definition.to_owned(),
             input: input.into_bytes().into(),
@@ -73,7 +77,13 @@ impl Load {
     pub async fn run(&self, url: String, ended: watch::Sender<usize>) -> Run {
         let number = self.starts.len();
         let (known, sent) = (vec![None; number], vec![false; number]);
-        let mut ends = Ends { known, sent, repeated: 0, given_up: false, ended };
+        let mut ends = Ends {
+            known,
+            sent,
+            repeated: 0,
+            given_up: false,
+            ended,
+        };
         while !ends.all() && !ends.given_up {
             match connect(&url).await {
                 Some(channel) => {
@@ -86,7 +96,10 @@ impl Load {
                 None => sleep(POLL).await,
             }
         }
-        Run { ends: ends.known.into_iter().flatten().collect(), repeated: ends.repeated }
+        Run {
+            ends: ends.known.into_iter().flatten().collect(),
+            repeated: ends.repeated,
+        }
     }
 
     /// Asks what became of starts without an answer. `None` when the connection broke.
@@ -112,16 +125,27 @@ impl Load {
     /// What the server says of the first sagas without an end.
     async fn stories(&self, client: &mut Client, ends: &Ends) -> String {
         let mut text = String::new();
-        let open = self.names.iter().zip(&ends.known).filter(|(_, end)| end.is_none());
+        let open = self
+            .names
+            .iter()
+            .zip(&ends.known)
+            .filter(|(_, end)| end.is_none());
         for (saga, _) in open.take(3) {
             let answer = client.get_saga(GetSagaRequest { saga: saga.clone() }).await;
             let answer = answer.map(|detail| detail.into_inner());
             text += &match answer {
                 Ok(detail) => {
                     let steps = detail.steps.iter().map(|s| {
-                        format!("{} {} {} {}+{} {}", s.id, s.status, s.round, s.tries, s.undo_tries, s.note)
+                        format!(
+                            "{} {} {} {}+{} {}",
+                            s.id, s.status, s.round, s.tries, s.undo_tries, s.note
+                        )
                     });
-                    format!("{saga}: {}\n{}\n", detail.story.join("\n"), steps.collect::<Vec<_>>().join("\n"))
+                    format!(
+                        "{saga}: {}\n{}\n",
+                        detail.story.join("\n"),
+                        steps.collect::<Vec<_>>().join("\n")
+                    )
                 }
                 Err(status) => format!("{saga}: {status}\n"),
             };
@@ -131,13 +155,17 @@ impl Load {
 
     /// One stream until it breaks or all have ended.
     async fn stream(&self, client: &mut Client, ends: &mut Ends) {
-        let mut open =
-            (0..self.starts.len()).filter(|tag| ends.known[*tag].is_none()).collect::<Vec<_>>().into_iter();
+        let mut open = (0..self.starts.len())
+            .filter(|tag| ends.known[*tag].is_none())
+            .collect::<Vec<_>>()
+            .into_iter();
         let (sender, requests) = mpsc::unbounded_channel();
         let requests = futures_util::stream::unfold(requests, async |mut requests| {
             requests.recv().await.map(|request| (request, requests))
         });
-        let Ok(answer) = client.run_sagas(requests).await else { return };
+        let Ok(answer) = client.run_sagas(requests).await else {
+            return;
+        };
         let mut outcomes = answer.into_inner();
         let mut room = self.concurrency;
         while !ends.all() {
@@ -146,11 +174,18 @@ impl Load {
             if !tags.is_empty() {
                 ends.sending(&tags);
                 let starts = tags.iter().map(|tag| self.starts[*tag].clone()).collect();
-                let _ = sender
-                    .send(RunSagasRequest { starts, tags: tags.iter().map(|tag| *tag as u64).collect() });
+                let _ = sender.send(RunSagasRequest {
+                    starts,
+                    tags: tags.iter().map(|tag| *tag as u64).collect(),
+                });
             }
             let Ok(message) = timeout(self.patience, outcomes.message()).await else {
-                assert!(!self.must_end, "stuck: {}\n{}", ends.missing(), self.stories(client, ends).await);
+                assert!(
+                    !self.must_end,
+                    "stuck: {}\n{}",
+                    ends.missing(),
+                    self.stories(client, ends).await
+                );
                 ends.given_up = true;
                 return;
             };
@@ -159,7 +194,10 @@ impl Load {
                 // A server on its way down refuses; the start is repeated on the next stream.
                 if outcome.status.is_empty() {
                     let fault = outcome.fault.unwrap_or_default();
-                    assert!(fault.message.contains("shutting down"), "a start was refused: {fault:?}");
+                    assert!(
+                        fault.message.contains("shutting down"),
+                        "a start was refused: {fault:?}"
+                    );
                     return;
                 }
                 room += 1;
@@ -200,13 +238,22 @@ impl Ends {
     }
 
     fn missing(&self) -> String {
-        let missing: Vec<usize> = (0..self.known.len()).filter(|tag| self.known[*tag].is_none()).collect();
-        format!("no end for {} starts, the first {:?}", missing.len(), &missing[..missing.len().min(10)])
+        let missing: Vec<usize> = (0..self.known.len())
+            .filter(|tag| self.known[*tag].is_none())
+            .collect();
+        format!(
+            "no end for {} starts, the first {:?}",
+            missing.len(),
+            &missing[..missing.len().min(10)]
+        )
     }
 
     /// Takes an end; one that is told twice must be told the same.
     fn note(&mut self, tag: usize, saga_id: &[u8], status: String) {
-        let end = End { saga_id: Uuid::from_slice(saga_id).expect("a saga id"), status };
+        let end = End {
+            saga_id: Uuid::from_slice(saga_id).expect("a saga id"),
+            status,
+        };
         match &self.known[tag] {
             Some(known) => assert_eq!(*known, end, "start {tag} ended twice"),
             None => self.known[tag] = Some(end),
@@ -221,11 +268,24 @@ pub async fn all_sagas(channel: Channel) -> HashMap<Uuid, String> {
     let mut sagas = HashMap::new();
     let mut page_token = String::new();
     loop {
-        let request = ListSagasRequest { page_size: 1_000, page_token, ..ListSagasRequest::default() };
-        let page = client.list_sagas(request).await.expect("the server runs").into_inner();
+        let request = ListSagasRequest {
+            page_size: 1_000,
+            page_token,
+            ..ListSagasRequest::default()
+        };
+        let page = client
+            .list_sagas(request)
+            .await
+            .expect("the server runs")
+            .into_inner();
         for saga in page.sagas {
             let open = saga.ended_at_us == 0;
-            assert!(open || saga.mark.is_empty(), "{} has ended and is marked {}", saga.id, saga.mark);
+            assert!(
+                open || saga.mark.is_empty(),
+                "{} has ended and is marked {}",
+                saga.id,
+                saga.mark
+            );
             let id = Uuid::from_slice(&saga.saga_id).expect("a saga id");
             assert_eq!(sagas.insert(id, saga.status), None, "{id} is listed twice");
         }

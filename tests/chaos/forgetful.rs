@@ -39,15 +39,26 @@ pub fn serve(url: String, dir: &Path) {
 /// One stream, until it breaks.
 async fn converse(url: &str, ledger: &Mutex<Connection>) -> Option<()> {
     let (sender, outbound) = mpsc::unbounded_channel();
-    let say = |message: From| sender.send(FromParticipant { message: Some(message) }).ok();
+    let say = |message: From| {
+        sender
+            .send(FromParticipant {
+                message: Some(message),
+            })
+            .ok()
+    };
     say(From::Hello(hello()))?;
-    let outbound =
-        stream::unfold(outbound, async |mut outbound| outbound.recv().await.map(|said| (said, outbound)));
+    let outbound = stream::unfold(outbound, async |mut outbound| {
+        outbound.recv().await.map(|said| (said, outbound))
+    });
     let mut client = ParticipantServiceClient::new(connect(url).await?);
     let mut inbound = client.connect(outbound).await.ok()?.into_inner();
     while let Some(message) = inbound.message().await.ok()? {
         if let Some(To::Commands(batch)) = message.message {
-            let replies = batch.commands.into_iter().map(|command| obey(command, ledger)).collect();
+            let replies = batch
+                .commands
+                .into_iter()
+                .map(|command| obey(command, ledger))
+                .collect();
             say(From::Replies(ReplyBatch { replies }))?;
         }
     }
@@ -65,7 +76,10 @@ fn hello() -> Hello {
         instance: "forgetful".to_owned(),
         inbox_id: "forgetful".to_owned(),
         inbox_kind: InboxKind::Transactional.into(),
-        actions: vec![action("reserve", ActionKind::Action), action("cancel", ActionKind::Compensation)],
+        actions: vec![
+            action("reserve", ActionKind::Action),
+            action("cancel", ActionKind::Compensation),
+        ],
         ..Default::default()
     }
 }
@@ -77,11 +91,16 @@ fn obey(command: Command, ledger: &Mutex<Connection>) -> Reply {
         Op::Query | Op::Seal | Op::Forget | Op::Unspecified => (None, Outcome::Absent),
     };
     if let Some(kind) = kind {
-        let saga = Uuid::from_slice(&command.saga_id).expect("an id").to_string();
+        let saga = Uuid::from_slice(&command.saga_id)
+            .expect("an id")
+            .to_string();
         ledger
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .execute("insert into ledger values (?, ?, ?, ?, '')", (saga, &command.step, command.round, kind))
+            .execute(
+                "insert into ledger values (?, ?, ?, ?, '')",
+                (saga, &command.step, command.round, kind),
+            )
             .expect("a line");
     }
     Reply {

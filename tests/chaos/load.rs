@@ -38,11 +38,21 @@ async fn a_server_killed_under_load_loses_nothing() {
     let endpoint = server.endpoint();
     let (stop, mut stopped) = watch::channel(());
     let serving = tokio::spawn(async move {
-        participant.serve(&endpoint, async move { while stopped.changed().await.is_ok() {} }).await
+        participant
+            .serve(&endpoint, async move {
+                while stopped.changed().await.is_ok() {}
+            })
+            .await
     });
-    server.deploy(&["bench"], "workload.saga.yaml", WORKLOAD).await;
+    server
+        .deploy(&["bench"], "workload.saga.yaml", WORKLOAD)
+        .await;
 
-    let load = Load::new("workload", (0..sagas).map(|n| format!("{{\"n\":{n}}}")), 256);
+    let load = Load::new(
+        "workload",
+        (0..sagas).map(|n| format!("{{\"n\":{n}}}")),
+        256,
+    );
     let (ended, mut count) = watch::channel(0);
     let client = tokio::spawn({
         let url = server.url();
@@ -50,7 +60,10 @@ async fn a_server_killed_under_load_loses_nothing() {
     });
     for kill in 1..=kills {
         let at = sagas * kill / (kills + 1);
-        assert!(reached(&mut count, at).await, "stuck before kill {kill} at {at} ends");
+        assert!(
+            reached(&mut count, at).await,
+            "stuck before kill {kill} at {at} ends"
+        );
         server.kill_and_restart().await;
     }
     let Run { ends, repeated } = client.await.expect("the client heard of every end");

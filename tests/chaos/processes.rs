@@ -9,7 +9,8 @@ use std::{
 };
 
 use saga_proto::v1::{
-    DeployRequest, ListParticipantsRequest, SagaFile, definition_service_client::DefinitionServiceClient,
+    DeployRequest, ListParticipantsRequest, SagaFile,
+    definition_service_client::DefinitionServiceClient,
     participant_directory_client::ParticipantDirectoryClient,
 };
 use saga_tests::ports::Port;
@@ -27,7 +28,12 @@ const UP_LIMIT: Duration = Duration::from_secs(30);
 /// The program that was built beside this test.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
-    let found = test.ancestors().skip(1).take(3).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = test
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| {
         panic!(
             "no program `{name}` beside {}; build it in the same profile first: \
@@ -59,7 +65,10 @@ impl Process {
     /// SIGKILL.
     async fn kill(&mut self) {
         if let Err(error) = self.child.kill().await {
-            panic!("{}: it had ended before it was killed: {error}", self.log.display());
+            panic!(
+                "{}: it had ended before it was killed: {error}",
+                self.log.display()
+            );
         }
     }
 }
@@ -74,7 +83,11 @@ impl Drop for Process {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(LINES)..];
-            println!("{} (ended: {ended:?})\n{}", self.log.display(), last.join("\n"));
+            println!(
+                "{} (ended: {ended:?})\n{}",
+                self.log.display(),
+                last.join("\n")
+            );
         }
     }
 }
@@ -117,7 +130,13 @@ impl Server {
         let port = Port::reserve();
         let address = port.address().to_string();
         let process = Self::spawn(program, dir, &address);
-        let server = Self { program, dir: dir.to_owned(), process, address, _port: port };
+        let server = Self {
+            program,
+            dir: dir.to_owned(),
+            process,
+            address,
+            _port: port,
+        };
         server.channel().await;
         server
     }
@@ -125,7 +144,12 @@ impl Server {
     fn spawn(words: &[&str], dir: &Path, address: &str) -> Process {
         let store = dir.join("saga.db");
         let mut args: Vec<&OsStr> = words[1..].iter().map(OsStr::new).collect();
-        args.extend([OsStr::new("--listen"), address.as_ref(), "--store".as_ref(), store.as_ref()]);
+        args.extend([
+            OsStr::new("--listen"),
+            address.as_ref(),
+            "--store".as_ref(),
+            store.as_ref(),
+        ]);
         let mut saga = Command::new(program(words[0]));
         // Should this test be killed itself, the closing pipe ends the server.
         saga.env("SAGA_LEASH", "1");
@@ -165,17 +189,32 @@ impl Server {
         let channel = self.channel().await;
         let mut directory = ParticipantDirectoryClient::new(channel.clone());
         until("participants register", UP_LIMIT, async || {
-            let known =
-                directory.list_participants(ListParticipantsRequest::default()).await.ok()?.into_inner();
+            let known = directory
+                .list_participants(ListParticipantsRequest::default())
+                .await
+                .ok()?
+                .into_inner();
             let live = |name: &&str| {
-                known.participants.iter().any(|known| known.name == **name && !known.instances.is_empty())
+                known
+                    .participants
+                    .iter()
+                    .any(|known| known.name == **name && !known.instances.is_empty())
             };
             participants.iter().all(live).then_some(())
         })
         .await;
-        let file = SagaFile { path: path.to_owned(), content: yaml.as_bytes().to_vec().into() };
-        let request = DeployRequest { files: vec![file], dry_run: false };
-        let answer = DefinitionServiceClient::new(channel).deploy(request).await.expect("the server runs");
+        let file = SagaFile {
+            path: path.to_owned(),
+            content: yaml.as_bytes().to_vec().into(),
+        };
+        let request = DeployRequest {
+            files: vec![file],
+            dry_run: false,
+        };
+        let answer = DefinitionServiceClient::new(channel)
+            .deploy(request)
+            .await
+            .expect("the server runs");
         let answer = answer.into_inner();
         assert!(answer.accepted, "{:#?}", answer.diagnostics);
     }
@@ -183,8 +222,9 @@ impl Server {
 
 /// A connection, if the server answers.
 pub async fn connect(url: &str) -> Option<Channel> {
-    let endpoint =
-        Channel::from_shared(url.to_owned()).expect("a URL").connect_timeout(Duration::from_secs(1));
+    let endpoint = Channel::from_shared(url.to_owned())
+        .expect("a URL")
+        .connect_timeout(Duration::from_secs(1));
     endpoint.connect().await.ok()
 }
 
@@ -200,7 +240,12 @@ impl Participants {
     /// Starts those named, with their databases in `dir`.
     pub fn start(names: &'static [&'static str], endpoint: String, dir: &Path) -> Self {
         let process = Self::spawn(names, &endpoint, dir);
-        Self { names, endpoint, dir: dir.to_owned(), process }
+        Self {
+            names,
+            endpoint,
+            dir: dir.to_owned(),
+            process,
+        }
     }
 
     fn spawn(names: &[&str], endpoint: &str, dir: &Path) -> Process {

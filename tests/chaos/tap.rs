@@ -141,7 +141,11 @@ impl Tap {
             answered: watch::Sender::default(),
         }));
         let service = ParticipantServiceServer::new(tap.clone());
-        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+        tokio::spawn(
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming(TcpIncoming::from(listener)),
+        );
         tap
     }
 
@@ -158,7 +162,11 @@ impl Tap {
     /// What it has done so far.
     pub fn counts(&self) -> Counts {
         let seen = self.seen();
-        Counts { seen: seen.commands.values().map(Vec::len).sum(), made: seen.made, late: seen.late }
+        Counts {
+            seen: seen.commands.values().map(Vec::len).sum(),
+            made: seen.made,
+            late: seen.late,
+        }
     }
 
     /// Sends every command once more, in another order, and waits until all are answered. The orchestrator must be gone.
@@ -168,18 +176,28 @@ impl Tap {
         let mut chance: u64 = 0x5eed;
         for own in commands.values_mut() {
             for at in (1..own.len()).rev() {
-                chance =
-                    chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                own.swap(at, usize::try_from(chance >> 33).expect("31 bits") % (at + 1));
+                chance = chance
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                own.swap(
+                    at,
+                    usize::try_from(chance >> 33).expect("31 bits") % (at + 1),
+                );
             }
         }
-        let wanted: BTreeMap<String, usize> =
-            commands.iter().map(|(name, own)| (name.clone(), own.len())).collect();
+        let wanted: BTreeMap<String, usize> = commands
+            .iter()
+            .map(|(name, own)| (name.clone(), own.len()))
+            .collect();
         self.0.replay.send_replace(Some(Arc::new(commands)));
         let mut answered = self.0.answered.subscribe();
         while *answered.borrow_and_update() != wanted {
             let moved = tokio::time::timeout(crate::client::STALL_LIMIT, answered.changed()).await;
-            assert!(moved.is_ok(), "no more answers: {:?} of {wanted:?}", *self.0.answered.borrow());
+            assert!(
+                moved.is_ok(),
+                "no more answers: {:?} of {wanted:?}",
+                *self.0.answered.borrow()
+            );
         }
         wanted.values().sum()
     }
@@ -193,7 +211,10 @@ impl Tap {
         let mut seen = self.seen();
         let mut arriving = Vec::new();
         for command in batch.commands {
-            seen.commands.entry(participant.to_owned()).or_default().push(command.clone());
+            seen.commands
+                .entry(participant.to_owned())
+                .or_default()
+                .push(command.clone());
             let Some(trouble) = seen.trouble(&command) else {
                 arriving.push(command);
                 continue;
@@ -259,12 +280,21 @@ impl Seen {
         let key = (command.saga_id.to_vec(), command.step.clone());
         if !self.troubled.contains_key(&key) {
             let input: Value = serde_json::from_slice(&command.input).ok()?;
-            let customer = input.get("customer_id").or_else(|| input.pointer("/input/customer_id"));
+            let customer = input
+                .get("customer_id")
+                .or_else(|| input.pointer("/input/customer_id"));
             let (step, trouble) = Trouble::of(customer?.as_str()?)?;
             if step != command.step {
                 return None;
             }
-            self.troubled.insert(key.clone(), Troubled { trouble, times: 0, held: Vec::new() });
+            self.troubled.insert(
+                key.clone(),
+                Troubled {
+                    trouble,
+                    times: 0,
+                    held: Vec::new(),
+                },
+            );
         }
         self.troubled.get_mut(&key)
     }
@@ -293,13 +323,21 @@ impl ParticipantService for Tap {
         let channel = connect(&self.0.server).await.ok_or_else(gone)?;
         let (to_server, from_tap) = mpsc::unbounded_channel();
         // Both ends of the channel are here.
-        let _ = to_server.send(FromParticipant { message: Some(From::Hello(hello)) });
+        let _ = to_server.send(FromParticipant {
+            message: Some(From::Hello(hello)),
+        });
         let mut client = ParticipantServiceClient::new(channel).max_decoding_message_size(64 << 20);
         let from_server = client.connect(queue(from_tap)).await?.into_inner();
         let (to_participant, outbound) = mpsc::unbounded_channel();
 
-        tokio::spawn(self.clone().carry_up(inbound, to_server, to_participant.clone()));
-        tokio::spawn(self.clone().carry_down(participant, from_server, to_participant));
+        tokio::spawn(
+            self.clone()
+                .carry_up(inbound, to_server, to_participant.clone()),
+        );
+        tokio::spawn(
+            self.clone()
+                .carry_down(participant, from_server, to_participant),
+        );
         Ok(Response::new(queue(outbound).boxed()))
     }
 }
@@ -327,7 +365,12 @@ impl Tap {
                 Some(other) => other,
                 None => continue,
             };
-            if to_server.send(FromParticipant { message: Some(message) }).is_err() {
+            if to_server
+                .send(FromParticipant {
+                    message: Some(message),
+                })
+                .is_err()
+            {
                 return;
             }
         }
@@ -349,9 +392,12 @@ impl Tap {
             let message = match message.message {
                 Some(To::Commands(batch)) => sending(self.commands(&participant, batch)),
                 // The participants must not find the way around the tap.
-                Some(To::Welcome(welcome)) => {
-                    ToParticipant { message: Some(To::Welcome(Welcome { addresses: Vec::new(), ..welcome })) }
-                }
+                Some(To::Welcome(welcome)) => ToParticipant {
+                    message: Some(To::Welcome(Welcome {
+                        addresses: Vec::new(),
+                        ..welcome
+                    })),
+                },
                 None => continue,
             };
             if to_participant.send(Ok(message)).is_err() {
@@ -369,9 +415,14 @@ impl Tap {
         commands: Vec<Command>,
     ) -> Outbound {
         let (sender, outbound) = mpsc::unbounded_channel();
-        let welcome = Welcome { orchestrator: "replay".to_owned(), ..Welcome::default() };
+        let welcome = Welcome {
+            orchestrator: "replay".to_owned(),
+            ..Welcome::default()
+        };
         // The receiver is here.
-        let _ = sender.send(Ok(ToParticipant { message: Some(To::Welcome(welcome)) }));
+        let _ = sender.send(Ok(ToParticipant {
+            message: Some(To::Welcome(welcome)),
+        }));
         for batch in commands.chunks(REPLAY_BATCH) {
             let _ = sender.send(Ok(sending(batch.to_vec())));
         }
@@ -382,9 +433,9 @@ impl Tap {
             while let Ok(Some(message)) = inbound.message().await {
                 if let Some(From::Replies(batch)) = message.message {
                     let count = batch.replies.len();
-                    tap.0
-                        .answered
-                        .send_modify(|answered| *answered.entry(participant.clone()).or_default() += count);
+                    tap.0.answered.send_modify(|answered| {
+                        *answered.entry(participant.clone()).or_default() += count
+                    });
                 }
             }
         });
@@ -393,9 +444,15 @@ impl Tap {
 }
 
 fn sending(commands: Vec<Command>) -> ToParticipant {
-    ToParticipant { message: Some(To::Commands(CommandBatch { commands })) }
+    ToParticipant {
+        message: Some(To::Commands(CommandBatch { commands })),
+    }
 }
 
-fn queue<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> + Send + 'static {
-    stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)))
+fn queue<T: Send + 'static>(
+    receiver: mpsc::UnboundedReceiver<T>,
+) -> impl Stream<Item = T> + Send + 'static {
+    stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|item| (item, receiver))
+    })
 }

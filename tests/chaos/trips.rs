@@ -93,10 +93,13 @@ fn definition() -> String {
         ("timeout: 30s", "timeout: 700ms"),
         ("max_delay: 10s", "max_delay: 300ms"),
     ];
-    hasty.into_iter().fold(BOOK_TRIP.replace("max_attempts: 5", "max_attempts: 4"), |yaml, (from, to)| {
-        assert!(yaml.contains(from), "the example says no more {from}");
-        yaml.replace(from, to)
-    })
+    hasty.into_iter().fold(
+        BOOK_TRIP.replace("max_attempts: 5", "max_attempts: 4"),
+        |yaml, (from, to)| {
+            assert!(yaml.contains(from), "the example says no more {from}");
+            yaml.replace(from, to)
+        },
+    )
 }
 
 /// A run of the harness.
@@ -141,7 +144,11 @@ impl Chaos {
         let dir = tempfile::tempdir().expect("a folder");
         let mut server = Server::start_program(self.server, dir.path()).await;
         let tap = Tap::open(server.url()).await;
-        let reservations: &[&str] = if self.forgetful_hotels { &["flights"] } else { &["flights", "hotels"] };
+        let reservations: &[&str] = if self.forgetful_hotels {
+            &["flights"]
+        } else {
+            &["flights", "hotels"]
+        };
         let mut participants: Vec<Participants> = [reservations, &["payments", "notifications"]]
             .into_iter()
             .map(|names| Participants::start(names, tap.endpoint(), dir.path()))
@@ -149,14 +156,18 @@ impl Chaos {
         if self.forgetful_hotels {
             forgetful::serve(tap.url(), dir.path());
         }
-        server.deploy(&PARTICIPANTS, "book_trip.saga.yaml", &definition()).await;
+        server
+            .deploy(&PARTICIPANTS, "book_trip.saga.yaml", &definition())
+            .await;
 
         let stuck: Vec<StartSagaRequest> = (0..STUCK).map(unreachable).collect();
         for request in &stuck {
             start(&server.url(), request).await;
         }
         let mut load = Load::new("book_trip", (0..self.trips).map(input), 64);
-        load.names = (0..self.trips).map(|n| format!("book_trip/trip-{n}")).collect();
+        load.names = (0..self.trips)
+            .map(|n| format!("book_trip/trip-{n}"))
+            .collect();
         load.must_end = self.honest;
         if !self.honest {
             load.patience = Duration::from_secs(6);
@@ -167,7 +178,10 @@ impl Chaos {
         let canceller = tokio::spawn(async move { cancel_all(&also, trips, progress).await });
         for (n, victim) in (1..).zip(self.victims()) {
             let at = self.trips * n / (self.server_kills + self.participant_kills + 1);
-            assert!(reached(&mut count, at).await, "stuck before kill {n} ({victim:?}) at {at} ends");
+            assert!(
+                reached(&mut count, at).await,
+                "stuck before kill {n} ({victim:?}) at {at} ends"
+            );
             match victim {
                 Some(which) => participants[which].kill_and_restart().await,
                 None => server.kill_and_restart().await,
@@ -176,12 +190,19 @@ impl Chaos {
         let Run { ends, repeated } = client.await.expect("the client heard of every end");
         let cancelled = canceller.await.expect("cancels do not panic");
         println!("{repeated} starts were repeated after kills, {cancelled} cancels were taken");
-        assert!(self.server_kills == 0 || repeated > 0, "no kill met a trip under way");
+        assert!(
+            self.server_kills == 0 || repeated > 0,
+            "no kill met a trip under way"
+        );
         if self.honest {
             self.hear(&server, &ends).await;
         }
         server.kill().await;
-        Aftermath { dir, tap, participants }
+        Aftermath {
+            dir,
+            tap,
+            participants,
+        }
     }
 
     /// Who is killed when: `None` is the server, and participants fall between.
@@ -206,17 +227,30 @@ impl Chaos {
             })
             .await;
             let story = saga.story.join(" ");
-            assert!(story.contains("no_address") && story.contains("send_confirmation"), "{story}");
+            assert!(
+                story.contains("no_address") && story.contains("send_confirmation"),
+                "{story}"
+            );
         }
-        let heard: HashMap<Uuid, String> = ends.iter().map(|end| (end.saga_id, end.status.clone())).collect();
+        let heard: HashMap<Uuid, String> = ends
+            .iter()
+            .map(|end| (end.saga_id, end.status.clone()))
+            .collect();
         assert_eq!(heard.len(), ends.len(), "two trips are one saga");
         let mut sagas = all_sagas(server.channel().await).await;
         sagas.retain(|_, status| status != "running");
-        assert_eq!(sagas, heard, "the server tells of other sagas or ends than the client heard of");
+        assert_eq!(
+            sagas, heard,
+            "the server tells of other sagas or ends than the client heard of"
+        );
         for (n, end) in ends.iter().enumerate() {
             // Another request with the same key: the first saga again, whatever became of it.
             let request = request(input(n));
-            let again = client.start_saga(request).await.expect("the server runs").into_inner();
+            let again = client
+                .start_saga(request)
+                .await
+                .expect("the server runs")
+                .into_inner();
             assert!(!again.created, "trip-{n} began twice");
             assert_eq!(
                 Uuid::from_slice(&again.saga_id).expect("an id"),
@@ -229,7 +263,12 @@ impl Chaos {
 
 fn request(input: String) -> StartSagaRequest {
     let request_id = Uuid::now_v7().as_bytes().to_vec().into();
-    StartSagaRequest { name: "book_trip".to_owned(), input: input.into(), request_id, ..Default::default() }
+    StartSagaRequest {
+        name: "book_trip".to_owned(),
+        input: input.into(),
+        request_id,
+        ..Default::default()
+    }
 }
 
 fn unreachable(n: usize) -> StartSagaRequest {
@@ -246,12 +285,20 @@ async fn start(url: &str, request: &StartSagaRequest) {
 }
 
 async fn get(client: &mut SagaServiceClient<Channel>, saga: &str) -> Option<SagaDetail> {
-    client.get_saga(GetSagaRequest { saga: saga.to_owned() }).await.ok().map(tonic::Response::into_inner)
+    client
+        .get_saga(GetSagaRequest {
+            saga: saga.to_owned(),
+        })
+        .await
+        .ok()
+        .map(tonic::Response::into_inner)
 }
 
 /// Cancels every trip that is meant to be, as soon as it is where it should be; returns how many took it.
 async fn cancel_all(url: &str, trips: usize, mut ended: watch::Receiver<usize>) -> usize {
-    let mut open: Vec<(usize, Cancelled)> = (0..trips).filter_map(|n| Some((n, cancelled(n)?))).collect();
+    let mut open: Vec<(usize, Cancelled)> = (0..trips)
+        .filter_map(|n| Some((n, cancelled(n)?)))
+        .collect();
     let mut taken = 0;
     // Whatever breaks here breaks because the server was killed: the next round asks again.
     while !open.is_empty() && ended.has_changed().is_ok() {
@@ -274,7 +321,11 @@ async fn cancel_all(url: &str, trips: usize, mut ended: watch::Receiver<usize>) 
 }
 
 /// Whether a trip took its cancel, or refused it; `None`: it is not there yet, or not where it should be.
-async fn cancel(client: &mut SagaServiceClient<Channel>, n: usize, when: Cancelled) -> Option<bool> {
+async fn cancel(
+    client: &mut SagaServiceClient<Channel>,
+    n: usize,
+    when: Cancelled,
+) -> Option<bool> {
     let saga = format!("book_trip/trip-{n}");
     if when == Cancelled::WithThePivotOnItsWay {
         let detail = get(client, &saga).await?;
@@ -284,7 +335,11 @@ async fn cancel(client: &mut SagaServiceClient<Channel>, n: usize, when: Cancell
             return detail.failure.map(|_| false);
         }
     }
-    let request = CancelSagaRequest { saga, reason: "rain".to_owned(), ..Default::default() };
+    let request = CancelSagaRequest {
+        saga,
+        reason: "rain".to_owned(),
+        ..Default::default()
+    };
     match client.cancel_saga(request).await {
         Ok(_) => Some(true),
         // It has ended, or the card was charged.
@@ -295,25 +350,52 @@ async fn cancel(client: &mut SagaServiceClient<Channel>, n: usize, when: Cancell
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trips_keep_their_promises_through_kills() {
-    let (trips, server_kills, participant_kills) = if long() { (6_000, 40, 20) } else { (512, 10, 5) };
-    let chaos = Chaos { trips, server_kills, participant_kills, ..Chaos::ALL_IN_ORDER };
-    let Aftermath { dir, tap, participants: _participants } = chaos.run().await;
+    let (trips, server_kills, participant_kills) = if long() {
+        (6_000, 40, 20)
+    } else {
+        (512, 10, 5)
+    };
+    let chaos = Chaos {
+        trips,
+        server_kills,
+        participant_kills,
+        ..Chaos::ALL_IN_ORDER
+    };
+    let Aftermath {
+        dir,
+        tap,
+        participants: _participants,
+    } = chaos.run().await;
 
     println!("{}", audit::ends(dir.path()).join("\n"));
     let violations = audit::violations(dir.path());
     assert!(violations.is_empty(), "{}", listed(&violations));
     let ends = audit::ends(dir.path()).join("\n");
     let counts = |status: &str| ends.lines().filter(|line| line.contains(status)).count();
-    assert_eq!((counts("completed"), counts("compensated"), counts("running")), (1, 1, 1), "{ends}");
+    assert_eq!(
+        (
+            counts("completed"),
+            counts("compensated"),
+            counts("running")
+        ),
+        (1, 1, 1),
+        "{ends}"
+    );
 
     let before: BTreeSet<String> = audit::effects(dir.path()).into_iter().collect();
     let Counts { seen, made, late } = tap.counts();
-    assert!(made > trips / 4 && late > trips / 32, "only {made} messages met trouble, and {late} came late");
+    assert!(
+        made > trips / 4 && late > trips / 32,
+        "only {made} messages met trouble, and {late} came late"
+    );
     let replayed = tap.replay().await;
     assert_eq!(replayed, seen);
     let after: BTreeSet<String> = audit::effects(dir.path()).into_iter().collect();
     let changed: Vec<&String> = after.symmetric_difference(&before).collect();
-    assert!(changed.is_empty(), "{replayed} commands again changed {changed:#?}");
+    assert!(
+        changed.is_empty(),
+        "{replayed} commands again changed {changed:#?}"
+    );
     println!(
         "{seen} commands, trouble with {made} messages, {late} came after the undo; all commands again changed none of {} lines",
         before.len()
@@ -322,7 +404,11 @@ async fn trips_keep_their_promises_through_kills() {
 
 /// As the message of a failed test.
 pub fn listed(violations: &[audit::Violation]) -> String {
-    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    violations
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Nobody is there to serve the trip when it starts, and the server dies before anybody comes.
@@ -331,7 +417,9 @@ async fn a_trip_waits_for_its_participants_through_a_kill() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut server = Server::start(dir.path()).await;
     let all = Participants::start(&PARTICIPANTS, server.endpoint(), dir.path());
-    server.deploy(&PARTICIPANTS, "book_trip.saga.yaml", BOOK_TRIP).await;
+    server
+        .deploy(&PARTICIPANTS, "book_trip.saga.yaml", BOOK_TRIP)
+        .await;
     drop(all);
 
     let load = Load::new("book_trip", [input(0)], 1);
@@ -340,7 +428,10 @@ async fn a_trip_waits_for_its_participants_through_a_kill() {
         let url = server.url();
         async move { load.run(url, ended).await }
     });
-    until("the trip is there", LIMIT, async || (all_open(&server).await == 1).then_some(())).await;
+    until("the trip is there", LIMIT, async || {
+        (all_open(&server).await == 1).then_some(())
+    })
+    .await;
     server.kill_and_restart().await;
     assert_eq!(*count.borrow(), 0, "nothing can have ended");
     let _all = Participants::start(&PARTICIPANTS, server.endpoint(), dir.path());
@@ -353,6 +444,12 @@ async fn a_trip_waits_for_its_participants_through_a_kill() {
 
 async fn all_open(server: &Server) -> u64 {
     let mut client = SagaServiceClient::new(server.channel().await);
-    let request = ListSagasRequest { open_only: true, ..Default::default() };
-    client.list_sagas(request).await.map_or(0, |page| page.into_inner().open_total)
+    let request = ListSagasRequest {
+        open_only: true,
+        ..Default::default()
+    };
+    client
+        .list_sagas(request)
+        .await
+        .map_or(0, |page| page.into_inner().open_total)
 }

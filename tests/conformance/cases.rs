@@ -20,11 +20,20 @@ use saga_orchestrator::store::{
 
 pub const TOKEN: u128 = 0x0123_4567_89AB_CDEF_0011_2233_4455_6677;
 
-const RUNNING: Face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
+const RUNNING: Face = Face {
+    status: RowStatus::Running,
+    incident: false,
+    exceptions: false,
+    ended_at: None,
+};
 
 /// A saga id in partition `n % 32`; ids are in the order of `n`.
 pub fn id(n: u64) -> SagaId {
-    SagaId::new(1_000 + n, Partition(u16::try_from(n % 32).expect("small")), n)
+    SagaId::new(
+        1_000 + n,
+        Partition(u16::try_from(n % 32).expect("small")),
+        n,
+    )
 }
 
 pub fn start(n: u64) -> StartRow {
@@ -38,7 +47,10 @@ pub fn start(n: u64) -> StartRow {
         started_at: Timestamp(i64::try_from(n).expect("small")),
         face: RUNNING,
     };
-    StartRow { row, input_hash: [u8::try_from(n % 256).expect("small"); 32] }
+    StartRow {
+        row,
+        input_hash: [u8::try_from(n % 256).expect("small"); 32],
+    }
 }
 
 fn start_with_key(n: u64, key: &str) -> StartRow {
@@ -49,17 +61,34 @@ fn start_with_key(n: u64, key: &str) -> StartRow {
 
 fn journal(n: u64, seq: u64) -> JournalRow {
     let at = Timestamp(i64::try_from(1_000 * n + seq).expect("small"));
-    JournalRow { saga_id: id(n), seq, at, body: format!("{n}/{seq}").into_bytes() }
+    JournalRow {
+        saga_id: id(n),
+        seq,
+        at,
+        body: format!("{n}/{seq}").into_bytes(),
+    }
 }
 
 pub fn change(n: u64, status: RowStatus) -> ChangeRow {
     let ended_at = (!status.is_open()).then_some(Timestamp(77));
-    ChangeRow { id: id(n), face: Face { status, incident: false, exceptions: false, ended_at } }
+    ChangeRow {
+        id: id(n),
+        face: Face {
+            status,
+            incident: false,
+            exceptions: false,
+            ended_at,
+        },
+    }
 }
 
 /// A batch under every fence of the claim.
 pub fn batch(claim: &Claim, commit_no: u64) -> Batch {
-    Batch { commit_no, fence: claim.fences.clone(), ..Batch::default() }
+    Batch {
+        commit_no,
+        fence: claim.fences.clone(),
+        ..Batch::default()
+    }
 }
 
 /// Starts the sagas `range`, each with its first journal row.
@@ -72,7 +101,10 @@ async fn begin(store: &impl Store, claim: &Claim, range: std::ops::Range<u64>) {
 
 /// Everything a reader can see of the sagas, for "nothing was written".
 async fn everything(store: &impl Store) -> String {
-    let page = store.list(Default::default(), None, 1_000).await.expect("list");
+    let page = store
+        .list(Default::default(), None, 1_000)
+        .await
+        .expect("list");
     let ids: Vec<SagaId> = page.rows.iter().map(|row| row.id).collect();
     let journals = store.journals(ids).await.expect("journals");
     let counts = store.counts().await.expect("counts");

@@ -14,7 +14,12 @@ use saga_orchestrator::store::{
 use crate::cases::{TOKEN, batch, id, start};
 
 fn row(n: u64, seq: u64) -> JournalRow {
-    JournalRow { saga_id: id(n), seq, at: Timestamp(1), body: format!("{n}/{seq}").into_bytes() }
+    JournalRow {
+        saga_id: id(n),
+        seq,
+        at: Timestamp(1),
+        body: format!("{n}/{seq}").into_bytes(),
+    }
 }
 
 /// Commits numbered with holes, as after failed ones, of so many rows each.
@@ -47,28 +52,51 @@ async fn read(store: &impl Chronicle, mut after: u64) -> Vec<(u64, SagaId)> {
 
 async fn commits_come_whole_in_their_order_and_once(store: impl Store + Chronicle) {
     assert_eq!(read(&store, 0).await, []);
-    let mut filled = fill(&store, &[1, 2, 5, 6, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51], 700).await;
+    let mut filled = fill(
+        &store,
+        &[1, 2, 5, 6, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51],
+        700,
+    )
+    .await;
     let mut all = read(&store, 0).await;
-    assert!(all.windows(2).all(|pair| pair[0].0 <= pair[1].0), "not in the order of commits");
+    assert!(
+        all.windows(2).all(|pair| pair[0].0 <= pair[1].0),
+        "not in the order of commits"
+    );
     filled.sort_unstable();
     all.sort_unstable();
     assert!(all == filled, "{} rows of {}", all.len(), filled.len());
     for after in [0, 1, 3, 5, 39, 40, 50, 51, 99] {
         let numbers: BTreeSet<u64> = read(&store, after).await.iter().map(|row| row.0).collect();
-        let expected: BTreeSet<u64> = filled.iter().map(|row| row.0).filter(|n| *n > after).collect();
+        let expected: BTreeSet<u64> = filled
+            .iter()
+            .map(|row| row.0)
+            .filter(|n| *n > after)
+            .collect();
         assert_eq!(numbers, expected, "after {after}");
     }
     let ids = vec![id(100_001), id(7), id(200_002)];
-    let found: BTreeSet<SagaId> =
-        store.sagas(ids).await.expect("read").into_iter().map(|row| row.id).collect();
+    let found: BTreeSet<SagaId> = store
+        .sagas(ids)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|row| row.id)
+        .collect();
     assert_eq!(found, BTreeSet::from([id(100_001), id(200_002)]));
 }
 
-async fn what_was_told_begins_where_the_journal_ends_and_never_goes_back(store: impl Store + Chronicle) {
+async fn what_was_told_begins_where_the_journal_ends_and_never_goes_back(
+    store: impl Store + Chronicle,
+) {
     fill(&store, &[3], 1).await;
     assert_eq!(store.told_through().await.expect("read"), 3);
     fill(&store, &[4, 5, 6], 1).await;
-    assert_eq!(store.told_through().await.expect("read"), 3, "noted at the first call");
+    assert_eq!(
+        store.told_through().await.expect("read"),
+        3,
+        "noted at the first call"
+    );
     for (noted, expected) in [(5, 5), (4, 5), (6, 6)] {
         store.set_told_through(noted).await.expect("written");
         assert_eq!(store.told_through().await.expect("read"), expected);

@@ -23,9 +23,18 @@ fn id(commit: u64, n: u64) -> SagaId {
 /// Commit `n` starts twenty sagas and ends those of commit `n - 1`.
 fn batch(fence: Vec<saga_orchestrator::store::record::Fence>, commit_no: u64) -> Batch {
     let at = Timestamp(i64::try_from(commit_no).expect("small"));
-    let mut batch = Batch { commit_no, fence, ..Batch::default() };
+    let mut batch = Batch {
+        commit_no,
+        fence,
+        ..Batch::default()
+    };
     for n in 0..SAGAS {
-        let face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
+        let face = Face {
+            status: RowStatus::Running,
+            incident: false,
+            exceptions: false,
+            ended_at: None,
+        };
         let row = SagaRow {
             id: id(commit_no, n),
             name: "book".to_owned(),
@@ -36,13 +45,30 @@ fn batch(fence: Vec<saga_orchestrator::store::record::Fence>, commit_no: u64) ->
             started_at: at,
             face,
         };
-        batch.journal.push(JournalRow { saga_id: row.id, seq: 1, at, body: vec![1; 300] });
-        batch.starts.push(StartRow { row, input_hash: [0; 32] });
+        batch.journal.push(JournalRow {
+            saga_id: row.id,
+            seq: 1,
+            at,
+            body: vec![1; 300],
+        });
+        batch.starts.push(StartRow {
+            row,
+            input_hash: [0; 32],
+        });
         if commit_no > 1 {
             let saga_id = id(commit_no - 1, n);
-            let face =
-                Face { status: RowStatus::Completed, incident: false, exceptions: false, ended_at: Some(at) };
-            batch.journal.push(JournalRow { saga_id, seq: 2, at, body: vec![2; 300] });
+            let face = Face {
+                status: RowStatus::Completed,
+                incident: false,
+                exceptions: false,
+                ended_at: Some(at),
+            };
+            batch.journal.push(JournalRow {
+                saga_id,
+                seq: 2,
+                at,
+                body: vec![2; 300],
+            });
             batch.changes.push(ChangeRow { id: saga_id, face });
         }
     }
@@ -53,11 +79,16 @@ fn batch(fence: Vec<saga_orchestrator::store::record::Fence>, commit_no: u64) ->
 #[tokio::test]
 #[ignore = "started by the test below"]
 async fn commits_until_killed() {
-    let Ok(path) = std::env::var(PATH) else { return };
+    let Ok(path) = std::env::var(PATH) else {
+        return;
+    };
     let store = SqliteStore::open(path.as_ref()).expect("open");
     let claim = store.claim(1).await.expect("claim");
     for n in claim.last_commit_no + 1.. {
-        store.commit(batch(claim.fences.clone(), n)).await.expect("commit");
+        store
+            .commit(batch(claim.fences.clone(), n))
+            .await
+            .expect("commit");
         writeln!(std::io::stdout(), "\nanswered {n}").expect("say so");
     }
 }
@@ -65,12 +96,19 @@ async fn commits_until_killed() {
 /// Runs that process until it has answered `count` commits, kills it, and returns the last answered one.
 fn load_and_kill(path: &std::path::Path, count: usize) -> u64 {
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "crash::commits_until_killed", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "crash::commits_until_killed",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(PATH, path)
         .stdout(Stdio::piped())
         .spawn()
         .expect("start");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let lines = BufReader::new(child.stdout.take().expect("piped"))
+        .lines()
+        .map_while(Result::ok);
     let mut answers = lines.filter_map(|line| line.strip_prefix("answered ")?.parse::<u64>().ok());
     let seen = answers.by_ref().take(count).last();
     child.kill().expect("kill");
@@ -89,7 +127,10 @@ async fn what_was_answered_is_there_after_a_kill() {
     }
     let store = SqliteStore::open(&path).expect("open");
     let last = store.claim(2).await.expect("claim").last_commit_no;
-    assert!(last == answered || last == answered + 1, "answered {answered}, found {last}");
+    assert!(
+        last == answered || last == answered + 1,
+        "answered {answered}, found {last}"
+    );
     let counts = store.counts().await.expect("counts");
     assert_eq!(
         counts[..3],

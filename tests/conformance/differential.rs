@@ -8,8 +8,8 @@ use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
     CommitError, Error, Store,
     record::{
-        AuditRow, Batch, ChangeRow, DefinitionRow, Face, Fence, JournalRow, ListFilter, ParticipantRow,
-        RowStatus, SagaRow, StartRow,
+        AuditRow, Batch, ChangeRow, DefinitionRow, Face, Fence, JournalRow, ListFilter,
+        ParticipantRow, RowStatus, SagaRow, StartRow,
     },
 };
 
@@ -48,7 +48,11 @@ pub async fn play(store: &impl Store, seed: u64) {
             _ => player.read(store, &model, &place).await,
         }
     }
-    assert!(player.sagas.len() > OPERATIONS / 8, "seed {seed} started only {} sagas", player.sagas.len());
+    assert!(
+        player.sagas.len() > OPERATIONS / 8,
+        "seed {seed} started only {} sagas",
+        player.sagas.len()
+    );
 }
 
 /// SplitMix64: enough chance for a test, the same on every machine.
@@ -114,7 +118,13 @@ fn same<T: PartialEq + Debug>(store: Result<T, Error>, model: Result<T, Error>, 
 
 impl Player {
     fn new(seed: u64) -> Self {
-        Self { chance: Chance(seed), fences: Vec::new(), stale: Vec::new(), sagas: Vec::new(), commit_no: 0 }
+        Self {
+            chance: Chance(seed),
+            fences: Vec::new(),
+            stale: Vec::new(),
+            sagas: Vec::new(),
+            commit_no: 0,
+        }
     }
 
     async fn claim(&mut self, store: &impl Store, model: &Model) {
@@ -136,7 +146,10 @@ impl Player {
                 deployed_at: self.chance.moment(),
             });
         }
-        let answers = (store.put_definitions(rows.clone()).await, model.put_definitions(rows).await);
+        let answers = (
+            store.put_definitions(rows.clone()).await,
+            model.put_definitions(rows).await,
+        );
         same(answers.0, answers.1, place);
     }
 
@@ -144,20 +157,32 @@ impl Player {
         let row = ParticipantRow {
             name: self.chance.pick(&NAMES).to_owned(),
             inbox_id: self.chance.next().to_string(),
-            inbox_kind: self.chance.pick(&["transactional", "journaled", "none"]).to_owned(),
+            inbox_kind: self
+                .chance
+                .pick(&["transactional", "journaled", "none"])
+                .to_owned(),
             actions: "[]".to_owned(),
             last_seen: self.chance.moment(),
         };
-        same(store.put_participant(row.clone()).await, model.put_participant(row).await, place);
+        same(
+            store.put_participant(row.clone()).await,
+            model.put_participant(row).await,
+            place,
+        );
     }
 
     async fn commit(&mut self, store: &impl Store, model: &Model, place: &str) {
         let batch = self.batch();
         let answer = store.commit(batch.clone()).await;
         let expected = model.commit(batch.clone()).await;
-        assert_eq!(commit_face(&answer), commit_face(&expected), "{place}: {answer:?} for {batch:#?}");
+        assert_eq!(
+            commit_face(&answer),
+            commit_face(&expected),
+            "{place}: {answer:?} for {batch:#?}"
+        );
         if answer.is_ok() {
-            self.sagas.extend(batch.starts.iter().map(|start| (start.row.id, 0)));
+            self.sagas
+                .extend(batch.starts.iter().map(|start| (start.row.id, 0)));
             for row in &batch.journal {
                 for saga in self.sagas.iter_mut().filter(|saga| saga.0 == row.saga_id) {
                     saga.1 = saga.1.max(row.seq);
@@ -177,23 +202,45 @@ impl Player {
         if self.chance.one_in(20) {
             fence.truncate(20);
         }
-        let mut batch = Batch { commit_no: self.commit_no, fence, ..Batch::default() };
+        let mut batch = Batch {
+            commit_no: self.commit_no,
+            fence,
+            ..Batch::default()
+        };
         for _ in 0..self.chance.below(4) {
             let start = self.start();
             if !self.chance.one_in(30) {
                 let at = self.chance.moment();
-                batch.journal.push(JournalRow { saga_id: start.row.id, seq: 1, at, body: vec![1] });
+                batch.journal.push(JournalRow {
+                    saga_id: start.row.id,
+                    seq: 1,
+                    at,
+                    body: vec![1],
+                });
             }
             batch.starts.push(start);
         }
         for _ in 0..self.chance.below(6) {
             if let Some((saga_id, last)) = self.known() {
-                let newest =
-                    batch.journal.iter().filter(|row| row.saga_id == saga_id).map(|row| row.seq).max();
-                let step = if self.chance.one_in(40) { self.chance.below(3) } else { 1 };
+                let newest = batch
+                    .journal
+                    .iter()
+                    .filter(|row| row.saga_id == saga_id)
+                    .map(|row| row.seq)
+                    .max();
+                let step = if self.chance.one_in(40) {
+                    self.chance.below(3)
+                } else {
+                    1
+                };
                 let seq = newest.unwrap_or(last) + step;
                 let body = self.chance.next().to_be_bytes().to_vec();
-                batch.journal.push(JournalRow { saga_id, seq, at: self.chance.moment(), body });
+                batch.journal.push(JournalRow {
+                    saga_id,
+                    seq,
+                    at: self.chance.moment(),
+                    body,
+                });
             }
         }
         if self.chance.one_in(3) {
@@ -202,12 +249,19 @@ impl Player {
         if let Some((id, _)) = self.known()
             && self.chance.one_in(2)
         {
-            batch.changes.push(ChangeRow { id, face: self.face() });
+            batch.changes.push(ChangeRow {
+                id,
+                face: self.face(),
+            });
         }
         if let Some((saga_id, seq)) = self.known()
             && self.chance.one_in(4)
         {
-            let step = if self.chance.one_in(2) { Some("charge".to_owned()) } else { None };
+            let step = if self.chance.one_in(2) {
+                Some("charge".to_owned())
+            } else {
+                None
+            };
             batch.audit.push(AuditRow {
                 saga_id,
                 seq,
@@ -223,59 +277,108 @@ impl Player {
     }
 
     fn known(&mut self) -> Option<(SagaId, u64)> {
-        if self.sagas.is_empty() { None } else { Some(self.chance.pick(&self.sagas)) }
+        if self.sagas.is_empty() {
+            None
+        } else {
+            Some(self.chance.pick(&self.sagas))
+        }
     }
 
     fn face(&mut self) -> Face {
         let status = self.chance.pick(&STATUSES);
         let ended_at = (!status.is_open()).then(|| self.chance.moment());
         let (incident, exceptions) = (self.chance.one_in(4), self.chance.one_in(4));
-        Face { status, incident, exceptions, ended_at }
+        Face {
+            status,
+            incident,
+            exceptions,
+            ended_at,
+        }
     }
 
     fn start(&mut self) -> StartRow {
         let partition = Partition(u16::try_from(self.chance.below(32)).expect("small"));
         let id = match self.known() {
             Some((id, _)) if self.chance.one_in(40) => id,
-            Some(_) | None => SagaId::new(1_000 + self.chance.below(50), partition, self.chance.next()),
+            Some(_) | None => {
+                SagaId::new(1_000 + self.chance.below(50), partition, self.chance.next())
+            }
         };
         let mut labels = BTreeMap::new();
         for _ in 0..self.chance.below(3) {
-            let key = self.chance.pick(&["region", "tier \"a\"", "ключ", ""]).to_owned();
-            labels.insert(key, self.chance.pick(&["north", "1", "true", "null", ""]).to_owned());
+            let key = self
+                .chance
+                .pick(&["region", "tier \"a\"", "ключ", ""])
+                .to_owned();
+            labels.insert(
+                key,
+                self.chance
+                    .pick(&["north", "1", "true", "null", ""])
+                    .to_owned(),
+            );
         }
         let row = SagaRow {
             id,
             name: self.chance.pick(&NAMES).to_owned(),
             version: u32::try_from(self.chance.below(3)).expect("small"),
             hash: self.chance.hash(),
-            key: if self.chance.one_in(2) { Some(format!("k{}", self.chance.below(300))) } else { None },
+            key: if self.chance.one_in(2) {
+                Some(format!("k{}", self.chance.below(300)))
+            } else {
+                None
+            },
             labels,
             started_at: self.chance.moment(),
             face: self.face(),
         };
-        StartRow { row, input_hash: self.chance.hash() }
+        StartRow {
+            row,
+            input_hash: self.chance.hash(),
+        }
     }
 
     async fn read(&mut self, store: &impl Store, model: &Model, place: &str) {
         let limit = usize::try_from(self.chance.below(12)).expect("small");
-        let cursor = if self.chance.one_in(2) { self.known().map(|saga| saga.0) } else { None };
+        let cursor = if self.chance.one_in(2) {
+            self.known().map(|saga| saga.0)
+        } else {
+            None
+        };
         let id = self.known().map_or(SagaId::from_u128(5), |saga| saga.0);
         match self.chance.below(11) {
-            0 => same(store.open_sagas(cursor, limit).await, model.open_sagas(cursor, limit).await, place),
+            0 => same(
+                store.open_sagas(cursor, limit).await,
+                model.open_sagas(cursor, limit).await,
+                place,
+            ),
             1 => same(store.saga(id).await, model.saga(id).await, place),
             2 => {
                 let after = self.chance.below(4);
-                same(store.journal(id, after, limit).await, model.journal(id, after, limit).await, place);
+                same(
+                    store.journal(id, after, limit).await,
+                    model.journal(id, after, limit).await,
+                    place,
+                );
             }
             3 => {
-                let ids: Vec<SagaId> = (0..limit).filter_map(|_| self.known()).map(|saga| saga.0).collect();
-                same(store.journals(ids.clone()).await, model.journals(ids).await, place);
+                let ids: Vec<SagaId> = (0..limit)
+                    .filter_map(|_| self.known())
+                    .map(|saga| saga.0)
+                    .collect();
+                same(
+                    store.journals(ids.clone()).await,
+                    model.journals(ids).await,
+                    place,
+                );
             }
             4 => {
                 let letters = usize::try_from(self.chance.below(27)).expect("small");
                 let text = id.to_string().split_off(26 - letters);
-                let text = if self.chance.one_in(2) { text.to_lowercase() } else { text };
+                let text = if self.chance.one_in(2) {
+                    text.to_lowercase()
+                } else {
+                    text
+                };
                 let answers = (
                     store.find_by_suffix(text.clone(), limit).await,
                     model.find_by_suffix(text, limit).await,
@@ -283,7 +386,10 @@ impl Player {
                 same(answers.0, answers.1, place);
             }
             5 => {
-                let (name, key) = (self.chance.pick(&NAMES), format!("k{}", self.chance.below(300)));
+                let (name, key) = (
+                    self.chance.pick(&NAMES),
+                    format!("k{}", self.chance.below(300)),
+                );
                 let answers = (
                     store.find_by_key(name.to_owned(), key.clone()).await,
                     model.find_by_key(name.to_owned(), key).await,
@@ -292,18 +398,36 @@ impl Player {
             }
             6 => {
                 same(store.counts().await, model.counts().await, place);
-                same(store.open_per_definition().await, model.open_per_definition().await, place);
+                same(
+                    store.open_per_definition().await,
+                    model.open_per_definition().await,
+                    place,
+                );
             }
             8 => {
-                let saga = if self.chance.one_in(2) { Some(id) } else { None };
-                let before = if self.chance.one_in(2) { Some(self.chance.below(20)) } else { None };
-                let answers =
-                    (store.audit(saga, before, limit).await, model.audit(saga, before, limit).await);
+                let saga = if self.chance.one_in(2) {
+                    Some(id)
+                } else {
+                    None
+                };
+                let before = if self.chance.one_in(2) {
+                    Some(self.chance.below(20))
+                } else {
+                    None
+                };
+                let answers = (
+                    store.audit(saga, before, limit).await,
+                    model.audit(saga, before, limit).await,
+                );
                 same(answers.0, answers.1, place);
             }
             7 => {
                 same(store.definitions().await, model.definitions().await, place);
-                same(store.participants().await, model.participants().await, place);
+                same(
+                    store.participants().await,
+                    model.participants().await,
+                    place,
+                );
             }
             _ => {
                 let filter = self.filter();
@@ -318,7 +442,10 @@ impl Player {
     }
 
     fn filter(&mut self) -> ListFilter {
-        let mut filter = ListFilter { incident_only: self.chance.one_in(4), ..ListFilter::default() };
+        let mut filter = ListFilter {
+            incident_only: self.chance.one_in(4),
+            ..ListFilter::default()
+        };
         for _ in 0..self.chance.below(3) {
             filter.statuses.push(self.chance.pick(&STATUSES));
         }
@@ -326,8 +453,16 @@ impl Player {
             filter.name = Some(self.chance.pick(&NAMES).to_owned());
         }
         if self.chance.one_in(3) {
-            let key = self.chance.pick(&["region", "tier \"a\"", "ключ", ""]).to_owned();
-            filter.labels.insert(key, self.chance.pick(&["north", "1", "true", "null", ""]).to_owned());
+            let key = self
+                .chance
+                .pick(&["region", "tier \"a\"", "ключ", ""])
+                .to_owned();
+            filter.labels.insert(
+                key,
+                self.chance
+                    .pick(&["north", "1", "true", "null", ""])
+                    .to_owned(),
+            );
         }
         if self.chance.one_in(4) {
             filter.started_after = Some(self.chance.moment());

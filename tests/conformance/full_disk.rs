@@ -26,7 +26,9 @@ impl SmallDisk {
             .arg(dir.path())
             .stderr(std::process::Stdio::null())
             .status();
-        status.is_ok_and(|status| status.success()).then_some(Self(dir))
+        status
+            .is_ok_and(|status| status.success())
+            .then_some(Self(dir))
     }
 
     fn path(&self) -> &Path {
@@ -41,7 +43,11 @@ impl Drop for SmallDisk {
 }
 
 fn batch(claim: &Claim, n: u64) -> Batch {
-    let mut batch = Batch { commit_no: n, fence: claim.fences.clone(), ..Batch::default() };
+    let mut batch = Batch {
+        commit_no: n,
+        fence: claim.fences.clone(),
+        ..Batch::default()
+    };
     let id = SagaId::new(n, Partition(0), n);
     batch.starts.push(StartRow {
         row: SagaRow {
@@ -52,11 +58,21 @@ fn batch(claim: &Claim, n: u64) -> Batch {
             key: Some(n.to_string()),
             labels: Default::default(),
             started_at: Timestamp(0),
-            face: Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None },
+            face: Face {
+                status: RowStatus::Running,
+                incident: false,
+                exceptions: false,
+                ended_at: None,
+            },
         },
         input_hash: [0; 32],
     });
-    batch.journal.push(JournalRow { saga_id: id, seq: 1, at: Timestamp(0), body: vec![7; 20_000] });
+    batch.journal.push(JournalRow {
+        saga_id: id,
+        seq: 1,
+        at: Timestamp(0),
+        body: vec![7; 20_000],
+    });
     batch
 }
 
@@ -81,11 +97,24 @@ async fn a_full_disk_is_unavailable_and_the_same_batch_commits_when_there_is_roo
     assert!(matches!(error, CommitError::Unavailable(_)), "{error:?}");
     assert!(written > 0);
     let again = store.commit(batch(&claim, written + 1)).await;
-    assert!(matches!(again, Err(CommitError::Unavailable(_))), "{again:?}");
-    assert_eq!(store.open_sagas(None, 1_000).await.expect("reads go on").len() as u64, written);
+    assert!(
+        matches!(again, Err(CommitError::Unavailable(_))),
+        "{again:?}"
+    );
+    assert_eq!(
+        store
+            .open_sagas(None, 1_000)
+            .await
+            .expect("reads go on")
+            .len() as u64,
+        written
+    );
 
     std::fs::remove_file(&ballast).expect("make room");
-    store.commit(batch(&claim, written + 1)).await.expect("the same batch");
+    store
+        .commit(batch(&claim, written + 1))
+        .await
+        .expect("the same batch");
     store.close().await.expect("close");
     let store = SqliteStore::open(&path).expect("open again");
     let rows = store.open_sagas(None, 1_000).await.expect("read");

@@ -13,7 +13,8 @@ use std::{
 };
 
 use saga_participant::{
-    Answer, Ctx, Participant, PgInbox, Postgres, Reject, Result, Retry, StepKey, Undo, testing::Harness,
+    Answer, Ctx, Participant, PgInbox, Postgres, Reject, Result, Retry, StepKey, Undo,
+    testing::Harness,
 };
 use saga_tests::postgres::database;
 use sqlx::PgPool;
@@ -67,7 +68,10 @@ async fn undo(ctx: Ctx<Postgres>, _: Undo<(), u32>) -> Result<()> {
 }
 
 fn instance(inbox: PgInbox) -> Participant<Postgres> {
-    Participant::new("race").action("act", act).compensation("undo", undo).inbox(inbox)
+    Participant::new("race")
+        .action("act", act)
+        .compensation("undo", undo)
+        .inbox(inbox)
 }
 
 async fn count(reader: &PgPool, key: &StepKey, kind: &str) -> i64 {
@@ -83,7 +87,13 @@ async fn operation(harness: &Harness<Postgres>, dice: &mut Dice) -> Answer {
     let attempt = u32::try_from(dice.roll(50)).expect("small");
     match dice.roll(100) {
         0..55 => harness.call("act", ()).attempt(attempt).await,
-        55..75 => harness.undo("undo").known(saga_participant::Known::Unknown).attempt(attempt).await,
+        55..75 => {
+            harness
+                .undo("undo")
+                .known(saga_participant::Known::Unknown)
+                .attempt(attempt)
+                .await
+        }
         75..92 => harness.query().attempt(attempt).await,
         _ => harness.seal().attempt(attempt).await,
     }
@@ -95,12 +105,18 @@ async fn postgres_never_acts_twice() {
     // Two instances on one database, as two processes would have them; they make its tables at the same time.
     let (one, two) = tokio::join!(PgInbox::connect(&url), PgInbox::connect(&url));
     let (one, two) = (one.expect("opens"), two.expect("opens"));
-    one.migrate("create table ledger (key text not null, kind text not null)").await.expect("migrates");
+    one.migrate("create table ledger (key text not null, kind text not null)")
+        .await
+        .expect("migrates");
     let harnesses: Arc<Vec<Harness<Postgres>>> = Arc::new(
-        (0..KEYS).map(|n| instance(if n % 2 == 0 { one.clone() } else { two.clone() }).test()).collect(),
+        (0..KEYS)
+            .map(|n| instance(if n % 2 == 0 { one.clone() } else { two.clone() }).test())
+            .collect(),
     );
     let reader = PgPool::connect(&url).await.expect("reads");
-    let asked = std::env::var("SAGA_RACE_OPERATIONS").ok().and_then(|text| text.parse().ok());
+    let asked = std::env::var("SAGA_RACE_OPERATIONS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let operations: usize = asked.unwrap_or(OPERATIONS);
     let sent = Arc::new(AtomicUsize::new(0));
     let mut storm = tokio::task::JoinSet::new();
@@ -115,10 +131,17 @@ async fn postgres_never_acts_twice() {
                 let key = harness.key();
                 let answer = operation(harness, &mut dice).await;
                 if let Some(before) = over.get(&key) {
-                    assert_eq!(count(&reader, &key, "act").await, *before, "{key} acted after its end");
+                    assert_eq!(
+                        count(&reader, &key, "act").await,
+                        *before,
+                        "{key} acted after its end"
+                    );
                 }
                 match answer {
-                    Answer::Blocked | Answer::Sealed | Answer::NothingToDo | Answer::Compensated => {
+                    Answer::Blocked
+                    | Answer::Sealed
+                    | Answer::NothingToDo
+                    | Answer::Compensated => {
                         let acted = count(&reader, &key, "act").await;
                         over.insert(key, acted);
                     }
@@ -141,17 +164,27 @@ async fn postgres_never_acts_twice() {
             other => panic!("{key} has not come to rest: {other:?}"),
         };
         let acted = count(&reader, &key, "act").await;
-        assert_eq!((acted, count(&reader, &key, "undo").await), expected, "{key}: effects and inbox agree");
+        assert_eq!(
+            (acted, count(&reader, &key, "undo").await),
+            expected,
+            "{key}: effects and inbox agree"
+        );
         acted_at_all += acted;
     }
-    assert!(acted_at_all > 0, "a storm without any effect proves nothing");
+    assert!(
+        acted_at_all > 0,
+        "a storm without any effect proves nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_meets_work_in_progress_is_told_so() {
     let url = database().await;
     let inbox = PgInbox::connect(&url).await.expect("opens");
-    inbox.migrate("create table ledger (key text not null, kind text not null)").await.expect("migrates");
+    inbox
+        .migrate("create table ledger (key text not null, kind text not null)")
+        .await
+        .expect("migrates");
     let gate = saga_tests::Gate::new();
     let held = gate.clone();
     let participant = Participant::new("slow")
@@ -172,11 +205,20 @@ async fn whoever_meets_work_in_progress_is_told_so() {
     });
     gate.arrived(1).await;
     let known = saga_participant::Known::Unknown;
-    let (undone, asked, sealed) =
-        tokio::join!(harness.undo("undo").known(known), harness.query(), harness.seal());
-    assert_eq!((undone, asked, sealed), (Answer::Running, Answer::Running, Answer::Running));
+    let (undone, asked, sealed) = tokio::join!(
+        harness.undo("undo").known(known),
+        harness.query(),
+        harness.seal()
+    );
+    assert_eq!(
+        (undone, asked, sealed),
+        (Answer::Running, Answer::Running, Answer::Running)
+    );
     gate.open();
-    assert!(matches!(acting.await.expect("no panic"), Answer::Succeeded(_)));
+    assert!(matches!(
+        acting.await.expect("no panic"),
+        Answer::Succeeded(_)
+    ));
     assert_eq!(harness.undo("undo").await, Answer::Compensated);
     assert_eq!(harness.call("act", ()).await, Answer::Blocked);
 }

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use saga_participant::{
-    Ctx, Memory, MemoryInbox, Outcome, Participant, PgInbox, Postgres, Reject, Result, Retry, Sqlite,
-    SqliteInbox, Store, Undo, testing::Harness,
+    Ctx, Memory, MemoryInbox, Outcome, Participant, PgInbox, Postgres, Reject, Result, Retry,
+    Sqlite, SqliteInbox, Store, Undo, testing::Harness,
 };
 use saga_proto::v1 as wire;
 use saga_tests::postgres::database;
@@ -37,7 +37,10 @@ impl Effect for Memory {
 impl Effect for Sqlite {
     async fn effect(ctx: &Ctx<Self>, n: i32) -> Result<()> {
         let mut tx = ctx.tx().await?;
-        sqlx::query("insert into ledger (n) values (?)").bind(n).execute(&mut *tx).await?;
+        sqlx::query("insert into ledger (n) values (?)")
+            .bind(n)
+            .execute(&mut *tx)
+            .await?;
         Ok(())
     }
 }
@@ -45,7 +48,10 @@ impl Effect for Sqlite {
 impl Effect for Postgres {
     async fn effect(ctx: &Ctx<Self>, n: i32) -> Result<()> {
         let mut tx = ctx.tx().await?;
-        sqlx::query("insert into ledger (n) values ($1)").bind(n).execute(&mut *tx).await?;
+        sqlx::query("insert into ledger (n) values ($1)")
+            .bind(n)
+            .execute(&mut *tx)
+            .await?;
         Ok(())
     }
 }
@@ -53,7 +59,9 @@ impl Effect for Postgres {
 type Ran = Arc<Mutex<Vec<&'static str>>>;
 
 fn note(ran: &Ran, handler: &'static str) {
-    ran.lock().unwrap_or_else(PoisonError::into_inner).push(handler);
+    ran.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(handler);
 }
 
 /// The participant of the vectors' README.
@@ -82,7 +90,10 @@ fn participant<S: Effect>(inbox: S::Inbox, ran: &Ran) -> Participant<S> {
             }
         }
     };
-    Participant::new("vectors").action("act", act).compensation("undo", undo).inbox(inbox)
+    Participant::new("vectors")
+        .action("act", act)
+        .compensation("undo", undo)
+        .inbox(inbox)
 }
 
 fn command(number: usize, given: &Value) -> wire::Command {
@@ -90,9 +101,11 @@ fn command(number: usize, given: &Value) -> wire::Command {
     let (op, action, input) = match given["op"].as_str().expect("an op") {
         "action" if asks == "unknown" => (wire::Op::Action, "nobody", json!({})),
         "action" => (wire::Op::Action, "act", json!({"do": asks})),
-        "compensation" => {
-            (wire::Op::Compensation, "undo", json!({"input": {"do": asks}, "action_key": "of the test"}))
-        }
+        "compensation" => (
+            wire::Op::Compensation,
+            "undo",
+            json!({"input": {"do": asks}, "action_key": "of the test"}),
+        ),
         "query" => (wire::Op::Query, "act", Value::Null),
         "seal" => (wire::Op::Seal, "act", Value::Null),
         "forget" => (wire::Op::Forget, "act", Value::Null),
@@ -113,7 +126,11 @@ fn command(number: usize, given: &Value) -> wire::Command {
         input: input.to_string().into(),
         known: known.into(),
         not_after_us: i64::from(given["expired"] == true),
-        fingerprint: if given["fingerprint"] == "other" { 2 } else { 1 },
+        fingerprint: if given["fingerprint"] == "other" {
+            2
+        } else {
+            1
+        },
         ..wire::Command::default()
     }
 }
@@ -135,16 +152,23 @@ async fn bring<S: Store>(harness: &Harness<S>, number: usize, state: &str) {
         "done" => vec![json!({"op": "action"})],
         "refused" => vec![json!({"op": "action", "do": "refuse"})],
         "tombstone" => vec![json!({"op": "seal"})],
-        "compensated" => vec![json!({"op": "action"}), json!({"op": "compensation", "known": "done"})],
+        "compensated" => vec![
+            json!({"op": "action"}),
+            json!({"op": "compensation", "known": "done"}),
+        ],
         other => panic!("no state {other}"),
     };
     for step in steps {
-        deliver(harness, command(number, &step)).await.expect("an answer");
+        deliver(harness, command(number, &step))
+            .await
+            .expect("an answer");
     }
 }
 
 async fn row<S: Store>(harness: &Harness<S>, number: usize) -> String {
-    let reply = deliver(harness, command(number, &json!({"op": "query"}))).await.expect("an answer");
+    let reply = deliver(harness, command(number, &json!({"op": "query"})))
+        .await
+        .expect("an answer");
     match &*word(reply.outcome()) {
         "absent" => "none",
         "sealed" => "tombstone",
@@ -163,8 +187,16 @@ async fn hold<S: Effect>(inbox: S::Inbox) {
         assert_eq!(row(&harness, number).await, given, "{name}: the row before");
         ran.lock().expect("whole").clear();
         let reply = deliver(&harness, command(number, &case["command"])).await;
-        let expected: Vec<&str> = case["handler"].as_str().into_iter().filter(|one| *one != "none").collect();
-        assert_eq!(*ran.lock().expect("whole"), expected, "{name}: the handlers that ran");
+        let expected: Vec<&str> = case["handler"]
+            .as_str()
+            .into_iter()
+            .filter(|one| *one != "none")
+            .collect();
+        assert_eq!(
+            *ran.lock().expect("whole"),
+            expected,
+            "{name}: the handlers that ran"
+        );
         let said = reply.as_ref().map(|reply| word(reply.outcome()));
         assert_eq!(said.as_deref(), case["reply"]["outcome"].as_str(), "{name}");
         if let Some(reply) = reply {
@@ -174,7 +206,10 @@ async fn hold<S: Effect>(inbox: S::Inbox) {
             let error = reply.error.unwrap_or_default();
             for (key, value) in [("code", &error.code), ("message", &error.message)] {
                 let expected = case["reply"]["error"][key].as_str();
-                assert!(expected.is_none_or(|expected| expected == value), "{name}: {key} is {value}");
+                assert!(
+                    expected.is_none_or(|expected| expected == value),
+                    "{name}: {key} is {value}"
+                );
             }
         }
         assert_eq!(
@@ -204,8 +239,9 @@ async fn the_sqlite_inbox_does_as_the_vectors_say() {
     let inbox = SqliteInbox::open(&path).await.expect("opens");
     inbox.migrate(LEDGER).await.expect("migrates");
     hold::<Sqlite>(inbox).await;
-    let sum = rusqlite::Connection::open(&path)
-        .and_then(|ledger| ledger.query_row("select sum(n) from ledger", [], |row| row.get::<_, i64>(0)));
+    let sum = rusqlite::Connection::open(&path).and_then(|ledger| {
+        ledger.query_row("select sum(n) from ledger", [], |row| row.get::<_, i64>(0))
+    });
     assert_eq!(sum.expect("a sum"), effects());
 }
 
@@ -216,7 +252,10 @@ async fn the_postgres_inbox_does_as_the_vectors_say() {
     inbox.migrate(LEDGER).await.expect("migrates");
     hold::<Postgres>(inbox).await;
     let pool = sqlx::PgPool::connect(&url).await.expect("reads");
-    let sum: i64 = sqlx::query_scalar("select sum(n) from ledger").fetch_one(&pool).await.expect("a sum");
+    let sum: i64 = sqlx::query_scalar("select sum(n) from ledger")
+        .fetch_one(&pool)
+        .await
+        .expect("a sum");
     assert_eq!(sum, effects());
 }
 
@@ -237,11 +276,25 @@ fn words(cell: &str) -> Vec<&str> {
 #[test]
 fn the_table_in_the_documents_is_that_of_the_vectors() {
     let page = include_str!("../../docs/reference/wire-protocol.md");
-    let table = page.split("<!-- table: op, row, reply -->").nth(1).expect("the table's mark");
-    let mut lines = table.lines().map(str::trim).skip_while(|line| line.is_empty());
-    let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
+    let table = page
+        .split("<!-- table: op, row, reply -->")
+        .nth(1)
+        .expect("the table's mark");
+    let mut lines = table
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| line.is_empty());
+    let cells = |line: &'static str| {
+        line.trim_matches('|')
+            .split('|')
+            .map(str::trim)
+            .collect::<Vec<_>>()
+    };
     let head = cells(lines.next().expect("a head"));
-    let ops: Vec<&str> = head[1..].iter().map(|cell| cell.trim_matches('`')).collect();
+    let ops: Vec<&str> = head[1..]
+        .iter()
+        .map(|cell| cell.trim_matches('`'))
+        .collect();
     let mut told: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
     for line in lines.skip(1).take_while(|line| line.starts_with('|')) {
         let cells = cells(line);
@@ -252,14 +305,19 @@ fn the_table_in_the_documents_is_that_of_the_vectors() {
     }
     let mut meant: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     // That a fingerprint differs is told beside the table.
-    for case in cases().iter().filter(|case| case["command"]["fingerprint"].is_null()) {
+    for case in cases()
+        .iter()
+        .filter(|case| case["command"]["fingerprint"].is_null())
+    {
         let key = (
             case["given"].as_str().expect("a state").to_owned(),
             case["command"]["op"].as_str().expect("an op").to_owned(),
         );
         let words = meant.entry(key).or_default();
         let reply = case["reply"]["outcome"].as_str();
-        let state = case["then"].as_str().filter(|then| *then != case["given"].as_str().expect("a state"));
+        let state = case["then"]
+            .as_str()
+            .filter(|then| *then != case["given"].as_str().expect("a state"));
         for word in reply.into_iter().chain(state) {
             if !words.iter().any(|known| known == word) {
                 words.push(word.to_owned());
@@ -267,8 +325,13 @@ fn the_table_in_the_documents_is_that_of_the_vectors() {
         }
         words.sort_unstable();
     }
-    let meant: Vec<_> =
-        meant.iter().map(|(key, words)| (key, words.iter().map(String::as_str).collect())).collect();
-    let told: Vec<(_, Vec<&str>)> = told.iter().map(|(key, words)| (key, words.clone())).collect();
+    let meant: Vec<_> = meant
+        .iter()
+        .map(|(key, words)| (key, words.iter().map(String::as_str).collect()))
+        .collect();
+    let told: Vec<(_, Vec<&str>)> = told
+        .iter()
+        .map(|(key, words)| (key, words.clone()))
+        .collect();
     assert_eq!(told, meant);
 }

@@ -93,7 +93,10 @@ async fn new_postgres() -> (PostgresStore, ()) {
 
 async fn new_sqlite() -> (SqliteStore, TempDir) {
     let dir = TempDir::new().expect("directory");
-    (SqliteStore::open(&dir.path().join("saga.db")).expect("open"), dir)
+    (
+        SqliteStore::open(&dir.path().join("saga.db")).expect("open"),
+        dir,
+    )
 }
 
 suite!(the_model, new_model());

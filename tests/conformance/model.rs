@@ -10,8 +10,8 @@ use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter, Page,
-        ParticipantRow, RowStatus, SagaRow, StartConflict, StartRow,
+        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter,
+        Page, ParticipantRow, RowStatus, SagaRow, StartConflict, StartRow,
     },
     tenure::Tenure,
 };
@@ -50,17 +50,32 @@ impl State {
     /// The state after the batch; the caller keeps the old one on an error.
     fn after(mut self, batch: Batch) -> Result<Self, CommitError> {
         let stale = |fence: &&Fence| {
-            fence.partition.0 >= PARTITIONS || fence.epoch != self.epoch || Some(fence.token) != self.token
+            fence.partition.0 >= PARTITIONS
+                || fence.epoch != self.epoch
+                || Some(fence.token) != self.token
         };
-        let lost: Vec<Partition> = batch.fence.iter().filter(stale).map(|fence| fence.partition).collect();
+        let lost: Vec<Partition> = batch
+            .fence
+            .iter()
+            .filter(stale)
+            .map(|fence| fence.partition)
+            .collect();
         if !lost.is_empty() {
             return Err(CommitError::Fenced(lost));
         }
-        let fenced = |id: SagaId| batch.fence.iter().any(|fence| fence.partition == id.partition());
+        let fenced = |id: SagaId| {
+            batch
+                .fence
+                .iter()
+                .any(|fence| fence.partition == id.partition())
+        };
         let ids = batch.journal.iter().map(|row| row.saga_id);
         let ids = ids.chain(batch.starts.iter().map(|start| start.row.id));
         let ids = ids.chain(batch.changes.iter().map(|change| change.id));
-        if !ids.chain(batch.audit.iter().map(|row| row.saga_id)).all(fenced) {
+        if !ids
+            .chain(batch.audit.iter().map(|row| row.saga_id))
+            .all(fenced)
+        {
             return Err(CommitError::Data("outside of the fence".to_owned()));
         }
         let mut conflicts = Vec::new();
@@ -80,7 +95,10 @@ impl State {
             self.last_at = self.last_at.max(row.at.0);
             let history = self.journal.entry(row.saga_id).or_default();
             if row.seq != history.len() as u64 + 1 {
-                return Err(CommitError::Data(format!("saga {} seq {}", row.saga_id, row.seq)));
+                return Err(CommitError::Data(format!(
+                    "saga {} seq {}",
+                    row.saga_id, row.seq
+                )));
             }
             history.push(row);
         }
@@ -90,7 +108,11 @@ impl State {
     }
 
     fn start(&mut self, index: usize, start: StartRow) -> Option<StartConflict> {
-        let key = start.row.key.clone().map(|key| (start.row.name.clone(), key));
+        let key = start
+            .row
+            .key
+            .clone()
+            .map(|key| (start.row.name.clone(), key));
         let holder = key.as_ref().and_then(|key| self.keys.get(key)).copied();
         if let Some(first) = self.sagas.get(&holder.unwrap_or(start.row.id)) {
             return Some(StartConflict {
@@ -115,10 +137,17 @@ impl State {
 fn shown(row: &SagaRow, filter: &ListFilter) -> bool {
     (filter.statuses.is_empty() || filter.statuses.contains(&row.face.status))
         && filter.name.as_ref().is_none_or(|name| *name == row.name)
-        && filter.labels.iter().all(|(key, value)| row.labels.get(key) == Some(value))
+        && filter
+            .labels
+            .iter()
+            .all(|(key, value)| row.labels.get(key) == Some(value))
         && (!filter.incident_only || row.face.incident)
-        && filter.started_after.is_none_or(|after| row.started_at >= after)
-        && filter.started_before.is_none_or(|before| row.started_at < before)
+        && filter
+            .started_after
+            .is_none_or(|after| row.started_at >= after)
+        && filter
+            .started_before
+            .is_none_or(|before| row.started_at < before)
 }
 
 impl Model {
@@ -126,7 +155,10 @@ impl Model {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut State) -> T) -> BoxFuture<'_, Result<T, Error>> {
+    fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut State) -> T,
+    ) -> BoxFuture<'_, Result<T, Error>> {
         self.attempt(|state| Ok(work(state)))
     }
 
@@ -135,7 +167,12 @@ impl Model {
         work: impl FnOnce(&mut State) -> Result<T, Error>,
     ) -> BoxFuture<'_, Result<T, Error>> {
         let mut state = self.state();
-        ready(if state.closed { Err(Error::Closed) } else { work(&mut state) }).boxed()
+        ready(if state.closed {
+            Err(Error::Closed)
+        } else {
+            work(&mut state)
+        })
+        .boxed()
     }
 }
 
@@ -145,7 +182,11 @@ impl Store for Model {
             state.epoch += 1;
             state.token = Some(token);
             let epoch = state.epoch;
-            let fence = |number| Fence { partition: Partition(number), epoch, token };
+            let fence = |number| Fence {
+                partition: Partition(number),
+                epoch,
+                token,
+            };
             Claim {
                 fences: (0..PARTITIONS).map(fence).collect(),
                 last_commit_no: state.last_commit_no,
@@ -165,10 +206,15 @@ impl Store for Model {
         ready(answer).boxed()
     }
 
-    fn open_sagas(&self, after: Option<SagaId>, limit: usize) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
+    fn open_sagas(
+        &self,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
         self.with(|state| {
-            let open =
-                state.rows().filter(|row| row.face.status.is_open() && after.is_none_or(|id| row.id > id));
+            let open = state
+                .rows()
+                .filter(|row| row.face.status.is_open() && after.is_none_or(|id| row.id > id));
             open.take(limit).cloned().collect()
         })
     }
@@ -185,15 +231,26 @@ impl Store for Model {
     ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
         self.with(|state| {
             let rows = state.journal.get(&id).into_iter().flatten();
-            rows.filter(|row| row.seq > after_seq).take(limit).cloned().collect()
+            rows.filter(|row| row.seq > after_seq)
+                .take(limit)
+                .cloned()
+                .collect()
         })
     }
 
     fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
-        self.with(|state| ids.iter().map(|id| state.journal.get(id).cloned().unwrap_or_default()).collect())
+        self.with(|state| {
+            ids.iter()
+                .map(|id| state.journal.get(id).cloned().unwrap_or_default())
+                .collect()
+        })
     }
 
-    fn find_by_suffix(&self, suffix: String, limit: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
+    fn find_by_suffix(
+        &self,
+        suffix: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
         self.with(|state| {
             let suffix = suffix.to_ascii_uppercase();
             let fits = |row: &&SagaRow| !suffix.is_empty() && row.id.to_string().ends_with(&suffix);
@@ -204,7 +261,11 @@ impl Store for Model {
         })
     }
 
-    fn find_by_key(&self, name: String, key: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
+    fn find_by_key(
+        &self,
+        name: String,
+        key: String,
+    ) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
         self.with(|state| state.keys.get(&(name, key)).copied())
     }
 
@@ -218,7 +279,10 @@ impl Store for Model {
             let older = |row: &&SagaRow| before.is_none_or(|id| row.id < id) && shown(row, &filter);
             let fitting: Vec<&SagaRow> = state.rows().rev().filter(older).collect();
             let rows: Vec<SagaRow> = fitting.iter().take(limit).copied().cloned().collect();
-            let next = rows.last().map(|row| row.id).filter(|_| fitting.len() > rows.len());
+            let next = rows
+                .last()
+                .map(|row| row.id)
+                .filter(|_| fitting.len() > rows.len());
             Page { rows, next }
         })
     }
@@ -230,9 +294,16 @@ impl Store for Model {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>> {
         self.with(|state| {
-            let all = state.audit.iter().cloned().enumerate().rev().map(|(at, row)| (at as u64 + 1, row));
+            let all = state
+                .audit
+                .iter()
+                .cloned()
+                .enumerate()
+                .rev()
+                .map(|(at, row)| (at as u64 + 1, row));
             all.filter(|(position, row)| {
-                before.is_none_or(|before| *position < before) && saga.is_none_or(|id| id == row.saga_id)
+                before.is_none_or(|before| *position < before)
+                    && saga.is_none_or(|id| id == row.saga_id)
             })
             .map(|(position, row)| AuditEntry { position, row })
             .take(limit)
@@ -242,7 +313,8 @@ impl Store for Model {
 
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
         self.with(|state| {
-            let count = |status| state.rows().filter(|row| row.face.status == status).count() as u64;
+            let count =
+                |status| state.rows().filter(|row| row.face.status == status).count() as u64;
             STATUSES.map(|status| (status, count(status))).to_vec()
         })
     }
@@ -253,7 +325,10 @@ impl Store for Model {
             for row in state.rows().filter(|row| row.face.status.is_open()) {
                 *counts.entry((row.name.clone(), row.version)).or_insert(0) += 1;
             }
-            counts.into_iter().map(|((name, version), n)| (name, version, n)).collect()
+            counts
+                .into_iter()
+                .map(|((name, version), n)| (name, version, n))
+                .collect()
         })
     }
 
@@ -265,7 +340,10 @@ impl Store for Model {
                 let name = (row.name.clone(), row.version);
                 match definitions.get(&name) {
                     Some(known) if known.hash != row.hash => {
-                        return Err(Error::DefinitionConflict { name: row.name, version: row.version });
+                        return Err(Error::DefinitionConflict {
+                            name: row.name,
+                            version: row.version,
+                        });
                     }
                     Some(_) => new.push(false),
                     None => {
@@ -293,11 +371,17 @@ impl Store for Model {
         self.with(|state| state.audit.push(row))
     }
 
-    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
         self.with(|state| {
             let place = (row.participant.clone(), row.action.clone());
-            let newer =
-                state.breakers.get(&place).is_none_or(|old| old.face.generation <= row.face.generation);
+            let newer = state
+                .breakers
+                .get(&place)
+                .is_none_or(|old| old.face.generation <= row.face.generation);
             if newer {
                 state.breakers.insert(place, row);
             }

@@ -26,19 +26,28 @@ async fn open(url: &str) -> PostgresStore {
 fn first(claim: &Claim, n: u64) -> Batch {
     let mut batch = batch(claim, n);
     batch.starts = vec![start(n)];
-    batch.journal = vec![JournalRow { saga_id: id(n), seq: 1, at: Timestamp(1), body: vec![1] }];
+    batch.journal = vec![JournalRow {
+        saga_id: id(n),
+        seq: 1,
+        at: Timestamp(1),
+        body: vec![1],
+    }];
     batch
 }
 
 async fn sql(url: &str, statement: &str) {
     let mut conn = PgConnection::connect(url).await.expect("a connection");
-    sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut conn).await.expect("done");
+    sqlx::query(AssertSqlSafe(statement.to_owned()))
+        .execute(&mut conn)
+        .await
+        .expect("done");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_processes_may_make_the_tables_at_once() {
     let url = database().await;
-    let opened = futures_util::future::join_all((0..6).map(|_| PostgresStore::open(&url, false))).await;
+    let opened =
+        futures_util::future::join_all((0..6).map(|_| PostgresStore::open(&url, false))).await;
     for store in opened {
         store.expect("open").close().await.expect("close");
     }
@@ -54,7 +63,11 @@ async fn a_second_process_stands_by_and_takes_over() {
     assert!(matches!(refused, Err(Error::Owned)), "{refused:?}");
     // The first one still lives, only its lease has run out: as after a pause of the whole machine.
     let newer = eventually("the takeover", || async {
-        sql(&url, "UPDATE lease SET lease_until = clock_timestamp() - interval '1 second'").await;
+        sql(
+            &url,
+            "UPDATE lease SET lease_until = clock_timestamp() - interval '1 second'",
+        )
+        .await;
         two.claim(TOKEN + 1).await.ok()
     })
     .await;
@@ -64,7 +77,9 @@ async fn a_second_process_stands_by_and_takes_over() {
     assert_eq!(newer.last_commit_no, 1);
     let stale = one.commit(first(&claim, 2)).await;
     assert!(matches!(stale, Err(CommitError::Fenced(_))), "{stale:?}");
-    two.commit(first(&newer, 3)).await.expect("the new owner writes");
+    two.commit(first(&newer, 3))
+        .await
+        .expect("the new owner writes");
     // Given up in order, the lease is free at once.
     two.close().await.expect("close");
     assert!(!newer.tenure.holds());
@@ -76,11 +91,22 @@ async fn a_second_process_stands_by_and_takes_over() {
 async fn a_server_that_may_lose_commits_is_refused() {
     let url = database().await;
     let name = url.rsplit('/').next().expect("a database").to_owned();
-    sql(&url, &format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
+    sql(
+        &url,
+        &format!("ALTER DATABASE {name} SET synchronous_commit = off"),
+    )
+    .await;
     let refused = PostgresStore::open(&url, false).await;
-    let Err(Error::Unavailable(why)) = refused else { panic!("it was taken") };
-    assert!(why.words.contains("synchronous_commit is off") && why.words.contains("--unsafe-store"), "{why}");
-    PostgresStore::open(&url, true).await.expect("taken at the operator's risk");
+    let Err(Error::Unavailable(why)) = refused else {
+        panic!("it was taken")
+    };
+    assert!(
+        why.words.contains("synchronous_commit is off") && why.words.contains("--unsafe-store"),
+        "{why}"
+    );
+    PostgresStore::open(&url, true)
+        .await
+        .expect("taken at the operator's risk");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,10 +133,16 @@ async fn a_commit_whose_answer_is_lost_is_unknown_and_stands() {
     store.commit(first(&claim, 1)).await.expect("commit");
     proxy.swallow_answers();
     let doubtful = within("an answer", store.commit(first(&claim, 2))).await;
-    assert!(matches!(doubtful, Err(CommitError::Unknown(_))), "{doubtful:?}");
+    assert!(
+        matches!(doubtful, Err(CommitError::Unknown(_))),
+        "{doubtful:?}"
+    );
     proxy.pass_on();
     // A new claim settles it: what it reads is what there is.
-    let newer = eventually("the store again", || async { store.claim(TOKEN + 1).await.ok() }).await;
+    let newer = eventually("the store again", || async {
+        store.claim(TOKEN + 1).await.ok()
+    })
+    .await;
     assert_eq!(newer.last_commit_no, 2);
     assert!(store.saga(id(2)).await.expect("read").is_some());
     let stale = store.commit(first(&claim, 3)).await;
@@ -119,7 +151,9 @@ async fn a_commit_whose_answer_is_lost_is_unknown_and_stands() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_confirmed_survives_the_servers_death() {
-    let mut server = tokio::task::spawn_blocking(Postgres::start).await.expect("a server");
+    let mut server = tokio::task::spawn_blocking(Postgres::start)
+        .await
+        .expect("a server");
     let store = open(&server.url("postgres")).await;
     let mut claim = store.claim(TOKEN).await.expect("claim");
     let (mut confirmed, mut next) = (Vec::new(), 1);
@@ -145,8 +179,10 @@ async fn what_was_confirmed_survives_the_servers_death() {
             next += 1;
         }
         server = killing.expect("it was killed").await.expect("revived");
-        claim =
-            eventually("the store again", || async { store.claim(TOKEN + next as u128).await.ok() }).await;
+        claim = eventually("the store again", || async {
+            store.claim(TOKEN + next as u128).await.ok()
+        })
+        .await;
         for n in &confirmed {
             let there = eventually("a read", || async { store.saga(id(*n)).await.ok() }).await;
             assert!(there.is_some(), "saga {n} was confirmed and is gone");
@@ -162,7 +198,10 @@ async fn updates_of_saga_rows_touch_no_index() {
     for n in 1..=200 {
         store.commit(first(&claim, n)).await.expect("commit");
         let mut end = batch(&claim, n);
-        end.changes = vec![crate::cases::change(n, saga_orchestrator::store::record::RowStatus::Completed)];
+        end.changes = vec![crate::cases::change(
+            n,
+            saga_orchestrator::store::record::RowStatus::Completed,
+        )];
         store.commit(end).await.expect("commit");
     }
     let mut conn = PgConnection::connect(&url).await.expect("a connection");
@@ -178,19 +217,36 @@ async fn updates_of_saga_rows_touch_no_index() {
         Some((row.get::<i64, _>(0), row.get::<i64, _>(1)))
     })
     .await;
-    assert!(counted.1 * 10 >= counted.0 * 9, "{counted:?}: updates, and those that touch no index");
+    assert!(
+        counted.1 * 10 >= counted.0 * 9,
+        "{counted:?}: updates, and those that touch no index"
+    );
     for (what, statement) in [
-        ("recovery", "SELECT s.id FROM open_saga o JOIN saga s ON s.id = o.id ORDER BY o.id LIMIT 500"),
-        ("list", "SELECT s.id FROM saga s ORDER BY s.id DESC LIMIT 100"),
+        (
+            "recovery",
+            "SELECT s.id FROM open_saga o JOIN saga s ON s.id = o.id ORDER BY o.id LIMIT 500",
+        ),
+        (
+            "list",
+            "SELECT s.id FROM saga s ORDER BY s.id DESC LIMIT 100",
+        ),
         (
             "incidents",
             "SELECT s.id FROM incident_saga i JOIN saga s ON s.id = i.id ORDER BY i.id DESC LIMIT 100",
         ),
     ] {
-        sqlx::query("SET enable_seqscan = off").execute(&mut conn).await.expect("set");
-        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}"))).fetch_all(&mut conn).await;
+        sqlx::query("SET enable_seqscan = off")
+            .execute(&mut conn)
+            .await
+            .expect("set");
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}")))
+            .fetch_all(&mut conn)
+            .await;
         let plan: Vec<String> = plan.expect("a plan").iter().map(|row| row.get(0)).collect();
-        assert!(!plan.iter().any(|line| line.contains("Seq Scan")), "{what}: {plan:#?}");
+        assert!(
+            !plan.iter().any(|line| line.contains("Seq Scan")),
+            "{what}: {plan:#?}"
+        );
     }
 }
 
@@ -208,12 +264,17 @@ async fn a_store_that_grows_is_not_read_whole_by_every_commit() {
         let sagas = n * 100 + 1..=n * 100 + 100;
         let mut begin = batch(&claim, n + 1);
         begin.starts = sagas.clone().map(start).collect();
-        begin.journal = sagas.clone().map(|n| first(&claim, n).journal.remove(0)).collect();
+        begin.journal = sagas
+            .clone()
+            .map(|n| first(&claim, n).journal.remove(0))
+            .collect();
         store.commit(begin).await.expect("commit");
         let mut end = batch(&claim, n + 1);
         end.changes = sagas
             .take(10)
-            .map(|n| crate::cases::change(n, saga_orchestrator::store::record::RowStatus::Completed))
+            .map(|n| {
+                crate::cases::change(n, saga_orchestrator::store::record::RowStatus::Completed)
+            })
             .collect();
         store.commit(end).await.expect("commit");
     }

@@ -28,14 +28,23 @@ impl Load {
     fn new(claim: Claim, keys: bool) -> Self {
         let commit_no = claim.last_commit_no;
         // A store that was loaded before goes on with fresh ids.
-        Self { claim, turn: VecDeque::new(), started: commit_no * 1_000, commit_no, keys }
+        Self {
+            claim,
+            turn: VecDeque::new(),
+            started: commit_no * 1_000,
+            commit_no,
+            keys,
+        }
     }
 
     /// One row for each of the next `rows` sagas; a saga that has ended makes room for a new one.
     fn batch(&mut self, rows: usize) -> Batch {
         self.commit_no += 1;
-        let mut batch =
-            Batch { commit_no: self.commit_no, fence: self.claim.fences.clone(), ..Batch::default() };
+        let mut batch = Batch {
+            commit_no: self.commit_no,
+            fence: self.claim.fences.clone(),
+            ..Batch::default()
+        };
         let at = Timestamp(1_780_000_000_000_000 + i64::try_from(self.commit_no).expect("small"));
         for _ in 0..rows {
             let (id, seq) = if self.turn.len() < IN_FLIGHT {
@@ -46,7 +55,12 @@ impl Load {
             } else {
                 self.turn.pop_front().expect("sagas are in flight")
             };
-            batch.journal.push(JournalRow { saga_id: id, seq, at, body: vec![b'x'; BODY] });
+            batch.journal.push(JournalRow {
+                saga_id: id,
+                seq,
+                at,
+                body: vec![b'x'; BODY],
+            });
             if seq < ROWS_PER_SAGA {
                 self.turn.push_back((id, seq + 1));
             } else {
@@ -69,7 +83,12 @@ impl Load {
         let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let partition = Partition(u16::try_from(spread % 32).expect("small"));
         let id = SagaId::new(1_780_000_000_000 + self.commit_no, partition, spread);
-        let face = Face { status: RowStatus::Running, incident: false, exceptions: false, ended_at: None };
+        let face = Face {
+            status: RowStatus::Running,
+            incident: false,
+            exceptions: false,
+            ended_at: None,
+        };
         let row = SagaRow {
             id,
             name: "book-trip".to_owned(),
@@ -80,7 +99,10 @@ impl Load {
             started_at: at,
             face,
         };
-        StartRow { row, input_hash: [9; 32] }
+        StartRow {
+            row,
+            input_hash: [9; 32],
+        }
     }
 }
 

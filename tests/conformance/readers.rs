@@ -34,7 +34,10 @@ async fn fill(conn: &mut PgConnection) {
 }
 
 async fn lease_until(conn: &mut PgConnection) -> String {
-    let row = sqlx::query("SELECT min(lease_until)::text FROM lease").fetch_one(conn).await.expect("a lease");
+    let row = sqlx::query("SELECT min(lease_until)::text FROM lease")
+        .fetch_one(conn)
+        .await
+        .expect("a lease");
     row.get(0)
 }
 
@@ -46,12 +49,18 @@ async fn crowds_of_readers_do_not_cost_the_lease() {
     fill(&mut conn).await;
     let claim = store.claim(TOKEN).await.expect("claim");
     let screens = Screens::new(Arc::clone(&store) as _);
-    let (over, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (over, refused) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let readers = (0..READERS).map(|_| {
         let (screens, over, refused) = (screens.clone(), Arc::clone(&over), Arc::clone(&refused));
         tokio::spawn(async move {
             let labels = [("city".to_owned(), "nowhere".to_owned())].into();
-            let filter = ListFilter { labels, ..ListFilter::default() };
+            let filter = ListFilter {
+                labels,
+                ..ListFilter::default()
+            };
             while !over.load(Ordering::Relaxed) {
                 match screens.list(filter.clone(), None, 10).await {
                     Ok(page) => assert!(page.rows.is_empty()),
@@ -78,12 +87,20 @@ async fn crowds_of_readers_do_not_cost_the_lease() {
             }
         };
         seen = within("a renewal", renewed).await;
-        assert!(claim.tenure.holds(), "the lease was lost: {}", claim.tenure.why());
+        assert!(
+            claim.tenure.holds(),
+            "the lease was lost: {}",
+            claim.tenure.why()
+        );
         // What a lane reads has its own way.
-        within("the lane's own read", store.open_sagas(None, 10)).await.expect("a read");
+        within("the lane's own read", store.open_sagas(None, 10))
+            .await
+            .expect("a read");
     }
-    eventually("a read to be refused", || async { (refused.load(Ordering::Relaxed) > 0).then_some(()) })
-        .await;
+    eventually("a read to be refused", || async {
+        (refused.load(Ordering::Relaxed) > 0).then_some(())
+    })
+    .await;
     over.store(true, Ordering::Relaxed);
     for reader in readers {
         within("the reader", reader).await.expect("no panic");

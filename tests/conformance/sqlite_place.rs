@@ -16,7 +16,12 @@ use crate::cases::{TOKEN, batch, id, start};
 fn first(claim: &Claim, n: u64) -> Batch {
     let mut batch = batch(claim, n);
     batch.starts = vec![start(n)];
-    batch.journal = vec![JournalRow { saga_id: id(n), seq: 1, at: Timestamp(1), body: vec![1] }];
+    batch.journal = vec![JournalRow {
+        saga_id: id(n),
+        seq: 1,
+        at: Timestamp(1),
+        body: vec![1],
+    }];
     batch
 }
 
@@ -49,7 +54,10 @@ async fn goes_on(what: &str, harm: impl FnOnce(&Path), mend: impl FnOnce(&Path))
     harm(&path);
     match store.commit(first(&claim, 2)).await {
         Err(CommitError::Unknown(cause)) => {
-            assert!(cause.kind == Kind::Moved && cause.words.contains("saga.db"), "{what}: {cause:?}");
+            assert!(
+                cause.kind == Kind::Moved && cause.words.contains("saga.db"),
+                "{what}: {cause:?}"
+            );
         }
         other => panic!("{what}: {other:?}"),
     }
@@ -59,15 +67,24 @@ async fn goes_on(what: &str, harm: impl FnOnce(&Path), mend: impl FnOnce(&Path))
     }
     moved(store.claim(TOKEN + 1).await);
     moved(store.put_participant(participant()).await);
-    assert!(store.saga(id(1)).await.is_ok(), "{what}: an open reader goes on");
+    assert!(
+        store.saga(id(1)).await.is_ok(),
+        "{what}: an open reader goes on"
+    );
     mend(&path);
     let claim = store.claim(TOKEN + 2).await.expect(what);
-    assert_eq!(claim.last_commit_no, 2, "{what}: the doubtful commit is read back");
+    assert_eq!(
+        claim.last_commit_no, 2,
+        "{what}: the doubtful commit is read back"
+    );
     store.commit(first(&claim, 3)).await.expect(what);
     store.close().await.expect("close");
     let store = SqliteStore::open(&path).expect(what);
     for n in 1..=3 {
-        assert!(store.saga(id(n)).await.expect("read").is_some(), "{what}: saga {n}");
+        assert!(
+            store.saga(id(n)).await.expect("read").is_some(),
+            "{what}: saga {n}"
+        );
     }
 }
 
@@ -83,14 +100,22 @@ async fn a_commit_is_answered_only_where_the_path_leads() {
     };
     goes_on("replaced", replaced, back).await;
     let linked = |path: &Path| fs::hard_link(path, aside(path)).expect("linked");
-    goes_on("linked", linked, |path| fs::remove_file(aside(path)).expect("removed")).await;
+    goes_on("linked", linked, |path| {
+        fs::remove_file(aside(path)).expect("removed")
+    })
+    .await;
     let log = |path: &Path| path.with_file_name("saga.db-wal");
     let log_away = move |path: &Path| fs::rename(log(path), aside(path)).expect("moved");
-    goes_on("log moved", log_away, move |path| fs::rename(aside(path), log(path)).expect("moved back")).await;
+    goes_on("log moved", log_away, move |path| {
+        fs::rename(aside(path), log(path)).expect("moved back")
+    })
+    .await;
     let lock = |path: &Path| path.with_file_name("saga.db.lock");
     let lock_away = move |path: &Path| fs::rename(lock(path), aside(path)).expect("moved");
-    goes_on("lock moved", lock_away, move |path| fs::rename(aside(path), lock(path)).expect("moved back"))
-        .await;
+    goes_on("lock moved", lock_away, move |path| {
+        fs::rename(aside(path), lock(path)).expect("moved back")
+    })
+    .await;
 }
 
 #[cfg(target_os = "linux")]
@@ -103,22 +128,35 @@ async fn a_removed_file_is_never_written_as_if_it_were_there() {
     store.commit(first(&claim, 1)).await.expect("commit");
     fs::remove_file(&path).expect("removed");
     let cause = moved(store.put_participant(participant()).await);
-    assert!(cause.words.contains("removed") && cause.words.contains("/proc/"), "{cause:?}");
+    assert!(
+        cause.words.contains("removed") && cause.words.contains("/proc/"),
+        "{cause:?}"
+    );
     let refused = store.commit(first(&claim, 2)).await;
-    assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CommitError::Unavailable(_))),
+        "{refused:?}"
+    );
     // What the server still holds can be saved, as its words say.
     let saved = TempDir::new().expect("a folder");
     let open_files = format!("/proc/{}/fd", std::process::id());
     let removed = format!("{} (deleted)", path.display());
-    let handle = fs::read_dir(&open_files).expect("open files").flatten().find_map(|entry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        (target.as_os_str() == removed.as_str()).then(|| entry.path())
-    });
+    let handle = fs::read_dir(&open_files)
+        .expect("open files")
+        .flatten()
+        .find_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            (target.as_os_str() == removed.as_str()).then(|| entry.path())
+        });
     // By another process: closing a second handle in this one would give up SQLite's locks.
-    for (from, to) in
-        [(handle.expect("a handle"), "saga.db"), (path.with_file_name("saga.db-wal"), "saga.db-wal")]
-    {
-        let copied = std::process::Command::new("cp").arg(from).arg(saved.path().join(to)).status();
+    for (from, to) in [
+        (handle.expect("a handle"), "saga.db"),
+        (path.with_file_name("saga.db-wal"), "saga.db-wal"),
+    ] {
+        let copied = std::process::Command::new("cp")
+            .arg(from)
+            .arg(saved.path().join(to))
+            .status();
         assert!(copied.expect("cp runs").success());
     }
     let saved = SqliteStore::open(&saved.path().join("saga.db")).expect("what was saved");
@@ -141,7 +179,10 @@ async fn a_store_is_not_made_over_the_log_of_another() {
         }
         store.close().await.expect("close");
     }
-    let (path, log) = (copy.path().join("saga.db"), copy.path().join(log.file_name().expect("a name")));
+    let (path, log) = (
+        copy.path().join("saga.db"),
+        copy.path().join(log.file_name().expect("a name")),
+    );
     let aside = copy.path().join("aside");
     fs::rename(&path, &aside).expect("moved");
     let before = fs::read(&log).expect("a log");
@@ -149,7 +190,10 @@ async fn a_store_is_not_made_over_the_log_of_another() {
     assert!(cause.words.contains("saga.db-wal"), "{cause:?}");
     fs::write(&path, []).expect("an empty file");
     moved(SqliteStore::open(&path));
-    assert!(fs::read(&log).expect("a log") == before, "the log was touched");
+    assert!(
+        fs::read(&log).expect("a log") == before,
+        "the log was touched"
+    );
     fs::rename(&aside, &path).expect("moved back");
     let store = SqliteStore::open(&path).expect("open");
     assert!(store.saga(id(1)).await.expect("read").is_some());

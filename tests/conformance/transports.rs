@@ -72,24 +72,46 @@ async fn open<F: Future<Output = String> + Send + 'static>(
     let host = Host::new("transport");
     let parts = Parts {
         lane: lane::Handle::new(sender, 32),
-        directory: Arc::new(Directory::load(Arc::clone(&store) as _).await.expect("a directory")),
+        directory: Arc::new(
+            Directory::load(Arc::clone(&store) as _)
+                .await
+                .expect("a directory"),
+        ),
         store,
         closing: closing.clone(),
         tasks: TaskTracker::new(),
     };
     let endpoint = host.spawn(make(parts)).await.expect("a transport");
-    Road { endpoint, lane, folder, closing, _host: host, gate: Gate::new(), vhost: None }
+    Road {
+        endpoint,
+        lane,
+        folder,
+        closing,
+        _host: host,
+        gate: Gate::new(),
+        vhost: None,
+    }
 }
 
 async fn over_grpc() -> Road {
     open(|parts| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let Parts { lane, directory, closing, tasks, store: _ } = parts;
+        let Parts {
+            lane,
+            directory,
+            closing,
+            tasks,
+            store: _,
+        } = parts;
         let service = Participants::new(lane, directory, address, closing.clone(), tasks);
-        let router = tonic::transport::Server::builder().add_service(ParticipantServiceServer::new(service));
+        let router =
+            tonic::transport::Server::builder().add_service(ParticipantServiceServer::new(service));
         tokio::spawn(
-            router.serve_with_incoming_shutdown(TcpIncoming::from(listener), closing.cancelled_owned()),
+            router.serve_with_incoming_shutdown(
+                TcpIncoming::from(listener),
+                closing.cancelled_owned(),
+            ),
         );
         format!("grpc://{address}")
     })
@@ -100,7 +122,13 @@ async fn over_amqp() -> Road {
     let vhost = rabbitmq::vhost().await;
     let url = vhost.to_string();
     let mut road = open(|parts| async move {
-        let Parts { lane, directory, closing, tasks, store } = parts;
+        let Parts {
+            lane,
+            directory,
+            closing,
+            tasks,
+            store,
+        } = parts;
         let parts = amqp::Parts {
             claim: 1,
             store: Arc::clone(&store) as _,
@@ -138,7 +166,9 @@ impl Road {
                         Ok(json!({"of": input["n"]}))
                     }
                 })
-                .compensation("cancel", async |_: Ctx<Sqlite>, _: Undo<Value, Value>| Ok(()))
+                .compensation("cancel", async |_: Ctx<Sqlite>, _: Undo<Value, Value>| {
+                    Ok(())
+                })
                 .inbox(inbox)
         })
     }
@@ -146,7 +176,10 @@ impl Road {
     /// The next thing that is about participants and not about the broker itself.
     async fn next(&mut self) -> Intake {
         loop {
-            match within("a word of the transport", self.lane.recv()).await.expect("it lives") {
+            match within("a word of the transport", self.lane.recv())
+                .await
+                .expect("it lives")
+            {
                 Intake::Broker(_) => {}
                 other => return other,
             }
@@ -191,15 +224,31 @@ fn outgoing(n: u64, note: &str) -> Outgoing {
         .compensation("hotels/cancel");
     let definition = Saga::new("stay", 1).step(action).build().expect("valid");
     let plan = Arc::new(Plan::from_definition(definition).expect("valid"));
-    let live = Live { actions: ["reserve".to_owned()].into(), transactional: true };
-    let gate = Admission { participants: [("hotels".to_owned(), live)].into(), ..Admission::default() };
+    let live = Live {
+        actions: ["reserve".to_owned()].into(),
+        transactional: true,
+    };
+    let gate = Admission {
+        participants: [("hotels".to_owned(), live)].into(),
+        ..Admission::default()
+    };
     let input = Payload::from_bytes(b"{}").expect("JSON");
-    let start = Input::Start(Start { input, key: None, labels: Default::default() });
+    let start = Input::Start(Start {
+        input,
+        key: None,
+        labels: Default::default(),
+    });
     let state = SagaState::unborn(SagaId::new(1_900_000_000_000, Partition(1), n));
     let now = Timestamp(1_900_000_000_000_000);
     let decision = decide(&plan, &state, &start, &gate, now).expect("a start");
-    let command = saga_core::command::outstanding(&plan, &decision.state).pop().expect("a command");
-    Outgoing { plan, command, alone: false }
+    let command = saga_core::command::outstanding(&plan, &decision.state)
+        .pop()
+        .expect("a command");
+    Outgoing {
+        plan,
+        command,
+        alone: false,
+    }
 }
 
 fn output(incoming: &Incoming) -> Value {
@@ -221,13 +270,23 @@ async fn a_command_is_answered_in_the_name_of_who_was_asked(mut road: Road) {
     let _hotels = road.participant();
     let link = road.link().await;
     link.send(vec![outgoing(1, "")]);
-    let [answer] = &road.replies(1).await[..] else { panic!("one answer") };
-    assert_eq!((&*answer.participant, answer.step.as_str()), ("hotels", "reserve"));
+    let [answer] = &road.replies(1).await[..] else {
+        panic!("one answer")
+    };
+    assert_eq!(
+        (&*answer.participant, answer.step.as_str()),
+        ("hotels", "reserve")
+    );
     assert_eq!((answer.round, answer.attempt), (1, 1));
-    assert_eq!((answer.saga_id, output(answer)), (outgoing(1, "").command.saga_id, json!({"of": 1})));
+    assert_eq!(
+        (answer.saga_id, output(answer)),
+        (outgoing(1, "").command.saga_id, json!({"of": 1}))
+    );
     link.send(vec![outgoing(2, "refused")]);
     let answer = road.replies(1).await.remove(0);
-    let Outcome::Refused(error) = answer.outcome else { panic!("not refused: {answer:?}") };
+    let Outcome::Refused(error) = answer.outcome else {
+        panic!("not refused: {answer:?}")
+    };
     assert_eq!(error.code, "full");
 }
 
@@ -236,9 +295,17 @@ async fn a_big_batch_is_answered_whole(mut road: Road) {
     let link = road.link().await;
     // More than one message holds, by number and by size.
     let text = "x".repeat(4 * 1024);
-    link.send((0..300).map(|n| outgoing(n, if n % 3 == 0 { &text } else { "" })).collect());
-    let answered: BTreeSet<u64> =
-        road.replies(300).await.iter().map(|one| output(one)["of"].as_u64().expect("a number")).collect();
+    link.send(
+        (0..300)
+            .map(|n| outgoing(n, if n % 3 == 0 { &text } else { "" }))
+            .collect(),
+    );
+    let answered: BTreeSet<u64> = road
+        .replies(300)
+        .await
+        .iter()
+        .map(|one| output(one)["of"].as_u64().expect("a number"))
+        .collect();
     assert_eq!(answered, (0..300).collect());
 }
 
@@ -255,7 +322,11 @@ async fn a_command_that_comes_twice_is_answered_twice_and_the_same(mut road: Roa
     let answers = road.replies(2).await;
     let attempts: BTreeSet<u32> = answers.iter().map(|answer| answer.attempt).collect();
     assert_eq!(attempts, BTreeSet::from([1, 2]));
-    assert!(answers.iter().all(|answer| output(answer) == json!({"of": 1})));
+    assert!(
+        answers
+            .iter()
+            .all(|answer| output(answer) == json!({"of": 1}))
+    );
 }
 
 async fn who_leaves_in_order_takes_no_more_and_answers_what_it_has(mut road: Road) {
@@ -317,12 +388,20 @@ async fn a_command_that_nobody_can_take_is_reported(mut road: Road) {
     let hotels = road.participant();
     let link = road.link().await;
     if road.endpoint.starts_with("amqp") {
-        road.vhost.as_ref().expect("a virtual host").causes("no queue 'saga.cmd.hotels'");
+        road.vhost
+            .as_ref()
+            .expect("a virtual host")
+            .causes("no queue 'saga.cmd.hotels'");
         // The participant's consumer goes with its queue, so that nobody is there before it is declared anew.
         let properties = lapin::ConnectionProperties::default();
-        let connection = lapin::Connection::connect(&road.endpoint, properties).await.expect("a connection");
+        let connection = lapin::Connection::connect(&road.endpoint, properties)
+            .await
+            .expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
-        channel.queue_delete("saga.cmd.hotels".into(), Default::default()).await.expect("deleted");
+        channel
+            .queue_delete("saga.cmd.hotels".into(), Default::default())
+            .await
+            .expect("deleted");
     } else {
         hotels.kill();
     }
@@ -335,7 +414,10 @@ async fn a_command_that_nobody_can_take_is_reported(mut road: Road) {
                 return;
             }
             Intake::Lost { lost, .. } => {
-                assert_eq!((lost[0].saga_id, lost[0].unsent), (outgoing(1, "").command.saga_id, true));
+                assert_eq!(
+                    (lost[0].saga_id, lost[0].unsent),
+                    (outgoing(1, "").command.saga_id, true)
+                );
                 return;
             }
             _ => panic!("neither lost nor disconnected"),

@@ -14,8 +14,9 @@ use crate::{
 
 #[test]
 fn definition() {
-    let sources =
-        files("saga-dsl/tests", "good.saga.yaml").into_iter().chain(files("examples", ".saga.yaml"));
+    let sources = files("saga-dsl/tests", "good.saga.yaml")
+        .into_iter()
+        .chain(files("examples", ".saga.yaml"));
     let sources = sources.chain([walk::VARIED.as_bytes().to_vec()]);
     let stored = sources.filter_map(|source| {
         let definition = file::load("stored", &source).definition?;
@@ -26,19 +27,34 @@ fn definition() {
 
 pub fn target(bytes: &[u8]) {
     // Whatever reads, in canonical form: an edit seldom leaves it in that form itself.
-    let Ok(definition) = serde_json::from_slice::<Definition>(bytes) else { return };
+    let Ok(definition) = serde_json::from_slice::<Definition>(bytes) else {
+        return;
+    };
     let json = definition.canonical_json();
     let again = Definition::from_canonical_json(&json).expect("what was written can be read");
     assert_eq!(again.canonical_json(), json);
     assert!(serde_json::from_str::<Value>(&json).is_ok());
     for found in check_definition(&definition, None) {
-        assert!(found.span.is_none() && !found.message.contains('\n'), "{found:?}");
+        assert!(
+            found.span.is_none() && !found.message.contains('\n'),
+            "{found:?}"
+        );
         assert!(found.render("", false).contains(found.code.as_str()));
     }
-    let Ok(plan) = Plan::from_canonical(&json) else { return };
-    for drawn in [graph::ascii(&plan, Some(80)), graph::mermaid(&plan), graph::dot(&plan)] {
+    let Ok(plan) = Plan::from_canonical(&json) else {
+        return;
+    };
+    for drawn in [
+        graph::ascii(&plan, Some(80)),
+        graph::mermaid(&plan),
+        graph::dot(&plan),
+    ] {
         assert!(!drawn.contains('\0'));
     }
-    let numbers: Vec<u8> = bytes.iter().step_by(bytes.len() / 90 + 1).copied().collect();
+    let numbers: Vec<u8> = bytes
+        .iter()
+        .step_by(bytes.len() / 90 + 1)
+        .copied()
+        .collect();
     walk::go(&Arc::new(plan), &numbers);
 }

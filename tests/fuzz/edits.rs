@@ -87,7 +87,10 @@ fn apply(mut text: Vec<u8>, edit: &Edit) -> Vec<u8> {
 }
 
 fn with_lines(text: &[u8], change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<u8> {
-    let mut lines: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let mut lines: Vec<Vec<u8>> = text
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
     change(&mut lines);
     lines.join(&b'\n')
 }
@@ -117,7 +120,10 @@ fn edit(words: &'static [&'static str]) -> impl Strategy<Value = Edit> {
 }
 
 /// Texts or messages of a collection with edits, words of the dictionary in a row, and noise.
-pub fn edited(originals: Vec<Vec<u8>>, words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+pub fn edited(
+    originals: Vec<Vec<u8>>,
+    words: &'static [&'static str],
+) -> impl Strategy<Value = Vec<u8>> {
     let mended = move |edits| {
         let edited = (select(originals.clone()), vec(edit(words), edits));
         edited.prop_map(|(original, edits)| edits.iter().fold(original, apply))
@@ -163,14 +169,44 @@ pub fn grafted(originals: Vec<Value>) -> impl Strategy<Value = Vec<u8>> {
 
 /// Values at the edges of what a field may hold.
 fn odd_values() -> Vec<Value> {
-    let texts =
-        ["", "a", "\u{0}", "ü\u{202e}", "no_participant", "deadline", "undo_stuck", "not_transactional"];
+    let texts = [
+        "",
+        "a",
+        "\u{0}",
+        "ü\u{202e}",
+        "no_participant",
+        "deadline",
+        "undo_stuck",
+        "not_transactional",
+    ];
     let mut values: Vec<Value> = texts.into_iter().map(Value::from).collect();
-    for number in [i64::MIN, -1, 0, 1, 2, 3, 4, 5, 65_535, i64::from(u32::MAX), i64::MAX] {
+    for number in [
+        i64::MIN,
+        -1,
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        65_535,
+        i64::from(u32::MAX),
+        i64::MAX,
+    ] {
         values.push(number.into());
     }
-    values.extend([u64::MAX.into(), 0.5.into(), 1e300.into(), Value::Null, true.into()]);
-    values.extend([Value::Array(Vec::new()), serde_json::json!({}), serde_json::json!([{}])]);
+    values.extend([
+        u64::MAX.into(),
+        0.5.into(),
+        1e300.into(),
+        Value::Null,
+        true.into(),
+    ]);
+    values.extend([
+        Value::Array(Vec::new()),
+        serde_json::json!({}),
+        serde_json::json!([{}]),
+    ]);
     values
 }
 
@@ -209,7 +245,9 @@ fn change(value: &mut Value, number: &mut usize, graft: &Graft, other: Option<&V
         match (graft, &mut *value, other) {
             (Graft::Put(new), ..) => *value = new.clone(),
             (Graft::CopyFrom(_), _, Some(other)) => *value = other.clone(),
-            (Graft::Double, Value::Array(items), _) if !items.is_empty() => items.insert(0, items[0].clone()),
+            (Graft::Double, Value::Array(items), _) if !items.is_empty() => {
+                items.insert(0, items[0].clone())
+            }
             (Graft::Remove, Value::Array(items), _) => items.truncate(items.len() / 2),
             (Graft::Remove, ..) => *value = Value::Null,
             (Graft::Double | Graft::CopyFrom(_), ..) => {}
@@ -241,7 +279,10 @@ fn change(value: &mut Value, number: &mut usize, graft: &Graft, other: Option<&V
                     fields.remove(&key);
                     return true;
                 }
-                if fields.get_mut(&key).is_some_and(|field| change(field, number, graft, other)) {
+                if fields
+                    .get_mut(&key)
+                    .is_some_and(|field| change(field, number, graft, other))
+                {
                     return true;
                 }
             }
@@ -253,7 +294,10 @@ fn change(value: &mut Value, number: &mut usize, graft: &Graft, other: Option<&V
 
 /// Every file below a folder of the workspace whose path ends so.
 pub fn files(folder: &str, ending: &str) -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join(folder);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .join(folder);
     let mut found = Vec::new();
     let mut folders = vec![root];
     while let Some(folder) = folders.pop() {
@@ -269,5 +313,8 @@ pub fn files(folder: &str, ending: &str) -> Vec<Vec<u8>> {
     // The same cases on every machine.
     found.sort();
     assert!(!found.is_empty(), "nothing in {folder} ends in {ending}");
-    found.iter().map(|path| fs::read(path).expect("a readable file")).collect()
+    found
+        .iter()
+        .map(|path| fs::read(path).expect("a readable file"))
+        .collect()
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use saga_dsl::{
     expr::{
-        Budget, EvalError, Expr, Fault, Root, RootType, STEPS_MAX, Scope, Template, TypeEnv, ValueTemplate,
+        Budget, EvalError, Expr, Fault, Root, RootType, STEPS_MAX, Scope, Template, TypeEnv,
+        ValueTemplate,
     },
     payload::Payload,
     types::Type,
@@ -136,9 +137,10 @@ fn expression() {
 
 pub fn target(case: &str) {
     let (text, documents) = match case.split_once('\0') {
-        Some((text, documents)) => {
-            (text, serde_json::from_str(documents).map_or(Vec::new(), |read| vec![read]))
-        }
+        Some((text, documents)) => (
+            text,
+            serde_json::from_str(documents).map_or(Vec::new(), |read| vec![read]),
+        ),
         None => (case, usual()),
     };
     let value = json!({"at": [text, {"k": text}], text: 1});
@@ -146,7 +148,10 @@ pub fn target(case: &str) {
         Ok(expr) => {
             assert_eq!(expr.source(), text);
             for env in [&Anything as &dyn TypeEnv, &Typed] {
-                expr.check(env).faults.iter().for_each(|fault| is_in(fault, text));
+                expr.check(env)
+                    .faults
+                    .iter()
+                    .for_each(|fault| is_in(fault, text));
             }
             for scope in &documents {
                 let typed = expr.clone().with_types(&Typed);
@@ -158,14 +163,20 @@ pub fn target(case: &str) {
     }
     match Template::parse(text) {
         Ok(template) => {
-            template.check(&Typed).faults.iter().for_each(|fault| is_in(fault, text));
+            template
+                .check(&Typed)
+                .faults
+                .iter()
+                .for_each(|fault| is_in(fault, text));
             for (expr, span) in template.expressions() {
                 assert_eq!(text.get(span), Some(expr.source()));
             }
             for scope in &documents {
                 gives_one_answer(&|budget| template.eval(scope, budget));
                 gives_one_answer(&|budget| {
-                    template.eval_text(scope, budget).map(|text| Payload::from_value(Value::from(text)))
+                    template
+                        .eval_text(scope, budget)
+                        .map(|text| Payload::from_value(Value::from(text)))
                 });
             }
         }
@@ -173,7 +184,11 @@ pub fn target(case: &str) {
     }
     match ValueTemplate::from_value(&value) {
         Ok(template) => {
-            template.check(&Typed).faults.iter().for_each(|fault| is_in(fault, pointed(&value, fault)));
+            template
+                .check(&Typed)
+                .faults
+                .iter()
+                .for_each(|fault| is_in(fault, pointed(&value, fault)));
             for scope in &documents {
                 gives_one_answer(&|budget| template.eval(scope, budget));
             }
@@ -187,12 +202,18 @@ pub fn target(case: &str) {
 
 /// The text of a value template that a fault is about.
 fn pointed<'a>(value: &'a Value, fault: &Fault) -> &'a str {
-    value.pointer(&fault.place).and_then(Value::as_str).expect("a fault's place is a text of the value")
+    value
+        .pointer(&fault.place)
+        .and_then(Value::as_str)
+        .expect("a fault's place is a text of the value")
 }
 
 /// A fault speaks of a piece of the text, and says something.
 fn is_in(fault: &Fault, text: &str) {
-    assert!(text.get(fault.span.clone()).is_some(), "{fault:?} is no piece of {text:?}");
+    assert!(
+        text.get(fault.span.clone()).is_some(),
+        "{fault:?} is no piece of {text:?}"
+    );
     assert!(!fault.message.is_empty());
 }
 
@@ -208,7 +229,10 @@ fn gives_one_answer(eval: &dyn Fn(&mut Budget) -> Result<Payload, EvalError>) {
         assert_eq!(value.check(), Ok(()), "a value is JSON");
         serde_json::from_str::<Value>(value.text()).expect("for every reader");
         // Exactly what was spent is enough, and one step less is not.
-        assert_eq!(eval(&mut Budget::new(spent, usize::MAX)).as_ref(), Ok(value));
+        assert_eq!(
+            eval(&mut Budget::new(spent, usize::MAX)).as_ref(),
+            Ok(value)
+        );
         if let Some(less) = spent.checked_sub(1) {
             assert!(eval(&mut Budget::new(less, usize::MAX)).is_err_and(|error| error.is_limit()));
         }
@@ -239,9 +263,10 @@ fn usual() -> Vec<Documents> {
         "saga.started_at": "2026-01-31T10:00:00Z", "self.key": "k",
     });
     let long: Vec<u64> = (0..500).collect();
-    let odd =
-        json!({"input": {"a": i64::MAX, "s": "ü\u{0}", "l": long, "o": [], "t": -1}, "steps.s.output": 1.5});
-    [full, odd, json!({})].map(|value| serde_json::from_value(value).expect("documents by name")).into()
+    let odd = json!({"input": {"a": i64::MAX, "s": "ü\u{0}", "l": long, "o": [], "t": -1}, "steps.s.output": 1.5});
+    [full, odd, json!({})]
+        .map(|value| serde_json::from_value(value).expect("documents by name"))
+        .into()
 }
 
 /// Nothing is known of any type.
@@ -249,7 +274,10 @@ struct Anything;
 
 impl TypeEnv for Anything {
     fn root(&self, _: &Root) -> RootType {
-        RootType::Known { ty: Type::Any, maybe_absent: None }
+        RootType::Known {
+            ty: Type::Any,
+            maybe_absent: None,
+        }
     }
 }
 
@@ -261,16 +289,29 @@ impl TypeEnv for Typed {
         let written = json!({"a": "int", "s": "string", "t": "timestamp", "l": ["double"], "o": {"x": "optional string"}});
         let input = Type::from_value(&written).expect("types");
         match root {
-            Root::Input => RootType::Known { ty: input, maybe_absent: None },
-            Root::StepOutput(_) => {
-                RootType::Known { ty: Type::Any, maybe_absent: Some("it may be skipped".to_owned()) }
-            }
-            Root::Saga(_) => RootType::Known { ty: Type::Timestamp, maybe_absent: None },
-            Root::StepStatus(_) | Root::StepError(_) => {
-                RootType::Known { ty: Type::String, maybe_absent: None }
-            }
-            Root::Own(_) => RootType::Known { ty: Type::Bytes, maybe_absent: None },
-            Root::Local(name) => RootType::Unknown { suggestions: vec![name.clone()] },
+            Root::Input => RootType::Known {
+                ty: input,
+                maybe_absent: None,
+            },
+            Root::StepOutput(_) => RootType::Known {
+                ty: Type::Any,
+                maybe_absent: Some("it may be skipped".to_owned()),
+            },
+            Root::Saga(_) => RootType::Known {
+                ty: Type::Timestamp,
+                maybe_absent: None,
+            },
+            Root::StepStatus(_) | Root::StepError(_) => RootType::Known {
+                ty: Type::String,
+                maybe_absent: None,
+            },
+            Root::Own(_) => RootType::Known {
+                ty: Type::Bytes,
+                maybe_absent: None,
+            },
+            Root::Local(name) => RootType::Unknown {
+                suggestions: vec![name.clone()],
+            },
         }
     }
 }

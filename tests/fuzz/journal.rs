@@ -43,16 +43,21 @@ struct Row {
 
 fn plan() -> Arc<Plan> {
     let canonical = files("tests/fixtures/journal-1", "definition.json");
-    let canonical = std::str::from_utf8(&canonical[0]).expect("UTF-8").trim_end();
+    let canonical = std::str::from_utf8(&canonical[0])
+        .expect("UTF-8")
+        .trim_end();
     Arc::new(Plan::from_canonical(canonical).expect("the definition loads"))
 }
 
 /// Those that a release wrote, and some with events that are rarer.
 fn journals(plan: &Arc<Plan>) -> Vec<Value> {
     let documents = files("tests/fixtures/journal-1", ".json");
-    let documents = documents.iter().map(|text| serde_json::from_slice(text).expect("JSON"));
-    let mut journals: Vec<Value> =
-        documents.filter(|document: &Value| document.get("rows").is_some()).collect();
+    let documents = documents
+        .iter()
+        .map(|text| serde_json::from_slice(text).expect("JSON"));
+    let mut journals: Vec<Value> = documents
+        .filter(|document: &Value| document.get("rows").is_some())
+        .collect();
     assert!(journals.len() > 3, "the fixtures are gone");
     journals.extend(walk::journals(plan, 40));
     journals
@@ -61,15 +66,20 @@ fn journals(plan: &Arc<Plan>) -> Vec<Value> {
 #[test]
 fn journal() {
     let plan = plan();
-    fuzz("journal", grafted(journals(&plan)), |bytes| target(&plan, bytes));
+    fuzz("journal", grafted(journals(&plan)), |bytes| {
+        target(&plan, bytes)
+    });
 }
 
 /// One row, as bytes: what the store gives back is a record, or is refused.
 #[test]
 fn record() {
-    let rows =
-        journals(&plan()).into_iter().flat_map(|journal| journal["rows"].as_array().expect("rows").clone());
-    let bodies = rows.map(|row| row["body"].to_string().into_bytes()).collect();
+    let rows = journals(&plan())
+        .into_iter()
+        .flat_map(|journal| journal["rows"].as_array().expect("rows").clone());
+    let bodies = rows
+        .map(|row| row["body"].to_string().into_bytes())
+        .collect();
     let words = &[
         "\"",
         "{",
@@ -100,7 +110,9 @@ fn record() {
 }
 
 pub fn target(plan: &Arc<Plan>, bytes: &[u8]) {
-    let Ok(journal) = serde_json::from_slice::<Journal>(bytes) else { return };
+    let Ok(journal) = serde_json::from_slice::<Journal>(bytes) else {
+        return;
+    };
     let row = |row: &Row| JournalRow {
         saga_id: journal.saga,
         seq: row.seq,
@@ -134,20 +146,38 @@ pub fn target(plan: &Arc<Plan>, bytes: &[u8]) {
 /// Whatever a screen shows of a saga can be shown.
 pub fn is_told(picture: &Picture, now: Timestamp) {
     let story = story::story(picture, now);
-    assert!(!story.is_empty() && story.iter().all(|sentence| !sentence.trim().is_empty()), "{story:?}");
+    assert!(
+        !story.is_empty() && story.iter().all(|sentence| !sentence.trim().is_empty()),
+        "{story:?}"
+    );
     let summary = story::summary(picture, now);
-    assert_eq!(summary.mark == "incident", !picture.state.incidents.is_empty());
+    assert_eq!(
+        summary.mark == "incident",
+        !picture.state.incidents.is_empty()
+    );
     let steps = detail::steps(picture);
     assert_eq!(steps.len(), picture.state.steps.len());
     assert!(steps.iter().all(|step| !step.status.is_empty()));
-    assert!(picture.state.steps.iter().all(|step| !status_word(step).is_empty()));
+    assert!(
+        picture
+            .state
+            .steps
+            .iter()
+            .all(|step| !status_word(step).is_empty())
+    );
     for open in &picture.state.incidents {
         assert!(!story::incident(picture, open, now).is_empty());
     }
     let open = picture.state.birth.is_some() && !picture.state.status.is_end();
-    if open && outstanding(&picture.plan, &picture.state).is_empty() && picture.state.next_due().is_none() {
+    if open
+        && outstanding(&picture.plan, &picture.state).is_empty()
+        && picture.state.next_due().is_none()
+    {
         // Nothing moves it by itself: then the story says what it waits for.
-        assert!(story.len() > 1 || !summary.next.is_empty(), "an open saga without a word: {story:?}");
+        assert!(
+            story.len() > 1 || !summary.next.is_empty(),
+            "an open saga without a word: {story:?}"
+        );
     }
 }
 
@@ -158,24 +188,40 @@ fn goes_on(plan: &Arc<Plan>, picture: &Picture, last: Timestamp) {
     let mut inputs = vec![
         Input::Due,
         Input::Wake,
-        Input::Cancel(Cancel { reason: "no".to_owned(), by: String::new() }),
+        Input::Cancel(Cancel {
+            reason: "no".to_owned(),
+            by: String::new(),
+        }),
         Input::Trouble(error()),
     ];
     let orders = || {
         let payload = || Payload::from_value(Value::Null);
         [
             Order::Retry { input: None },
-            Order::Retry { input: Some(payload()) },
+            Order::Retry {
+                input: Some(payload()),
+            },
             Order::Skip,
             Order::ResolveSucceeded { output: payload() },
             Order::ResolveFailed,
             Order::Abandon,
         ]
     };
-    for step in (0_u16..).map(StepIx).take(plan.steps.len()).map(Some).chain([None]) {
+    for step in (0_u16..)
+        .map(StepIx)
+        .take(plan.steps.len())
+        .map(Some)
+        .chain([None])
+    {
         inputs.extend(orders().map(|order| {
             let (reason, by) = ("no".to_owned(), String::new());
-            Input::Intervene(Intervention { order, step, reason, by, force: true })
+            Input::Intervene(Intervention {
+                order,
+                step,
+                reason,
+                by,
+                force: true,
+            })
         }));
     }
     for command in outstanding(plan, state) {
@@ -193,18 +239,46 @@ fn goes_on(plan: &Arc<Plan>, picture: &Picture, last: Timestamp) {
             Outcome::Compensated,
         ];
         inputs.extend(outcomes.into_iter().map(|outcome| {
-            Input::Reply(Reply { participant: participant.into(), step, round, op, attempt, outcome })
+            Input::Reply(Reply {
+                participant: participant.into(),
+                step,
+                round,
+                op,
+                attempt,
+                outcome,
+            })
         }));
-        inputs.push(Input::Lost(Lost { step, round, op, attempt, unsent: true, error: error() }));
+        inputs.push(Input::Lost(Lost {
+            step,
+            round,
+            op,
+            attempt,
+            unsent: true,
+            error: error(),
+        }));
     }
     for input in inputs {
-        for (now, how) in [(last, 0), (last, 1), (Timestamp(i64::MAX), 0), (Timestamp(i64::MIN), 2)] {
-            let Ok(decision) = decide(plan, state, &input, &gate(plan, how), now) else { continue };
+        for (now, how) in [
+            (last, 0),
+            (last, 1),
+            (Timestamp(i64::MAX), 0),
+            (Timestamp(i64::MIN), 2),
+        ] {
+            let Ok(decision) = decide(plan, state, &input, &gate(plan, how), now) else {
+                continue;
+            };
             if decision.events.is_empty() {
                 continue;
             }
-            let record = Record { v: Record::VERSION, events: decision.events };
-            assert_eq!(apply_record(state.clone(), &record, now), decision.state, "{input:?} {record:?}");
+            let record = Record {
+                v: Record::VERSION,
+                events: decision.events,
+            };
+            assert_eq!(
+                apply_record(state.clone(), &record, now),
+                decision.state,
+                "{input:?} {record:?}"
+            );
         }
     }
 }
@@ -229,8 +303,15 @@ fn every_kind_of_incident_is_told() {
     let rows = Vec::new();
     let picture = Picture::fold(plan, SagaId::from_u128(1), &rows).expect("an empty journal");
     for kind in all {
-        let incident = Incident { step: None, kind, error: ErrorBody::new("e", "m") };
-        let open = OpenIncident { incident: Arc::new(incident), since: Timestamp(0) };
+        let incident = Incident {
+            step: None,
+            kind,
+            error: ErrorBody::new("e", "m"),
+        };
+        let open = OpenIncident {
+            incident: Arc::new(incident),
+            since: Timestamp(0),
+        };
         assert!(!story::incident(&picture, &open, Timestamp(0)).is_empty());
     }
 }

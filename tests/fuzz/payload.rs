@@ -49,7 +49,14 @@ fn payload() {
         "9007199254740993",
         "",
     ];
-    fuzz("payload", edited(originals.map(|text| text.as_bytes().to_vec()).to_vec(), WORDS), target);
+    fuzz(
+        "payload",
+        edited(
+            originals.map(|text| text.as_bytes().to_vec()).to_vec(),
+            WORDS,
+        ),
+        target,
+    );
 }
 
 pub fn target(bytes: &[u8]) {
@@ -57,7 +64,12 @@ pub fn target(bytes: &[u8]) {
     match document::read(bytes) {
         Ok(payload) => {
             // What is let in has a meaning, and the same one for whoever looks into it.
-            assert_eq!(Some(payload.to_value()), whole.as_ref().ok().cloned(), "{}", payload.text());
+            assert_eq!(
+                Some(payload.to_value()),
+                whole.as_ref().ok().cloned(),
+                "{}",
+                payload.text()
+            );
             assert!(payload.text().len() <= BYTES_MAX);
             assert!(depth(&payload.to_value()) <= DEPTH_MAX);
             let body = serde_json::to_vec(&payload).expect("a payload is JSON");
@@ -70,7 +82,9 @@ pub fn target(bytes: &[u8]) {
         Err(document::Fault::NotJson(_) | document::Fault::NoValue(_)) => {
             assert!(whole.is_err(), "a good document is refused")
         }
-        Err(document::Fault::TooDeep) => assert!(whole.map_or(true, |value| depth(&value) > DEPTH_MAX)),
+        Err(document::Fault::TooDeep) => {
+            assert!(whole.map_or(true, |value| depth(&value) > DEPTH_MAX))
+        }
         Err(document::Fault::TooLarge(size)) => assert!(size > BYTES_MAX),
     }
     let text = String::from_utf8_lossy(bytes).into_owned();

@@ -30,7 +30,9 @@ fn mode() -> Mode {
         Err(_) | Ok("") => Mode::Short,
         Ok("long") => Mode::Long(Duration::from_secs(LONG_SECONDS)),
         Ok(seconds) => {
-            let seconds = seconds.parse().expect("SAGA_FUZZ is `long` or a number of seconds");
+            let seconds = seconds
+                .parse()
+                .expect("SAGA_FUZZ is `long` or a number of seconds");
             Mode::Long(Duration::from_secs(seconds))
         }
     }
@@ -41,7 +43,9 @@ fn seed(mode: &Mode) -> u64 {
         (Ok(seed), _) => seed.parse().expect("SAGA_FUZZ_SEED is a number"),
         (Err(_), Mode::Short) => 0,
         (Err(_), Mode::Long(_)) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .expect("after 1970");
             now.as_secs()
         }
     }
@@ -49,7 +53,9 @@ fn seed(mode: &Mode) -> u64 {
 
 /// Runs `target` over its saved cases and over those that `cases` makes.
 pub fn fuzz(name: &str, cases: impl Strategy<Value = Vec<u8>>, target: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/regressions")
+        .join(name);
     for path in saved(&folder) {
         println!("{}", path.display());
         bounded(&target, &fs::read(&path).expect("a saved case can be read"));
@@ -109,8 +115,12 @@ fn seed_bytes(seed: u64, round: u64) -> [u8; 32] {
 }
 
 fn saved(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .collect();
     paths.sort();
     paths
 }
@@ -119,8 +129,12 @@ fn saved(folder: &Path) -> Vec<PathBuf> {
 fn save(folder: &Path, case: &[u8]) -> PathBuf {
     const PRIME: u64 = 0x0100_0000_01b3;
     let start: u64 = 0xcbf2_9ce4_8422_2325;
-    let name = case.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    let name = case.iter().fold(start, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
+    });
     let path = folder.join(format!("{name:016x}"));
-    fs::create_dir_all(folder).and_then(|()| fs::write(&path, case)).expect("the case can be saved");
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&path, case))
+        .expect("the case can be saved");
     path
 }

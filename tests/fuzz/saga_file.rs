@@ -108,16 +108,30 @@ fn saga_file() {
 pub fn target(bytes: &[u8]) {
     let loaded = file::load("case.saga.yaml", bytes);
     let source = readable(bytes);
-    loaded.diagnostics.iter().for_each(|found| holds_together(found, &source));
+    loaded
+        .diagnostics
+        .iter()
+        .for_each(|found| holds_together(found, &source));
 
-    let errors = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
+    let errors = loaded
+        .diagnostics
+        .iter()
+        .filter(|found| found.severity == Severity::Error)
+        .count();
     assert_eq!(loaded.has_errors(), errors > 0);
-    assert_eq!(loaded.plan.is_some(), errors == 0, "a file without an error makes a plan, and no other does");
+    assert_eq!(
+        loaded.plan.is_some(),
+        errors == 0,
+        "a file without an error makes a plan, and no other does"
+    );
     if let Some(definition) = &loaded.definition {
         is_canonical(definition);
     }
     let again = file::load("case.saga.yaml", bytes);
-    assert_eq!(again.diagnostics, loaded.diagnostics, "the same file, other findings");
+    assert_eq!(
+        again.diagnostics, loaded.diagnostics,
+        "the same file, other findings"
+    );
     if let Some(plan) = &loaded.plan {
         assert_eq!(Some(&plan.definition), loaded.definition.as_ref());
         is_ready(plan);
@@ -129,18 +143,32 @@ fn readable(bytes: &[u8]) -> String {
     let start = &bytes[..bytes.len().min(FILE_BYTES_MAX)];
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
-        Err(_) => start.utf8_chunks().next().map_or("", |chunk| chunk.valid()).to_owned(),
+        Err(_) => start
+            .utf8_chunks()
+            .next()
+            .map_or("", |chunk| chunk.valid())
+            .to_owned(),
     }
 }
 
 /// A diagnostic speaks of a place that is there, and can be shown.
 fn holds_together(found: &Diagnostic, source: &str) {
-    let span = found.span.clone().expect("what came from a text has a place in it");
+    let span = found
+        .span
+        .clone()
+        .expect("what came from a text has a place in it");
     assert!(span.start <= span.end, "{found}: {span:?}");
-    assert!(source.get(span.clone()).is_some(), "{found}: {span:?} is no piece of {} bytes", source.len());
+    assert!(
+        source.get(span.clone()).is_some(),
+        "{found}: {span:?} is no piece of {} bytes",
+        source.len()
+    );
     let place = LineIndex::of(source).line_and_column(source, span.start);
     assert_eq!((found.line, found.column), place, "{found}");
-    assert!(!found.message.is_empty() && !found.message.contains('\n'), "{found:?}");
+    assert!(
+        !found.message.is_empty() && !found.message.contains('\n'),
+        "{found:?}"
+    );
     for colour in [false, true] {
         let shown = found.render(source, colour);
         assert!(shown.contains(found.code.as_str()), "{shown}");
@@ -155,13 +183,25 @@ fn is_canonical(definition: &Definition) {
 }
 
 fn is_ready(plan: &Plan) {
-    let again = Plan::from_canonical(&plan.definition.canonical_json()).expect("a stored definition loads");
-    assert_eq!((again.hash, again.steps.len()), (plan.hash, plan.steps.len()));
+    let again =
+        Plan::from_canonical(&plan.definition.canonical_json()).expect("a stored definition loads");
+    assert_eq!(
+        (again.hash, again.steps.len()),
+        (plan.hash, plan.steps.len())
+    );
     for (at, step) in plan.steps.iter().enumerate() {
-        assert!(step.after.iter().all(|before| before.at() < at), "{} waits for a later step", step.id);
+        assert!(
+            step.after.iter().all(|before| before.at() < at),
+            "{} waits for a later step",
+            step.id
+        );
         assert_eq!(plan.step_ix(&step.id).map(|ix| ix.at()), Some(at));
     }
-    for drawn in [graph::ascii(plan, Some(80)), graph::mermaid(plan), graph::dot(plan)] {
+    for drawn in [
+        graph::ascii(plan, Some(80)),
+        graph::mermaid(plan),
+        graph::dot(plan),
+    ] {
         assert!(drawn.contains(&plan.steps[0].id), "{drawn}");
     }
 }

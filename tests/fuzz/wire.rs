@@ -54,8 +54,13 @@ fn reply() {
         frames.push(encoded(From::Replies(v1::ReplyBatch { replies })));
     }
     fuzz("reply", edited(frames, WORDS), |bytes| {
-        let Ok(frame) = v1::FromParticipant::decode(bytes) else { return };
-        assert_eq!(v1::FromParticipant::decode(frame.encode_to_vec().as_slice()).as_ref(), Ok(&frame));
+        let Ok(frame) = v1::FromParticipant::decode(bytes) else {
+            return;
+        };
+        assert_eq!(
+            v1::FromParticipant::decode(frame.encode_to_vec().as_slice()).as_ref(),
+            Ok(&frame)
+        );
         match frame.message {
             Some(From::Hello(hello)) => take_hello(hello),
             Some(From::Replies(batch)) => batch.replies.into_iter().for_each(take_reply),
@@ -65,7 +70,10 @@ fn reply() {
 }
 
 fn encoded(message: From) -> Vec<u8> {
-    v1::FromParticipant { message: Some(message) }.encode_to_vec()
+    v1::FromParticipant {
+        message: Some(message),
+    }
+    .encode_to_vec()
 }
 
 fn registration() -> v1::Hello {
@@ -81,7 +89,10 @@ fn registration() -> v1::Hello {
         instance: "hotels-1".to_owned(),
         inbox_id: "5e1f".to_owned(),
         inbox_kind: v1::InboxKind::Transactional.into(),
-        actions: vec![action("work", v1::ActionKind::Action), action("undo", v1::ActionKind::Compensation)],
+        actions: vec![
+            action("work", v1::ActionKind::Action),
+            action("undo", v1::ActionKind::Compensation),
+        ],
         capabilities: vec!["a".to_owned()],
         sdk: "rust/0.1.0".to_owned(),
     }
@@ -96,7 +107,11 @@ fn answer(op: i32, outcome: i32) -> v1::Reply {
         attempt: 2,
         outcome,
         output: b"{\"a\":1}".to_vec().into(),
-        error: Some(v1::ErrorBody { code: "no".to_owned(), message: "why".to_owned(), retry_after_ms: 5 }),
+        error: Some(v1::ErrorBody {
+            code: "no".to_owned(),
+            message: "why".to_owned(),
+            retry_after_ms: 5,
+        }),
     }
 }
 
@@ -115,14 +130,34 @@ fn take_hello(hello: v1::Hello) {
 fn take_reply(reply: v1::Reply) {
     let said = reply.clone();
     let participant: Arc<str> = "hotels".into();
-    let Ok(incoming) = convert::reply(&participant, reply) else { return };
-    let Incoming { saga_id, step, round, op, attempt, participant: from, outcome } = incoming;
+    let Ok(incoming) = convert::reply(&participant, reply) else {
+        return;
+    };
+    let Incoming {
+        saga_id,
+        step,
+        round,
+        op,
+        attempt,
+        participant: from,
+        outcome,
+    } = incoming;
     assert_eq!(saga_id.to_bytes()[..], said.saga_id[..]);
-    assert_eq!((step, round, attempt, from), (said.step, said.round, said.attempt, participant));
-    assert!(matches!(op, Op::Action | Op::Compensation | Op::Query | Op::Seal));
+    assert_eq!(
+        (step, round, attempt, from),
+        (said.step, said.round, said.attempt, participant)
+    );
+    assert!(matches!(
+        op,
+        Op::Action | Op::Compensation | Op::Query | Op::Seal
+    ));
     match outcome {
         Outcome::Succeeded(output) | Outcome::Done(output) => {
-            let text = if said.output.is_empty() { b"null" } else { &said.output[..] };
+            let text = if said.output.is_empty() {
+                b"null"
+            } else {
+                &said.output[..]
+            };
             assert_eq!(
                 output.to_value(),
                 serde_json::from_slice::<Value>(text).expect("what is let in is JSON")
@@ -145,20 +180,40 @@ fn take_reply(reply: v1::Reply) {
 }
 
 fn is_clean(error: &ErrorBody) {
-    assert!(!error.code.is_empty() && error.code.len() <= CODE_BYTES_MAX, "{error:?}");
-    assert!(error.message.len() <= MESSAGE_BYTES_MAX, "{} bytes", error.message.len());
-    assert!(!error.code.contains('\0') && !error.message.contains('\0'), "{error:?}");
+    assert!(
+        !error.code.is_empty() && error.code.len() <= CODE_BYTES_MAX,
+        "{error:?}"
+    );
+    assert!(
+        error.message.len() <= MESSAGE_BYTES_MAX,
+        "{} bytes",
+        error.message.len()
+    );
+    assert!(
+        !error.code.contains('\0') && !error.message.contains('\0'),
+        "{error:?}"
+    );
     assert_ne!(error.retry_after_ms, Some(0));
 }
 
 #[test]
 fn command() {
-    let frames = (0..=5).map(|op| v1::ToParticipant { message: Some(To::Commands(commands(op))) });
+    let frames = (0..=5).map(|op| v1::ToParticipant {
+        message: Some(To::Commands(commands(op))),
+    });
     let frames = frames.map(|frame| frame.encode_to_vec()).collect();
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     fuzz("command", edited(frames, WORDS), |bytes| {
-        let Ok(frame) = v1::ToParticipant::decode(bytes) else { return };
-        assert_eq!(v1::ToParticipant::decode(frame.encode_to_vec().as_slice()).as_ref(), Ok(&frame));
+        let Ok(frame) = v1::ToParticipant::decode(bytes) else {
+            return;
+        };
+        assert_eq!(
+            v1::ToParticipant::decode(frame.encode_to_vec().as_slice()).as_ref(),
+            Ok(&frame)
+        );
         if let Some(To::Commands(batch)) = frame.message {
             let harness = participant().test();
             for command in batch.commands {
@@ -187,15 +242,24 @@ fn commands(op: i32) -> v1::CommandBatch {
         timeout_ms: 1_000,
     };
     v1::CommandBatch {
-        commands: vec![command(1, "work"), command(op, "undo"), command(op, "refuse"), command(1, "fail")],
+        commands: vec![
+            command(1, "work"),
+            command(op, "undo"),
+            command(op, "refuse"),
+            command(1, "fail"),
+        ],
     }
 }
 
 fn participant() -> Participant<Memory> {
     Participant::new("hotels")
         .action("work", async |_: Ctx<Memory>, input: Value| Ok(input))
-        .action("refuse", async |_: Ctx<Memory>, _: Value| Err::<(), _>(Reject::new("no", "no").into()))
-        .action("fail", async |_: Ctx<Memory>, _: Value| Err::<(), _>(std::fmt::Error.into()))
+        .action("refuse", async |_: Ctx<Memory>, _: Value| {
+            Err::<(), _>(Reject::new("no", "no").into())
+        })
+        .action("fail", async |_: Ctx<Memory>, _: Value| {
+            Err::<(), _>(std::fmt::Error.into())
+        })
         .compensation("undo", async |_: Ctx<Memory>, _: Undo<Value, Value>| Ok(()))
         .inbox(MemoryInbox::new())
 }
@@ -213,9 +277,15 @@ fn deliver(runtime: &Runtime, harness: &Harness<Memory>, command: v1::Command) {
         (&command.saga_id, &command.step, command.round, command.op)
     );
     assert_ne!(reply.outcome(), v1::Outcome::Unspecified);
-    let again = runtime.block_on(harness.deliver(command)).expect("read before").expect("answered before");
+    let again = runtime
+        .block_on(harness.deliver(command))
+        .expect("read before")
+        .expect("answered before");
     match reply.outcome() {
-        v1::Outcome::Succeeded | v1::Outcome::Refused | v1::Outcome::Blocked | v1::Outcome::NothingToDo => {
+        v1::Outcome::Succeeded
+        | v1::Outcome::Refused
+        | v1::Outcome::Blocked
+        | v1::Outcome::NothingToDo => {
             assert_eq!(
                 (again.outcome, again.output, again.error),
                 (reply.outcome, reply.output, reply.error)

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let log = tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter("info")
+        .with_writer(std::io::stderr);
     log.init();
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("name a folder")?);
     let inbox = SqliteInbox::open(folder.join("left.db")).await?;
@@ -21,7 +23,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let deaths = deaths.clone();
             async move { act(&ctx, &input, deaths) }
         })
-        .compensation("undo", |_ctx: Ctx<Sqlite>, _undo: Undo<Value, Value>| async { Ok(()) })
+        .compensation(
+            "undo",
+            |_ctx: Ctx<Sqlite>, _undo: Undo<Value, Value>| async { Ok(()) },
+        )
         .serve_from_env()
         .await?;
     Ok(())
@@ -31,7 +36,9 @@ fn act(ctx: &Ctx<Sqlite>, input: &Value, deaths: PathBuf) -> Handled<Value> {
     if input["n"] == 0 {
         let line = format!("{}\n", ctx.attempt());
         let ledger = File::options().create(true).append(true).open(deaths);
-        ledger.and_then(|mut ledger| ledger.write_all(line.as_bytes())).expect("the ledger of deaths");
+        ledger
+            .and_then(|mut ledger| ledger.write_all(line.as_bytes()))
+            .expect("the ledger of deaths");
         std::process::abort();
     }
     Ok(json!({}))

@@ -3,7 +3,10 @@
 //! `tests/fixtures/journal-1/` was written by release 0.1.0 for sagas of its `definition.json`. Fixtures are added, never
 //! changed: a journal that no longer folds to what it meant is a broken promise, not an old test.
 
-#![allow(clippy::expect_used, reason = "a fixture that cannot be read is a failure")]
+#![allow(
+    clippy::expect_used,
+    reason = "a fixture that cannot be read is a failure"
+)]
 
 use std::{fs, path::PathBuf};
 
@@ -28,20 +31,29 @@ struct Row {
 }
 
 fn read(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/journal-1").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/journal-1")
+        .join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The saga as its journal leaves it, with the words of its steps.
 fn replayed(name: &str) -> (SagaState, Vec<&'static str>) {
-    let plan = Plan::from_canonical(read("definition.json").trim_end()).expect("the definition loads");
+    let plan =
+        Plan::from_canonical(read("definition.json").trim_end()).expect("the definition loads");
     let journal: Journal = serde_json::from_str(&read(name)).expect("the journal is read");
-    let state = journal.rows.iter().fold(SagaState::unborn(journal.saga), |state, row| {
-        assert_eq!(row.seq, state.seq + 1);
-        apply_record(state, &row.body, row.at)
-    });
+    let state = journal
+        .rows
+        .iter()
+        .fold(SagaState::unborn(journal.saga), |state, row| {
+            assert_eq!(row.seq, state.seq + 1);
+            apply_record(state, &row.body, row.at)
+        });
     assert_eq!(state.steps.len(), plan.steps.len());
-    assert!(!state.status.is_end() || outstanding(&plan, &state).is_empty(), "an ended saga owes nothing");
+    assert!(
+        !state.status.is_end() || outstanding(&plan, &state).is_empty(),
+        "an ended saga owes nothing"
+    );
     let words = state.steps.iter().map(status_word).collect();
     (state, words)
 }
@@ -52,7 +64,10 @@ fn a_completed_saga() {
     assert_eq!(state.status, Status::Completed);
     assert_eq!(steps, ["succeeded"; 4]);
     let output = state.output.as_ref().map(Payload::text);
-    assert_eq!(output, Some(r#"{"flight":"F-0002","hotel":"H-0002","receipt":"R-0002"}"#));
+    assert_eq!(
+        output,
+        Some(r#"{"flight":"F-0002","hotel":"H-0002","receipt":"R-0002"}"#)
+    );
 }
 
 #[test]
@@ -60,7 +75,13 @@ fn a_saga_whose_pivot_was_refused() {
     let (state, steps) = replayed("refused.json");
     assert_eq!(state.status, Status::Compensated);
     assert_eq!(steps, ["compensated", "compensated", "refused", "pending"]);
-    assert_eq!(state.failure.as_ref().map(|failure| failure.error.code.as_str()), Some("card_declined"));
+    assert_eq!(
+        state
+            .failure
+            .as_ref()
+            .map(|failure| failure.error.code.as_str()),
+        Some("card_declined")
+    );
 }
 
 #[test]
@@ -68,7 +89,14 @@ fn a_saga_with_retries() {
     let (state, steps) = replayed("retried.json");
     assert_eq!(state.status, Status::Completed);
     assert_eq!(steps, ["succeeded"; 4]);
-    assert_eq!(state.steps.iter().map(|step| step.attempts).collect::<Vec<_>>(), [1, 3, 1, 1]);
+    assert_eq!(
+        state
+            .steps
+            .iter()
+            .map(|step| step.attempts)
+            .collect::<Vec<_>>(),
+        [1, 3, 1, 1]
+    );
 }
 
 #[test]
@@ -84,5 +112,8 @@ fn an_open_saga_that_waits() {
     let (state, steps) = replayed("waiting.json");
     assert_eq!(state.status, Status::Running);
     assert_eq!(steps, ["waiting", "waiting", "pending", "pending"]);
-    assert!(state.next_due().is_some(), "an open saga has a timer or an outstanding command");
+    assert!(
+        state.next_due().is_some(),
+        "an open saga has a timer or an outstanding command"
+    );
 }

@@ -26,13 +26,25 @@ struct Inner {
 
 impl Vhost {
     pub(crate) fn new(url: String, log: Option<PathBuf>) -> Self {
-        let name = url.rsplit_once('/').map_or("/", |(_, name)| name).to_owned();
-        Self(Arc::new(Inner { url, name, log, causes: Mutex::default() }))
+        let name = url
+            .rsplit_once('/')
+            .map_or("/", |(_, name)| name)
+            .to_owned();
+        Self(Arc::new(Inner {
+            url,
+            name,
+            log,
+            causes: Mutex::default(),
+        }))
     }
 
     /// Announces an error that this test causes: all whose text contains `words`.
     pub fn causes(&self, words: &'static str) {
-        self.0.causes.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+        self.0
+            .causes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(words);
     }
 }
 
@@ -58,13 +70,25 @@ impl fmt::Display for Vhost {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let Some(log) = self.log.as_deref().filter(|_| !std::thread::panicking()) else { return };
-        let causes = self.causes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = self.log.as_deref().filter(|_| !std::thread::panicking()) else {
+            return;
+        };
+        let causes = self
+            .causes
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let log = fs::read(log).unwrap_or_default();
         let mut complaints = complaints(&String::from_utf8_lossy(&log), &self.name);
         complaints.retain(|complaint| !causes.iter().any(|words| complaint.contains(words)));
-        complaints.retain(|complaint| !QUEUE_IN_THE_MAKING.iter().all(|words| complaint.contains(words)));
-        assert!(complaints.is_empty(), "the broker has something against us: {complaints:#?}");
+        complaints.retain(|complaint| {
+            !QUEUE_IN_THE_MAKING
+                .iter()
+                .all(|words| complaint.contains(words))
+        });
+        assert!(
+            complaints.is_empty(),
+            "the broker has something against us: {complaints:#?}"
+        );
     }
 }
 
@@ -85,8 +109,14 @@ fn complaints(log: &str, vhost: &str) -> Vec<String> {
             process = "";
             continue;
         };
-        let Some((from, text)) = rest.split_once(' ') else { continue };
-        let begins = ["Channel error on", "Error on AMQP connection", "closing AMQP connection"];
+        let Some((from, text)) = rest.split_once(' ') else {
+            continue;
+        };
+        let begins = [
+            "Channel error on",
+            "Error on AMQP connection",
+            "closing AMQP connection",
+        ];
         if begins.iter().any(|begin| text.starts_with(begin)) {
             let ours = text.contains(&place);
             process = if ours { from } else { "" };
@@ -120,7 +150,10 @@ mod tests {
     #[test]
     fn errors_are_read_with_their_reasons() {
         let of_a = complaints(LOG, "a");
-        assert!(matches!(&of_a[..], [one] if one.ends_with("unknown delivery tag 99")), "{of_a:?}");
+        assert!(
+            matches!(&of_a[..], [one] if one.ends_with("unknown delivery tag 99")),
+            "{of_a:?}"
+        );
         assert!(complaints(LOG, "b").is_empty());
     }
 

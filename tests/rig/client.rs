@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use saga_core::SagaId;
 use saga_proto::v1::{
-    CancelSagaRequest, CancelSagaResponse, DeployRequest, DeployResponse, GetSagaRequest, HistoryEvent,
-    HistoryRequest, ListSagasRequest, ListSagasResponse, SagaDetail, SagaFile, StartSagaRequest,
-    StartSagaResponse, StepDetail, definition_service_client::DefinitionServiceClient,
-    operator_service_client::OperatorServiceClient, participant_directory_client::ParticipantDirectoryClient,
+    CancelSagaRequest, CancelSagaResponse, DeployRequest, DeployResponse, GetSagaRequest,
+    HistoryEvent, HistoryRequest, ListSagasRequest, ListSagasResponse, SagaDetail, SagaFile,
+    StartSagaRequest, StartSagaResponse, StepDetail,
+    definition_service_client::DefinitionServiceClient,
+    operator_service_client::OperatorServiceClient,
+    participant_directory_client::ParticipantDirectoryClient,
     saga_service_client::SagaServiceClient,
 };
 use serde_json::Value;
@@ -34,7 +36,11 @@ pub struct Clients {
 /// The request for a saga of the newest version.
 #[must_use]
 pub fn start(name: &str, input: Value) -> StartSagaRequest {
-    StartSagaRequest { name: name.to_owned(), input: input.to_string().into(), ..Default::default() }
+    StartSagaRequest {
+        name: name.to_owned(),
+        input: input.to_string().into(),
+        ..Default::default()
+    }
 }
 
 /// The letters of an id.
@@ -43,7 +49,9 @@ pub fn start(name: &str, input: Value) -> StartSagaRequest {
 /// When it is none.
 #[must_use]
 pub fn id_of(bytes: &[u8]) -> String {
-    SagaId::from_bytes(bytes).expect("an id has sixteen bytes").to_string()
+    SagaId::from_bytes(bytes)
+        .expect("an id has sixteen bytes")
+        .to_string()
 }
 
 /// A document.
@@ -77,12 +85,20 @@ impl Clients {
     /// # Panics
     /// When the call fails.
     pub async fn offer(&self, files: &[&str], dry_run: bool) -> DeployResponse {
-        let files = files
-            .iter()
-            .enumerate()
-            .map(|(at, text)| SagaFile { path: format!("{at}.saga.yaml"), content: text.to_string().into() });
-        let request = DeployRequest { files: files.collect(), dry_run };
-        self.definitions.clone().deploy(request).await.expect("deploy answers").into_inner()
+        let files = files.iter().enumerate().map(|(at, text)| SagaFile {
+            path: format!("{at}.saga.yaml"),
+            content: text.to_string().into(),
+        });
+        let request = DeployRequest {
+            files: files.collect(),
+            dry_run,
+        };
+        self.definitions
+            .clone()
+            .deploy(request)
+            .await
+            .expect("deploy answers")
+            .into_inner()
     }
 
     /// Deploys a file.
@@ -107,7 +123,13 @@ impl Clients {
     /// # Panics
     /// When it is refused.
     pub async fn begin(&self, name: &str, input: Value) -> String {
-        id_of(&self.try_start(start(name, input)).await.expect("a start").saga_id)
+        id_of(
+            &self
+                .try_start(start(name, input))
+                .await
+                .expect("a start")
+                .saga_id,
+        )
     }
 
     /// The picture of a saga.
@@ -115,7 +137,9 @@ impl Clients {
     /// # Errors
     /// The server's refusal.
     pub async fn try_get(&self, saga: &str) -> Result<SagaDetail, Status> {
-        let request = GetSagaRequest { saga: saga.to_owned() };
+        let request = GetSagaRequest {
+            saga: saga.to_owned(),
+        };
         Ok(self.sagas.clone().get_saga(request).await?.into_inner())
     }
 
@@ -131,18 +155,33 @@ impl Clients {
     ///
     /// # Panics
     /// When it does not come to that in time; the message tells its story.
-    pub async fn until(&self, saga: &str, what: &str, is: impl Fn(&SagaDetail) -> bool) -> SagaDetail {
+    pub async fn until(
+        &self,
+        saga: &str,
+        what: &str,
+        is: impl Fn(&SagaDetail) -> bool,
+    ) -> SagaDetail {
         eventually_or(&format!("saga {saga}: {what}"), async || {
             // A server that is being restarted does not answer.
-            let seen = self.try_get(saga).await.map_err(|status| status.to_string())?;
-            if is(&seen) { Ok(seen) } else { Err(seen.story.join(" ")) }
+            let seen = self
+                .try_get(saga)
+                .await
+                .map_err(|status| status.to_string())?;
+            if is(&seen) {
+                Ok(seen)
+            } else {
+                Err(seen.story.join(" "))
+            }
         })
         .await
     }
 
     /// Waits until a saga has ended.
     pub async fn ended(&self, saga: &str) -> SagaDetail {
-        self.until(saga, "its end", |seen| !matches!(status(seen), "running" | "compensating")).await
+        self.until(saga, "its end", |seen| {
+            !matches!(status(seen), "running" | "compensating")
+        })
+        .await
     }
 
     /// Every event of a saga, read in pages of 7.
@@ -153,12 +192,26 @@ impl Clients {
         let mut events: Vec<HistoryEvent> = Vec::new();
         loop {
             let after_seq = events.last().map_or(0, |event| event.seq);
-            let request =
-                HistoryRequest { saga: saga.to_owned(), after_seq, page_size: 7, ..Default::default() };
-            let page = self.sagas.clone().history(request).await.expect("a history").into_inner();
+            let request = HistoryRequest {
+                saga: saga.to_owned(),
+                after_seq,
+                page_size: 7,
+                ..Default::default()
+            };
+            let page = self
+                .sagas
+                .clone()
+                .history(request)
+                .await
+                .expect("a history")
+                .into_inner();
             for event in page.events {
                 let last = events.last().map_or(0, |event| event.seq);
-                assert!(event.seq == last || event.seq == last + 1, "{saga}: {} follows {last}", event.seq);
+                assert!(
+                    event.seq == last || event.seq == last + 1,
+                    "{saga}: {} follows {last}",
+                    event.seq
+                );
                 events.push(event);
             }
             if !page.more {
@@ -191,14 +244,21 @@ impl Clients {
     /// # Panics
     /// When the call fails.
     pub async fn list(&self, request: ListSagasRequest) -> ListSagasResponse {
-        self.sagas.clone().list_sagas(request).await.expect("a list").into_inner()
+        self.sagas
+            .clone()
+            .list_sagas(request)
+            .await
+            .expect("a list")
+            .into_inner()
     }
 }
 
 /// The status of a saga.
 #[must_use]
 pub fn status(seen: &SagaDetail) -> &str {
-    seen.summary.as_ref().map_or("", |summary| summary.status.as_str())
+    seen.summary
+        .as_ref()
+        .map_or("", |summary| summary.status.as_str())
 }
 
 /// A step of a saga.
@@ -207,13 +267,21 @@ pub fn status(seen: &SagaDetail) -> &str {
 /// When it has none of that name.
 #[must_use]
 pub fn step<'a>(seen: &'a SagaDetail, id: &str) -> &'a StepDetail {
-    seen.steps.iter().find(|step| step.id == id).expect("a step of that name")
+    seen.steps
+        .iter()
+        .find(|step| step.id == id)
+        .expect("a step of that name")
 }
 
 /// The diagnostics of a deployment.
 #[must_use]
 pub fn rendered(answer: &DeployResponse) -> String {
-    answer.diagnostics.iter().map(|found| found.rendered.as_str()).collect::<Vec<_>>().join("\n")
+    answer
+        .diagnostics
+        .iter()
+        .map(|found| found.rendered.as_str())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The stable code of a refusal, which its message must begin with.
@@ -222,7 +290,16 @@ pub fn rendered(answer: &DeployResponse) -> String {
 /// When it has none.
 #[must_use]
 pub fn code(status: &Status) -> String {
-    let code = status.metadata().get("saga-code").expect("a refusal has its code").to_str().expect("ASCII");
-    assert!(status.message().starts_with(code), "{code} is the first word of: {}", status.message());
+    let code = status
+        .metadata()
+        .get("saga-code")
+        .expect("a refusal has its code")
+        .to_str()
+        .expect("ASCII");
+    assert!(
+        status.message().starts_with(code),
+        "{code} is the first word of: {}",
+        status.message()
+    );
     code.to_owned()
 }

@@ -13,7 +13,10 @@ pub struct Gate {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { open: watch::Sender::new(false), arrived: watch::Sender::new(0) }
+        Self {
+            open: watch::Sender::new(false),
+            arrived: watch::Sender::new(0),
+        }
     }
 }
 
@@ -42,7 +45,9 @@ impl Gate {
     pub async fn arrived(&self, count: usize) {
         let mut arrived = self.arrived.subscribe();
         let come = arrived.wait_for(|there| *there >= count);
-        within("handlers to come to the gate", come).await.expect("the gate lives");
+        within("handlers to come to the gate", come)
+            .await
+            .expect("the gate lives");
     }
 
     /// Waits here until the gate is open.

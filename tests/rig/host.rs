@@ -23,9 +23,14 @@ impl Host {
     /// When the system gives no threads.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let runtime =
-            Builder::new_multi_thread().worker_threads(THREADS).thread_name(name).enable_all().build();
-        Self { runtime: Some(runtime.expect("a runtime")) }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name(name)
+            .enable_all()
+            .build();
+        Self {
+            runtime: Some(runtime.expect("a runtime")),
+        }
     }
 
     /// Runs a task there.

@@ -53,7 +53,10 @@ impl Instance {
     pub fn begin_stop(self) -> Draining {
         // Fails when it has ended by itself.
         let _ = self.stop.send(());
-        Draining { ended: self.ended, _host: self.host }
+        Draining {
+            ended: self.ended,
+            _host: self.host,
+        }
     }
 
     /// Ends it in order.
@@ -72,7 +75,9 @@ impl Instance {
     /// # Panics
     /// When it does not end in time.
     pub async fn join(self) -> Result<(), Error> {
-        within("the participant to end", self.ended).await.expect("serving does not panic")
+        within("the participant to end", self.ended)
+            .await
+            .expect("serving does not panic")
     }
 
     /// Drops it where it stands; whatever its handlers had not committed is gone.
@@ -90,7 +95,9 @@ pub async fn prepare(endpoint: &str, participant: &str) {
         return;
     }
     let broker = Broker::at(endpoint).expect("a broker's URL");
-    amqp::prepare(&broker, &BTreeSet::from([participant.to_owned()])).await.expect("the broker is prepared");
+    amqp::prepare(&broker, &BTreeSet::from([participant.to_owned()]))
+        .await
+        .expect("the broker is prepared");
 }
 
 /// An instance that was asked to end.
@@ -109,6 +116,8 @@ impl Draining {
     /// # Panics
     /// When it does not end in time.
     pub async fn join(self) -> Result<(), Error> {
-        within("the participant to end", self.ended).await.expect("serving does not panic")
+        within("the participant to end", self.ended)
+            .await
+            .expect("serving does not panic")
     }
 }

@@ -26,8 +26,7 @@ pub struct Effect {
 }
 
 /// The table of a ledger in a participant's database.
-pub const SCHEMA: &str =
-    "create table if not exists ledger (saga text not null, step text not null, undone integer not null);";
+pub const SCHEMA: &str = "create table if not exists ledger (saga text not null, step text not null, undone integer not null);";
 
 /// The ledger in a participant's database, in the order of writing.
 ///
@@ -38,16 +37,26 @@ pub fn read(path: &Path) -> Vec<Effect> {
     if !path.exists() {
         return Vec::new();
     }
-    let database =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database opens");
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .expect("the database opens");
     let mut statement = database
         .prepare("select saga, step, undone from ledger order by rowid")
         .expect("the ledger is there");
     let rows = statement.query_map([], |row| {
-        let kind = if row.get(2)? { Kind::Undone } else { Kind::Done };
-        Ok(Effect { saga: row.get(0)?, step: row.get(1)?, kind })
+        let kind = if row.get(2)? {
+            Kind::Undone
+        } else {
+            Kind::Done
+        };
+        Ok(Effect {
+            saga: row.get(0)?,
+            step: row.get(1)?,
+            kind,
+        })
     });
-    rows.expect("the ledger can be read").collect::<Result<_, _>>().expect("lines can be read")
+    rows.expect("the ledger can be read")
+        .collect::<Result<_, _>>()
+        .expect("lines can be read")
 }
 
 /// How often each step of each saga was done, and undone.
@@ -55,8 +64,9 @@ pub fn read(path: &Path) -> Vec<Effect> {
 pub fn counts(effects: &[Effect]) -> BTreeMap<(String, String), (usize, usize)> {
     let mut counts = BTreeMap::new();
     for effect in effects {
-        let count: &mut (usize, usize) =
-            counts.entry((effect.saga.clone(), effect.step.clone())).or_default();
+        let count: &mut (usize, usize) = counts
+            .entry((effect.saga.clone(), effect.step.clone()))
+            .or_default();
         match effect.kind {
             Kind::Done => count.0 += 1,
             Kind::Undone => count.1 += 1,
@@ -71,6 +81,9 @@ pub fn counts(effects: &[Effect]) -> BTreeMap<(String, String), (usize, usize)> 
 /// When it was.
 pub fn assert_sane(effects: &[Effect]) {
     for (step, (done, undone)) in counts(effects) {
-        assert!(done <= 1 && undone <= done, "{step:?} was done {done} times and undone {undone} times");
+        assert!(
+            done <= 1 && undone <= done,
+            "{step:?} was done {done} times and undone {undone} times"
+        );
     }
 }

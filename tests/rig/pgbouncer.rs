@@ -34,12 +34,15 @@ impl Pgbouncer {
     /// When the package pgbouncer is not installed, or it does not start.
     #[must_use]
     pub fn before(url: &str, mode: &str) -> Self {
-        assert!(Path::new(PROGRAM).exists(), "pgbouncer is not there: apt-get install pgbouncer");
+        assert!(
+            Path::new(PROGRAM).exists(),
+            "pgbouncer is not there: apt-get install pgbouncer"
+        );
         let parts = Parts::of(url).expect("a URL");
         let (host, port) = parts.servers().expect("servers").remove(0);
         let login = [("user", parts.user), ("password", parts.password)];
-        let login =
-            login.map(|(name, value)| value.map_or(String::new(), |value| format!(" {name}={value}")));
+        let login = login
+            .map(|(name, value)| value.map_or(String::new(), |value| format!(" {name}={value}")));
         let free = Port::reserve();
         let folder = TempDir::new().expect("a folder");
         let ini = folder.path().join("pgbouncer.ini");
@@ -52,19 +55,35 @@ impl Pgbouncer {
         fs::write(&ini, settings).expect("settings");
         let user = unprivileged::user("postgres").expect("a user for the pooler");
         let mut command = Command::new("sh");
-        let script = "\"$0\" -q \"$1\" </dev/null & pooler=$!; read _; kill -KILL $pooler; wait $pooler";
-        command.args(["-c", script, PROGRAM]).arg(&ini).current_dir(folder.path());
+        let script =
+            "\"$0\" -q \"$1\" </dev/null & pooler=$!; read _; kill -KILL $pooler; wait $pooler";
+        command
+            .args(["-c", script, PROGRAM])
+            .arg(&ini)
+            .current_dir(folder.path());
         if let Some((uid, gid)) = user {
             for owned in [folder.path(), &ini] {
                 chown(owned, Some(uid), Some(gid)).expect("another owner");
             }
             command.uid(uid).gid(gid);
         }
-        let keeper = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let mut pooler = Self { _folder: folder, port: free, keeper: keeper.expect("a shell") };
+        let keeper = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut pooler = Self {
+            _folder: folder,
+            port: free,
+            keeper: keeper.expect("a shell"),
+        };
         let began = Instant::now();
         while std::net::TcpStream::connect(pooler.port.address()).is_err() {
-            assert!(began.elapsed() < STARTS_WITHIN, "pgbouncer does not start: {}", pooler.log());
+            assert!(
+                began.elapsed() < STARTS_WITHIN,
+                "pgbouncer does not start: {}",
+                pooler.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         pooler

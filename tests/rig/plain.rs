@@ -15,7 +15,8 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicRejectOptions,
+        ConfirmSelectOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -89,16 +90,23 @@ impl Plain {
     pub async fn serve_on(rig: &Rig, name: &str, habit: Habit, inbox: &str) -> Self {
         prepare(&rig.endpoint(), name).await;
         let properties = ConnectionProperties::default();
-        let connection = Connection::connect(&rig.endpoint(), properties).await.expect("a connection");
+        let connection = Connection::connect(&rig.endpoint(), properties)
+            .await
+            .expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
-        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .expect("confirms");
         let mut queues = Vec::new();
         for lane in ["cmd", "undo"] {
             // Each has its own channel, as each has its own prefetch.
             let channel = connection.create_channel().await.expect("a channel");
             let queue = format!("saga.{lane}.{name}");
             let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-            let consumer = channel.basic_consume(queue.as_str().into(), "".into(), options, none).await;
+            let consumer = channel
+                .basic_consume(queue.as_str().into(), "".into(), options, none)
+                .await;
             queues.push((channel, consumer.expect("a consumer")));
         }
         let inner = Arc::new(Inner {
@@ -204,16 +212,20 @@ impl Inner {
                 {"name": "undo", "kind": "compensation", "undoes": "act"},
             ],
         });
-        let properties =
-            BasicProperties::default().with_type(kind.into()).with_content_type("application/json".into());
-        self.publish("register", properties, hello.to_string().as_bytes()).await;
+        let properties = BasicProperties::default()
+            .with_type(kind.into())
+            .with_content_type("application/json".into());
+        self.publish("register", properties, hello.to_string().as_bytes())
+            .await;
     }
 
     /// Returns when the broker has it; only then may the command be let go.
     async fn publish(&self, key: &str, properties: BasicProperties, body: &[u8]) {
         let exchange = format!("saga.reply.{}", self.name);
         let options = BasicPublishOptions::default();
-        let said = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+        let said =
+            self.channel
+                .basic_publish(exchange.into(), key.into(), options, body, properties);
         // Fails when the test is over.
         if let Ok(confirm) = said.await {
             confirm.await.ok();
@@ -251,10 +263,21 @@ impl Inner {
         };
         let echoed = ["saga-step", "saga-round", "saga-op", "saga-attempt"];
         let echo = Echo {
-            saga: properties.correlation_id().as_ref().expect("a saga").to_string(),
-            headers: echoed.into_iter().map(|name| (name, headers[name].clone())).collect(),
+            saga: properties
+                .correlation_id()
+                .as_ref()
+                .expect("a saga")
+                .to_string(),
+            headers: echoed
+                .into_iter()
+                .map(|name| (name, headers[name].clone()))
+                .collect(),
         };
-        assert_eq!(text("saga-inbox"), self.inbox, "commands for another inbox are not ours");
+        assert_eq!(
+            text("saga-inbox"),
+            self.inbox,
+            "commands for another inbox are not ours"
+        );
         let input: Value = serde_json::from_slice(&delivery.data).expect("JSON");
         let first = headers["saga-attempt"] == AMQPValue::LongLongInt(1);
         let asks = input["text"].as_str().unwrap_or_default();
@@ -263,7 +286,12 @@ impl Inner {
         }
         let to = properties.reply_to().as_ref().expect("who asks").as_str();
         let command = Asked {
-            key: format!("{}/{}/{:?}", echo.saga, text("saga-step"), headers["saga-round"]),
+            key: format!(
+                "{}/{}/{:?}",
+                echo.saga,
+                text("saga-step"),
+                headers["saga-round"]
+            ),
             step: text("saga-step"),
             op: text("saga-op"),
             name: kind.to_owned(),
@@ -295,16 +323,31 @@ impl Inner {
     /// The table of the protocol. There is no await in it: row and effect change together.
     fn barrier(&self, command: &Asked) -> (&'static str, Vec<u8>) {
         let mut rows = held(&self.rows);
-        let row = rows.get(&command.key).cloned().filter(|_| self.habit != Habit::Forgetful);
+        let row = rows
+            .get(&command.key)
+            .cloned()
+            .filter(|_| self.habit != Habit::Forgetful);
         let state = row.as_ref().map_or("", |row| row.state);
         let stored = || row.as_ref().map(|row| row.body.clone()).unwrap_or_default();
         let mut put = |state, body: &[u8]| {
             let (fingerprint, body) = (command.fingerprint.clone(), body.to_vec());
-            rows.insert(command.key.clone(), Row { state, fingerprint, body });
+            rows.insert(
+                command.key.clone(),
+                Row {
+                    state,
+                    fingerprint,
+                    body,
+                },
+            );
         };
-        let error =
-            |code: &str| json!({"code": code, "message": "as the test says"}).to_string().into_bytes();
-        let same = row.as_ref().is_none_or(|row| row.fingerprint == command.fingerprint);
+        let error = |code: &str| {
+            json!({"code": code, "message": "as the test says"})
+                .to_string()
+                .into_bytes()
+        };
+        let same = row
+            .as_ref()
+            .is_none_or(|row| row.fingerprint == command.fingerprint);
         match (&*command.op, state) {
             ("action", "tombstone" | "compensated") => ("blocked", Vec::new()),
             ("action", "done" | "refused") if !same => ("conflict", error("conflict")),
@@ -319,7 +362,11 @@ impl Inner {
             ("action", _) => {
                 let mut deeds = held(&self.deeds);
                 deeds.push(command.step.clone());
-                let output = match command.asks.strip_prefix("return ").map(str::parse::<usize>) {
+                let output = match command
+                    .asks
+                    .strip_prefix("return ")
+                    .map(str::parse::<usize>)
+                {
                     Some(bytes) => Value::from("x".repeat(bytes.expect("a number") - 2)),
                     None => json!({"number": deeds.len()}),
                 };
@@ -374,6 +421,8 @@ struct Asked {
 }
 
 fn now_us() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
     i64::try_from(since.as_micros()).expect("before the end of time")
 }

@@ -37,8 +37,11 @@ impl Port {
         let range = choice();
         let count = range.end - range.start;
         // Processes begin at different places, so that they seldom try the same port.
-        let begin = u16::try_from(process::id() % u32::from(count)).unwrap_or_default().wrapping_mul(31);
-        let tried = (0..count).map(|_| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count);
+        let begin = u16::try_from(process::id() % u32::from(count))
+            .unwrap_or_default()
+            .wrapping_mul(31);
+        let tried =
+            (0..count).map(|_| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count);
         tried
             .map(|at| range.start + at)
             .find_map(Self::try_reserve)
@@ -61,7 +64,10 @@ impl Port {
         let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
         // Somebody who knows nothing of reservations may listen there.
         TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-        Some(Self { number, _reservation: reservation })
+        Some(Self {
+            number,
+            _reservation: reservation,
+        })
     }
 }
 
@@ -75,7 +81,9 @@ impl fmt::Display for Port {
 fn choice() -> Range<u16> {
     let told = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
     let lowest = told.and_then(|range| range.split_whitespace().next()?.parse().ok());
-    let end = lowest.filter(|&end: &u16| end > LOWEST + 1_000).unwrap_or(EPHEMERAL_FROM);
+    let end = lowest
+        .filter(|&end: &u16| end > LOWEST + 1_000)
+        .unwrap_or(EPHEMERAL_FROM);
     LOWEST..end
 }
 
@@ -87,11 +95,17 @@ mod tests {
     fn a_reserved_port_is_free_and_given_once() {
         let first = Port::reserve();
         assert!(choice().contains(&first.number()));
-        assert!(Port::try_reserve(first.number()).is_none(), "reserved twice");
+        assert!(
+            Port::try_reserve(first.number()).is_none(),
+            "reserved twice"
+        );
         drop(TcpListener::bind(first.address()).expect("free for a server"));
         let number = first.number();
         drop(first);
-        assert!(Port::try_reserve(number).is_some(), "a dropped port can be reserved again");
+        assert!(
+            Port::try_reserve(number).is_some(),
+            "a dropped port can be reserved again"
+        );
     }
 
     #[test]

@@ -50,7 +50,16 @@ impl Postgres {
         let server = Self::prepare();
         let made = server
             .command("initdb")
-            .args(["--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C"])
+            .args([
+                "--username",
+                "postgres",
+                "--auth",
+                "trust",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+            ])
             .args(["--no-sync", "--pgdata"])
             .arg(server.data())
             .output()
@@ -67,8 +76,20 @@ impl Postgres {
         let server = Self::prepare();
         let made = server
             .command("pg_basebackup")
-            .args(["--write-recovery-conf", "--no-sync", "--checkpoint=fast", "--wal-method=stream"])
-            .args(["--username", "postgres", "--host", "127.0.0.1", "--port", &self.port.to_string()])
+            .args([
+                "--write-recovery-conf",
+                "--no-sync",
+                "--checkpoint=fast",
+                "--wal-method=stream",
+            ])
+            .args([
+                "--username",
+                "postgres",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &self.port.to_string(),
+            ])
             .arg("--pgdata")
             .arg(server.data())
             .output()
@@ -81,10 +102,17 @@ impl Postgres {
     /// # Panics
     /// When it does not become one.
     pub fn promote(&self) {
-        let promoted =
-            self.command("pg_ctl").args(["promote", "--wait", "--pgdata"]).arg(self.data()).output();
+        let promoted = self
+            .command("pg_ctl")
+            .args(["promote", "--wait", "--pgdata"])
+            .arg(self.data())
+            .output();
         let promoted = promoted.expect("pg_ctl runs");
-        assert!(promoted.status.success(), "pg_ctl: {}", String::from_utf8_lossy(&promoted.stderr));
+        assert!(
+            promoted.status.success(),
+            "pg_ctl: {}",
+            String::from_utf8_lossy(&promoted.stderr)
+        );
     }
 
     /// `host:port`.
@@ -105,8 +133,9 @@ impl Postgres {
 
     /// An empty folder and a free port.
     fn prepare() -> Self {
-        let bin = bin()
-            .expect("PostgreSQL is not there: apt-get install postgresql, or set SAGA_TEST_POSTGRES_URL");
+        let bin = bin().expect(
+            "PostgreSQL is not there: apt-get install postgresql, or set SAGA_TEST_POSTGRES_URL",
+        );
         let folder = TempDir::new().expect("a folder");
         let port = Port::reserve();
         let user = unprivileged::user(UNPRIVILEGED).expect("a user for the server");
@@ -119,11 +148,21 @@ impl Postgres {
                 chown(owned, Some(uid), Some(gid)).expect("another owner");
             }
         }
-        Self { folder, port, user, bin, keeper: None }
+        Self {
+            folder,
+            port,
+            user,
+            bin,
+            keeper: None,
+        }
     }
 
     fn launched(mut self, program: &str, made: &std::process::Output) -> Self {
-        assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{program}: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         self.launch();
         self
     }
@@ -131,7 +170,10 @@ impl Postgres {
     /// A URL of one of its databases.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port.number())
+        format!(
+            "postgres://postgres@127.0.0.1:{}/{database}",
+            self.port.number()
+        )
     }
 
     /// Kills the server and all its sessions where they stand, as a power cut would.
@@ -141,7 +183,12 @@ impl Postgres {
     pub fn kill(&mut self) {
         self.stop("immediate");
         if let Some(mut keeper) = self.keeper.take() {
-            keeper.stdin.take().expect("its input").write_all(b"keep\n").expect("it reads");
+            keeper
+                .stdin
+                .take()
+                .expect("its input")
+                .write_all(b"keep\n")
+                .expect("it reads");
             keeper.wait().expect("it ends");
         }
     }
@@ -162,7 +209,11 @@ impl Postgres {
             .arg(self.data())
             .output()
             .expect("pg_ctl runs");
-        assert!(stopped.status.success(), "pg_ctl: {}", String::from_utf8_lossy(&stopped.stderr));
+        assert!(
+            stopped.status.success(),
+            "pg_ctl: {}",
+            String::from_utf8_lossy(&stopped.stderr)
+        );
     }
 
     fn launch(&mut self) {
@@ -180,7 +231,10 @@ impl Postgres {
              [ \"$word\" = keep ] || rm -rf \"$folder\"";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).arg(self.folder.path());
-        command.arg(self.bin.join("postgres")).arg("-D").arg(self.data());
+        command
+            .arg(self.bin.join("postgres"))
+            .arg("-D")
+            .arg(self.data());
         for setting in [
             format!("port={}", self.port.number()),
             "listen_addresses=127.0.0.1".to_owned(),
@@ -189,12 +243,19 @@ impl Postgres {
         ] {
             command.arg("-c").arg(setting);
         }
-        command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a log")).stderr(log);
+        command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
         self.dress(&mut command);
         self.keeper = Some(command.spawn().expect("a shell"));
         let began = Instant::now();
         while !self.is_ready() {
-            assert!(began.elapsed() < STARTS_WITHIN, "PostgreSQL does not start: {}", self.log());
+            assert!(
+                began.elapsed() < STARTS_WITHIN,
+                "PostgreSQL does not start: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -202,7 +263,13 @@ impl Postgres {
     fn is_ready(&self) -> bool {
         let asked = self
             .command("pg_isready")
-            .args(["--quiet", "--host", "127.0.0.1", "--port", &self.port.number().to_string()])
+            .args([
+                "--quiet",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &self.port.number().to_string(),
+            ])
             .status();
         asked.is_ok_and(|status| status.success())
     }
@@ -264,7 +331,9 @@ pub async fn database() -> String {
     let name = format!("saga_test_{}_{number}", std::process::id());
     let (admin, url) = match std::env::var("SAGA_TEST_POSTGRES_URL") {
         Ok(given) => {
-            let (server, _) = given.rsplit_once('/').expect("SAGA_TEST_POSTGRES_URL ends in /database");
+            let (server, _) = given
+                .rsplit_once('/')
+                .expect("SAGA_TEST_POSTGRES_URL ends in /database");
             (given.clone(), format!("{server}/{name}"))
         }
         Err(_) => {
@@ -272,15 +341,23 @@ pub async fn database() -> String {
             (server.url("postgres"), server.url(&name))
         }
     };
-    let mut admin = PgConnection::connect(&admin).await.expect("the server answers");
+    let mut admin = PgConnection::connect(&admin)
+        .await
+        .expect("the server answers");
     let create = format!("CREATE DATABASE {name}");
-    sqlx::query(AssertSqlSafe(create)).execute(&mut admin).await.expect("a database");
+    sqlx::query(AssertSqlSafe(create))
+        .execute(&mut admin)
+        .await
+        .expect("a database");
     url
 }
 
 /// The same, as a server's option names it.
 pub async fn database_place() -> saga_orchestrator::config::Store {
-    saga_orchestrator::config::Store::Postgres { url: database().await, unsafe_durability: false }
+    saga_orchestrator::config::Store::Postgres {
+        url: database().await,
+        unsafe_durability: false,
+    }
 }
 
 fn shared() -> &'static Postgres {

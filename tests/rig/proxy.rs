@@ -43,7 +43,9 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 // A server that is not there closes the connection, as it would without us.
-                let Ok(upstream) = TcpStream::connect(server).await else { continue };
+                let Ok(upstream) = TcpStream::connect(server).await else {
+                    continue;
+                };
                 tokio::spawn(pass(client, upstream, Arc::clone(&shared)));
             }
         });
@@ -86,7 +88,11 @@ impl State {
     /// Waits while nothing passes.
     async fn moves(&self) {
         // The sender lives in `self`.
-        self.stalled.subscribe().wait_for(|stalled| !stalled).await.ok();
+        self.stalled
+            .subscribe()
+            .wait_for(|stalled| !stalled)
+            .await
+            .ok();
     }
 }
 
@@ -96,7 +102,9 @@ async fn pass(client: TcpStream, upstream: TcpStream, state: Arc<State>) {
     let questions = async {
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let Ok(count) = from_client.read(&mut buffer).await else { return };
+            let Ok(count) = from_client.read(&mut buffer).await else {
+                return;
+            };
             state.moves().await;
             // Either side may go; then so does the other.
             if count == 0 || to_server.write_all(&buffer[..count]).await.is_err() {
@@ -107,7 +115,9 @@ async fn pass(client: TcpStream, upstream: TcpStream, state: Arc<State>) {
     let answers = async {
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let Ok(count) = from_server.read(&mut buffer).await else { return };
+            let Ok(count) = from_server.read(&mut buffer).await else {
+                return;
+            };
             state.moves().await;
             if count == 0 {
                 return;

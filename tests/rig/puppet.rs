@@ -5,7 +5,8 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+        BasicRejectOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -44,16 +45,26 @@ impl Puppet {
 
     async fn open(endpoint: &str, name: &str, prefetch: Option<u16>) -> Self {
         let properties = ConnectionProperties::default();
-        let connection = Connection::connect(endpoint, properties).await.expect("a connection");
+        let connection = Connection::connect(endpoint, properties)
+            .await
+            .expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
         if let Some(messages) = prefetch {
-            channel.basic_qos(messages, BasicQosOptions::default()).await.expect("a prefetch");
+            channel
+                .basic_qos(messages, BasicQosOptions::default())
+                .await
+                .expect("a prefetch");
         }
         let queue = format!("saga.cmd.{name}");
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let commands = channel.basic_consume(queue.as_str().into(), "".into(), options, none);
         let commands = commands.await.expect("a consumer");
-        let puppet = Self { channel, name: name.to_owned(), _connection: connection, commands };
+        let puppet = Self {
+            channel,
+            name: name.to_owned(),
+            _connection: connection,
+            commands,
+        };
         puppet.greet().await;
         puppet
     }
@@ -61,7 +72,13 @@ impl Puppet {
     /// Says that it is there, still: who is silent for fifteen seconds is gone.
     pub async fn greet(&self) {
         let exchange = format!("saga.reply.{}", self.name);
-        self.say(&exchange, "register", "saga.v1.Hello", &self.hello(&self.name)).await;
+        self.say(
+            &exchange,
+            "register",
+            "saga.v1.Hello",
+            &self.hello(&self.name),
+        )
+        .await;
     }
 
     /// As [`Puppet::connect`], but it takes one message at a time.
@@ -103,18 +120,26 @@ impl Puppet {
     pub async fn say(&self, exchange: &str, key: &str, kind: &str, body: &[u8]) {
         let properties = BasicProperties::default().with_type(kind.into());
         let options = BasicPublishOptions::default();
-        let said = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties);
+        let said =
+            self.channel
+                .basic_publish(exchange.into(), key.into(), options, body, properties);
         said.await.expect("said");
     }
 
     /// Says through an exchange that the first command succeeded.
     pub async fn succeed(&self, exchange: &str, asked: &Asked) {
-        self.succeed_with(exchange, &asked.reply_to, &asked.commands[..1]).await;
+        self.succeed_with(exchange, &asked.reply_to, &asked.commands[..1])
+            .await;
     }
 
     /// Says that all commands of a message succeeded, and lets the broker forget it.
     pub async fn succeed_all(&self, asked: &Asked) {
-        self.succeed_with(&format!("saga.reply.{}", self.name), &asked.reply_to, &asked.commands).await;
+        self.succeed_with(
+            &format!("saga.reply.{}", self.name),
+            &asked.reply_to,
+            &asked.commands,
+        )
+        .await;
         asked.ack().await;
     }
 
@@ -129,8 +154,16 @@ impl Puppet {
             output: "{}".into(),
             error: None,
         };
-        let batch = wire::ReplyBatch { replies: commands.iter().map(reply).collect() };
-        self.say(exchange, reply_to, "saga.v1.ReplyBatch", &batch.encode_to_vec()).await;
+        let batch = wire::ReplyBatch {
+            replies: commands.iter().map(reply).collect(),
+        };
+        self.say(
+            exchange,
+            reply_to,
+            "saga.v1.ReplyBatch",
+            &batch.encode_to_vec(),
+        )
+        .await;
     }
 
     /// The next message with commands.
@@ -139,8 +172,10 @@ impl Puppet {
     /// When none comes in time, or it is none.
     pub async fn asked(&mut self) -> Asked {
         let delivery = loop {
-            let delivery =
-                within("a command", self.commands.next()).await.expect("open").expect("a delivery");
+            let delivery = within("a command", self.commands.next())
+                .await
+                .expect("open")
+                .expect("a delivery");
             if !is_used_up(&delivery) {
                 break delivery;
             }
@@ -148,8 +183,17 @@ impl Puppet {
             assert!(delivery.reject(options).await.expect("rejected"));
         };
         let batch = wire::CommandBatch::decode(&*delivery.data).expect("commands");
-        let reply_to = delivery.properties.reply_to().as_ref().expect("who asks").to_string();
-        Asked { commands: batch.commands, reply_to, delivery }
+        let reply_to = delivery
+            .properties
+            .reply_to()
+            .as_ref()
+            .expect("who asks")
+            .to_string();
+        Asked {
+            commands: batch.commands,
+            reply_to,
+            delivery,
+        }
     }
 }
 
@@ -170,7 +214,12 @@ impl Asked {
     /// # Panics
     /// When the connection is gone.
     pub async fn ack(&self) {
-        assert!(self.delivery.ack(BasicAckOptions::default()).await.expect("acknowledged"));
+        assert!(
+            self.delivery
+                .ack(BasicAckOptions::default())
+                .await
+                .expect("acknowledged")
+        );
     }
 
     /// Tells the broker that nobody can deal with the message.

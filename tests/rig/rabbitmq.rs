@@ -68,13 +68,19 @@ impl RabbitMq {
     }
 
     fn start_as(identity: Option<&Identity>) -> Self {
-        let scripts = scripts()
-            .expect("RabbitMQ is not there: apt-get install rabbitmq-server, or set SAGA_TEST_AMQP_URL");
+        let scripts = scripts().expect(
+            "RabbitMQ is not there: apt-get install rabbitmq-server, or set SAGA_TEST_AMQP_URL",
+        );
         let folder = TempDir::new().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
         let user = unprivileged::user(UNPRIVILEGED).expect("a user for the broker");
-        let mut broker =
-            Self { folder, ports: [(); 4].map(|()| Port::reserve()), user, scripts, keeper: None };
+        let mut broker = Self {
+            folder,
+            ports: [(); 4].map(|()| Port::reserve()),
+            user,
+            scripts,
+            keeper: None,
+        };
         let at = |name: &str| broker.folder.path().join(name);
         for name in ["mnesia", "log", "home"] {
             fs::create_dir(at(name)).expect("a folder");
@@ -130,7 +136,10 @@ impl RabbitMq {
     pub fn vhost(&self, name: &str) -> Vhost {
         self.ctl(&["add_vhost", name]);
         self.ctl(&["set_permissions", "-p", name, "guest", ".*", ".*", ".*"]);
-        Vhost::new(format!("{}/{name}", self.url()), Some(self.folder.path().join(LOG)))
+        Vhost::new(
+            format!("{}/{name}", self.url()),
+            Some(self.folder.path().join(LOG)),
+        )
     }
 
     /// Has the broker write down which queues it has. RabbitMQ 3.10 does so a moment after a quorum queue was declared;
@@ -163,21 +172,40 @@ impl RabbitMq {
     /// # Panics
     /// When it fails.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        let told = self.command("rabbitmqctl").arg("-q").args(arguments).output().expect("rabbitmqctl runs");
-        let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
-        assert!(told.status.success(), "rabbitmqctl {arguments:?}: {out} {err}");
+        let told = self
+            .command("rabbitmqctl")
+            .arg("-q")
+            .args(arguments)
+            .output()
+            .expect("rabbitmqctl runs");
+        let (out, err) = (
+            String::from_utf8_lossy(&told.stdout),
+            String::from_utf8_lossy(&told.stderr),
+        );
+        assert!(
+            told.status.success(),
+            "rabbitmqctl {arguments:?}: {out} {err}"
+        );
         out.into_owned()
     }
 
     fn end(&mut self, word: &str) {
         if let Some(mut keeper) = self.keeper.take() {
-            keeper.stdin.take().expect("its input").write_all(word.as_bytes()).expect("it reads");
+            keeper
+                .stdin
+                .take()
+                .expect("its input")
+                .write_all(word.as_bytes())
+                .expect("it reads");
             keeper.wait().expect("it ends");
         }
     }
 
     fn launch(&mut self) {
-        let log = fs::File::options().create(true).append(true).open(self.folder.path().join(LOG));
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join(LOG));
         let log = log.expect("a log");
         // The node runs in a session of its own, so that all of it can be ended at once; the port mapper is a daemon
         // beside it and knows its port by its environment. Told to keep the folder, or left alone: then nobody is
@@ -197,14 +225,24 @@ impl RabbitMq {
                rm -rf \"$folder\"\n\
              fi";
         let mut command = Command::new("sh");
-        command.args(["-c", script, "sh"]).arg(self.folder.path()).arg(self.ports[2].number().to_string());
+        command
+            .args(["-c", script, "sh"])
+            .arg(self.folder.path())
+            .arg(self.ports[2].number().to_string());
         command.arg(self.scripts.join("rabbitmq-server"));
-        command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a log")).stderr(log);
+        command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
         self.dress(&mut command);
         self.keeper = Some(command.spawn().expect("a shell"));
         let began = Instant::now();
         while TcpStream::connect(self.ports[0].address()).is_err() {
-            assert!(began.elapsed() < STARTS_WITHIN, "RabbitMQ does not start: {}", self.log());
+            assert!(
+                began.elapsed() < STARTS_WITHIN,
+                "RabbitMQ does not start: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         self.ctl(&["await_startup"]);
@@ -222,7 +260,8 @@ impl RabbitMq {
 
     fn dress(&self, command: &mut Command) {
         let at = |name: &str| self.folder.path().join(name);
-        let [amqp, distribution, mapper, _] = self.ports.each_ref().map(|port| port.number().to_string());
+        let [amqp, distribution, mapper, _] =
+            self.ports.each_ref().map(|port| port.number().to_string());
         command
             .current_dir(self.folder.path())
             // A home of its own has a cookie of its own.
@@ -237,7 +276,10 @@ impl RabbitMq {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins"))
             .env("RABBITMQ_CONF_ENV_FILE", at("none.conf"))
             .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}");
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-kernel inet_dist_use_interface {127,0,0,1}",
+            );
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }
@@ -300,7 +342,10 @@ fn given() -> Option<String> {
 fn tidy() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
-        for name in ctl(&["list_vhosts", "--no-table-headers"]).lines().map(str::trim) {
+        for name in ctl(&["list_vhosts", "--no-table-headers"])
+            .lines()
+            .map(str::trim)
+        {
             if name.starts_with(GIVEN_PREFIX) {
                 ctl(&["delete_vhost", name]);
             }
@@ -319,10 +364,20 @@ pub fn ctl(arguments: &[&str]) -> String {
     let written = std::env::var("SAGA_TEST_AMQP_CTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
     let mut words = written.split_whitespace();
     let program = words.next().expect("SAGA_TEST_AMQP_CTL names a command");
-    let told = Command::new(program).args(words).arg("-q").args(arguments).output();
+    let told = Command::new(program)
+        .args(words)
+        .arg("-q")
+        .args(arguments)
+        .output();
     let told = told.unwrap_or_else(|error| panic!("SAGA_TEST_AMQP_CTL: {written}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
-    assert!(told.status.success(), "{written} {arguments:?}: {out} {err}");
+    let (out, err) = (
+        String::from_utf8_lossy(&told.stdout),
+        String::from_utf8_lossy(&told.stderr),
+    );
+    assert!(
+        told.status.success(),
+        "{written} {arguments:?}: {out} {err}"
+    );
     out.into_owned()
 }
 

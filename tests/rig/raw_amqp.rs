@@ -19,7 +19,9 @@ impl RawAmqp {
     pub fn open(url: &str) -> Self {
         let place = url.rsplit_once('@').expect("user@host").1;
         let (address, vhost) = place.split_once('/').unwrap_or((place, "/"));
-        let mut raw = Self { stream: TcpStream::connect(address).expect("a connection") };
+        let mut raw = Self {
+            stream: TcpStream::connect(address).expect("a connection"),
+        };
         raw.stream.write_all(b"AMQP\0\0\x09\x01").expect("written");
         raw.expect_method(10, 10);
         let mut start = vec![0; 4];
@@ -42,7 +44,12 @@ impl RawAmqp {
 
     /// Publishes an empty message whose headers are tables in tables, so many deep.
     pub fn publish_nested(&mut self, exchange: &str, key: &str, depth: u32) {
-        self.method(1, 60, 40, &[vec![0, 0], short(exchange), short(key), vec![0]].concat());
+        self.method(
+            1,
+            60,
+            40,
+            &[vec![0, 0], short(exchange), short(key), vec![0]].concat(),
+        );
         let mut header = vec![0, 60, 0, 0];
         header.extend(0_u64.to_be_bytes());
         // Of the properties, only headers are there.
@@ -68,8 +75,17 @@ impl RawAmqp {
     }
 
     fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).expect("a frame is small").to_be_bytes();
-        let frame = [&[kind][..], &channel.to_be_bytes(), &length, payload, &[0xCE]].concat();
+        let length = u32::try_from(payload.len())
+            .expect("a frame is small")
+            .to_be_bytes();
+        let frame = [
+            &[kind][..],
+            &channel.to_be_bytes(),
+            &length,
+            payload,
+            &[0xCE],
+        ]
+        .concat();
         self.stream.write_all(&frame).expect("written");
     }
 
@@ -81,9 +97,16 @@ impl RawAmqp {
         let mut payload = vec![0; length as usize + 1];
         self.stream.read_exact(&mut payload).expect("a whole frame");
         payload.pop();
-        let got =
-            (u16::from_be_bytes([payload[0], payload[1]]), u16::from_be_bytes([payload[2], payload[3]]));
-        assert_eq!(got, (class, method), "{}", String::from_utf8_lossy(&payload));
+        let got = (
+            u16::from_be_bytes([payload[0], payload[1]]),
+            u16::from_be_bytes([payload[2], payload[3]]),
+        );
+        assert_eq!(
+            got,
+            (class, method),
+            "{}",
+            String::from_utf8_lossy(&payload)
+        );
         payload.split_off(4)
     }
 }

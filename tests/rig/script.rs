@@ -7,8 +7,8 @@ use std::{
 };
 
 use saga_participant::{
-    Ctx, Memory, MemoryInbox, Op, Participant, Reject, Result as Handled, Retry, Sqlite, SqliteInbox,
-    StepKey, Store, Undo,
+    Ctx, Memory, MemoryInbox, Op, Participant, Reject, Result as Handled, Retry, Sqlite,
+    SqliteInbox, StepKey, Store, Undo,
 };
 use saga_proto::v1::ListParticipantsRequest;
 use serde_json::{Value, json};
@@ -113,7 +113,11 @@ impl Script {
     /// When it is shared already.
     #[must_use]
     pub fn at(mut self, endpoint: &str) -> Self {
-        endpoint.clone_into(&mut Arc::get_mut(&mut self.inner).expect("not shared yet").endpoint);
+        endpoint.clone_into(
+            &mut Arc::get_mut(&mut self.inner)
+                .expect("not shared yet")
+                .endpoint,
+        );
         self
     }
 
@@ -126,7 +130,9 @@ impl Script {
     /// The same, of a server or a broker, with its database in a folder.
     #[must_use]
     pub fn plain_at(endpoint: &str, folder: &Path, name: &str) -> Self {
-        Self::new_at(endpoint, folder, name).succeed("act").undo("undo", |_| Say::Succeed(Value::Null))
+        Self::new_at(endpoint, folder, name)
+            .succeed("act")
+            .undo("undo", |_| Say::Succeed(Value::Null))
     }
 
     /// Serves an action; said again, it is another answer from now on.
@@ -138,7 +144,11 @@ impl Script {
 
     /// Serves a compensation; said again, it is another answer from now on.
     #[must_use]
-    pub fn undo(self, compensation: &str, answer: impl Fn(&Call) -> Say + Send + Sync + 'static) -> Self {
+    pub fn undo(
+        self,
+        compensation: &str,
+        answer: impl Fn(&Call) -> Say + Send + Sync + 'static,
+    ) -> Self {
         held(&self.inner.compensations).insert(compensation.to_owned(), Arc::new(answer));
         self
     }
@@ -146,7 +156,9 @@ impl Script {
     /// The action succeeds and returns which saga and step it was.
     #[must_use]
     pub fn succeed(self, action: &str) -> Self {
-        self.act(action, |call| Say::Succeed(json!({"step": call.step, "saga": call.saga})))
+        self.act(action, |call| {
+            Say::Succeed(json!({"step": call.step, "saga": call.saga}))
+        })
     }
 
     /// The action is refused.
@@ -159,7 +171,11 @@ impl Script {
     #[must_use]
     pub fn fail_times(self, action: &str, times: usize) -> Self {
         self.act(action, move |call| {
-            if call.before < times { Say::Fail("busy") } else { Say::Succeed(json!({"tries": call.before})) }
+            if call.before < times {
+                Say::Fail("busy")
+            } else {
+                Say::Succeed(json!({"tries": call.before}))
+            }
         })
     }
 
@@ -167,12 +183,17 @@ impl Script {
     #[must_use]
     pub fn hang_until(self, action: &str, gate: &Gate) -> Self {
         let gate = gate.clone();
-        self.act(action, move |_| Say::Hang(gate.clone(), Box::new(Say::Succeed(Value::Null))))
+        self.act(action, move |_| {
+            Say::Hang(gate.clone(), Box::new(Say::Succeed(Value::Null)))
+        })
     }
 
     /// After each local commit and before the reply: where the hook gives a gate, the reply waits there.
     #[must_use]
-    pub fn hold_replies(self, hook: impl Fn(&StepKey, Op) -> Option<Gate> + Send + Sync + 'static) -> Self {
+    pub fn hold_replies(
+        self,
+        hook: impl Fn(&StepKey, Op) -> Option<Gate> + Send + Sync + 'static,
+    ) -> Self {
         *held(&self.inner.after_commit) = Some(Arc::new(hook));
         self
     }
@@ -186,7 +207,10 @@ impl Script {
     /// How often an action or compensation was called.
     #[must_use]
     pub fn count(&self, action: &str) -> usize {
-        held(&self.inner.calls).iter().filter(|call| call.action == action).count()
+        held(&self.inner.calls)
+            .iter()
+            .filter(|call| call.action == action)
+            .count()
     }
 
     /// What it did, in order, by the database and by memory.
@@ -201,7 +225,10 @@ impl Script {
     #[must_use]
     pub fn deeds(&self) -> Vec<String> {
         let sign = |effect: &Effect| if effect.kind == Kind::Done { "" } else { "-" };
-        self.ledger().iter().map(|effect| format!("{}{}", sign(effect), effect.step)).collect()
+        self.ledger()
+            .iter()
+            .map(|effect| format!("{}{}", sign(effect), effect.step))
+            .collect()
     }
 
     /// Serves on an SQLite inbox, shared by all instances of this script; returns when it is connected.
@@ -240,8 +267,13 @@ impl Script {
     }
 
     async fn on_sqlite(self) -> Participant<Sqlite> {
-        let inbox = SqliteInbox::open(&self.inner.database).await.expect("the inbox opens");
-        inbox.migrate(ledger::SCHEMA).await.expect("the ledger is made");
+        let inbox = SqliteInbox::open(&self.inner.database)
+            .await
+            .expect("the inbox opens");
+        inbox
+            .migrate(ledger::SCHEMA)
+            .await
+            .expect("the ledger is made");
         self.participant::<Sqlite>(&inbox)
     }
 
@@ -266,13 +298,18 @@ impl Script {
         let compensations: Vec<String> = held(&self.inner.compensations).keys().cloned().collect();
         for compensation in compensations {
             let (script, name) = (self.clone(), compensation.clone());
-            participant =
-                participant.compensation(compensation, move |ctx: Ctx<S>, undo: Undo<Value, Value>| {
+            participant = participant.compensation(
+                compensation,
+                move |ctx: Ctx<S>, undo: Undo<Value, Value>| {
                     let (script, name) = (script.clone(), name.clone());
                     async move {
-                        script.handle(&ctx, &name, Kind::Undone, undo.input, undo.output).await.map(drop)
+                        script
+                            .handle(&ctx, &name, Kind::Undone, undo.input, undo.output)
+                            .await
+                            .map(drop)
                     }
-                });
+                },
+            );
         }
         let script = self.clone();
         participant.after_commit(move |key, op| {
@@ -294,15 +331,30 @@ impl Script {
         output: Option<Value>,
     ) -> Handled<Value> {
         let (saga, step) = (ctx.saga_id().to_string(), ctx.step().to_owned());
-        let answers = if kind == Kind::Done { &self.inner.actions } else { &self.inner.compensations };
-        let answer = held(answers).get(action).cloned().expect("what is served has an answer");
+        let answers = if kind == Kind::Done {
+            &self.inner.actions
+        } else {
+            &self.inner.compensations
+        };
+        let answer = held(answers)
+            .get(action)
+            .cloned()
+            .expect("what is served has an answer");
         let call = {
             let mut calls = held(&self.inner.calls);
-            let same = |call: &&Call| call.action == action && call.saga == saga && call.step == step;
+            let same =
+                |call: &&Call| call.action == action && call.saga == saga && call.step == step;
             let before = calls.iter().filter(same).count();
             let (action, attempt) = (action.to_owned(), ctx.attempt());
-            let call =
-                Call { action, saga: saga.clone(), step: step.clone(), attempt, before, input, output };
+            let call = Call {
+                action,
+                saga: saga.clone(),
+                step: step.clone(),
+                attempt,
+                before,
+                input,
+                output,
+            };
             calls.push(call.clone());
             call
         };
@@ -332,17 +384,27 @@ impl Script {
 /// The instances of a participant that the server has a connection to.
 pub async fn connected(rig: &Rig, name: &str) -> Vec<String> {
     let mut directory = rig.clients.directory.clone();
-    let Ok(answer) = directory.list_participants(ListParticipantsRequest::default()).await else {
+    let Ok(answer) = directory
+        .list_participants(ListParticipantsRequest::default())
+        .await
+    else {
         return Vec::new();
     };
     let participants = answer.into_inner().participants;
     let of_that_name = participants.into_iter().filter(|p| p.name == name);
-    of_that_name.flat_map(|p| p.instances).map(|instance| instance.instance).collect()
+    of_that_name
+        .flat_map(|p| p.instances)
+        .map(|instance| instance.instance)
+        .collect()
 }
 
 /// Where a kind of inbox has its ledger.
 trait Ledger: Store {
-    fn note(ctx: &Ctx<Self>, script: &Script, effect: Effect) -> impl Future<Output = Handled<()>> + Send;
+    fn note(
+        ctx: &Ctx<Self>,
+        script: &Script,
+        effect: Effect,
+    ) -> impl Future<Output = Handled<()>> + Send;
     fn note_in_vain(ctx: &Ctx<Self>, effect: Effect) -> impl Future<Output = Handled<()>> + Send;
 }
 

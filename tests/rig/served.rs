@@ -24,7 +24,12 @@ use crate::{
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
-    let found = test.ancestors().skip(1).take(3).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = test
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("no program `{name}` here: cargo build --workspace --bins"))
 }
 
@@ -40,9 +45,18 @@ impl Program {
     /// # Panics
     /// When it does not start.
     #[must_use]
-    pub fn start(name: &str, arguments: &[&str], environment: &[(&str, &str)], folder: &Path) -> Self {
+    pub fn start(
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        folder: &Path,
+    ) -> Self {
         let log = folder.join(name).with_extension("log");
-        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log");
         let child = Command::new(program(name))
             .args(arguments)
             .envs(environment.iter().copied())
@@ -76,7 +90,10 @@ impl Program {
     /// When it has ended.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
-        let sent = std::process::Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .expect("kill runs");
         assert!(sent.success(), "{name}: {sent}");
     }
 
@@ -85,7 +102,11 @@ impl Program {
     /// # Panics
     /// When it had ended before.
     pub async fn kill(&mut self) {
-        assert!(self.child.try_wait().expect("a child").is_none(), "it had ended: {}", self.logged());
+        assert!(
+            self.child.try_wait().expect("a child").is_none(),
+            "it had ended: {}",
+            self.logged()
+        );
         self.child.kill().await.expect("killed");
     }
 }
@@ -117,7 +138,10 @@ pub struct Served {
 /// The server refuses since it does not own its store.
 #[must_use]
 pub fn is_standing_by(refusal: &tonic::Status) -> bool {
-    refusal.metadata().get("saga-code").is_some_and(|code| code == "A0507")
+    refusal
+        .metadata()
+        .get("saga-code")
+        .is_some_and(|code| code == "A0507")
 }
 
 impl Served {
@@ -137,7 +161,14 @@ impl Served {
     /// When it does not.
     pub async fn start_standing_by(arguments: &[&str]) -> Self {
         let served = Self::launch(arguments);
-        let look = || async { served.clients.try_get("x").await.err().filter(is_standing_by) };
+        let look = || async {
+            served
+                .clients
+                .try_get("x")
+                .await
+                .err()
+                .filter(is_standing_by)
+        };
         eventually("the server to stand by", look).await;
         served
     }
@@ -147,13 +178,26 @@ impl Served {
         // Reserved for as long as it may be killed and started again.
         let port = Port::reserve();
         let address = port.address();
-        let mut all = vec!["serve".to_owned(), "--listen".to_owned(), address.to_string()];
+        let mut all = vec![
+            "serve".to_owned(),
+            "--listen".to_owned(),
+            address.to_string(),
+        ];
         if !arguments.contains(&"--store") {
-            all.extend(["--store".to_owned(), folder.path().join("saga.db").display().to_string()]);
+            all.extend([
+                "--store".to_owned(),
+                folder.path().join("saga.db").display().to_string(),
+            ]);
         }
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let (clients, program) = (Clients::new(address), launch(&all, folder.path()));
-        Self { clients, program, folder, arguments: all, port }
+        Self {
+            clients,
+            program,
+            folder,
+            arguments: all,
+            port,
+        }
     }
 
     /// Where it listens.
@@ -181,7 +225,9 @@ impl Served {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let ended = within(&format!("the end of saga {arguments:?}"), running).await.expect("it runs");
+        let ended = within(&format!("the end of saga {arguments:?}"), running)
+            .await
+            .expect("it runs");
         Ran {
             code: ended.status.code().expect("an exit code"),
             stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),

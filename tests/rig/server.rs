@@ -83,7 +83,14 @@ impl Rig {
     /// When it does not start.
     pub async fn start_in_a_database(url: String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self::start_on(folder, Place::Postgres { url, unsafe_durability: false }).await
+        Self::start_on(
+            folder,
+            Place::Postgres {
+                url,
+                unsafe_durability: false,
+            },
+        )
+        .await
     }
 
     /// Starts a server that participants dial, wherever other tests have theirs: for tests of what the end of a stream
@@ -108,7 +115,9 @@ impl Rig {
     }
 
     async fn start_with(folder: TempDir, store: Place, vhost: Option<Vhost>) -> Self {
-        let broker = vhost.as_deref().map(|url| Broker::at(url).expect("a broker's URL"));
+        let broker = vhost
+            .as_deref()
+            .map(|url| Broker::at(url).expect("a broker's URL"));
         Self::start_by(folder, store, broker, vhost).await
     }
 
@@ -119,25 +128,47 @@ impl Rig {
     pub async fn start_with_events(vhost: &Vhost) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Place::Sqlite(folder.path().join("saga.db"));
-        let broker = Broker { events: true, ..Broker::at(vhost).expect("a broker's URL") };
+        let broker = Broker {
+            events: true,
+            ..Broker::at(vhost).expect("a broker's URL")
+        };
         Self::start_by(folder, store, Some(broker), Some(vhost.clone())).await
     }
 
-    async fn start_by(folder: TempDir, store: Place, broker: Option<Broker>, vhost: Option<Vhost>) -> Self {
+    async fn start_by(
+        folder: TempDir,
+        store: Place,
+        broker: Option<Broker>,
+        vhost: Option<Vhost>,
+    ) -> Self {
         let port = Port::reserve();
         let listen = port.address();
-        let config = Config { listen, store: store.clone(), broker: broker.clone(), limits: [].into() };
+        let config = Config {
+            listen,
+            store: store.clone(),
+            broker: broker.clone(),
+            limits: [].into(),
+        };
         let server = launch(config).await.expect("the server starts");
         within("the server to own its store", server.0.owns()).await;
-        Self { clients: Clients::new(listen), folder, store, port, broker, server: Some(server), vhost }
+        Self {
+            clients: Clients::new(listen),
+            folder,
+            store,
+            port,
+            broker,
+            server: Some(server),
+            vhost,
+        }
     }
 
     /// Where participants find it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        self.broker
-            .as_ref()
-            .map_or_else(|| format!("grpc://{}", self.port.address()), |broker| broker.url.clone())
+        self.broker.as_ref().map_or_else(
+            || format!("grpc://{}", self.port.address()),
+            |broker| broker.url.clone(),
+        )
     }
 
     /// Announces an error in the broker's log that this test causes; without a broker there is none.
@@ -178,7 +209,9 @@ impl Rig {
     pub async fn stop(&mut self) {
         let (running, _host) = self.server.take().expect("it runs");
         running.shutdown().cancel();
-        within("the end of the server", running.join()).await.expect("an end in order");
+        within("the end of the server", running.join())
+            .await
+            .expect("an end in order");
     }
 
     /// Asks the server to end, and gives it away for others to wait for.
@@ -207,7 +240,12 @@ impl Rig {
     pub async fn revive(&mut self) {
         assert!(self.server.is_none(), "it still runs");
         let (store, broker) = (self.store.clone(), self.broker.clone());
-        let config = Config { listen: self.port.address(), store, broker, limits: [].into() };
+        let config = Config {
+            listen: self.port.address(),
+            store,
+            broker,
+            limits: [].into(),
+        };
         let server = eventually("the server to start again", || async {
             match launch(config.clone()).await {
                 Ok(server) => Some(server),
@@ -238,6 +276,9 @@ impl Rig {
 /// When the start itself panics.
 pub async fn launch(config: Config) -> Result<(Running, Host), Error> {
     let host = Host::new("server");
-    let running = host.spawn(Server::start(config)).await.expect("starting does not panic")?;
+    let running = host
+        .spawn(Server::start(config))
+        .await
+        .expect("starting does not panic")?;
     Ok((running, host))
 }

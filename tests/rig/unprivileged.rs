@@ -10,7 +10,10 @@ use std::{io, process::Command};
 pub(crate) fn user(name: &str) -> io::Result<Option<(u32, u32)>> {
     let id = |flag: &str, user: Option<&str>| -> io::Result<u32> {
         let told = Command::new("id").arg(flag).args(user).output()?;
-        String::from_utf8_lossy(&told.stdout).trim().parse().map_err(io::Error::other)
+        String::from_utf8_lossy(&told.stdout)
+            .trim()
+            .parse()
+            .map_err(io::Error::other)
     };
     if id("-u", None)? != 0 {
         return Ok(None);

@@ -32,7 +32,10 @@ pub async fn eventually_or<T>(what: &str, mut look: impl AsyncFnMut() -> Result<
             Ok(seen) => return seen,
             Err(instead) => instead,
         };
-        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for: {what}; {instead}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain for: {what}; {instead}"
+        );
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

@@ -29,14 +29,29 @@ type Checked = Result<(), Violation>;
 /// A committed decision, between the states before and after it.
 pub fn decision(plan: &Plan, before: &SagaState, events: &[Event], after: &SagaState) -> Checked {
     ensure!(!events.is_empty(), "I14", "a row without events");
-    ensure!(!before.status.is_end(), "I11", "{events:?} moved an ended saga");
+    ensure!(
+        !before.status.is_end(),
+        "I11",
+        "{events:?} moved an ended saga"
+    );
     direction(plan, before, after)?;
     dispatches(plan, before, events, after)?;
     no_orphan(after)?;
     if after.status.is_end() {
-        ensure!(after.next_due().is_none(), "I12", "an end with a timer: {after:#?}");
-        let undos = outstanding(plan, after).into_iter().filter(|c| c.op == Op::Compensation).count();
-        ensure!(undos == 0 || after.status == Status::Abandoned, "I5", "an end with {undos} undos in flight");
+        ensure!(
+            after.next_due().is_none(),
+            "I12",
+            "an end with a timer: {after:#?}"
+        );
+        let undos = outstanding(plan, after)
+            .into_iter()
+            .filter(|c| c.op == Op::Compensation)
+            .count();
+        ensure!(
+            undos == 0 || after.status == Status::Abandoned,
+            "I5",
+            "an end with {undos} undos in flight"
+        );
     }
     if after.status == Status::Compensated {
         for (planned, step) in plan.steps.iter().zip(&after.steps) {
@@ -70,9 +85,17 @@ pub fn advice(plan: &Arc<Plan>, state: &SagaState, at: Timestamp) -> Checked {
     // What stood in the way forward no longer stands in the way of a saga that goes back.
     let back = state.status == Status::Compensating;
     let stops = |kind| calls(kind) && (!back || kind == IncidentKind::UndoStuck);
-    for open in state.incidents.iter().filter(|open| stops(open.incident.kind)) {
+    for open in state
+        .incidents
+        .iter()
+        .filter(|open| stops(open.incident.kind))
+    {
         let helps = !advice::remedies(&picture, open, at).is_empty();
-        ensure!(helps, "I13", "no command is accepted for {open:?}: {state:#?}");
+        ensure!(
+            helps,
+            "I13",
+            "no command is accepted for {open:?}: {state:#?}"
+        );
     }
     Ok(())
 }
@@ -88,10 +111,20 @@ fn direction(plan: &Plan, before: &SagaState, after: &SagaState) -> Checked {
     };
     ensure!(allowed, "I11", "{:?} -> {:?}", before.status, after.status);
     if matches!(after.status, Status::Compensating | Status::Compensated) {
-        ensure!(after.pivot_done(plan).is_none(), "I8", "back over the pivot {:?}", after.pivot_done(plan));
+        ensure!(
+            after.pivot_done(plan).is_none(),
+            "I8",
+            "back over the pivot {:?}",
+            after.pivot_done(plan)
+        );
         for (planned, step) in plan.steps.iter().zip(&after.steps) {
             let open = planned.kind == Kind::Pivot && step.may_have_happened();
-            ensure!(!open, "I8", "back from the pivot {} that may have happened: {step:?}", planned.id);
+            ensure!(
+                !open,
+                "I8",
+                "back from the pivot {} that may have happened: {step:?}",
+                planned.id
+            );
         }
     }
     Ok(())
@@ -103,24 +136,45 @@ fn dispatches(plan: &Plan, before: &SagaState, events: &[Event], after: &SagaSta
         match event {
             Event::UndoDispatched(undo) => {
                 let planned = &plan.steps[undo.step.at()];
-                ensure!(planned.kind == Kind::Compensatable, "I8", "undo of {}", planned.id);
+                ensure!(
+                    planned.kind == Kind::Compensatable,
+                    "I8",
+                    "undo of {}",
+                    planned.id
+                );
                 let own = &after.steps[undo.step.at()];
                 let in_flight = matches!(own.action, ActionState::Sent { .. });
-                ensure!(!in_flight, "I10", "{} is undone while its action is in flight", planned.id);
+                ensure!(
+                    !in_flight,
+                    "I10",
+                    "{} is undone while its action is in flight",
+                    planned.id
+                );
                 undo_order(plan, after, undo.step)?;
             }
             Event::PivotAsked(asked) => {
                 let planned = &plan.steps[asked.step.at()];
                 // The same decision may turn the saga back, and then no round is closed any more.
                 let closes = |state: &SagaState| {
-                    state.steps.get(asked.step.at()).is_some_and(|step| step.after_seal.is_some())
+                    state
+                        .steps
+                        .get(asked.step.at())
+                        .is_some_and(|step| step.after_seal.is_some())
                 };
                 let closing = asked.seal && (closes(after) || closes(before));
                 let may = closing || planned.kind == Kind::Pivot;
-                ensure!(may, "I8", "{} is asked, and is no pivot and no round is closed", planned.id);
+                ensure!(
+                    may,
+                    "I8",
+                    "{} is asked, and is no pivot and no round is closed",
+                    planned.id
+                );
             }
             Event::StepDispatched(sent) => {
-                let (planned, was) = (&plan.steps[sent.step.at()], before.steps.get(sent.step.at()));
+                let (planned, was) = (
+                    &plan.steps[sent.step.at()],
+                    before.steps.get(sent.step.at()),
+                );
                 let unasked = was.is_some_and(|was| {
                     planned.kind == Kind::Pivot
                         && !planned.at_least_once
@@ -128,7 +182,12 @@ fn dispatches(plan: &Plan, before: &SagaState, events: &[Event], after: &SagaSta
                         && was.round == after.steps[sent.step.at()].round
                         && !matches!(was.action, ActionState::Asking { .. })
                 });
-                ensure!(!unasked, "I8", "{} of unknown outcome is tried again unasked", planned.id);
+                ensure!(
+                    !unasked,
+                    "I8",
+                    "{} of unknown outcome is tried again unasked",
+                    planned.id
+                );
             }
             _ => {}
         }
@@ -149,7 +208,13 @@ fn undo_order(plan: &Plan, state: &SagaState, of: StepIx) -> Checked {
     let mut open: Vec<StepIx> = plan.steps[of.at()].before.clone();
     while let Some(ix) = open.pop() {
         let step = &state.steps[ix.at()];
-        ensure!(is_clear(plan, step, ix), "I10", "step {} is undone before step {}", of.0, ix.0);
+        ensure!(
+            is_clear(plan, step, ix),
+            "I10",
+            "step {} is undone before step {}",
+            of.0,
+            ix.0
+        );
         open.extend(&plan.steps[ix.at()].before);
     }
     Ok(())
@@ -179,7 +244,11 @@ fn no_orphan(state: &SagaState) -> Checked {
                 ActionState::Waiting { .. } | ActionState::Sent { .. } | ActionState::Asking { .. }
             )
     });
-    ensure!(waits || state.next_due().is_some() || is_parked(state), "I12", "nothing moves it: {state:#?}");
+    ensure!(
+        waits || state.next_due().is_some() || is_parked(state),
+        "I12",
+        "nothing moves it: {state:#?}"
+    );
     Ok(())
 }
 
@@ -205,7 +274,12 @@ fn calls(kind: IncidentKind) -> bool {
 }
 
 /// I1, I2, I4, I5, I7, I9: the ledger against what the saga says of itself.
-pub fn ledger(plan: &Plan, state: &SagaState, inboxes: &Inboxes, on_wire: &BTreeSet<(u16, u32)>) -> Checked {
+pub fn ledger(
+    plan: &Plan,
+    state: &SagaState,
+    inboxes: &Inboxes,
+    on_wire: &BTreeSet<(u16, u32)>,
+) -> Checked {
     for (at, (planned, step)) in (0_u16..).zip(plan.steps.iter().zip(&state.steps)) {
         let key = (state.id, at, step.round);
         let effects = inboxes.ledger.get(&key).copied().unwrap_or_default();
@@ -213,7 +287,11 @@ pub fn ledger(plan: &Plan, state: &SagaState, inboxes: &Inboxes, on_wire: &BTree
         rounds(id, planned.at_least_once, state, at, inboxes)?;
         // What an operator said is his to answer for; that it was said must show.
         if step.by_word || step.undo == UndoState::Skipped {
-            ensure!(state.exceptions, "I28", "{id}: a word that left no mark: {step:?}");
+            ensure!(
+                state.exceptions,
+                "I28",
+                "{id}: a word that left no mark: {step:?}"
+            );
             continue;
         }
         if !planned.at_least_once {
@@ -222,17 +300,35 @@ pub fn ledger(plan: &Plan, state: &SagaState, inboxes: &Inboxes, on_wire: &BTree
         match state.status {
             Status::Completed => {
                 let whole = completed(step, effects, planned.at_least_once);
-                ensure!(whole, "I4", "{id} of saga {}: {effects:?}, {step:?}", state.id);
+                ensure!(
+                    whole,
+                    "I4",
+                    "{id} of saga {}: {effects:?}, {step:?}",
+                    state.id
+                );
             }
             Status::Compensated => {
                 let settled = matches!(step.action, ActionState::Refused(_) | ActionState::Sealed);
                 if planned.kind == Kind::Compensatable && planned.compensation.is_some() {
-                    ensure!(!effects.present, "I5", "{id} of saga {}: {effects:?}, {step:?}", state.id);
+                    ensure!(
+                        !effects.present,
+                        "I5",
+                        "{id} of saga {}: {effects:?}, {step:?}",
+                        state.id
+                    );
                     let undone = matches!(step.undo, UndoState::Done { .. });
                     let sent = on_wire.contains(&(at, step.round));
-                    ensure!(!sent || settled || undone, "I9", "{id} was on the wire: {step:?}");
+                    ensure!(
+                        !sent || settled || undone,
+                        "I9",
+                        "{id} was on the wire: {step:?}"
+                    );
                 } else if planned.kind != Kind::Compensatable {
-                    ensure!(!effects.present, "I8", "{id} took effect in a saga that went back: {step:?}");
+                    ensure!(
+                        !effects.present,
+                        "I8",
+                        "{id} took effect in a saga that went back: {step:?}"
+                    );
                 }
             }
             Status::Running | Status::Compensating | Status::Abandoned => {}
@@ -243,9 +339,16 @@ pub fn ledger(plan: &Plan, state: &SagaState, inboxes: &Inboxes, on_wire: &BTree
 
 /// I1, I2 for every round of a step; and a round that was closed has no effect, unless somebody's word was taken for it.
 fn rounds(id: &str, at_least_once: bool, state: &SagaState, at: u16, inboxes: &Inboxes) -> Checked {
-    let last = state.steps.get(usize::from(at)).map_or(1, |step| step.round);
+    let last = state
+        .steps
+        .get(usize::from(at))
+        .map_or(1, |step| step.round);
     for round in 1..=last {
-        let effects = inboxes.ledger.get(&(state.id, at, round)).copied().unwrap_or_default();
+        let effects = inboxes
+            .ledger
+            .get(&(state.id, at, round))
+            .copied()
+            .unwrap_or_default();
         if !at_least_once {
             ensure!(effects.acted <= 1, "I1", "{id}: {effects:?}");
             ensure!(effects.undone <= effects.acted, "I2", "{id}: {effects:?}");

@@ -50,7 +50,11 @@ impl World {
         self.guards = Ledger::new(self.definitions.limits());
         let guarded = !self.definitions.limits().is_empty();
         // Who is to wait for somebody needs somebody to wait for.
-        let count = if guarded { count + self.chance.below(4) } else { count };
+        let count = if guarded {
+            count + self.chance.below(4)
+        } else {
+            count
+        };
         if guarded && self.chance.percent(30) {
             for _ in 0..self.chance.between(1, 3) {
                 self.within(8_000, Event::Steer);
@@ -94,11 +98,23 @@ impl World {
 
     fn wish(&mut self, number: u64) {
         let plan = Arc::clone(self.chance.pick(&self.plans));
-        let partition = Partition(u16::try_from(self.chance.below(u64::from(PARTITIONS))).unwrap_or(0));
-        let id = SagaId::new(BEGIN_MS + number, partition, self.seed.wrapping_mul(31) + number);
+        let partition =
+            Partition(u16::try_from(self.chance.below(u64::from(PARTITIONS))).unwrap_or(0));
+        let id = SagaId::new(
+            BEGIN_MS + number,
+            partition,
+            self.seed.wrapping_mul(31) + number,
+        );
         let input = input(&mut self.chance);
-        let key = self.chance.percent(40).then(|| Arc::from(format!("key-{}", number % 2)));
-        let span = if number == 0 { 1 } else { *self.chance.pick(&[10, 1_000, 8_000]) };
+        let key = self
+            .chance
+            .percent(40)
+            .then(|| Arc::from(format!("key-{}", number % 2)));
+        let span = if number == 0 {
+            1
+        } else {
+            *self.chance.pick(&[10, 1_000, 8_000])
+        };
         let client = self.clients.len();
         self.add(id, &plan, input.clone(), key.clone());
         self.within(span, Event::Start(client));
@@ -106,7 +122,10 @@ impl World {
             // The same again, under another id or with another input.
             let again = match self.chance.below(3) {
                 0 => (id, input.clone()),
-                1 => (SagaId::new(BEGIN_MS + 1_000 + number, partition, self.seed), input),
+                1 => (
+                    SagaId::new(BEGIN_MS + 1_000 + number, partition, self.seed),
+                    input,
+                ),
                 _ => (
                     SagaId::new(BEGIN_MS + 2_000 + number, partition, self.seed),
                     self::input(&mut self.chance),
@@ -138,7 +157,14 @@ impl World {
         for (slot, byte) in input_hash.iter_mut().zip(input.text().bytes().rev()) {
             *slot = byte;
         }
-        self.clients.push(Client { id, plan: Arc::clone(plan), input, input_hash, key, answered: false });
+        self.clients.push(Client {
+            id,
+            plan: Arc::clone(plan),
+            input,
+            input_hash,
+            key,
+            answered: false,
+        });
     }
 
     /// A client asks for its saga, and again until somebody answers.
@@ -148,18 +174,27 @@ impl World {
         }
         let wait_ms = self.chance.between(100, 900);
         self.after(wait_ms, Event::Start(client));
-        let Some(incarnation) = self.current() else { return };
+        let Some(incarnation) = self.current() else {
+            return;
+        };
         let (answer, answered) = oneshot::channel();
         let (sink, mut ends) = mpsc::unbounded_channel();
         let asked = &self.clients[client];
-        let start = Start { input: asked.input.clone(), key: asked.key.clone(), labels: BTreeMap::new() };
+        let start = Start {
+            input: asked.input.clone(),
+            key: asked.key.clone(),
+            labels: BTreeMap::new(),
+        };
         let job = StartJob {
             id: asked.id,
             plan: Arc::clone(&asked.plan),
             start,
             input_hash: asked.input_hash,
             started: Some(answer),
-            ended: Some(Listener { tag: client as u64, sink }),
+            ended: Some(Listener {
+                tag: client as u64,
+                sink,
+            }),
             waits: Default::default(),
         };
         self.tell(format_args!("client {client} asks lane {incarnation}"));
@@ -200,19 +235,37 @@ impl World {
             Started::Unavailable => return Ok(()),
         };
         let saga = self.vault.sagas.get(&id);
-        ensure!(saga.is_some(), "I18", "client {client} is told {started:?}, and it is not written");
+        ensure!(
+            saga.is_some(),
+            "I18",
+            "client {client} is told {started:?}, and it is not written"
+        );
         if let Some(saga) = saga {
             let equal = saga.input_hash == asked.input_hash;
-            ensure!(equal == same, "I17", "client {client} is told {started:?}, of {:?}", saga.row);
+            ensure!(
+                equal == same,
+                "I17",
+                "client {client} is told {started:?}, of {:?}",
+                saga.row
+            );
             let named = saga.row.id == asked.id || saga.row.key.as_deref() == asked.key.as_deref();
-            ensure!(named, "I17", "client {client} is told {started:?}, of {:?}", saga.row);
+            ensure!(
+                named,
+                "I17",
+                "client {client} is told {started:?}, of {:?}",
+                saga.row
+            );
         }
         Ok(())
     }
 
     fn check_end(&self, ended: &Ended) -> Result<(), Violation> {
         if let End::Over { status, .. } = &ended.end {
-            let written = self.vault.sagas.get(&ended.id).map(|saga| saga.state.status);
+            let written = self
+                .vault
+                .sagas
+                .get(&ended.id)
+                .map(|saga| saga.state.status);
             ensure!(
                 status.is_end() && written == Some(*status),
                 "I18",
@@ -223,11 +276,19 @@ impl World {
     }
 
     pub fn cancel(&mut self, shared: &Shared, id: SagaId) {
-        let Some(incarnation) = self.current() else { return };
+        let Some(incarnation) = self.current() else {
+            return;
+        };
         let (answer, answered) = oneshot::channel();
-        let cancel = Cancel { reason: "changed my mind".to_owned(), by: "ann".to_owned() };
+        let cancel = Cancel {
+            reason: "changed my mind".to_owned(),
+            by: "ann".to_owned(),
+        };
         self.tell(format_args!("{id} shall be undone"));
-        self.hand(incarnation, Intake::Cancel(CancelJob { id, cancel, answer }));
+        self.hand(
+            incarnation,
+            Intake::Cancel(CancelJob { id, cancel, answer }),
+        );
         let shared = shared.clone();
         tokio::spawn(async move {
             if let Ok(answer) = answered.await {
@@ -241,34 +302,51 @@ impl World {
         });
     }
 
-    fn check_cancelled(&self, id: SagaId, answer: &Result<Cancelled, CancelError>) -> Result<(), Violation> {
+    fn check_cancelled(
+        &self,
+        id: SagaId,
+        answer: &Result<Cancelled, CancelError>,
+    ) -> Result<(), Violation> {
         let status = self.vault.sagas.get(&id).map(|saga| saga.state.status);
         let written = match answer {
             Ok(Cancelled::Compensating) => {
-                matches!(status, Some(Status::Compensating | Status::Compensated | Status::Abandoned))
+                matches!(
+                    status,
+                    Some(Status::Compensating | Status::Compensated | Status::Abandoned)
+                )
             }
             Ok(Cancelled::Settling | Cancelled::Already) => status.is_some(),
             Err(_) => true,
         };
-        ensure!(written, "I18", "a cancel is answered {answer:?}, and the saga is {status:?}");
+        ensure!(
+            written,
+            "I18",
+            "a cancel is answered {answer:?}, and the saga is {status:?}"
+        );
         Ok(())
     }
 
     /// A watcher never hears of a decision before it is written.
     pub fn watch(&mut self, shared: &Shared, id: SagaId) {
-        let Some(incarnation) = self.current() else { return };
+        let Some(incarnation) = self.current() else {
+            return;
+        };
         let (answer, answered) = oneshot::channel();
         self.hand(incarnation, Intake::Watch(WatchJob { id, answer }));
         let shared = shared.clone();
         tokio::spawn(async move {
-            let Ok(Some(mut watch)) = answered.await else { return };
+            let Ok(Some(mut watch)) = answered.await else {
+                return;
+            };
             while watch.changed().await.is_ok() {
                 let told = *watch.borrow_and_update();
                 let mut world = shared.lock();
                 let written = world.vault.sagas.get(&id).map_or(0, |saga| saga.state.seq);
                 if told > written {
                     let seen = format!("decision {told} of {id} is told, {written} are written");
-                    world.violation.get_or_insert(Violation { check: "I18", seen });
+                    world
+                        .violation
+                        .get_or_insert(Violation { check: "I18", seen });
                 }
             }
         });

@@ -78,7 +78,10 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn new(limits: BTreeMap<String, Limits>) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     pub fn begins(&mut self, incarnation: usize, ms: u64) {
@@ -86,13 +89,19 @@ impl Ledger {
     }
 
     pub fn reset(&mut self, participant: &str, action: &str, at: Timestamp) {
-        self.resets.push(((participant.to_owned(), action.to_owned()), at));
+        self.resets
+            .push(((participant.to_owned(), action.to_owned()), at));
     }
 
     /// A batch goes to the store; the answer is its number here.
     pub fn asks(&mut self, incarnation: usize, batch: &Batch) -> usize {
         let decided = || batch.journal.iter().map(|row| row.at);
-        self.batches.push(Asked { incarnation, from: decided().min(), to: decided().max(), told: None });
+        self.batches.push(Asked {
+            incarnation,
+            from: decided().min(),
+            to: decided().max(),
+            told: None,
+        });
         self.batches.len() - 1
     }
 
@@ -102,12 +111,18 @@ impl Ledger {
     }
 
     pub fn turned(&mut self, incarnation: usize, row: &BreakerRow, written_ms: u64) {
-        self.turns.push(Turn { incarnation, row: row.clone(), written_ms });
+        self.turns.push(Turn {
+            incarnation,
+            row: row.clone(),
+            written_ms,
+        });
     }
 
     /// Participants that have a limit on what is outstanding there.
     pub fn in_flight_max(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.limits.iter().filter_map(|(name, limits)| Some((name.as_str(), limits.max_in_flight?)))
+        self.limits
+            .iter()
+            .filter_map(|(name, limits)| Some((name.as_str(), limits.max_in_flight?)))
     }
 
     /// Takes note of a committed decision.
@@ -123,17 +138,39 @@ impl Ledger {
         let was = outstanding(before);
         let is = outstanding(after);
         for sent in was.difference(&is) {
-            let how = events.iter().find_map(|event| failed(event, *sent)).unwrap_or(How::Well);
-            self.push(plan, *sent, Entry { incarnation, at, what: What::Ended(*sent, how) });
+            let how = events
+                .iter()
+                .find_map(|event| failed(event, *sent))
+                .unwrap_or(How::Well);
+            self.push(
+                plan,
+                *sent,
+                Entry {
+                    incarnation,
+                    at,
+                    what: What::Ended(*sent, how),
+                },
+            );
         }
         for sent in is.difference(&was) {
-            self.push(plan, *sent, Entry { incarnation, at, what: What::Sent(*sent) });
+            self.push(
+                plan,
+                *sent,
+                Entry {
+                    incarnation,
+                    at,
+                    what: What::Sent(*sent),
+                },
+            );
         }
     }
 
     fn push(&mut self, plan: &Plan, (_, step, op, ..): Sent, entry: Entry) {
         if let Some((participant, action)) = addressee(plan, StepIx(step), op) {
-            self.points.entry((participant.to_owned(), action.to_owned())).or_default().push(entry);
+            self.points
+                .entry((participant.to_owned(), action.to_owned()))
+                .or_default()
+                .push(entry);
         }
     }
 
@@ -141,7 +178,12 @@ impl Ledger {
     pub fn rare(&self) -> impl Iterator<Item = &'static str> {
         let opened = self.turns.iter().any(|turn| turn.row.face.open);
         let closed = self.turns.iter().any(|turn| !turn.row.face.open);
-        [opened.then_some("breaker opened"), closed.then_some("breaker closed")].into_iter().flatten()
+        [
+            opened.then_some("breaker opened"),
+            closed.then_some("breaker closed"),
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// `rivals`: two processes had breakers of their own for a while. `liar`: a step may fail by an answer that means
@@ -163,7 +205,9 @@ impl Ledger {
     }
 
     fn entries(&self, row: &BreakerRow) -> &[Entry] {
-        self.points.get(&(row.participant.clone(), row.action.clone())).map_or(&[], |entries| entries)
+        self.points
+            .get(&(row.participant.clone(), row.action.clone()))
+            .map_or(&[], |entries| entries)
     }
 
     /// When the breaker turned again, as the same process wrote it.
@@ -171,9 +215,13 @@ impl Ledger {
         let turn = &self.turns[number];
         let same = |later: &&Turn| {
             later.incarnation == turn.incarnation
-                && (&later.row.participant, &later.row.action) == (&turn.row.participant, &turn.row.action)
+                && (&later.row.participant, &later.row.action)
+                    == (&turn.row.participant, &turn.row.action)
         };
-        self.turns[number + 1..].iter().find(same).map(|later| later.row.face.since)
+        self.turns[number + 1..]
+            .iter()
+            .find(same)
+            .map(|later| later.row.face.since)
     }
 
     /// When it turned again, or may have because an operator reset it.
@@ -182,8 +230,14 @@ impl Ledger {
         let mine = |(participant, action): &(String, String)| {
             (participant, action) == (&row.participant, &row.action)
         };
-        let resets = self.resets.iter().filter(|(place, at)| mine(place) && *at >= row.face.since);
-        resets.map(|(_, at)| *at).chain(self.next_turn(number)).min()
+        let resets = self
+            .resets
+            .iter()
+            .filter(|(place, at)| mine(place) && *at >= row.face.since);
+        resets
+            .map(|(_, at)| *at)
+            .chain(self.next_turn(number))
+            .min()
     }
 
     /// Whether its breaker may have counted in that time what is in no journal.
@@ -194,9 +248,14 @@ impl Ledger {
                 Some((false, at)) => at >= since,
                 None => true,
             };
-            in_time && batch.from.is_some_and(|from| end.is_none_or(|end| from <= end))
+            in_time
+                && batch
+                    .from
+                    .is_some_and(|from| end.is_none_or(|end| from <= end))
         };
-        self.batches.iter().any(|batch| batch.incarnation == turn.incarnation && doubtful(batch))
+        self.batches
+            .iter()
+            .any(|batch| batch.incarnation == turn.incarnation && doubtful(batch))
     }
 
     /// I26: from the moment it opened until it probes, or until somebody closes it.
@@ -204,7 +263,9 @@ impl Ledger {
         let face = &turn.row.face;
         let until = face.open_until.into_iter().chain(self.ends(number)).min();
         for entry in self.entries(&turn.row) {
-            let What::Sent(sent) = entry.what else { continue };
+            let What::Sent(sent) = entry.what else {
+                continue;
+            };
             let within = entry.at > face.since && until.is_none_or(|until| entry.at < until);
             // Who began after it was written found it so, if nobody closed it meanwhile, and no rival had written a newer
             // generation before, over which the store takes no older one.
@@ -219,8 +280,17 @@ impl Ledger {
                             == (&turn.row.participant, &turn.row.action)
                             && earlier.row.face.generation > turn.row.face.generation
                     })
-                    && self.begun.get(&entry.incarnation).is_some_and(|&ms| ms > turn.written_ms));
-            ensure!(!(within && knew), "I26", "{sent:?} went at {:?} to {:?}", entry.at, turn.row);
+                    && self
+                        .begun
+                        .get(&entry.incarnation)
+                        .is_some_and(|&ms| ms > turn.written_ms));
+            ensure!(
+                !(within && knew),
+                "I26",
+                "{sent:?} went at {:?} to {:?}",
+                entry.at,
+                turn.row
+            );
         }
         Ok(())
     }
@@ -228,7 +298,9 @@ impl Ledger {
     /// I26: half open, the next probe goes when the one before it is answered, until enough of them were answered well.
     fn probes_go_one_by_one(&self, number: usize, turn: &Turn) -> Result<(), Violation> {
         let limits = self.limits.get(&turn.row.participant);
-        let Some(policy) = limits.and_then(|limits| limits.breaker) else { return Ok(()) };
+        let Some(policy) = limits.and_then(|limits| limits.breaker) else {
+            return Ok(());
+        };
         let (since, end) = (turn.row.face.since, self.ends(number));
         if self.doubtful(turn, since, end) {
             return Ok(());
@@ -241,7 +313,12 @@ impl Ledger {
                 What::Sent(_) if !mine || over => {}
                 What::Sent(sent) => {
                     out.insert(sent);
-                    ensure!(out.len() < 2, "I26", "{out:?} are probes at once of {:?}", turn.row);
+                    ensure!(
+                        out.len() < 2,
+                        "I26",
+                        "{out:?} are probes at once of {:?}",
+                        turn.row
+                    );
                 }
                 What::Ended(sent, how) => well += u32::from(out.remove(&sent) && how != How::Ill),
             }
@@ -252,13 +329,20 @@ impl Ledger {
     /// I26: what was sent before it opened neither closes it nor opens it anew.
     fn its_own_calls_turn_it(&self, number: usize, turn: &Turn) -> Result<(), Violation> {
         let limits = self.limits.get(&turn.row.participant);
-        let Some(policy) = limits.and_then(|limits| limits.breaker) else { return Ok(()) };
+        let Some(policy) = limits.and_then(|limits| limits.breaker) else {
+            return Ok(());
+        };
         let (face, mut earlier) = (&turn.row.face, self.turns[..number].iter().rev());
         let same = |earlier: &&Turn| {
-            (earlier.incarnation, &earlier.row.participant, &earlier.row.action)
-                == (turn.incarnation, &turn.row.participant, &turn.row.action)
+            (
+                earlier.incarnation,
+                &earlier.row.participant,
+                &earlier.row.action,
+            ) == (turn.incarnation, &turn.row.participant, &turn.row.action)
         };
-        let Some(opened) = earlier.find(same).filter(|earlier| earlier.row.face.open) else { return Ok(()) };
+        let Some(opened) = earlier.find(same).filter(|earlier| earlier.row.face.open) else {
+            return Ok(());
+        };
         // The process may have died before it asked the store to take the decision that turned it.
         let asked = self.batches.iter().any(|batch| {
             batch.incarnation == turn.incarnation && batch.to.is_some_and(|to| to >= face.since)
@@ -295,13 +379,16 @@ impl Ledger {
     /// I27: never faster than the rate, but for a tenth of a second's worth at once.
     fn rates(&self) -> Result<(), Violation> {
         for (name, limits) in &self.limits {
-            let Some(rate) = limits.rate_limit else { continue };
+            let Some(rate) = limits.rate_limit else {
+                continue;
+            };
             let interval = rate.interval_us();
             let at_once = 1 + 100_000_u64.saturating_sub(interval) / interval;
             let mut sent: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
             for ((participant, _), entries) in &self.points {
-                for entry in
-                    entries.iter().filter(|entry| participant == name && matches!(entry.what, What::Sent(_)))
+                for entry in entries
+                    .iter()
+                    .filter(|entry| participant == name && matches!(entry.what, What::Sent(_)))
                 {
                     sent.entry(entry.incarnation).or_default().push(entry.at.0);
                 }
@@ -312,7 +399,12 @@ impl Ledger {
                     for (more, to) in at[first..].iter().enumerate() {
                         let took = u64::try_from(to - from).unwrap_or(0);
                         let may = at_once + took / interval;
-                        ensure!(more as u64 <= may, "I27", "{name}: {} in {took} us, {rate}", more + 1);
+                        ensure!(
+                            more as u64 <= may,
+                            "I27",
+                            "{name}: {} in {took} us, {rate}",
+                            more + 1
+                        );
                     }
                 }
             }

@@ -42,15 +42,31 @@ pub struct Heard {
 impl Heard {
     /// Remembers what is handed to a lane as the word of the participant that was asked.
     pub fn note(&mut self, step: StepIx, incoming: &Incoming) {
-        self.said.insert((incoming.saga_id, step.0, incoming.op, word(&incoming.outcome), incoming.attempt));
+        self.said.insert((
+            incoming.saga_id,
+            step.0,
+            incoming.op,
+            word(&incoming.outcome),
+            incoming.attempt,
+        ));
     }
 
-    fn any(&self, saga: SagaId, step: StepIx, ops: &[Op], words: &[Word], attempt: Option<u32>) -> bool {
+    fn any(
+        &self,
+        saga: SagaId,
+        step: StepIx,
+        ops: &[Op],
+        words: &[Word],
+        attempt: Option<u32>,
+    ) -> bool {
         ops.iter().any(|&op| {
             words.iter().any(|&word| match attempt {
                 Some(attempt) => self.said.contains(&(saga, step.0, op, word, attempt)),
                 None => {
-                    let (low, high) = ((saga, step.0, op, word, 0), (saga, step.0, op, word, u32::MAX));
+                    let (low, high) = (
+                        (saga, step.0, op, word, 0),
+                        (saga, step.0, op, word, u32::MAX),
+                    );
                     self.said.range(low..=high).next().is_some()
                 }
             })
@@ -60,8 +76,8 @@ impl Heard {
     /// Was there an answer behind this event?
     pub fn stands_behind(&self, saga: SagaId, event: &Event) -> Result<(), Violation> {
         use Word::{
-            Absent, Accepted, Blocked, Compensated, Conflict, Done, Failed, NeedsOperator, NothingToDo,
-            OutputNotTaken, Refused, Running, Sealed, Succeeded,
+            Absent, Accepted, Blocked, Compensated, Conflict, Done, Failed, NeedsOperator,
+            NothingToDo, OutputNotTaken, Refused, Running, Sealed, Succeeded,
         };
         let ask = [Op::Query, Op::Seal];
         let heard = match event {
@@ -70,18 +86,38 @@ impl Heard {
                     || self.any(saga, e.step, &ask, &[Done], None)
             }
             Event::StepRefused(e) => {
-                self.any(saga, e.step, &[Op::Action], &[Refused, Blocked], Some(e.attempt))
-                    || self.any(saga, e.step, &ask, &[Refused], None)
+                self.any(
+                    saga,
+                    e.step,
+                    &[Op::Action],
+                    &[Refused, Blocked],
+                    Some(e.attempt),
+                ) || self.any(saga, e.step, &ask, &[Refused], None)
             }
             Event::StepFailed(e) => {
-                is_own(&e.error) || self.any(saga, e.step, &[Op::Action], &[Failed], Some(e.attempt))
+                is_own(&e.error)
+                    || self.any(saga, e.step, &[Op::Action], &[Failed], Some(e.attempt))
             }
             Event::StepUnknown(e) => {
                 is_own(&e.error)
-                    || self.any(saga, e.step, &[Op::Action], &[Conflict, Refused, Blocked], Some(e.attempt))
-                    || self.any(saga, e.step, &[Op::Action, Op::Query, Op::Seal], &[OutputNotTaken], None)
+                    || self.any(
+                        saga,
+                        e.step,
+                        &[Op::Action],
+                        &[Conflict, Refused, Blocked],
+                        Some(e.attempt),
+                    )
+                    || self.any(
+                        saga,
+                        e.step,
+                        &[Op::Action, Op::Query, Op::Seal],
+                        &[OutputNotTaken],
+                        None,
+                    )
             }
-            Event::StepAccepted(e) => self.any(saga, e.step, &[Op::Action], &[Accepted], Some(e.attempt)),
+            Event::StepAccepted(e) => {
+                self.any(saga, e.step, &[Op::Action], &[Accepted], Some(e.attempt))
+            }
             Event::PivotSealed(e) => self.any(saga, e.step, &ask, &[Sealed, Compensated], None),
             Event::PivotUnclear(e) => {
                 let words = [Failed, NeedsOperator, Conflict, Running, Absent];
@@ -93,16 +129,19 @@ impl Heard {
             }
             Event::UndoFailed(e) => {
                 let words = [Failed, Running];
-                is_own(&e.error) || self.any(saga, e.step, &[Op::Compensation], &words, Some(e.attempt))
+                is_own(&e.error)
+                    || self.any(saga, e.step, &[Op::Compensation], &words, Some(e.attempt))
             }
             Event::UndoStuck(e) => {
                 let words = [Failed, Refused, NeedsOperator, Conflict];
-                is_own(&e.error) || self.any(saga, e.step, &[Op::Compensation], &words, Some(e.attempt))
+                is_own(&e.error)
+                    || self.any(saga, e.step, &[Op::Compensation], &words, Some(e.attempt))
             }
             Event::LateReply(e) => {
                 let words = [Succeeded, OutputNotTaken, Refused, Blocked];
                 self.any(saga, e.step, &[Op::Action], &words, Some(e.attempt))
-                    || (e.round.is_some() && self.any(saga, e.step, &ask, &[Done, OutputNotTaken], None))
+                    || (e.round.is_some()
+                        && self.any(saga, e.step, &ask, &[Done, OutputNotTaken], None))
             }
             // The round before is proved to be over, unless the operator's word was taken for it.
             Event::RoundOpened(e) => {
@@ -139,7 +178,11 @@ impl Heard {
             | Event::Completed { .. }
             | Event::Compensated {} => true,
         };
-        ensure!(heard, "I21", "nobody said what saga {saga} quotes: {event:?}");
+        ensure!(
+            heard,
+            "I21",
+            "nobody said what saga {saga} quotes: {event:?}"
+        );
         Ok(())
     }
 }

@@ -64,7 +64,12 @@ pub fn tell(script: Script, pool: &[Arc<Plan>]) -> Verdict {
         hash: world.story.hash(),
         violation: world.violation.take(),
         lines: world.story.take_lines(),
-        rows: world.vault.sagas.values().map(|saga| saga.journal.len() as u64).sum(),
+        rows: world
+            .vault
+            .sagas
+            .values()
+            .map(|saga| saga.journal.len() as u64)
+            .sum(),
         transitions: world.transitions.take().unwrap_or_default(),
         rare: {
             let mut rare = std::mem::take(&mut world.rare);
@@ -81,7 +86,9 @@ pub fn tell(script: Script, pool: &[Arc<Plan>]) -> Verdict {
 async fn judge(shared: &Shared, liar: bool) -> Result<(), Violation> {
     {
         let world = shared.lock();
-        world.guards.judge(world.rare.contains("two owners"), liar)?;
+        world
+            .guards
+            .judge(world.rare.contains("two owners"), liar)?;
     }
     memory_agrees(shared).await?;
     if liar {
@@ -98,27 +105,58 @@ async fn memory_agrees(shared: &Shared) -> Result<(), Violation> {
     {
         let world = shared.lock();
         let Some(current) = world.current() else {
-            return Err(Violation { check: "I13", seen: "no process runs in the end".to_owned() });
+            return Err(Violation {
+                check: "I13",
+                seen: "no process runs in the end".to_owned(),
+            });
         };
         world.hand(current, Intake::Census(answer));
     }
     let census = tokio::time::timeout(Duration::from_secs(60), census).await;
     let Ok(Ok(census)) = census else {
-        return Err(Violation { check: "I13", seen: "the lane does not answer in the end".to_owned() });
+        return Err(Violation {
+            check: "I13",
+            seen: "the lane does not answer in the end".to_owned(),
+        });
     };
     let world = shared.lock();
-    let open = world.vault.sagas.values().filter(|saga| !saga.state.status.is_end()).count();
-    ensure!(census.broken.is_empty(), "I14", "sagas were set aside: {:?}", census.broken);
-    ensure!(census.open == open, "I14", "{} sagas in memory, {open} are open", census.open);
+    let open = world
+        .vault
+        .sagas
+        .values()
+        .filter(|saga| !saga.state.status.is_end())
+        .count();
+    ensure!(
+        census.broken.is_empty(),
+        "I14",
+        "sagas were set aside: {:?}",
+        census.broken
+    );
+    ensure!(
+        census.open == open,
+        "I14",
+        "{} sagas in memory, {open} are open",
+        census.open
+    );
     Ok(())
 }
 
 fn count(shared: &Shared) -> Result<(), Violation> {
     let world = shared.lock();
-    ensure!(world.inboxes.alarms == 0, "I2", "{} effects were known and not there", world.inboxes.alarms);
+    ensure!(
+        world.inboxes.alarms == 0,
+        "I2",
+        "{} effects were known and not there",
+        world.inboxes.alarms
+    );
     for (id, saga) in &world.vault.sagas {
-        let sent = world.sent.iter().filter(|c| c.saga_id == *id && c.op == Op::Action);
-        let on_wire = sent.map(|command| (command.step.0, command.round)).collect();
+        let sent = world
+            .sent
+            .iter()
+            .filter(|c| c.saga_id == *id && c.op == Op::Action);
+        let on_wire = sent
+            .map(|command| (command.step.0, command.round))
+            .collect();
         checks::ledger(&saga.plan, &saga.state, &world.inboxes, &on_wire)?;
     }
     Ok(())
@@ -138,7 +176,9 @@ async fn replay(shared: &Shared) -> Result<(), Violation> {
             .collect();
         let before = world.inboxes.ledger.clone();
         for command in std::mem::take(&mut world.sent) {
-            let Some(plan) = ended.get(&command.saga_id) else { continue };
+            let Some(plan) = ended.get(&command.saga_id) else {
+                continue;
+            };
             // What nothing undoes may still land: its author said that this does no harm.
             let step = &plan.steps[command.step.at()];
             let harmless = step.kind == Kind::Compensatable && step.compensation.is_none();
@@ -157,7 +197,11 @@ async fn replay(shared: &Shared) -> Result<(), Violation> {
     memory_agrees(shared).await?;
     let world = shared.lock();
     // Where a step has no undo, its own row may have been the only news; the effects are what counts.
-    ensure!(world.inboxes.ledger == ledger, "I22", "a replay of every message had an effect");
+    ensure!(
+        world.inboxes.ledger == ledger,
+        "I22",
+        "a replay of every message had an effect"
+    );
     match &world.violation {
         Some(violation) => Err(violation.clone()),
         None => Ok(()),

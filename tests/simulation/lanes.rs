@@ -48,7 +48,9 @@ impl World {
 
     /// The incarnation that new messages go to: the newest that can take any.
     pub fn current(&self) -> Option<usize> {
-        self.lanes.iter().rposition(|lane| lane.alive && !lane.stopping && lane.handle.is_some())
+        self.lanes
+            .iter()
+            .rposition(|lane| lane.alive && !lane.stopping && lane.handle.is_some())
     }
 
     fn die(&mut self, incarnation: usize) {
@@ -61,7 +63,11 @@ impl World {
         self.tell(format_args!("lane {incarnation} dies at effect {effects}"));
         self.rare.insert("crash");
         self.forget_commits();
-        for line in self.lines.values_mut().filter(|line| line.incarnation == incarnation) {
+        for line in self
+            .lines
+            .values_mut()
+            .filter(|line| line.incarnation == incarnation)
+        {
             line.up = false;
         }
         // Its tasks end at the next event; what they do until then comes to nothing.
@@ -77,8 +83,15 @@ impl World {
         if self.kept.keep(Habit::DurableStore) || self.snapshots.is_empty() {
             return;
         }
-        let lost = usize::try_from(self.chance.below(3)).unwrap_or(0).min(self.snapshots.len());
-        if let Some(earlier) = self.snapshots.len().checked_sub(lost).and_then(|at| self.snapshots.get(at)) {
+        let lost = usize::try_from(self.chance.below(3))
+            .unwrap_or(0)
+            .min(self.snapshots.len());
+        if let Some(earlier) = self
+            .snapshots
+            .len()
+            .checked_sub(lost)
+            .and_then(|at| self.snapshots.get(at))
+        {
             self.vault = earlier.clone();
         }
     }
@@ -118,15 +131,27 @@ impl World {
         self.guards.begins(incarnation, ms);
         let batch_inputs_max = *self.chance.pick(&[1, 2, 4, 16, 1_000]);
         let (rules, look_every) = (self.kept.rules, std::time::Duration::from_secs(3_600));
-        let settings = Settings { batch_inputs_max, rules, wall, boot, look_every, ..Settings::default() };
-        let store = Arc::new(StoreHandle { shared: shared.clone(), incarnation });
+        let settings = Settings {
+            batch_inputs_max,
+            rules,
+            wall,
+            boot,
+            look_every,
+            ..Settings::default()
+        };
+        let store = Arc::new(StoreHandle {
+            shared: shared.clone(),
+            incarnation,
+        });
         let definitions = Arc::clone(&self.definitions);
         let shared = shared.clone();
         let task = tokio::spawn(async move {
             match lane::spawn(store, definitions, settings).await {
                 Ok((handle, running)) => {
                     let tenure = handle.tenure().clone();
-                    shared.lock().came_up(&shared, incarnation, handle, running.abort_handle());
+                    shared
+                        .lock()
+                        .came_up(&shared, incarnation, handle, running.abort_handle());
                     let panicked = running.await.is_err_and(|error| error.is_panic());
                     match tenure.has_ended() && !panicked {
                         // A process that lost the store gives everything up; here it is as good as dead.
@@ -141,7 +166,13 @@ impl World {
         self.lanes[incarnation].tasks.push(task.abort_handle());
     }
 
-    fn came_up(&mut self, shared: &Shared, incarnation: usize, handle: lane::Handle, task: AbortHandle) {
+    fn came_up(
+        &mut self,
+        shared: &Shared,
+        incarnation: usize,
+        handle: lane::Handle,
+        task: AbortHandle,
+    ) {
         let lane = &mut self.lanes[incarnation];
         lane.handle = Some(handle);
         lane.tasks.push(task);
@@ -162,15 +193,22 @@ impl World {
         let lane = &self.lanes[incarnation];
         if panicked || (lane.alive && !lane.stopping) {
             let seen = format!("lane {incarnation} ended by itself, in panic: {panicked}");
-            self.violation.get_or_insert(Violation { check: "panic", seen });
+            self.violation.get_or_insert(Violation {
+                check: "panic",
+                seen,
+            });
         }
     }
 
     /// Asks the current process to end in order; the next one begins when it has.
     pub fn stop(&mut self, shared: &Shared) {
-        let Some(incarnation) = self.current().filter(|_| !self.healed) else { return };
+        let Some(incarnation) = self.current().filter(|_| !self.healed) else {
+            return;
+        };
         let lane = &mut self.lanes[incarnation];
-        let Some(handle) = lane.handle.clone() else { return };
+        let Some(handle) = lane.handle.clone() else {
+            return;
+        };
         lane.stopping = true;
         self.tell(format_args!("lane {incarnation} is asked to stop"));
         let shared = shared.clone();
@@ -200,7 +238,10 @@ impl World {
                 self.kill(incarnation);
             }
         }
-        let spawns = self.queue.values().any(|event| matches!(event, Event::Spawn));
+        let spawns = self
+            .queue
+            .values()
+            .any(|event| matches!(event, Event::Spawn));
         if !self.lanes.iter().any(|lane| lane.alive) && !spawns {
             self.after(0, Event::Spawn);
         }

@@ -67,20 +67,37 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn pool() -> Vec<Arc<Plan>> {
-    (0..PLANS).map(|seed| Arc::new(plans::random(&mut Chance::new(seed), seed))).collect()
+    (0..PLANS)
+        .map(|seed| Arc::new(plans::random(&mut Chance::new(seed), seed)))
+        .collect()
 }
 
 fn script(seed: u64) -> Script {
-    Script { seed, kept: Kept::ALL, liar: false, told: false, transitions: seed.is_multiple_of(RECORDED) }
+    Script {
+        seed,
+        kept: Kept::ALL,
+        liar: false,
+        told: false,
+        transitions: seed.is_multiple_of(RECORDED),
+    }
 }
 
 /// Tells a story; one that breaks a promise is told again, in words.
 fn story(script: Script, pool: &[Arc<Plan>]) -> Result<Verdict, String> {
     let verdict = judge::tell(script, pool);
     if let Some(violation) = &verdict.violation {
-        let words = judge::tell(Script { told: true, ..script }, pool);
+        let words = judge::tell(
+            Script {
+                told: true,
+                ..script
+            },
+            pool,
+        );
         let (seed, liar) = (script.seed, script.liar);
-        eprintln!("the story of seed {seed} (liar: {liar}):\n{}", words.lines.join("\n"));
+        eprintln!(
+            "the story of seed {seed} (liar: {liar}):\n{}",
+            words.lines.join("\n")
+        );
         return Err(format!(
             "{}: {}\nSAGA_SIMULATION_SEED={seed} tells it again, and belongs into REGRESSIONS once it is mended",
             violation.check, violation.seen
@@ -101,8 +118,9 @@ fn stories<T: Default + Send>(
     std::thread::scope(|scope| {
         let work = || {
             let mut sum = T::default();
-            while let Some(seed) =
-                usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok().and_then(|at| seeds.get(at))
+            while let Some(seed) = usize::try_from(next.fetch_add(1, Ordering::Relaxed))
+                .ok()
+                .and_then(|at| seeds.get(at))
             {
                 match story(script(*seed), pool) {
                     Ok(verdict) => take(&mut sum, verdict),
@@ -116,14 +134,20 @@ fn stories<T: Default + Send>(
             sum
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().expect("a story failed; it is told above")).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a story failed; it is told above"))
+            .collect()
     })
 }
 
 fn seeds(runs: u64) -> Vec<u64> {
     match number("SAGA_SIMULATION_SEED") {
         Some(seed) => vec![seed],
-        None => REGRESSIONS.into_iter().chain(0..number("SAGA_SIMULATION_RUNS").unwrap_or(runs)).collect(),
+        None => REGRESSIONS
+            .into_iter()
+            .chain(0..number("SAGA_SIMULATION_RUNS").unwrap_or(runs))
+            .collect(),
     }
 }
 
@@ -176,15 +200,25 @@ fn every_story_keeps_the_promises() {
     );
     let listed = transitions::listed();
     let unlisted: Vec<_> = sum.transitions.difference(&listed).collect();
-    assert!(unlisted.is_empty(), "not on the list of state.rs: {unlisted:?}");
+    assert!(
+        unlisted.is_empty(),
+        "not on the list of state.rs: {unlisted:?}"
+    );
     if seeds.len() as u64 >= RUNS {
         let unseen: Vec<_> = listed.difference(&sum.transitions).collect();
-        assert!(unseen.is_empty(), "on the list of state.rs, and never seen: {unseen:?}");
+        assert!(
+            unseen.is_empty(),
+            "on the list of state.rs, and never seen: {unseen:?}"
+        );
         let sagas: u64 = sum.ends.values().sum();
         for end in ["completed", "compensated", "parked"] {
             let count = sum.ends.get(end).copied().unwrap_or(0);
             let fault = if end == "parked" { "mild" } else { "rough" };
-            assert!(count * 50 > sagas, "the world is too {fault}: {:?}", sum.ends);
+            assert!(
+                count * 50 > sagas,
+                "the world is too {fault}: {:?}",
+                sum.ends
+            );
         }
     }
 }
@@ -192,7 +226,10 @@ fn every_story_keeps_the_promises() {
 #[test]
 fn a_lying_participant_breaks_nothing_but_its_own_promises() {
     let pool = pool();
-    let liar = |seed| Script { liar: true, ..script(seed) };
+    let liar = |seed| Script {
+        liar: true,
+        ..script(seed)
+    };
     stories(&seeds(RUNS / 10), &pool, liar, |(): &mut (), _| {});
 }
 
@@ -202,6 +239,10 @@ fn a_seed_tells_the_same_story_twice() {
     for seed in 0..1_000 {
         let tell = || story(script(seed), &pool).unwrap_or_else(|broken| panic!("{broken}"));
         let (first, second) = (tell(), tell());
-        assert_eq!((first.hash, first.rows), (second.hash, second.rows), "seed {seed}");
+        assert_eq!(
+            (first.hash, first.rows),
+            (second.hash, second.rows),
+            "seed {seed}"
+        );
     }
 }

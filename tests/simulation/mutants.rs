@@ -82,13 +82,23 @@ fn run(kept: Kept, pool: &[Arc<Plan>], runs: u64, until_caught: bool) -> Caught 
             if seed >= runs || (until_caught && over.load(Ordering::Relaxed)) {
                 return caught;
             }
-            let script = Script { seed, kept, liar: false, told: false, transitions: false };
+            let script = Script {
+                seed,
+                kept,
+                liar: false,
+                told: false,
+                transitions: false,
+            };
             let verdict = judge::tell(script, pool);
             caught.stories += 1;
             if let Some(violation) = verdict.violation {
                 caught.violations += 1;
                 caught.first.get_or_insert(seed);
-                caught.by.entry(violation.check).or_insert((0, seed, violation.seen)).0 += 1;
+                caught
+                    .by
+                    .entry(violation.check)
+                    .or_insert((0, seed, violation.seen))
+                    .0 += 1;
                 over.store(true, Ordering::Relaxed);
             }
         }
@@ -132,11 +142,18 @@ fn every_mutant_is_caught() {
         "| rule removed | what it says | violations in {runs} | first seed | caught by |\n|---|---|---|---|---|"
     );
     for mutant in whole.into_iter().chain(mutants()) {
-        if only.as_ref().is_some_and(|only| !mutant.name.contains(only.as_str())) {
+        if only
+            .as_ref()
+            .is_some_and(|only| !mutant.name.contains(only.as_str()))
+        {
             continue;
         }
         // What is harmless is looked at for as long as others take in the long mode only.
-        let runs = if mutant.harmless.is_some() && !long { runs / 100 } else { runs };
+        let runs = if mutant.harmless.is_some() && !long {
+            runs / 100
+        } else {
+            runs
+        };
         let caught = run(mutant.kept, &pool, runs, !long);
         let by = caught
             .by
@@ -145,11 +162,21 @@ fn every_mutant_is_caught() {
             .collect::<Vec<_>>()
             .join(", ");
         let first = caught.first.map_or("–".to_owned(), |seed| seed.to_string());
-        let count = if long { caught.violations.to_string() } else { format!("first of {}", caught.stories) };
-        println!("| {} | {} | {count} | {first} | {by} |", mutant.name, mutant.says);
+        let count = if long {
+            caught.violations.to_string()
+        } else {
+            format!("first of {}", caught.stories)
+        };
+        println!(
+            "| {} | {} | {count} | {first} | {by} |",
+            mutant.name, mutant.says
+        );
         if std::env::var_os("SAGA_SIMULATION_SEEN").is_some() {
             for (check, (_, seed, seen)) in &caught.by {
-                println!("{check}, seed {seed}: {}", seen.chars().take(1_500).collect::<String>());
+                println!(
+                    "{check}, seed {seed}: {}",
+                    seen.chars().take(1_500).collect::<String>()
+                );
             }
         }
         if caught.first.is_some() == mutant.harmless.is_some() {

@@ -33,12 +33,16 @@ fn payload() -> Payload {
 impl World {
     /// Anything, anywhere.
     pub fn intervene(&mut self, shared: &Shared, id: SagaId) {
-        let Some(saga) = self.vault.sagas.get(&id) else { return };
+        let Some(saga) = self.vault.sagas.get(&id) else {
+            return;
+        };
         let (plan, state) = (saga.plan.clone(), saga.state.clone());
         let orders = [
             Order::Retry { input: None },
             Order::Retry { input: None },
-            Order::Retry { input: Some(payload()) },
+            Order::Retry {
+                input: Some(payload()),
+            },
             Order::Skip,
             Order::ResolveSucceeded { output: payload() },
             Order::ResolveFailed,
@@ -54,21 +58,30 @@ impl World {
             Some(_) | None => self.likely(&state),
         };
         let whole = order == Order::Abandon || self.chance.percent(10);
-        let step = likely.filter(|_| !whole).and_then(|at| plan.steps.get(at)).map(|step| step.id.clone());
+        let step = likely
+            .filter(|_| !whole)
+            .and_then(|at| plan.steps.get(at))
+            .map(|step| step.id.clone());
         let force = self.chance.percent(40);
         self.order(shared, id, Act { order, step, force });
     }
 
     /// A breaker is tripped for a while, or reset, whether or not that makes sense.
     pub fn steer_breaker(&mut self) {
-        let Some(incarnation) = self.current() else { return };
+        let Some(incarnation) = self.current() else {
+            return;
+        };
         let actions: Vec<(String, String)> = self
             .plans
             .iter()
             .flat_map(|plan| &plan.steps)
             .flat_map(|step| {
-                let undo = step.compensation.as_ref().map(|c| (c.participant.clone(), c.action.clone()));
-                undo.into_iter().chain([(step.action.participant.clone(), step.action.action.clone())])
+                let undo = step
+                    .compensation
+                    .as_ref()
+                    .map(|c| (c.participant.clone(), c.action.clone()));
+                undo.into_iter()
+                    .chain([(step.action.participant.clone(), step.action.action.clone())])
             })
             .collect();
         if actions.is_empty() {
@@ -77,45 +90,84 @@ impl World {
         let (participant, action) = self.chance.pick(&actions).clone();
         let order = match self.chance.below(3) {
             0 => BreakerOrder::Reset,
-            _ => BreakerOrder::Trip { for_ms: Some(self.chance.between(1, 5_000)) },
+            _ => BreakerOrder::Trip {
+                for_ms: Some(self.chance.between(1, 5_000)),
+            },
         };
         if order == BreakerOrder::Reset {
             let now = self.now();
             self.guards.reset(&participant, &action, now);
         }
-        self.tell(format_args!("an operator: {order:?} {participant}/{action}"));
+        self.tell(format_args!(
+            "an operator: {order:?} {participant}/{action}"
+        ));
         let (by, reason) = ("ann".to_owned(), "why not".to_owned());
         let (answer, _) = oneshot::channel();
         self.hand(
             incarnation,
-            Intake::SteerBreaker(BreakerJob { participant, action, order, by, reason, answer }),
+            Intake::SteerBreaker(BreakerJob {
+                participant,
+                action,
+                order,
+                by,
+                reason,
+                answer,
+            }),
         );
     }
 
     /// A step, mostly one at which something is wrong.
     fn likely(&mut self, state: &SagaState) -> Option<usize> {
-        let called =
-            |at: usize| state.incidents.iter().any(|open| open.incident.step.map(StepIx::at) == Some(at));
+        let called = |at: usize| {
+            state
+                .incidents
+                .iter()
+                .any(|open| open.incident.step.map(StepIx::at) == Some(at))
+        };
         let wrong = |at: usize, step: &StepState| {
             called(at)
                 || matches!(step.action, ActionState::Failed { .. })
                 || (step.attempts > 0 && matches!(step.action, ActionState::Waiting { .. }))
         };
-        let at: Vec<usize> =
-            state.steps.iter().enumerate().filter(|(at, step)| wrong(*at, step)).map(|(at, _)| at).collect();
-        let some =
-            if at.is_empty() || self.chance.percent(25) { (0..state.steps.len()).collect() } else { at };
-        if some.is_empty() { None } else { Some(*self.chance.pick(&some)) }
+        let at: Vec<usize> = state
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|(at, step)| wrong(*at, step))
+            .map(|(at, _)| at)
+            .collect();
+        let some = if at.is_empty() || self.chance.percent(25) {
+            (0..state.steps.len()).collect()
+        } else {
+            at
+        };
+        if some.is_empty() {
+            None
+        } else {
+            Some(*self.chance.pick(&some))
+        }
     }
 
     fn order(&mut self, shared: &Shared, id: SagaId, act: Act) {
-        let Some(incarnation) = self.current() else { return };
+        let Some(incarnation) = self.current() else {
+            return;
+        };
         let (answer, answered) = oneshot::channel();
         let Act { order, step, force } = act;
-        self.tell(format_args!("an operator of {id}: {order:?} {step:?}, by force: {force}"));
+        self.tell(format_args!(
+            "an operator of {id}: {order:?} {step:?}, by force: {force}"
+        ));
         let (reason, by) = ("why not".to_owned(), "ann".to_owned());
         let before = self.vault.sagas.get(&id).map_or(0, |saga| saga.acts);
-        let job = InterveneJob { id, step, order, reason, by, force, answer };
+        let job = InterveneJob {
+            id,
+            step,
+            order,
+            reason,
+            by,
+            force,
+            answer,
+        };
         self.hand(incarnation, Intake::Intervene(job));
         let shared = shared.clone();
         tokio::spawn(async move {
@@ -133,7 +185,11 @@ impl World {
     /// I18, I28: who is told that it was done finds it written, and on the list of what operators did.
     fn check_ordered(&self, id: SagaId, before: u64) -> Result<(), Violation> {
         let acts = self.vault.sagas.get(&id).map_or(0, |saga| saga.acts);
-        ensure!(acts > before, "I28", "an act on {id} is answered and not written");
+        ensure!(
+            acts > before,
+            "I28",
+            "an act on {id} is answered and not written"
+        );
         Ok(())
     }
 
@@ -153,7 +209,8 @@ impl World {
         self.helped += 1;
         if self.helped > HELP_MAX {
             let seen = format!("no operator can help: {stuck:#?}");
-            self.violation.get_or_insert(Violation { check: "I13", seen });
+            self.violation
+                .get_or_insert(Violation { check: "I13", seen });
             return false;
         }
         for (id, state) in stuck {
@@ -163,15 +220,26 @@ impl World {
     }
 
     fn settle(&mut self, shared: &Shared, id: SagaId, state: &SagaState) {
-        let Some(plan) = self.vault.sagas.get(&id).map(|saga| saga.plan.clone()) else { return };
+        let Some(plan) = self.vault.sagas.get(&id).map(|saga| saga.plan.clone()) else {
+            return;
+        };
         for open in &state.incidents {
-            let Some(planned) = open.incident.step.and_then(|ix| plan.step(ix)) else { continue };
-            let never_undone = open.incident.step.is_some_and(|ix| state.steps[ix.at()].undo_attempts == 0);
+            let Some(planned) = open.incident.step.and_then(|ix| plan.step(ix)) else {
+                continue;
+            };
+            let never_undone = open
+                .incident
+                .step
+                .is_some_and(|ix| state.steps[ix.at()].undo_attempts == 0);
             let leave = self.chance.percent(50);
             let order = match open.incident.kind {
                 IncidentKind::UndoStuck | IncidentKind::RetriableRefused if leave => Order::Skip,
-                IncidentKind::UndoStuck if never_undone => Order::Retry { input: Some(payload()) },
-                IncidentKind::RetriableExhausted if leave => Order::Retry { input: Some(payload()) },
+                IncidentKind::UndoStuck if never_undone => Order::Retry {
+                    input: Some(payload()),
+                },
+                IncidentKind::RetriableExhausted if leave => Order::Retry {
+                    input: Some(payload()),
+                },
                 IncidentKind::UndoStuck
                 | IncidentKind::RetriableRefused
                 | IncidentKind::RetriableExhausted => Order::Retry { input: None },
@@ -181,7 +249,9 @@ impl World {
                     Order::ResolveSucceeded { output: payload() }
                 }
                 IncidentKind::Expression if leave => Order::Skip,
-                IncidentKind::Expression => Order::Retry { input: Some(payload()) },
+                IncidentKind::Expression => Order::Retry {
+                    input: Some(payload()),
+                },
                 IncidentKind::PivotUnknown if leave => Order::ResolveFailed,
                 IncidentKind::PivotUnknown | IncidentKind::OutputNotTaken => {
                     Order::ResolveSucceeded { output: payload() }
@@ -193,7 +263,15 @@ impl World {
                 | IncidentKind::Internal => continue,
             };
             let force = planned.at_least_once || self.chance.percent(15);
-            self.order(shared, id, Act { order, step: Some(planned.id.clone()), force });
+            self.order(
+                shared,
+                id,
+                Act {
+                    order,
+                    step: Some(planned.id.clone()),
+                    force,
+                },
+            );
         }
     }
 }

@@ -36,7 +36,13 @@ pub struct Mood {
 
 impl Mood {
     /// After all faults have stopped.
-    pub const HEALED: Self = Self { refuse: 0, fail: 0, accept: 0, operator: 0, refuse_retriable: 0 };
+    pub const HEALED: Self = Self {
+        refuse: 0,
+        fail: 0,
+        accept: 0,
+        operator: 0,
+        refuse_retriable: 0,
+    };
 }
 
 /// A row of an inbox.
@@ -90,7 +96,10 @@ pub struct Taken {
 
 impl From<Outcome> for Taken {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, accepted: false }
+        Self {
+            outcome,
+            accepted: false,
+        }
     }
 }
 
@@ -109,7 +118,9 @@ impl Inboxes {
         let key = key(command);
         let row = self.row_that_counts(command, kept);
         let facts = Facts {
-            same_fingerprint: row.as_ref().is_none_or(|row| row.fingerprint == command.fingerprint),
+            same_fingerprint: row
+                .as_ref()
+                .is_none_or(|row| row.fingerprint == command.fingerprint),
             expired: command.not_after.is_some_and(|limit| limit < call.now),
             known: match command.known {
                 Some(Known::Done) => saga_participant::Known::Done,
@@ -119,7 +130,10 @@ impl Inboxes {
         match barrier::decide(op(command.op), row.as_ref().map(|row| row.state), facts) {
             Decision::Act if chance.percent(call.mood.accept) => {
                 self.put(key, RowState::Running, command);
-                Ok(Taken { outcome: Outcome::Accepted, accepted: true })
+                Ok(Taken {
+                    outcome: Outcome::Accepted,
+                    accepted: true,
+                })
             }
             Decision::Act => self.act(key, command, call, kept, chance).map(Taken::from),
             Decision::Undo => self.undo(key, call, chance).map(Taken::from),
@@ -152,13 +166,23 @@ impl Inboxes {
         let blocks = matches!(row.state, RowState::Tombstone | RowState::Compensated);
         let overlooked = command.op == Op::Action
             && !blocks
-            && (!kept.keep(Habit::Dedup) || (!kept.keep(Habit::DedupByKey) && command.attempt > row.attempt));
+            && (!kept.keep(Habit::Dedup)
+                || (!kept.keep(Habit::DedupByKey) && command.attempt > row.attempt));
         (!overlooked).then_some(row)
     }
 
     fn put(&mut self, key: Key, state: RowState, command: &Command) {
         let (fingerprint, attempt) = (command.fingerprint, command.attempt);
-        self.rows.insert(key, Row { state, output: None, error: None, fingerprint, attempt });
+        self.rows.insert(
+            key,
+            Row {
+                state,
+                output: None,
+                error: None,
+                fingerprint,
+                attempt,
+            },
+        );
     }
 
     fn answer(&mut self, say: Say, row: Option<Row>) -> Outcome {
@@ -213,8 +237,16 @@ impl Inboxes {
             return Ok(Outcome::Failed(failure(chance)));
         }
         let effects = self.ledger.entry(key).or_default();
-        if chance.percent(if call.retriable { call.mood.refuse_retriable } else { call.mood.refuse }) {
-            ensure!(effects.said != Some(true), "I7", "{key:?} is refused after it took effect");
+        if chance.percent(if call.retriable {
+            call.mood.refuse_retriable
+        } else {
+            call.mood.refuse
+        }) {
+            ensure!(
+                effects.said != Some(true),
+                "I7",
+                "{key:?} is refused after it took effect"
+            );
             effects.said = Some(false);
             let error = ErrorBody::new("sold_out", "");
             if kept.keep(Habit::StickyRefusal) {
@@ -228,9 +260,21 @@ impl Inboxes {
         }
         effects.acted += 1;
         effects.present = true;
-        ensure!(effects.acted == 1, "I1", "{key:?} took effect twice: {effects:?}");
-        ensure!(!effects.closed, "I3", "{key:?} took effect after its undo: {effects:?}");
-        ensure!(effects.said != Some(false), "I7", "{key:?} took effect after it was refused");
+        ensure!(
+            effects.acted == 1,
+            "I1",
+            "{key:?} took effect twice: {effects:?}"
+        );
+        ensure!(
+            !effects.closed,
+            "I3",
+            "{key:?} took effect after its undo: {effects:?}"
+        );
+        ensure!(
+            effects.said != Some(false),
+            "I7",
+            "{key:?} took effect after it was refused"
+        );
         effects.said = Some(true);
         let output = output(key);
         if let Some(row) = self.rows.get_mut(&key) {
@@ -261,7 +305,10 @@ impl Inboxes {
 
     /// The attempt that works under this key now, for a heartbeat.
     pub fn running(&self, key: Key) -> Option<u32> {
-        self.rows.get(&key).filter(|row| row.state == RowState::Running).map(|row| row.attempt)
+        self.rows
+            .get(&key)
+            .filter(|row| row.state == RowState::Running)
+            .map(|row| row.attempt)
     }
 
     fn undo(&mut self, key: Key, call: Call, chance: &mut Chance) -> Result<Outcome, Violation> {
@@ -274,7 +321,11 @@ impl Inboxes {
         let effects = self.ledger.entry(key).or_default();
         effects.undone += 1;
         (effects.present, effects.closed) = (false, true);
-        ensure!(effects.undone <= effects.acted, "I2", "{key:?} is undone without effect: {effects:?}");
+        ensure!(
+            effects.undone <= effects.acted,
+            "I2",
+            "{key:?} is undone without effect: {effects:?}"
+        );
         if let Some(row) = self.rows.get_mut(&key) {
             row.state = RowState::Compensated;
         }
@@ -289,16 +340,24 @@ impl Inboxes {
         chance: &mut Chance,
     ) -> Result<Outcome, Violation> {
         let mood = call.mood;
-        let refuse = if call.retriable { mood.refuse_retriable } else { mood.refuse };
+        let refuse = if call.retriable {
+            mood.refuse_retriable
+        } else {
+            mood.refuse
+        };
         let effects = self.ledger.entry(key(command)).or_default();
         Ok(match command.op {
-            Op::Action if command.not_after.is_some_and(|limit| limit < call.now) => Outcome::Expired,
+            Op::Action if command.not_after.is_some_and(|limit| limit < call.now) => {
+                Outcome::Expired
+            }
             Op::Action if chance.percent(mood.fail) => Outcome::Failed(failure(chance)),
             Op::Action if chance.percent(refuse) => Outcome::Refused(ErrorBody::new("no", "")),
             Op::Action => {
                 effects.acted += 1;
                 effects.present = true;
-                Outcome::Succeeded(Payload::from_value(serde_json::json!({"step": command.step.0})))
+                Outcome::Succeeded(Payload::from_value(
+                    serde_json::json!({"step": command.step.0}),
+                ))
             }
             Op::Compensation if chance.percent(mood.fail) => Outcome::Failed(failure(chance)),
             Op::Compensation => {
@@ -317,8 +376,14 @@ impl Inboxes {
 /// What a step returns. One key in some 200 returns what the orchestrator cannot take; which one follows from the key
 /// alone, so that a repetition returns it again.
 fn output(key: Key) -> Payload {
-    let illegible = key.0.to_bytes()[15].wrapping_add(key.1.to_le_bytes()[0]).is_multiple_of(199);
-    Payload::from_value(if illegible { ILLEGIBLE.into() } else { serde_json::json!({"step": key.1}) })
+    let illegible = key.0.to_bytes()[15]
+        .wrapping_add(key.1.to_le_bytes()[0])
+        .is_multiple_of(199);
+    Payload::from_value(if illegible {
+        ILLEGIBLE.into()
+    } else {
+        serde_json::json!({"step": key.1})
+    })
 }
 
 /// Stands for an output that is not let in.
@@ -340,5 +405,9 @@ fn op(op: Op) -> saga_participant::Op {
 fn failure(chance: &mut Chance) -> ErrorBody {
     let code = if chance.percent(5) { HOPELESS } else { "busy" };
     let retry_after_ms = chance.percent(10).then_some(40);
-    ErrorBody { code: code.to_owned(), message: String::new(), retry_after_ms }
+    ErrorBody {
+        code: code.to_owned(),
+        message: String::new(),
+        retry_after_ms,
+    }
 }

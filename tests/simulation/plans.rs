@@ -51,13 +51,22 @@ pub fn random(chance: &mut Chance, number: u64) -> Plan {
 }
 
 fn limits(chance: &mut Chance) -> Participant {
-    let ms = |chance: &mut Chance, most| Some(Duration { ms: chance.between(20, most) });
+    let ms = |chance: &mut Chance, most| {
+        Some(Duration {
+            ms: chance.between(20, most),
+        })
+    };
     let few = |chance: &mut Chance, most| Some(u32::try_from(chance.between(1, most)).unwrap_or(1));
     Participant {
-        max_in_flight: if chance.percent(40) { few(chance, 2) } else { None },
-        rate_limit: chance
-            .percent(25)
-            .then(|| RateLimit { count: few(chance, 30).unwrap_or(1), per: Per::Second }),
+        max_in_flight: if chance.percent(40) {
+            few(chance, 2)
+        } else {
+            None
+        },
+        rate_limit: chance.percent(25).then(|| RateLimit {
+            count: few(chance, 30).unwrap_or(1),
+            per: Per::Second,
+        }),
         circuit_breaker: chance.percent(70).then(|| CircuitBreaker {
             failure_rate: Some(Percent(*chance.pick(&[1, 30, 50, 100]))),
             window: ms(chance, 5_000),
@@ -91,12 +100,20 @@ impl Author<'_> {
     }
 
     fn condition(&mut self) -> &'static str {
-        if self.chance.percent(33) { "input.x" } else { "input.y" }
+        if self.chance.percent(33) {
+            "input.x"
+        } else {
+            "input.y"
+        }
     }
 
     /// One group in five has a condition.
     fn perhaps(&mut self, group: Item) -> Item {
-        if self.chance.percent(20) { group.when(self.condition()) } else { group }
+        if self.chance.percent(20) {
+            group.when(self.condition())
+        } else {
+            group
+        }
     }
 
     fn after_pivot(&mut self) -> Item {
@@ -118,17 +135,30 @@ impl Author<'_> {
         if self.chance.percent(10) {
             return step.no_compensation("a read");
         }
-        let participant = if self.chance.percent(80) { None } else { Some(*self.chance.pick(&SOUND)) };
-        let limit = if self.chance.percent(15) { MaxAttempts::Times(3) } else { unlimited() };
+        let participant = if self.chance.percent(80) {
+            None
+        } else {
+            Some(*self.chance.pick(&SOUND))
+        };
+        let limit = if self.chance.percent(15) {
+            MaxAttempts::Times(3)
+        } else {
+            unlimited()
+        };
         let retry = self.retry(limit);
-        let timeout = Some(Duration { ms: self.chance.between(20, 2_000) });
+        let timeout = Some(Duration {
+            ms: self.chance.between(20, 2_000),
+        });
         let escalate_after = self.chance.percent(20).then_some(Duration { ms: 500 });
         // Reads what is absent in some sagas.
         let broken = self.chance.percent(4);
         let home = self.home(self.steps);
         let id = self.steps;
         step.compensation_block(
-            &format!("{}/undo{id}", participant.filter(|_| home != LOOSE).unwrap_or(home)),
+            &format!(
+                "{}/undo{id}",
+                participant.filter(|_| home != LOOSE).unwrap_or(home)
+            ),
             |b| {
                 b.retry = retry;
                 b.timeout = timeout;
@@ -142,7 +172,11 @@ impl Author<'_> {
 
     /// Where a step with this number is served: every eighth by the participant without an inbox.
     fn home(&self, number: u32) -> &'static str {
-        if number % 8 == 7 { LOOSE } else { SOUND[number as usize % SOUND.len()] }
+        if number % 8 == 7 {
+            LOOSE
+        } else {
+            SOUND[number as usize % SOUND.len()]
+        }
     }
 
     fn step(&mut self) -> StepBuilder {
@@ -162,11 +196,19 @@ impl Author<'_> {
         if self.chance.percent(4) {
             builder = builder.input(serde_json::json!({"z": "${input.z}"}));
         }
-        if home == LOOSE { builder.at_least_once() } else { builder }
+        if home == LOOSE {
+            builder.at_least_once()
+        } else {
+            builder
+        }
     }
 
     fn often_unlimited(&mut self, step: StepBuilder) -> StepBuilder {
-        let limit = if self.chance.percent(20) { MaxAttempts::Times(3) } else { unlimited() };
+        let limit = if self.chance.percent(20) {
+            MaxAttempts::Times(3)
+        } else {
+            unlimited()
+        };
         let retry = self.retry(limit);
         step.retry(retry)
     }
@@ -174,8 +216,14 @@ impl Author<'_> {
     fn retry(&mut self, max_attempts: MaxAttempts) -> Retry {
         Retry {
             max_attempts: Some(max_attempts),
-            backoff: Some(*self.chance.pick(&[Backoff::Exponential, Backoff::Linear, Backoff::Fixed])),
-            initial_delay: Some(Duration { ms: self.chance.between(1, 500) }),
+            backoff: Some(*self.chance.pick(&[
+                Backoff::Exponential,
+                Backoff::Linear,
+                Backoff::Fixed,
+            ])),
+            initial_delay: Some(Duration {
+                ms: self.chance.between(1, 500),
+            }),
             max_delay: Some(Duration { ms: 5_000 }),
             max_elapsed: self.chance.percent(10).then_some(Duration { ms: 3_000 }),
             non_retryable: vec![HOPELESS.to_owned()],

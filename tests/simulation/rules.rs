@@ -42,7 +42,9 @@ impl Habit {
 
     pub fn says(self) -> &'static str {
         match self {
-            Self::Dedup => "A command seen before is answered again and not carried out again (I1).",
+            Self::Dedup => {
+                "A command seen before is answered again and not carried out again (I1)."
+            }
             Self::DedupByKey => "Attempts share one key (I1).",
             Self::StickyRefusal => "A business no stays a no (I7).",
             Self::Tombstone => "An undo that overtakes its action keeps it out (I3).",
@@ -50,7 +52,9 @@ impl Habit {
             Self::DurableStore => "What was committed is there after a crash (I18).",
             Self::StartKeys => "The same key names the first saga (I17).",
             Self::OwnerFence => "A stale owner commits nothing (I23).",
-            Self::JournalFence => "A row follows the last one, so two owners cannot both write (I14).",
+            Self::JournalFence => {
+                "A row follows the last one, so two owners cannot both write (I14)."
+            }
         }
     }
 }
@@ -63,14 +67,23 @@ pub struct Kept {
 }
 
 impl Kept {
-    pub const ALL: Self = Self { rules: Rules::ALL, habits: u16::MAX };
+    pub const ALL: Self = Self {
+        rules: Rules::ALL,
+        habits: u16::MAX,
+    };
 
     pub fn without(self, habit: Habit) -> Self {
-        Self { habits: self.habits & !(1 << habit as u16), ..self }
+        Self {
+            habits: self.habits & !(1 << habit as u16),
+            ..self
+        }
     }
 
     pub fn without_rule(self, rule: Rule) -> Self {
-        Self { rules: self.rules.without(rule), ..self }
+        Self {
+            rules: self.rules.without(rule),
+            ..self
+        }
     }
 
     pub fn keep(self, habit: Habit) -> bool {

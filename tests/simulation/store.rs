@@ -8,8 +8,8 @@ use saga_core::SagaId;
 use saga_orchestrator::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
-        RowStatus, SagaRow,
+        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
+        ParticipantRow, RowStatus, SagaRow,
     },
 };
 use tokio::time::sleep;
@@ -58,7 +58,10 @@ impl Handle {
         self.shared.lock().boundary(self.incarnation)
     }
 
-    async fn read<T: Send>(&self, read: impl FnOnce(&super::vault::Vault) -> T + Send) -> Result<T, Error> {
+    async fn read<T: Send>(
+        &self,
+        read: impl FnOnce(&super::vault::Vault) -> T + Send,
+    ) -> Result<T, Error> {
         if !self.lives() {
             return dead().await;
         }
@@ -89,7 +92,10 @@ impl Store for Handle {
             }
             let (number, course) = {
                 let mut world = self.shared.lock();
-                (world.guards.asks(self.incarnation, &batch), world.course(&batch))
+                (
+                    world.guards.asks(self.incarnation, &batch),
+                    world.course(&batch),
+                )
             };
             pause(course.before_ms).await;
             if !self.shared.lock().is_alive(self.incarnation) {
@@ -119,9 +125,16 @@ impl Store for Handle {
         })
     }
 
-    fn open_sagas(&self, after: Option<SagaId>, limit: usize) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
+    fn open_sagas(
+        &self,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
         Box::pin(self.read(move |vault| {
-            let open = vault.sagas.values().filter(|saga| saga.row.face.status.is_open());
+            let open = vault
+                .sagas
+                .values()
+                .filter(|saga| saga.row.face.status.is_open());
             let next = open.filter(|saga| after.is_none_or(|after| saga.row.id > after));
             next.take(limit).map(|saga| saga.row.clone()).collect()
         }))
@@ -131,16 +144,33 @@ impl Store for Handle {
         Box::pin(self.read(move |vault| vault.sagas.get(&id).map(|saga| saga.row.clone())))
     }
 
-    fn journal(&self, id: SagaId, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+    fn journal(
+        &self,
+        id: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
         Box::pin(self.read(move |vault| {
             let journal = vault.sagas.get(&id).map(|saga| saga.journal.iter());
-            journal.into_iter().flatten().filter(|row| row.seq > after).take(limit).cloned().collect()
+            journal
+                .into_iter()
+                .flatten()
+                .filter(|row| row.seq > after)
+                .take(limit)
+                .cloned()
+                .collect()
         }))
     }
 
     fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
         Box::pin(self.read(move |vault| {
-            let journal = |id| vault.sagas.get(id).map(|saga| saga.journal.clone()).unwrap_or_default();
+            let journal = |id| {
+                vault
+                    .sagas
+                    .get(id)
+                    .map(|saga| saga.journal.clone())
+                    .unwrap_or_default()
+            };
             ids.iter().map(journal).collect()
         }))
     }
@@ -153,7 +183,12 @@ impl Store for Handle {
     fn find_by_key(&self, _: String, _: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
         Box::pin(async { unreachable!("a lane does not search") })
     }
-    fn list(&self, _: ListFilter, _: Option<SagaId>, _: usize) -> BoxFuture<'_, Result<Page, Error>> {
+    fn list(
+        &self,
+        _: ListFilter,
+        _: Option<SagaId>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Page, Error>> {
         Box::pin(async { unreachable!("a lane does not list") })
     }
     fn audit(
@@ -185,7 +220,11 @@ impl Store for Handle {
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         Box::pin(async { unreachable!("a lane registers nobody") })
     }
-    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             self.read(|_| ()).await?;
             self.shared.lock().put_breaker(self.incarnation, row, audit);

@@ -10,7 +10,10 @@ pub struct Story {
 
 impl Story {
     pub fn new(told: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, lines: told.then(Vec::new) }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            lines: told.then(Vec::new),
+        }
     }
 
     /// Mixes bytes into the hash.

@@ -16,9 +16,17 @@ pub fn listed() -> BTreeSet<Transition> {
     let mut section = "";
     let mut list = BTreeSet::new();
     for line in text.lines().take_while(|line| line.starts_with("//!")) {
-        let Some((left, right)) = line.trim_start_matches("//!").split_once("->") else { continue };
-        let mut from: Vec<&str> = left.split(['|', ' ']).filter(|word| !word.is_empty()).collect();
-        if let Some(first) = from.first().filter(|word| ["saga", "action", "undo"].contains(*word)) {
+        let Some((left, right)) = line.trim_start_matches("//!").split_once("->") else {
+            continue;
+        };
+        let mut from: Vec<&str> = left
+            .split(['|', ' '])
+            .filter(|word| !word.is_empty())
+            .collect();
+        if let Some(first) = from
+            .first()
+            .filter(|word| ["saga", "action", "undo"].contains(*word))
+        {
             section = *first;
             from.remove(0);
         }
@@ -50,8 +58,10 @@ pub fn between(before: &SagaState, after: &SagaState) -> Vec<Transition> {
 }
 
 fn asked_again(from: &StepState, to: &StepState) -> bool {
-    matches!((&from.action, &to.action), (ActionState::Asking { .. }, ActionState::Asking { .. }))
-        && from != to
+    matches!(
+        (&from.action, &to.action),
+        (ActionState::Asking { .. }, ActionState::Asking { .. })
+    ) && from != to
 }
 
 fn saga(status: Status) -> &'static str {

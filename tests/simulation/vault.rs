@@ -16,7 +16,8 @@ use saga_orchestrator::{
     store::{
         Claim, CommitError,
         record::{
-            AuditRow, Batch, BreakerRow, Face, Fence, JournalRow, RowStatus, SagaRow, StartConflict, StartRow,
+            AuditRow, Batch, BreakerRow, Face, Fence, JournalRow, RowStatus, SagaRow,
+            StartConflict, StartRow,
         },
         tenure::Tenure,
     },
@@ -87,7 +88,11 @@ pub struct Witness<'a> {
 impl Vault {
     pub fn claim(&mut self, token: u128) -> Claim {
         if self.owners.is_empty() {
-            let unowned = |number| Fence { partition: Partition(number), epoch: 0, token: 0 };
+            let unowned = |number| Fence {
+                partition: Partition(number),
+                epoch: 0,
+                token: 0,
+            };
             self.owners = (0..PARTITIONS).map(unowned).collect();
         }
         for owner in &mut self.owners {
@@ -110,11 +115,21 @@ impl Vault {
         }
         let mut next: BTreeMap<SagaId, u64> = BTreeMap::new();
         for row in &batch.journal {
-            let last = self.sagas.get(&row.saga_id).map_or(0, |saga| saga.journal.len() as u64);
+            let last = self
+                .sagas
+                .get(&row.saga_id)
+                .map_or(0, |saga| saga.journal.len() as u64);
             let next = next.entry(row.saga_id).or_insert(last + 1);
             // The second fence; who passed the first one never meets it.
             let follows = row.seq == *next || !witness.kept.keep(Habit::JournalFence);
-            ensure!(follows, "I14", "row {} of saga {} follows {}", row.seq, row.saga_id, *next - 1);
+            ensure!(
+                follows,
+                "I14",
+                "row {} of saga {} follows {}",
+                row.seq,
+                row.saga_id,
+                *next - 1
+            );
             *next += 1;
         }
         for start in &batch.starts {
@@ -125,15 +140,32 @@ impl Vault {
         }
         for change in &batch.changes {
             let saga = self.sagas.get_mut(&change.id);
-            ensure!(saga.is_some(), "I14", "a change of the unknown saga {}", change.id);
+            ensure!(
+                saga.is_some(),
+                "I14",
+                "a change of the unknown saga {}",
+                change.id
+            );
             if let Some(saga) = saga {
                 saga.row.face = change.face;
             }
         }
-        for id in batch.journal.iter().map(|row| row.saga_id).chain(batch.changes.iter().map(|c| c.id)) {
-            let Some(saga) = self.sagas.get(&id) else { continue };
+        for id in batch
+            .journal
+            .iter()
+            .map(|row| row.saga_id)
+            .chain(batch.changes.iter().map(|c| c.id))
+        {
+            let Some(saga) = self.sagas.get(&id) else {
+                continue;
+            };
             let told = face(&saga.state);
-            ensure!(saga.row.face == told, "I14", "lists show {:?} and the journal {told:?}", saga.row.face);
+            ensure!(
+                saga.row.face == told,
+                "I14",
+                "lists show {:?} and the journal {told:?}",
+                saga.row.face
+            );
         }
         self.last_commit_no = self.last_commit_no.max(batch.commit_no);
         let at = batch.journal.iter().map(|row| row.at.0).max().unwrap_or(0);
@@ -143,15 +175,31 @@ impl Vault {
 
     fn check_owners(&self, batch: &Batch, kept: Kept) -> Result<(), Refused> {
         let stale = |fence: &&Fence| self.owners.get(usize::from(fence.partition.0)) != Some(fence);
-        let lost: Vec<Partition> = batch.fence.iter().filter(stale).map(|fence| fence.partition).collect();
+        let lost: Vec<Partition> = batch
+            .fence
+            .iter()
+            .filter(stale)
+            .map(|fence| fence.partition)
+            .collect();
         if !lost.is_empty() && kept.keep(Habit::OwnerFence) {
             return Err(Refused::Error(CommitError::Fenced(lost)));
         }
         ensure!(lost.is_empty(), "I23", "a stale owner of {lost:?} commits");
-        let touched = batch.journal.iter().map(|row| row.saga_id).chain(batch.changes.iter().map(|c| c.id));
+        let touched = batch
+            .journal
+            .iter()
+            .map(|row| row.saga_id)
+            .chain(batch.changes.iter().map(|c| c.id));
         for id in touched {
-            let fenced = batch.fence.iter().any(|fence| fence.partition == id.partition());
-            ensure!(fenced, "I23", "saga {id} is written without proof of ownership");
+            let fenced = batch
+                .fence
+                .iter()
+                .any(|fence| fence.partition == id.partition());
+            ensure!(
+                fenced,
+                "I23",
+                "saga {id} is written without proof of ownership"
+            );
         }
         Ok(())
     }
@@ -160,23 +208,46 @@ impl Vault {
     fn conflicts(&self, starts: &[StartRow], kept: Kept) -> Vec<StartConflict> {
         let mut conflicts = Vec::new();
         for (index, start) in starts.iter().enumerate() {
-            let earlier = || starts[..index].iter().filter(|other| other.row.id != start.row.id);
-            let by_key = start.row.key.as_ref().filter(|_| kept.keep(Habit::StartKeys)).and_then(|key| {
-                let name = (start.row.name.clone(), key.clone());
-                let known = self.keys.get(&name).copied();
-                known.or_else(|| {
-                    earlier().find(|o| o.row.key == start.row.key && o.row.name == name.0).map(|o| o.row.id)
-                })
-            });
-            let by_id = self.sagas.contains_key(&start.row.id).then_some(start.row.id);
-            let Some(existing) = by_key.or(by_id) else { continue };
+            let earlier = || {
+                starts[..index]
+                    .iter()
+                    .filter(|other| other.row.id != start.row.id)
+            };
+            let by_key = start
+                .row
+                .key
+                .as_ref()
+                .filter(|_| kept.keep(Habit::StartKeys))
+                .and_then(|key| {
+                    let name = (start.row.name.clone(), key.clone());
+                    let known = self.keys.get(&name).copied();
+                    known.or_else(|| {
+                        earlier()
+                            .find(|o| o.row.key == start.row.key && o.row.name == name.0)
+                            .map(|o| o.row.id)
+                    })
+                });
+            let by_id = self
+                .sagas
+                .contains_key(&start.row.id)
+                .then_some(start.row.id);
+            let Some(existing) = by_key.or(by_id) else {
+                continue;
+            };
             let (hash, version, status) = match self.sagas.get(&existing) {
                 Some(saga) => (saga.input_hash, saga.row.version, saga.row.face.status),
                 None => (start.input_hash, start.row.version, RowStatus::Running),
             };
             let definition = (start.row.name.clone(), version);
             let by_key = by_key.is_some();
-            conflicts.push(StartConflict { index, existing, by_key, input_hash: hash, definition, status });
+            conflicts.push(StartConflict {
+                index,
+                existing,
+                by_key,
+                input_hash: hash,
+                definition,
+                status,
+            });
         }
         conflicts
     }
@@ -186,10 +257,19 @@ impl Vault {
         let id = row.id;
         if let Some(key) = &row.key {
             let taken = self.keys.insert((row.name.clone(), key.clone()), id);
-            ensure!(taken.is_none(), "I17", "the key {key} names {taken:?} and {id}");
+            ensure!(
+                taken.is_none(),
+                "I17",
+                "the key {key} names {taken:?} and {id}"
+            );
         }
         let plan = definitions.get(&row.name, row.version);
-        ensure!(plan.is_some(), "I14", "a start of the unknown definition {}", row.name);
+        ensure!(
+            plan.is_some(),
+            "I14",
+            "a start of the unknown definition {}",
+            row.name
+        );
         if let Some(plan) = plan {
             let stored = Stored {
                 row,
@@ -216,7 +296,10 @@ impl Vault {
         let record: Result<Record, _> = serde_json::from_slice(&row.body);
         ensure!(record.is_ok(), "I14", "a row cannot be read: {record:?}");
         let (Ok(record), Some(saga)) = (record, self.sagas.get_mut(&row.saga_id)) else {
-            return Err(Violation { check: "I14", seen: format!("a row of the unknown {}", row.saga_id) });
+            return Err(Violation {
+                check: "I14",
+                seen: format!("a row of the unknown {}", row.saga_id),
+            });
         };
         let before = saga.state.clone();
         let mut after = before.clone();
@@ -243,7 +326,10 @@ impl Vault {
         checks::advice(&saga.plan, &after, row.at)?;
         // I28: an act and what follows from it are written together, or not at all.
         let acts = record.events.iter().filter(|event| is_act(event)).count();
-        let listed = audit.iter().filter(|act| act.saga_id == row.saga_id && act.seq == row.seq).count();
+        let listed = audit
+            .iter()
+            .filter(|act| act.saga_id == row.saga_id && act.seq == row.seq)
+            .count();
         ensure!(
             acts == listed,
             "I28",
@@ -253,7 +339,9 @@ impl Vault {
         );
         saga.acts += acts as u64;
         let told = (&before, &record.events[..], &after);
-        witness.guards.note((witness.incarnation, row.at), &saga.plan, told);
+        witness
+            .guards
+            .note((witness.incarnation, row.at), &saga.plan, told);
         saga.state = after;
         saga.journal.push(row.clone());
         self.few_are_outstanding(witness.guards)
@@ -308,5 +396,10 @@ fn face(state: &SagaState) -> Face {
         saga_core::Status::Abandoned => RowStatus::Abandoned,
     };
     let (incident, exceptions) = (!state.incidents.is_empty(), state.exceptions);
-    Face { status, incident, exceptions, ended_at: state.ended_at }
+    Face {
+        status,
+        incident,
+        exceptions,
+        ended_at: state.ended_at,
+    }
 }

@@ -31,7 +31,12 @@ pub struct Poison {
 }
 
 /// Words that rows may be refused for.
-pub const POISONS: [&str; 4] = ["step_succeeded", "step_unknown", "undo_dispatched", "step_failed"];
+pub const POISONS: [&str; 4] = [
+    "step_succeeded",
+    "step_unknown",
+    "undo_dispatched",
+    "step_failed",
+];
 
 impl Weather {
     pub const CALM: Self = Self {

@@ -78,20 +78,32 @@ impl World {
         let saga = self.vault.sagas.get(&command.saga_id);
         let decided = (command.step.0, command.round, command.op, command.attempt);
         let committed = saga.is_some_and(|saga| saga.decided.contains(&decided));
-        ensure!(committed, "I18", "on the wire and not committed: {command:?}");
+        ensure!(
+            committed,
+            "I18",
+            "on the wire and not committed: {command:?}"
+        );
         let kind = outgoing.plan.steps[command.step.at()].kind;
         match command.op {
-            Op::Compensation => ensure!(kind == Kind::Compensatable, "I8", "undo of a {kind:?} step"),
+            Op::Compensation => {
+                ensure!(kind == Kind::Compensatable, "I8", "undo of a {kind:?} step")
+            }
             // Any step whose round an operator closes is sealed.
             Op::Query => ensure!(kind == Kind::Pivot, "I8", "a {kind:?} step is asked"),
             Op::Seal => {}
             Op::Action => {}
         }
-        let first = self.first_sent.entry((key(command), command.op)).or_insert_with(|| command.clone());
-        let same = Command { attempt: first.attempt, ..command.clone() };
+        let first = self
+            .first_sent
+            .entry((key(command), command.op))
+            .or_insert_with(|| command.clone());
+        let same = Command {
+            attempt: first.attempt,
+            ..command.clone()
+        };
         // Another payload for an undo is another command under its key, as ordered.
-        let edited =
-            command.op == Op::Compensation && saga.is_some_and(|saga| saga.edited.contains(&command.step.0));
+        let edited = command.op == Op::Compensation
+            && saga.is_some_and(|saga| saga.edited.contains(&command.step.0));
         ensure!(
             edited || same == *first,
             "I20",
@@ -101,7 +113,8 @@ impl World {
     }
 
     fn carry(&mut self, link: u64, command: Command) {
-        self.story.mix_number(u64::from(command.step.0) << 32 | u64::from(command.attempt));
+        self.story
+            .mix_number(u64::from(command.step.0) << 32 | u64::from(command.attempt));
         self.story.mix_number(self.now_ms() ^ command.fingerprint);
         let (saga, step) = (command.saga_id, command.step.0);
         self.tell(format_args!(
@@ -117,12 +130,20 @@ impl World {
             self.forge(link, &command);
         }
         if command.op == Op::Action && !loose && self.chance.percent(weather.late_actions) {
-            self.late.entry(key(&command)).or_default().push((link, command));
+            self.late
+                .entry(key(&command))
+                .or_default()
+                .push((link, command));
             return;
         }
         if self.chance.percent(weather.dead) {
             // Who died of it may have done its work before.
-            self.within(2 * FAULTS_MS, Event::Dead { command: command.clone() });
+            self.within(
+                2 * FAULTS_MS,
+                Event::Dead {
+                    command: command.clone(),
+                },
+            );
             if self.chance.percent(60) {
                 return;
             }
@@ -130,7 +151,13 @@ impl World {
         // A second copy at somebody without an inbox is a second effect, which is not promised otherwise.
         if self.chance.percent(weather.twice) && !loose {
             let ms = self.latency();
-            self.after(ms, Event::Command { link, command: command.clone() });
+            self.after(
+                ms,
+                Event::Command {
+                    link,
+                    command: command.clone(),
+                },
+            );
         }
         let ms = self.latency();
         self.after(ms, Event::Command { link, command });
@@ -138,48 +165,99 @@ impl World {
 
     /// A command comes back to whoever is there now, as often as it was not acknowledged.
     pub fn dead_letter(&mut self, command: &Command) {
-        let Some(incarnation) = self.current() else { return };
-        let step = self.plan_of(key(command)).and_then(|plan| plan.step(command.step).map(|s| s.id.clone()));
+        let Some(incarnation) = self.current() else {
+            return;
+        };
+        let step = self
+            .plan_of(key(command))
+            .and_then(|plan| plan.step(command.step).map(|s| s.id.clone()));
         let Some(step) = step else { return };
-        self.tell(format_args!("dead letter: {:?} of {}/{step}", command.op, command.saga_id));
-        let Command { saga_id, round, op, attempt, .. } = *command;
+        self.tell(format_args!(
+            "dead letter: {:?} of {}/{step}",
+            command.op, command.saga_id
+        ));
+        let Command {
+            saga_id,
+            round,
+            op,
+            attempt,
+            ..
+        } = *command;
         let error = ErrorBody::new("dead_letter", "");
-        let dead = vec![LostCommand { saga_id, step, round, op, attempt, unsent: false, error }];
-        let given_up = GivenUp { packed: true, deliveries: Some(2) };
+        let dead = vec![LostCommand {
+            saga_id,
+            step,
+            round,
+            op,
+            attempt,
+            unsent: false,
+            error,
+        }];
+        let given_up = GivenUp {
+            packed: true,
+            deliveries: Some(2),
+        };
         let receipt = Receipt::new(0, 1, mpsc::unbounded_channel().0);
-        self.hand(incarnation, Intake::DeadLetters { dead, given_up, receipt });
+        self.hand(
+            incarnation,
+            Intake::DeadLetters {
+                dead,
+                given_up,
+                receipt,
+            },
+        );
     }
 
     fn latency(&mut self) -> u64 {
         let held = self.weather.held;
-        if self.chance.percent(held) { self.chance.below(2 * FAULTS_MS) } else { self.chance.between(1, 60) }
+        if self.chance.percent(held) {
+            self.chance.below(2 * FAULTS_MS)
+        } else {
+            self.chance.between(1, 60)
+        }
     }
 
     fn plan_of(&self, key: Key) -> Option<Arc<Plan>> {
-        self.vault.sagas.get(&key.0).map(|saga| Arc::clone(&saga.plan))
+        self.vault
+            .sagas
+            .get(&key.0)
+            .map(|saga| Arc::clone(&saga.plan))
     }
 
     pub fn is_loose(&self, command: &Command) -> bool {
-        self.plan_of(key(command)).is_some_and(|plan| plan.steps[command.step.at()].at_least_once)
+        self.plan_of(key(command))
+            .is_some_and(|plan| plan.steps[command.step.at()].at_least_once)
     }
 
     fn call(&self, key: Key) -> Option<Call> {
         let plan = self.plan_of(key)?;
         let step = plan.steps.get(usize::from(key.1))?;
         let retriable = step.kind == Kind::Retriable;
-        Some(Call { retriable, loose: step.at_least_once, now: self.now(), mood: self.mood })
+        Some(Call {
+            retriable,
+            loose: step.at_least_once,
+            now: self.now(),
+            mood: self.mood,
+        })
     }
 
     /// A command reaches its participant.
     pub fn participate(&mut self, link: u64, command: Command) {
         // What was on its way over a link that ended has perhaps arrived all the same.
-        if !self.lines.get(&link).is_some_and(|line| line.up) && !self.healed && self.chance.percent(50) {
+        if !self.lines.get(&link).is_some_and(|line| line.up)
+            && !self.healed
+            && self.chance.percent(50)
+        {
             return;
         }
         let key = key(&command);
         let Some(call) = self.call(key) else { return };
-        let taken = self.inboxes.take(&command, call, self.kept, &mut self.chance);
-        let Some(taken) = self.check(taken) else { return };
+        let taken = self
+            .inboxes
+            .take(&command, call, self.kept, &mut self.chance);
+        let Some(taken) = self.check(taken) else {
+            return;
+        };
         if taken.accepted {
             self.within(3_000, Event::Finish { key, link });
             if self.chance.percent(40) {
@@ -190,8 +268,20 @@ impl World {
             && let Some(late) = self.late.remove(&key)
         {
             for (link, action) in late {
-                self.within(200, Event::Command { link, command: action.clone() });
-                self.within(2_000, Event::Command { link, command: action });
+                self.within(
+                    200,
+                    Event::Command {
+                        link,
+                        command: action.clone(),
+                    },
+                );
+                self.within(
+                    2_000,
+                    Event::Command {
+                        link,
+                        command: action,
+                    },
+                );
             }
         }
         self.answer(link, key, command.op, command.attempt, taken.outcome);
@@ -215,9 +305,13 @@ impl World {
     }
 
     fn answer(&mut self, link: u64, key: Key, op: Op, attempt: u32, outcome: Outcome) {
-        let Some(mut incoming) = self.incoming(key, op, attempt, outcome) else { return };
+        let Some(mut incoming) = self.incoming(key, op, attempt, outcome) else {
+            return;
+        };
         let (saga, step, outcome) = (key.0, key.1, &incoming.outcome);
-        self.tell(format_args!("{op:?} of {saga}/{step}, attempt {attempt}: {outcome:?}"));
+        self.tell(format_args!(
+            "{op:?} of {saga}/{step}, attempt {attempt}: {outcome:?}"
+        ));
         let weather = self.weather;
         if self.chance.percent(weather.liar) {
             incoming.outcome = self.lie();
@@ -230,10 +324,24 @@ impl World {
         }
         if self.chance.percent(weather.twice) {
             let ms = self.latency();
-            self.after(ms, Event::Reply { link, incoming: incoming.clone(), forged: false });
+            self.after(
+                ms,
+                Event::Reply {
+                    link,
+                    incoming: incoming.clone(),
+                    forged: false,
+                },
+            );
         }
         let ms = self.latency();
-        self.after(ms, Event::Reply { link, incoming, forged: false });
+        self.after(
+            ms,
+            Event::Reply {
+                link,
+                incoming,
+                forged: false,
+            },
+        );
     }
 
     fn incoming(&self, key: Key, op: Op, attempt: u32, outcome: Outcome) -> Option<Incoming> {
@@ -242,20 +350,33 @@ impl World {
         let (participant, _) = addressee(&plan, step, op)?;
         let path = plan.step(step)?.id.clone();
         let participant = participant.into();
-        Some(Incoming { saga_id: key.0, step: path, round: key.2, op, attempt, participant, outcome })
+        Some(Incoming {
+            saga_id: key.0,
+            step: path,
+            round: key.2,
+            op,
+            attempt,
+            participant,
+            outcome,
+        })
     }
 
     /// I21: words that nobody said who may say them.
     fn forge(&mut self, link: u64, command: &Command) {
         let outcome = match (command.op, self.chance.below(2)) {
-            (Op::Action, 0) => Outcome::Succeeded(Payload::from_value(serde_json::json!({"step": 0}))),
+            (Op::Action, 0) => {
+                Outcome::Succeeded(Payload::from_value(serde_json::json!({"step": 0})))
+            }
             (Op::Action, _) => Outcome::Refused(ErrorBody::new("forged", "")),
             (Op::Compensation, 0) => Outcome::Compensated,
             (Op::Compensation, _) => Outcome::NothingToDo,
-            (Op::Query | Op::Seal, 0) => Outcome::Done(Payload::from_value(serde_json::json!({"step": 0}))),
+            (Op::Query | Op::Seal, 0) => {
+                Outcome::Done(Payload::from_value(serde_json::json!({"step": 0})))
+            }
             (Op::Query | Op::Seal, _) => Outcome::Sealed,
         };
-        let Some(mut incoming) = self.incoming(key(command), command.op, command.attempt, outcome) else {
+        let Some(mut incoming) = self.incoming(key(command), command.op, command.attempt, outcome)
+        else {
             return;
         };
         match self.chance.below(3) {
@@ -264,7 +385,14 @@ impl World {
             1 => incoming.round += 1_000,
             _ => incoming.attempt = u32::MAX,
         }
-        self.within(100, Event::Reply { link, incoming, forged: true });
+        self.within(
+            100,
+            Event::Reply {
+                link,
+                incoming,
+                forged: true,
+            },
+        );
     }
 
     fn lie(&mut self) -> Outcome {
@@ -292,13 +420,21 @@ impl World {
 
     /// An answer reaches the process that asked, or the one that came after it.
     pub fn reply(&mut self, link: u64, incoming: Incoming, forged: bool) {
-        let asked = self.lines.get(&link).map(|line| line.incarnation).filter(|at| self.is_alive(*at));
-        let Some(incarnation) = asked.or_else(|| self.current()) else { return };
+        let asked = self
+            .lines
+            .get(&link)
+            .map(|line| line.incarnation)
+            .filter(|at| self.is_alive(*at));
+        let Some(incarnation) = asked.or_else(|| self.current()) else {
+            return;
+        };
         if asked.is_none() && !self.healed && self.chance.percent(50) {
             return;
         }
         if !forged
-            && let Some(step) = self.plan_of((incoming.saga_id, 0, 1)).and_then(|p| p.step_ix(&incoming.step))
+            && let Some(step) = self
+                .plan_of((incoming.saga_id, 0, 1))
+                .and_then(|p| p.step_ix(&incoming.step))
         {
             self.heard.note(step, &incoming);
         }
@@ -318,13 +454,19 @@ impl World {
     }
 
     pub fn flip(&mut self, shared: &Shared, name: &'static str) {
-        let Some(current) = self.current() else { return };
+        let Some(current) = self.current() else {
+            return;
+        };
         if self.healed {
             return;
         }
         let up = |line: &Line| line.up && line.participant == name && line.incarnation == current;
-        let there: Vec<u64> =
-            self.lines.iter().filter(|(_, line)| up(line)).map(|(number, _)| *number).collect();
+        let there: Vec<u64> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| up(line))
+            .map(|(number, _)| *number)
+            .collect();
         if there.is_empty() {
             self.connect(shared, name, true);
             if self.chance.percent(15) {
@@ -340,7 +482,9 @@ impl World {
 
     /// A link ends, and its lane is told.
     pub fn cut(&mut self, link: u64) {
-        let Some(line) = self.lines.get_mut(&link).filter(|line| line.up) else { return };
+        let Some(line) = self.lines.get_mut(&link).filter(|line| line.up) else {
+            return;
+        };
         line.up = false;
         let incarnation = line.incarnation;
         self.tell(format_args!("link {link} ends"));
@@ -352,8 +496,12 @@ impl World {
             return;
         }
         let up = |line: &Line| line.up && line.participant == name;
-        let there: Vec<(u64, usize)> =
-            self.lines.iter().filter(|(_, l)| up(l)).map(|(number, l)| (*number, l.incarnation)).collect();
+        let there: Vec<(u64, usize)> = self
+            .lines
+            .iter()
+            .filter(|(_, l)| up(l))
+            .map(|(number, l)| (*number, l.incarnation))
+            .collect();
         for (link, incarnation) in there {
             self.hand(incarnation, Intake::Draining { link });
             self.within(400, Event::Cut(link));
@@ -363,7 +511,9 @@ impl World {
 
     /// As when a broker takes nothing: what is on its way stays where it is, and nothing more goes out.
     pub fn fall_silent(&mut self, name: &'static str) {
-        let Some(incarnation) = self.current().filter(|_| !self.healed) else { return };
+        let Some(incarnation) = self.current().filter(|_| !self.healed) else {
+            return;
+        };
         for link in self.links_of(name, incarnation) {
             self.tell(format_args!("link {link} rests"));
             self.hand(incarnation, Intake::Suspended { link });
@@ -374,7 +524,9 @@ impl World {
 
     /// It takes messages again; perhaps the participant is not there any more.
     pub fn speak_again(&mut self, shared: &Shared, name: &'static str) {
-        let Some(incarnation) = self.current().filter(|_| !self.healed) else { return };
+        let Some(incarnation) = self.current().filter(|_| !self.healed) else {
+            return;
+        };
         for old in self.links_of(name, incarnation) {
             if self.chance.percent(30) {
                 self.cut(old);
@@ -390,16 +542,27 @@ impl World {
     }
 
     fn links_of(&self, name: &'static str, incarnation: usize) -> Vec<u64> {
-        let is = |line: &Line| line.up && line.participant == name && line.incarnation == incarnation;
-        self.lines.iter().filter(|(_, line)| is(line)).map(|(number, _)| *number).collect()
+        let is =
+            |line: &Line| line.up && line.participant == name && line.incarnation == incarnation;
+        self.lines
+            .iter()
+            .filter(|(_, line)| is(line))
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// A participant can be reached; with `partly`, perhaps not for everything.
     fn connect(&mut self, shared: &Shared, name: &'static str, partly: bool) {
-        let Some(incarnation) = self.current() else { return };
+        let Some(incarnation) = self.current() else {
+            return;
+        };
         if !partly {
-            let old: Vec<u64> =
-                self.lines.iter().filter(|(_, l)| l.participant == name).map(|(n, _)| *n).collect();
+            let old: Vec<u64> = self
+                .lines
+                .iter()
+                .filter(|(_, l)| l.participant == name)
+                .map(|(n, _)| *n)
+                .collect();
             for link in old {
                 self.cut(link);
             }
@@ -418,20 +581,44 @@ impl World {
     ) -> Arc<SimLink> {
         let mut actions = Vec::new();
         for step in self.plans.iter().flat_map(|plan| &plan.steps) {
-            let undo = step.compensation.as_ref().map(|c| (&c.participant, &c.action));
+            let undo = step
+                .compensation
+                .as_ref()
+                .map(|c| (&c.participant, &c.action));
             for (participant, action) in
-                [Some((&step.action.participant, &step.action.action)), undo].into_iter().flatten()
+                [Some((&step.action.participant, &step.action.action)), undo]
+                    .into_iter()
+                    .flatten()
             {
-                if participant == name && !actions.contains(action) && !(partly && self.chance.percent(4)) {
+                if participant == name
+                    && !actions.contains(action)
+                    && !(partly && self.chance.percent(4))
+                {
                     actions.push(action.clone());
                 }
             }
         }
         let transactional = name != LOOSE && !(partly && self.chance.percent(4));
         let number = self.lines.len() as u64 + 1;
-        self.lines.insert(number, Line { incarnation, participant: name, up: true });
-        self.tell(format_args!("link {number} to {name} for lane {incarnation}"));
+        self.lines.insert(
+            number,
+            Line {
+                incarnation,
+                participant: name,
+                up: true,
+            },
+        );
+        self.tell(format_args!(
+            "link {number} to {name} for lane {incarnation}"
+        ));
         let shared = shared.clone();
-        Arc::new(SimLink { shared, number, incarnation, participant: name, actions, transactional })
+        Arc::new(SimLink {
+            shared,
+            number,
+            incarnation,
+            participant: name,
+            actions,
+            transactional,
+        })
     }
 }

@@ -85,7 +85,11 @@ pub enum Event {
     /// It comes back, for nobody could deal with it.
     Dead { command: Command },
     /// An answer reaches an orchestrator.
-    Reply { link: u64, incoming: Incoming, forged: bool },
+    Reply {
+        link: u64,
+        incoming: Incoming,
+        forged: bool,
+    },
     /// Work that a participant had accepted shows a sign of life.
     Heartbeat { key: Key, link: u64 },
     /// It comes to its end.
@@ -223,7 +227,10 @@ impl World {
             commits: 0,
         };
         world.prepare(pool);
-        Shared(Arc::new(Common { world: Mutex::new(world), woken: Notify::new() }))
+        Shared(Arc::new(Common {
+            world: Mutex::new(world),
+            woken: Notify::new(),
+        }))
     }
 
     pub fn now_ms(&self) -> u64 {
@@ -282,7 +289,11 @@ impl World {
         } else if self.chance.percent(weather.commit_unavailable) {
             Fate::Unavailable
         } else if self.chance.percent(weather.commit_unknown) {
-            if self.chance.percent(50) { Fate::WrittenButUnknown } else { Fate::LostAndUnknown }
+            if self.chance.percent(50) {
+                Fate::WrittenButUnknown
+            } else {
+                Fate::LostAndUnknown
+            }
         } else {
             Fate::Good
         };
@@ -295,14 +306,25 @@ impl World {
             self.tell(format_args!("the next commit will be {fate:?}"));
             self.rare.insert("commit of unknown fate");
         }
-        Course { fate, before_ms, after_ms }
+        Course {
+            fate,
+            before_ms,
+            after_ms,
+        }
     }
 
     /// How long a read takes, and whether it works.
     pub fn read_course(&mut self) -> (u64, bool) {
         let weather = self.weather;
-        let wait_ms = if self.chance.percent(weather.slow_commit) { self.chance.below(40) } else { 0 };
-        (wait_ms, !self.chance.percent(weather.commit_unavailable / 2))
+        let wait_ms = if self.chance.percent(weather.slow_commit) {
+            self.chance.below(40)
+        } else {
+            0
+        };
+        (
+            wait_ms,
+            !self.chance.percent(weather.commit_unavailable / 2),
+        )
     }
 
     pub fn commit(&mut self, incarnation: usize, batch: &Batch) -> Result<(), CommitError> {
@@ -347,7 +369,11 @@ impl World {
         self.story.mix(format!("{row:?}{audit:?}").as_bytes());
         self.guards.turned(incarnation, &row, ms);
         let place = (row.participant.clone(), row.action.clone());
-        let newer = self.vault.breakers.get(&place).is_none_or(|o| o.face.generation <= row.face.generation);
+        let newer = self
+            .vault
+            .breakers
+            .get(&place)
+            .is_none_or(|o| o.face.generation <= row.face.generation);
         if newer {
             self.vault.breakers.insert(place, row);
         }
@@ -357,7 +383,9 @@ impl World {
         self.commits += 1;
         match written {
             Err(Refused::Error(CommitError::Fenced(_))) => self.rare.insert("fenced"),
-            Err(Refused::Error(CommitError::StartsExist(_))) => self.rare.insert("start asked for before"),
+            Err(Refused::Error(CommitError::StartsExist(_))) => {
+                self.rare.insert("start asked for before")
+            }
             Ok(()) | Err(_) => false,
         };
         self.story.mix_number(self.now_ms());
@@ -375,7 +403,10 @@ impl World {
             let (ms, body) = (self.now_ms(), String::from_utf8_lossy(&row.body));
             self.story.line(
                 ms,
-                format_args!("lane {incarnation} commits {}#{} {body}: {outcome}", row.saga_id, row.seq),
+                format_args!(
+                    "lane {incarnation} commits {}#{} {body}: {outcome}",
+                    row.saga_id, row.seq
+                ),
             );
         }
     }
@@ -408,7 +439,10 @@ pub async fn run(shared: &Shared) {
             }
             let now = world.now_ms();
             let over = now >= PATIENCE_MS || world.events > EVENTS_MAX;
-            let next = world.queue.first_key_value().map_or(PATIENCE_MS, |((ms, _), _)| *ms);
+            let next = world
+                .queue
+                .first_key_value()
+                .map_or(PATIENCE_MS, |((ms, _), _)| *ms);
             if over {
                 world.impatient();
             }
@@ -428,7 +462,9 @@ pub async fn run(shared: &Shared) {
             if at > now || world.violation.is_some() {
                 break;
             }
-            let Some(event) = world.queue.remove(&(at, number)) else { break };
+            let Some(event) = world.queue.remove(&(at, number)) else {
+                break;
+            };
             world.events += 1;
             world.happen(shared, event);
         }
@@ -438,7 +474,11 @@ pub async fn run(shared: &Shared) {
 impl World {
     /// I13: by now every saga should have ended, or have called for an operator.
     fn impatient(&mut self) {
-        let unanswered = self.clients.iter().filter(|client| !client.answered).count();
+        let unanswered = self
+            .clients
+            .iter()
+            .filter(|client| !client.answered)
+            .count();
         let stuck = self
             .vault
             .sagas
@@ -452,7 +492,8 @@ impl World {
                 self.queue.len(),
                 stuck.as_deref().unwrap_or("no saga open")
             );
-            self.violation.get_or_insert(Violation { check: "I13", seen });
+            self.violation
+                .get_or_insert(Violation { check: "I13", seen });
         }
     }
 
@@ -464,7 +505,11 @@ impl World {
             Event::Watch(id) => self.watch(shared, id),
             Event::Command { link, command } => self.participate(link, command),
             Event::Dead { command } => self.dead_letter(&command),
-            Event::Reply { link, incoming, forged } => self.reply(link, incoming, forged),
+            Event::Reply {
+                link,
+                incoming,
+                forged,
+            } => self.reply(link, incoming, forged),
             Event::Heartbeat { key, link } => self.heartbeat(key, link),
             Event::Finish { key, link } => self.finish(key, link),
             Event::Flip(name) => self.flip(shared, name),

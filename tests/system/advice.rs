@@ -95,7 +95,9 @@ fn commands(described: &str) -> Vec<String> {
         .skip(1)
         .step_by(2)
         .filter(|code| {
-            ["saga retry ", "saga skip ", "saga resolve "].iter().any(|verb| code.starts_with(verb))
+            ["saga retry ", "saga skip ", "saga resolve "]
+                .iter()
+                .any(|verb| code.starts_with(verb))
         })
         .map(|command| command.trim_start_matches("saga ").to_owned())
         .collect()
@@ -105,15 +107,30 @@ fn commands(described: &str) -> Vec<String> {
 async fn incident(rig: &Rig, name: &str, kind: &str) -> (String, Vec<String>) {
     let id = rig.clients.begin(name, json!({"n": 0})).await;
     if kind == "pivot_unknown" {
-        rig.clients.until(&id, "the pivot in flight", |seen| seen.steps[1].status == "running").await;
+        rig.clients
+            .until(&id, "the pivot in flight", |seen| {
+                seen.steps[1].status == "running"
+            })
+            .await;
         let cancel = saga(rig, &format!("cancel {id} --reason why --yes")).await;
-        assert!(cancel.status.success(), "{}", String::from_utf8_lossy(&cancel.stderr));
+        assert!(
+            cancel.status.success(),
+            "{}",
+            String::from_utf8_lossy(&cancel.stderr)
+        );
     }
-    rig.clients.until(&id, kind, |seen| seen.incidents.iter().any(|open| open.code == kind)).await;
+    rig.clients
+        .until(&id, kind, |seen| {
+            seen.incidents.iter().any(|open| open.code == kind)
+        })
+        .await;
     let described = saga(rig, &format!("describe {id}")).await;
     let text = String::from_utf8(described.stdout).expect("UTF-8");
     let commands = commands(&text);
-    assert!(!commands.is_empty(), "nothing helps against {kind}:\n{text}");
+    assert!(
+        !commands.is_empty(),
+        "nothing helps against {kind}:\n{text}"
+    );
     (id, commands)
 }
 
@@ -133,7 +150,9 @@ async fn every_advised_command_is_accepted() {
     let (_p, _hung) = (p.serve(&rig).await, hung.serve_from_memory(&rig).await);
     for (at, (kind, steps)) in INCIDENTS.iter().enumerate() {
         let name = format!("saga_{at}");
-        rig.clients.deploy(&format!("saga: {name}{HEAD}{steps}\n")).await;
+        rig.clients
+            .deploy(&format!("saga: {name}{HEAD}{steps}\n"))
+            .await;
         let (mut id, first) = incident(&rig, &name, kind).await;
         for next in 0..first.len() {
             let advised = if next == 0 {
@@ -144,11 +163,17 @@ async fn every_advised_command_is_accepted() {
                 advised
             };
             // What is under way at the moment of the look may differ, and then so does the advice.
-            let Some(command) = advised.get(next) else { continue };
+            let Some(command) = advised.get(next) else {
+                continue;
+            };
             let ran = saga(&rig, command).await;
             let seen = rig.clients.get(&id).await;
             let said = String::from_utf8_lossy(&ran.stderr);
-            assert!(ran.status.success(), "{kind}: `{command}` in a saga that is {}: {said}", status(&seen));
+            assert!(
+                ran.status.success(),
+                "{kind}: `{command}` in a saga that is {}: {said}",
+                status(&seen)
+            );
         }
     }
     gate.open();

@@ -83,7 +83,10 @@ async fn a_broker_that_takes_nothing_holds_steps_back_and_costs_no_attempt() {
         let known = |seen: &_| !step(seen, "first").status.is_empty();
         let seen = rig.clients.until(&id, "to be sent or to wait", known).await;
         ids.push(id);
-        if step(&seen, "first").note.contains("the broker takes no messages") {
+        if step(&seen, "first")
+            .note
+            .contains("the broker takes no messages")
+        {
             break;
         }
         assert!(ids.len() < 10_000, "nothing waits");
@@ -91,7 +94,10 @@ async fn a_broker_that_takes_nothing_holds_steps_back_and_costs_no_attempt() {
     broker.ctl(&["set_vm_memory_high_watermark", "0.8"]);
     for id in &ids {
         let seen = rig.clients.ended(id).await;
-        assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", 1));
+        assert_eq!(
+            (status(&seen), step(&seen, "first").tries),
+            ("completed", 1)
+        );
     }
     assert_eq!(left.ledger().len(), ids.len());
     assert_sane(&left.ledger());
@@ -102,8 +108,8 @@ async fn a_command_outlives_the_instance_that_took_it() {
     let rig = at_a_broker().await;
     let gate = Gate::new();
     let held = gate.clone();
-    let left =
-        Script::plain(&rig, "left").hold_replies(move |_, op| (op == Op::Action).then(|| held.clone()));
+    let left = Script::plain(&rig, "left")
+        .hold_replies(move |_, op| (op == Op::Action).then(|| held.clone()));
     let doomed = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
     let id = rig.clients.begin("single", json!({"n": 0})).await;
@@ -112,7 +118,10 @@ async fn a_command_outlives_the_instance_that_took_it() {
     let _left = left.serve(&rig).await;
     let seen = rig.clients.ended(&id).await;
     // The broker brought it again: the inbox answered, and no attempt was spent.
-    assert_eq!((status(&seen), step(&seen, "first").tries, left.count("act")), ("completed", 1, 1));
+    assert_eq!(
+        (status(&seen), step(&seen, "first").tries, left.count("act")),
+        ("completed", 1, 1)
+    );
     assert_eq!(left.deeds(), ["first"]);
 }
 
@@ -132,9 +141,14 @@ async fn an_instance_with_another_inbox_does_nothing_and_ends() {
         assert_eq!(status(&rig.clients.ended(&id).await), "completed");
         ids.push(id);
     }
-    let Err(Error::Refused { reason, .. }) = refused.await.expect("no panic") else { panic!("served") };
+    let Err(Error::Refused { reason, .. }) = refused.await.expect("no panic") else {
+        panic!("served")
+    };
     assert!(reason.contains("share one inbox"), "{reason}");
-    assert_eq!((stranger.ledger().len(), left.ledger().len()), (0, ids.len()));
+    assert_eq!(
+        (stranger.ledger().len(), left.ledger().len()),
+        (0, ids.len())
+    );
 }
 
 #[tokio::test]
@@ -145,11 +159,17 @@ async fn commands_without_a_queue_come_back_and_are_sent_again() {
     rig.clients.deploy(SINGLE).await;
     rig.causes("no queue 'saga.cmd.left'");
     let puppet = Puppet::connect(&rig, "helper").await;
-    let gone = puppet.channel.queue_delete("saga.cmd.left".into(), Default::default()).await;
+    let gone = puppet
+        .channel
+        .queue_delete("saga.cmd.left".into(), Default::default())
+        .await;
     gone.expect("deleted");
     let id = rig.clients.begin("single", json!({"n": 0})).await;
     let seen = rig.clients.ended(&id).await;
-    assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", 1));
+    assert_eq!(
+        (status(&seen), step(&seen, "first").tries),
+        ("completed", 1)
+    );
     assert_eq!(left.deeds(), ["first"]);
 }
 
@@ -169,9 +189,17 @@ async fn a_second_dead_letter_is_an_unknown_outcome_and_the_step_is_tried_again(
     left.succeed("saga.reply.left", &again).await;
     again.ack().await;
     let seen = rig.clients.ended(&id).await;
-    assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", 2));
+    assert_eq!(
+        (status(&seen), step(&seen, "first").tries),
+        ("completed", 2)
+    );
     let history = rig.clients.history(&id).await;
-    assert!(history.iter().any(|event| event.text.contains("dead_letter")), "{history:?}");
+    assert!(
+        history
+            .iter()
+            .any(|event| event.text.contains("dead_letter")),
+        "{history:?}"
+    );
 }
 
 #[tokio::test]
@@ -184,20 +212,42 @@ async fn a_reply_counts_only_through_the_exchange_of_who_was_asked() {
     let asked = left.asked().await;
     let before = rig.clients.get(&id).await.seq;
     // A registration for somebody else, and an answer for somebody else; one straight past all exchanges.
-    right.say("saga.reply.right", "register", "saga.v1.Hello", &right.hello("left")).await;
+    right
+        .say(
+            "saga.reply.right",
+            "register",
+            "saga.v1.Hello",
+            &right.hello("left"),
+        )
+        .await;
     right.succeed("saga.reply.right", &asked).await;
     right.succeed("saga.reply", &asked).await;
     // Nonsense of every kind; what comes after it in the same queues is dealt with all the same.
     for key in [&*asked.reply_to, "register", "all", "nobody"] {
-        right.say("saga.reply.right", key, "saga.v1.ReplyBatch", b"\xff\xff\xff\xff").await;
-        right.say("saga.reply.right", key, "", &vec![0; 5 * 1024 * 1024]).await;
+        right
+            .say(
+                "saga.reply.right",
+                key,
+                "saga.v1.ReplyBatch",
+                b"\xff\xff\xff\xff",
+            )
+            .await;
+        right
+            .say("saga.reply.right", key, "", &vec![0; 5 * 1024 * 1024])
+            .await;
     }
-    right.say("saga.dlx", "", "saga.v1.CommandBatch", b"nonsense").await;
+    right
+        .say("saga.dlx", "", "saga.v1.CommandBatch", b"nonsense")
+        .await;
     let other = rig.clients.begin("single", json!({"n": 1})).await;
     let asked_other = left.asked().await;
     left.succeed("saga.reply.left", &asked_other).await;
     assert_eq!(status(&rig.clients.ended(&other).await), "completed");
-    assert_eq!(rig.clients.get(&id).await.seq, before, "what was forged changed something");
+    assert_eq!(
+        rig.clients.get(&id).await.seq,
+        before,
+        "what was forged changed something"
+    );
     assert_eq!(connected(&rig, "left").await, ["puppet-of-left"]);
     left.succeed("saga.reply.left", &asked).await;
     assert_eq!(status(&rig.clients.ended(&id).await), "completed");
@@ -207,14 +257,24 @@ async fn a_reply_counts_only_through_the_exchange_of_who_was_asked() {
 async fn a_participant_needs_no_more_than_the_permissions_that_are_printed() {
     let url = rabbitmq::vhost().await;
     let rig = Rig::start_at_a_broker(url.clone()).await;
-    let Ok((server, vhost)) = url.rsplit_once('/').ok_or(()) else { panic!("no virtual host in {url}") };
+    let Ok((server, vhost)) = url.rsplit_once('/').ok_or(()) else {
+        panic!("no virtual host in {url}")
+    };
     let user = format!("left_of_{vhost}");
     let own = server.replace("guest:guest", &format!("{user}:secret"));
     let (with_vhost, vhost) = (format!("{own}/{vhost}"), vhost.to_owned());
     let [configure, write, read] = participant_permissions("left");
     let prepared = tokio::task::spawn_blocking(move || {
         rabbitmq::ctl(&["add_user", &user, "secret"]);
-        rabbitmq::ctl(&["set_permissions", "-p", &vhost, &user, &configure, &write, &read]);
+        rabbitmq::ctl(&[
+            "set_permissions",
+            "-p",
+            &vhost,
+            &user,
+            &configure,
+            &write,
+            &read,
+        ]);
     });
     prepared.await.expect("a user");
     rig.causes("no queue");
@@ -226,11 +286,16 @@ async fn a_participant_needs_no_more_than_the_permissions_that_are_printed() {
     assert_eq!(status(&rig.clients.ended(&id).await), "completed");
     // Nobody lets it speak for others.
     let properties = lapin::ConnectionProperties::default();
-    let connection = lapin::Connection::connect(&with_vhost, properties).await.expect("a connection");
+    let connection = lapin::Connection::connect(&with_vhost, properties)
+        .await
+        .expect("a connection");
     for exchange in ["saga.reply", "saga.reply.right", "saga.cmd", "saga.dlx", ""] {
         prepare(&url, "right").await;
         let channel = connection.create_channel().await.expect("a channel");
-        channel.confirm_select(Default::default()).await.expect("confirms");
+        channel
+            .confirm_select(Default::default())
+            .await
+            .expect("confirms");
         let said = channel.basic_publish(
             exchange.into(),
             "to.main".into(),
@@ -239,7 +304,10 @@ async fn a_participant_needs_no_more_than_the_permissions_that_are_printed() {
             Default::default(),
         );
         let refused = said.await.expect("written").await.expect_err("refused");
-        assert!(refused.to_string().contains("ACCESS_REFUSED"), "{exchange}: {refused}");
+        assert!(
+            refused.to_string().contains("ACCESS_REFUSED"),
+            "{exchange}: {refused}"
+        );
     }
 }
 
@@ -266,10 +334,23 @@ async fn headers_nested_as_deep_as_a_frame_allows_do_no_harm() {
     let port = Port::reserve();
     let address = port.address();
     let test = std::env::current_exe().expect("a test knows where it is");
-    let saga = test.ancestors().skip(1).take(3).map(|folder| folder.join("saga")).find(|path| path.is_file());
+    let saga = test
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|folder| folder.join("saga"))
+        .find(|path| path.is_file());
     let saga = saga.expect("no program `saga` here: cargo build -p saga-orchestrator --bin saga");
     let mut server = tokio::process::Command::new(saga)
-        .args(["serve", "--broker", &url, "--participants", "left", "--listen", &address.to_string()])
+        .args([
+            "serve",
+            "--broker",
+            &url,
+            "--participants",
+            "left",
+            "--listen",
+            &address.to_string(),
+        ])
         .arg("--store")
         .arg(folder.path().join("saga.db"))
         .stdout(std::process::Stdio::null())
@@ -277,15 +358,20 @@ async fn headers_nested_as_deep_as_a_frame_allows_do_no_harm() {
         .spawn()
         .expect("the server starts");
     let clients = Clients::new(address);
-    eventually("the server to answer", || async { clients.try_get("x").await.err().filter(answered) }).await;
+    eventually("the server to answer", || async {
+        clients.try_get("x").await.err().filter(answered)
+    })
+    .await;
     prepare(&url, "left").await;
     for depth in [1_000, 18_000] {
         let url = url.clone();
         let sent = tokio::task::spawn_blocking(move || {
             let mut raw = RawAmqp::open(&url);
-            for (exchange, key) in
-                [("saga.reply.left", "to.main"), ("saga.reply.left", "register"), ("saga.dlx", "")]
-            {
+            for (exchange, key) in [
+                ("saga.reply.left", "to.main"),
+                ("saga.reply.left", "register"),
+                ("saga.dlx", ""),
+            ] {
                 raw.publish_nested(exchange, key, depth);
             }
             raw.close();
@@ -294,7 +380,9 @@ async fn headers_nested_as_deep_as_a_frame_allows_do_no_harm() {
     }
     // What is sent after them in the same queues is dealt with: a registration, and a reply.
     let folder = tempfile::tempdir().expect("a folder");
-    let inbox = SqliteInbox::open(folder.path().join("left.db")).await.expect("an inbox");
+    let inbox = SqliteInbox::open(folder.path().join("left.db"))
+        .await
+        .expect("an inbox");
     let left = Participant::<Sqlite>::new("left")
         .action("act", async |_: Ctx<Sqlite>, _: Value| Ok(json!({})))
         .compensation("undo", async |_: Ctx<Sqlite>, _: Undo<Value, Value>| Ok(()))
@@ -303,7 +391,10 @@ async fn headers_nested_as_deep_as_a_frame_allows_do_no_harm() {
     clients.deploy(SINGLE).await;
     let id = clients.begin("single", json!({"n": 0})).await;
     assert_eq!(status(&clients.ended(&id).await), "completed");
-    assert!(server.try_wait().expect("a child").is_none(), "the server ended");
+    assert!(
+        server.try_wait().expect("a child").is_none(),
+        "the server ended"
+    );
 }
 
 /// A refusal is an answer; no connection is none.

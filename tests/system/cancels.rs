@@ -19,7 +19,10 @@ async fn a_cancel_waits_for_the_step_in_flight_and_then_undoes_it() {
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     gate.arrived(1).await;
     let answer = rig.clients.cancel(&id).await.expect("a cancel");
-    assert_eq!((answer.disposition.as_str(), answer.status.as_str()), ("compensating", "compensating"));
+    assert_eq!(
+        (answer.disposition.as_str(), answer.status.as_str()),
+        ("compensating", "compensating")
+    );
     let again = rig.clients.cancel(&id).await.expect("a second cancel");
     assert_eq!(again.disposition, "already");
     gate.open();
@@ -43,11 +46,17 @@ async fn a_cancel_while_the_pivot_acts_waits_for_it_and_goes_forward_if_it_took_
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     gate.arrived(1).await;
     let answer = rig.clients.cancel(&id).await.expect("a cancel");
-    assert_eq!((answer.disposition.as_str(), answer.status.as_str()), ("settling", "running"));
+    assert_eq!(
+        (answer.disposition.as_str(), answer.status.as_str()),
+        ("settling", "running")
+    );
     gate.open();
     let seen = rig.clients.ended(&id).await;
     assert_eq!(status(&seen), "completed");
-    assert_eq!((left.deeds(), right.deeds()), (vec!["first".into(), "last".into()], vec!["pivot".into()]));
+    assert_eq!(
+        (left.deeds(), right.deeds()),
+        (vec!["first".into(), "last".into()], vec!["pivot".into()])
+    );
 }
 
 #[tokio::test]
@@ -70,7 +79,10 @@ async fn a_cancel_seals_a_pivot_whose_attempt_was_lost() {
     assert_eq!(left.deeds(), ["first", "-first"]);
     assert_eq!(right.ledger(), []);
     let history = rig.clients.history(&id).await;
-    assert!(history.iter().any(|event| event.kind == "pivot_sealed"), "{history:?}");
+    assert!(
+        history.iter().any(|event| event.kind == "pivot_sealed"),
+        "{history:?}"
+    );
 }
 
 #[tokio::test]
@@ -87,7 +99,11 @@ async fn a_cancel_after_the_pivot_is_refused() {
     rig.clients.deploy(WHOLE).await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
     gate.arrived(1).await;
-    let refusal = rig.clients.cancel(&id).await.expect_err("there is no way back");
+    let refusal = rig
+        .clients
+        .cancel(&id)
+        .await
+        .expect_err("there is no way back");
     assert_eq!(code(&refusal), "A0411");
     assert!(refusal.message().contains("`pivot`"), "{refusal}");
     gate.open();
@@ -97,7 +113,11 @@ async fn a_cancel_after_the_pivot_is_refused() {
     let refusal = rig.clients.cancel(&id).await.expect_err("it has ended");
     assert_eq!(code(&refusal), "A0410");
     for nobody in ["01BX5ZZKBKACTAV9WEVGEMMVRZ", "ZZZZZZ", "whole/nobody"] {
-        let refusal = rig.clients.cancel(nobody).await.expect_err("nobody of that name");
+        let refusal = rig
+            .clients
+            .cancel(nobody)
+            .await
+            .expect_err("nobody of that name");
         assert_eq!(code(&refusal), "A0404", "{nobody}");
     }
 }

@@ -32,7 +32,9 @@ steps:
 
 #[tokio::test]
 async fn a_database_that_dies_under_load_loses_nothing_and_doubles_nothing() {
-    let mut server = tokio::task::spawn_blocking(Postgres::start).await.expect("a server");
+    let mut server = tokio::task::spawn_blocking(Postgres::start)
+        .await
+        .expect("a server");
     let rig = Rig::start_in_a_database(server.url("postgres")).await;
     let left = Script::plain(&rig, "left");
     let right = Script::plain(&rig, "right").act("act", |call| {
@@ -54,7 +56,10 @@ async fn a_database_that_dies_under_load_loses_nothing_and_doubles_nothing() {
         });
         (n, id_of(&started.await.saga_id))
     };
-    let load = stream::iter(0..SAGAS).map(begin).buffer_unordered(8).collect::<Vec<_>>();
+    let load = stream::iter(0..SAGAS)
+        .map(begin)
+        .buffer_unordered(8)
+        .collect::<Vec<_>>();
     let kills = async {
         for round in 1..=3 {
             // In the middle of the load each time, since a saga leaves at most one deed here per step.
@@ -72,13 +77,20 @@ async fn a_database_that_dies_under_load_loses_nothing_and_doubles_nothing() {
     let (begun, _server) = tokio::join!(load, kills);
 
     for (n, id) in &begun {
-        let expected = if n % REFUSED_EVERY == 0 { "compensated" } else { "completed" };
+        let expected = if n % REFUSED_EVERY == 0 {
+            "compensated"
+        } else {
+            "completed"
+        };
         assert_eq!(status(&rig.clients.ended(id).await), expected, "{n}");
     }
     let (left, right) = (left.ledger(), right.ledger());
     assert_sane(&left);
     assert_sane(&right);
     let count = |kind| left.iter().filter(|effect| effect.kind == kind).count() as i64;
-    assert_eq!((count(Kind::Done), count(Kind::Undone)), (SAGAS, SAGAS / REFUSED_EVERY));
+    assert_eq!(
+        (count(Kind::Done), count(Kind::Undone)),
+        (SAGAS, SAGAS / REFUSED_EVERY)
+    );
     assert_eq!(right.len() as i64, SAGAS - SAGAS / REFUSED_EVERY);
 }

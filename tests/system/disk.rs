@@ -27,7 +27,9 @@ impl SmallDisk {
             .arg(dir.path())
             .stderr(std::process::Stdio::null())
             .status();
-        mount.is_ok_and(|status| status.success()).then_some(Self(dir))
+        mount
+            .is_ok_and(|status| status.success())
+            .then_some(Self(dir))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -37,7 +39,11 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(self.path()).status().ok();
+        Command::new("umount")
+            .arg("-l")
+            .arg(self.path())
+            .status()
+            .ok();
     }
 }
 
@@ -57,7 +63,10 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
     let text = "x".repeat(100_000);
     let request = || {
         let request_id = Uuid::now_v7().as_bytes().to_vec().into();
-        StartSagaRequest { request_id, ..start("single", json!({"n": 0, "text": text})) }
+        StartSagaRequest {
+            request_id,
+            ..start("single", json!({"n": 0, "text": text}))
+        }
     };
     // Starts until one is neither taken nor refused for a while.
     let mut taken = Vec::new();
@@ -72,7 +81,14 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
     };
     assert!(!taken.is_empty());
     // What is there can still be looked at.
-    assert!(rig.clients.list(ListSagasRequest::default()).await.sagas.len() >= taken.len());
+    assert!(
+        rig.clients
+            .list(ListSagasRequest::default())
+            .await
+            .sagas
+            .len()
+            >= taken.len()
+    );
     fs::remove_file(&ballast).expect("make room");
     let again = saga_tests::within("the start to be taken", rig.clients.try_start(held_up)).await;
     taken.push(id_of(&again.expect("there is room again").saga_id));
@@ -83,33 +99,53 @@ async fn a_full_disk_holds_everything_up_and_loses_nothing() {
     assert_sane(&left.ledger());
     rig.restart().await;
     let list = rig.clients.list(ListSagasRequest::default()).await;
-    assert_eq!((list.open_total, list.finished_total), (0, taken.len() as u64));
+    assert_eq!(
+        (list.open_total, list.finished_total),
+        (0, taken.len() as u64)
+    );
     rig.stop().await;
 }
 
 #[tokio::test]
 async fn a_file_that_is_moved_away_holds_everything_up_until_it_is_back() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (path, aside) = (folder.path().join("saga.db"), folder.path().join("moved.db"));
+    let (path, aside) = (
+        folder.path().join("saga.db"),
+        folder.path().join("moved.db"),
+    );
     let mut rig = Rig::start_in(folder, path.clone()).await;
     let left = Script::plain(&rig, "left");
     let _left = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
     let request = |text: &str| {
         let request_id = Uuid::now_v7().as_bytes().to_vec().into();
-        StartSagaRequest { request_id, ..start("single", json!({"n": 0, "text": text})) }
+        StartSagaRequest {
+            request_id,
+            ..start("single", json!({"n": 0, "text": text}))
+        }
     };
-    let first = rig.clients.try_start(request("first")).await.expect("a start");
+    let first = rig
+        .clients
+        .try_start(request("first"))
+        .await
+        .expect("a start");
     let mut taken = vec![id_of(&first.saga_id)];
     rig.clients.ended(&taken[0]).await;
 
     fs::rename(&path, &aside).expect("moved");
     let held_up = request("held up");
-    let answer = tokio::time::timeout(Duration::from_secs(3), rig.clients.try_start(held_up.clone())).await;
+    let answer = tokio::time::timeout(
+        Duration::from_secs(3),
+        rig.clients.try_start(held_up.clone()),
+    )
+    .await;
     assert!(!matches!(answer, Ok(Ok(_))), "{answer:?}");
     fs::rename(&aside, &path).expect("moved back");
     let again = saga_tests::wait::eventually_or("the start to be taken", async || {
-        rig.clients.try_start(held_up.clone()).await.map_err(|status| status.to_string())
+        rig.clients
+            .try_start(held_up.clone())
+            .await
+            .map_err(|status| status.to_string())
     });
     taken.push(id_of(&again.await.saga_id));
     for id in &taken {
@@ -119,6 +155,9 @@ async fn a_file_that_is_moved_away_holds_everything_up_until_it_is_back() {
     assert_sane(&left.ledger());
     rig.restart().await;
     let list = rig.clients.list(ListSagasRequest::default()).await;
-    assert_eq!((list.open_total, list.finished_total), (0, taken.len() as u64));
+    assert_eq!(
+        (list.open_total, list.finished_total),
+        (0, taken.len() as u64)
+    );
     rig.stop().await;
 }

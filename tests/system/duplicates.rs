@@ -11,7 +11,10 @@ use crate::files::SINGLE;
 
 /// `SAGA_DUPLICATES` asks for more than the suite does.
 fn duplicates() -> usize {
-    std::env::var("SAGA_DUPLICATES").ok().and_then(|many| many.parse().ok()).unwrap_or(2_000)
+    std::env::var("SAGA_DUPLICATES")
+        .ok()
+        .and_then(|many| many.parse().ok())
+        .unwrap_or(2_000)
 }
 
 /// Starts one saga many times at once, others one by one meanwhile, and says how long the slowest of those waited.
@@ -20,13 +23,19 @@ async fn starts_at_once(rig: &Rig) -> Duration {
     let mut calls = JoinSet::new();
     for _ in 0..duplicates() {
         let clients = rig.clients.clone();
-        let request = StartSagaRequest { key: "one".to_owned(), ..start("single", json!({"n": 1})) };
+        let request = StartSagaRequest {
+            key: "one".to_owned(),
+            ..start("single", json!({"n": 1}))
+        };
         calls.spawn(async move { clients.try_start(request).await.expect("an answer") });
     }
     let (mut slowest, mut created, mut ids) = (Duration::ZERO, 0, std::collections::HashSet::new());
     while !calls.is_empty() {
         let asked = Instant::now();
-        rig.clients.try_start(start("single", json!({"n": 2}))).await.expect("a start");
+        rig.clients
+            .try_start(start("single", json!({"n": 2})))
+            .await
+            .expect("a start");
         slowest = slowest.max(asked.elapsed());
         while let Some(answer) = calls.try_join_next() {
             let answer = answer.expect("no panic");
@@ -35,7 +44,10 @@ async fn starts_at_once(rig: &Rig) -> Duration {
         }
     }
     assert_eq!((created, ids.len()), (1, 1));
-    println!("{} starts with one key: another start waited for {slowest:?} at most", duplicates());
+    println!(
+        "{} starts with one key: another start waited for {slowest:?} at most",
+        duplicates()
+    );
     slowest
 }
 
@@ -47,7 +59,9 @@ async fn starts_with_one_key_hold_up_no_other_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_with_one_key_hold_up_no_other_start_on_postgres() {
-    let server = tokio::task::spawn_blocking(Postgres::start).await.expect("a server");
+    let server = tokio::task::spawn_blocking(Postgres::start)
+        .await
+        .expect("a server");
     let slowest = starts_at_once(&Rig::start_in_a_database(server.url("postgres")).await).await;
     assert!(slowest < Duration::from_secs(10), "{slowest:?}");
 }

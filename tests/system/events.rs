@@ -29,22 +29,35 @@ struct Listener {
 impl Listener {
     /// Binds a queue, with some more arguments of it.
     async fn bind(url: &str, key: &str, arguments: &[(&str, AMQPValue)]) -> Self {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("connected");
+        let connection = Connection::connect(url, ConnectionProperties::default())
+            .await
+            .expect("connected");
         let channel = connection.create_channel().await.expect("a channel");
-        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
         let declared = channel.exchange_declare(
             "saga.events".into(),
             ExchangeKind::Topic,
             options,
             FieldTable::default(),
         );
-        declared.await.expect("the exchange as the server declares it");
+        declared
+            .await
+            .expect("the exchange as the server declares it");
         let mut table = FieldTable::default();
         for (name, value) in arguments {
             table.insert((*name).into(), value.clone());
         }
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare("audit.events".into(), options, table).await.expect("a queue");
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        channel
+            .queue_declare("audit.events".into(), options, table)
+            .await
+            .expect("a queue");
         let none = FieldTable::default();
         let bound = channel.queue_bind(
             "audit.events".into(),
@@ -54,20 +67,39 @@ impl Listener {
             none,
         );
         bound.await.expect("bound");
-        let (options, none) =
-            (BasicConsumeOptions { no_ack: true, ..Default::default() }, FieldTable::default());
+        let (options, none) = (
+            BasicConsumeOptions {
+                no_ack: true,
+                ..Default::default()
+            },
+            FieldTable::default(),
+        );
         let events = channel.basic_consume("audit.events".into(), "".into(), options, none);
         let events = events.await.expect("a consumer");
-        Self { _connection: connection, events }
+        Self {
+            _connection: connection,
+            events,
+        }
     }
 
     /// The next event and its routing key.
     async fn next(&mut self) -> (String, Value) {
-        let delivery = within("an event", self.events.next()).await.expect("open").expect("a delivery");
+        let delivery = within("an event", self.events.next())
+            .await
+            .expect("open")
+            .expect("a delivery");
         let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
-        let id = delivery.properties.message_id().as_ref().map(ToString::to_string);
+        let id = delivery
+            .properties
+            .message_id()
+            .as_ref()
+            .map(ToString::to_string);
         assert_eq!(id.as_deref(), event["id"].as_str());
-        let kind = delivery.properties.content_type().as_ref().map(ToString::to_string);
+        let kind = delivery
+            .properties
+            .content_type()
+            .as_ref()
+            .map(ToString::to_string);
         assert_eq!(kind.as_deref(), Some("application/cloudevents+json"));
         (delivery.routing_key.to_string(), event)
     }
@@ -81,9 +113,18 @@ impl Listener {
                 continue;
             }
             let kind = event["type"].as_str().expect("a type").to_owned();
-            assert_eq!(key, format!("{}.{kind}", event["data"]["definition"].as_str().expect("a name")));
+            assert_eq!(
+                key,
+                format!(
+                    "{}.{kind}",
+                    event["data"]["definition"].as_str().expect("a name")
+                )
+            );
             types.push(kind);
-            if matches!(types.last().map(String::as_str), Some("saga.completed" | "saga.compensated")) {
+            if matches!(
+                types.last().map(String::as_str),
+                Some("saga.completed" | "saga.compensated")
+            ) {
                 return types;
             }
         }
@@ -103,9 +144,15 @@ async fn a_life_is_told_in_its_order() {
     let _instances = [left.serve(&rig).await, right.serve(&rig).await];
     rig.clients.deploy(WHOLE).await;
     let good = rig.clients.begin("whole", json!({"n": 1})).await;
-    assert_eq!(listener.life(&good).await, ["saga.started", "saga.completed"]);
+    assert_eq!(
+        listener.life(&good).await,
+        ["saga.started", "saga.completed"]
+    );
     let bad = rig.clients.begin("whole", json!({"n": 0})).await;
-    assert_eq!(listener.life(&bad).await, ["saga.started", "saga.compensating", "saga.compensated"]);
+    assert_eq!(
+        listener.life(&bad).await,
+        ["saga.started", "saga.compensating", "saga.compensated"]
+    );
 }
 
 #[tokio::test]
@@ -166,7 +213,9 @@ async fn every_end_is_told_although_the_server_is_killed_again_and_again() {
 
 #[tokio::test]
 async fn every_end_is_told_although_the_server_is_killed_again_and_again_over_postgresql() {
-    let Place::Postgres { url, .. } = postgres::database_place().await else { panic!("no database") };
+    let Place::Postgres { url, .. } = postgres::database_place().await else {
+        panic!("no database")
+    };
     killed_again_and_again(&["--store", &url]).await;
 }
 
@@ -177,16 +226,29 @@ async fn killed_again_and_again(store: &[&str]) {
     let mut listener = Listener::bind(&url, "#", &[]).await;
     let arguments = [&["--broker", &url, "--events"], store].concat();
     let mut served = Served::start(&arguments).await;
-    let trip = std::fs::read_to_string("../examples/book_trip/book_trip.saga.yaml").expect("the example");
+    let trip =
+        std::fs::read_to_string("../examples/book_trip/book_trip.saga.yaml").expect("the example");
     served.clients.deploy(&trip).await;
-    let _services = Program::start("book_trip", &[], &[("SAGA_ENDPOINT", &url)], served.folder());
+    let _services = Program::start(
+        "book_trip",
+        &[],
+        &[("SAGA_ENDPOINT", &url)],
+        served.folder(),
+    );
     let directory = served.clients.directory.clone();
     saga_tests::eventually("the participants", || {
         let mut directory = directory.clone();
         async move {
-            let list =
-                directory.list_participants(saga_proto::v1::ListParticipantsRequest::default()).await.ok()?;
-            let there = list.into_inner().participants.iter().filter(|p| !p.instances.is_empty()).count();
+            let list = directory
+                .list_participants(saga_proto::v1::ListParticipantsRequest::default())
+                .await
+                .ok()?;
+            let there = list
+                .into_inner()
+                .participants
+                .iter()
+                .filter(|p| !p.instances.is_empty())
+                .count();
             (there == 4).then_some(())
         }
     })
@@ -213,8 +275,14 @@ async fn killed_again_and_again(store: &[&str]) {
         let (_, event) = listener.next().await;
         let kind = event["type"].as_str().expect("a type");
         if kind == "saga.completed" || kind == "saga.compensated" {
-            let before = ends.insert(event["subject"].as_str().expect("a saga").to_owned(), kind.to_owned());
-            assert!(before.is_none_or(|before| before == kind), "two ends: {event}");
+            let before = ends.insert(
+                event["subject"].as_str().expect("a saga").to_owned(),
+                kind.to_owned(),
+            );
+            assert!(
+                before.is_none_or(|before| before == kind),
+                "two ends: {event}"
+            );
         }
     }
     for id in &ids {

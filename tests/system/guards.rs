@@ -41,7 +41,10 @@ async fn no_more_are_outstanding_than_may_be_and_all_have_their_turn() {
     // SQLite lets one handler write at a time.
     let _left = left.serve_from_memory(&rig).await;
     let file = SINGLE
-        .replace("version: 1\n", "version: 1\nparticipants: {left: {max_in_flight: 3}}\n")
+        .replace(
+            "version: 1\n",
+            "version: 1\nparticipants: {left: {max_in_flight: 3}}\n",
+        )
         .replace("left/undo}", "left/undo, at_least_once: true}");
     rig.clients.deploy(&file).await;
     let starts = (0..SAGAS).map(|n| rig.clients.begin("single", json!({"n": n, "tags": []})));
@@ -57,7 +60,10 @@ async fn no_more_are_outstanding_than_may_be_and_all_have_their_turn() {
     gate.open();
     for id in &ids {
         let seen = rig.clients.ended(id).await;
-        assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", 1));
+        assert_eq!(
+            (status(&seen), step(&seen, "first").tries),
+            ("completed", 1)
+        );
     }
     assert_eq!(left.count("act"), SAGAS);
 }
@@ -68,15 +74,34 @@ async fn a_breaker_that_an_operator_tripped_outlives_the_server_and_spends_no_at
     let left = Script::plain(&rig, "left");
     let _left = left.serve(&rig).await;
     rig.clients.deploy(SINGLE).await;
-    let open = rig.clients.operators().trip_breaker(trip("act")).await.expect("taken").into_inner();
-    assert_eq!((open.state(), open.open_until_us, open.generation), (BreakerState::Open, 0, 2));
-    let misspelt = rig.clients.operators().trip_breaker(trip("akt")).await.expect_err("refused");
+    let open = rig
+        .clients
+        .operators()
+        .trip_breaker(trip("act"))
+        .await
+        .expect("taken")
+        .into_inner();
+    assert_eq!(
+        (open.state(), open.open_until_us, open.generation),
+        (BreakerState::Open, 0, 2)
+    );
+    let misspelt = rig
+        .clients
+        .operators()
+        .trip_breaker(trip("akt"))
+        .await
+        .expect_err("refused");
     assert_eq!(misspelt.code(), Code::NotFound);
-    let id = rig.clients.begin("single", json!({"n": 1, "tags": []})).await;
+    let id = rig
+        .clients
+        .begin("single", json!({"n": 1, "tags": []}))
+        .await;
     let held = |seen: &saga_proto::v1::SagaDetail| step(seen, "first").status == "waiting";
     let seen = rig.clients.until(&id, "it to wait", held).await;
     assert!(
-        step(&seen, "first").note.starts_with("breaker left/act open until it is reset, by ann ("),
+        step(&seen, "first")
+            .note
+            .starts_with("breaker left/act open until it is reset, by ann ("),
         "{:?}",
         seen.story
     );
@@ -87,19 +112,43 @@ async fn a_breaker_that_an_operator_tripped_outlives_the_server_and_spends_no_at
     .await;
     // A participant that is trusted after the restart is listed before its saga has been looked at.
     let breaker = eventually("the saga to wait at the breaker", || async {
-        let list = rig.clients.operators().list_breakers(ListBreakersRequest::default()).await;
+        let list = rig
+            .clients
+            .operators()
+            .list_breakers(ListBreakersRequest::default())
+            .await;
         let breaker = list.expect("a list").into_inner().breakers.remove(0);
         (breaker.waiting == 1).then_some(breaker)
     })
     .await;
-    assert_eq!((breaker.state(), breaker.reason.as_str()), (BreakerState::Open, "their release"));
+    assert_eq!(
+        (breaker.state(), breaker.reason.as_str()),
+        (BreakerState::Open, "their release")
+    );
     assert_eq!(left.count("act"), 0);
-    rig.clients.operators().reset_breaker(reset("act")).await.expect("taken");
+    rig.clients
+        .operators()
+        .reset_breaker(reset("act"))
+        .await
+        .expect("taken");
     let seen = rig.clients.ended(&id).await;
-    assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", 1));
-    let again = rig.clients.operators().reset_breaker(reset("act")).await.expect_err("nothing to reset");
+    assert_eq!(
+        (status(&seen), step(&seen, "first").tries),
+        ("completed", 1)
+    );
+    let again = rig
+        .clients
+        .operators()
+        .reset_breaker(reset("act"))
+        .await
+        .expect_err("nothing to reset");
     assert_eq!(again.code(), Code::FailedPrecondition);
-    let audit = rig.clients.operators().list_audit(ListAuditRequest::default()).await.expect("a list");
+    let audit = rig
+        .clients
+        .operators()
+        .list_audit(ListAuditRequest::default())
+        .await
+        .expect("a list");
     let acts: Vec<(String, String, bool)> = audit
         .into_inner()
         .entries
@@ -117,13 +166,22 @@ async fn an_undo_is_delayed_by_its_breaker_and_not_dropped() {
     let right = Script::plain(&rig, "right").refuse("act", "no");
     let _instances = [left.serve(&rig).await, right.serve(&rig).await];
     rig.clients.deploy(PAIR).await;
-    rig.clients.operators().trip_breaker(trip("undo")).await.expect("taken");
+    rig.clients
+        .operators()
+        .trip_breaker(trip("undo"))
+        .await
+        .expect("taken");
     let id = rig.clients.begin("pair", json!({"n": 1})).await;
-    let waits =
-        |seen: &saga_proto::v1::SagaDetail| step(seen, "first").note.contains("breaker left/undo open");
+    let waits = |seen: &saga_proto::v1::SagaDetail| {
+        step(seen, "first").note.contains("breaker left/undo open")
+    };
     rig.clients.until(&id, "its undo to wait", waits).await;
     assert_eq!((left.count("act"), left.count("undo")), (1, 0));
-    rig.clients.operators().reset_breaker(reset("undo")).await.expect("taken");
+    rig.clients
+        .operators()
+        .reset_breaker(reset("undo"))
+        .await
+        .expect("taken");
     assert_eq!(status(&rig.clients.ended(&id).await), "compensated");
     assert_eq!(left.deeds(), ["first", "-first"]);
 }
@@ -141,22 +199,38 @@ async fn a_breaker_opens_by_itself_and_whoever_waits_spends_nothing() {
         }
     });
     let _left = left.serve(&rig).await;
-    let breaker =
-        "participants: {left: {circuit_breaker: {min_calls: 3, open_for: 10m, half_open_calls: 1}}}";
-    rig.clients.deploy(&SINGLE.replace("version: 1\n", &format!("version: 1\n{breaker}\n"))).await;
-    let first = rig.clients.begin("single", json!({"n": 1, "tags": []})).await;
+    let breaker = "participants: {left: {circuit_breaker: {min_calls: 3, open_for: 10m, half_open_calls: 1}}}";
+    rig.clients
+        .deploy(&SINGLE.replace("version: 1\n", &format!("version: 1\n{breaker}\n")))
+        .await;
+    let first = rig
+        .clients
+        .begin("single", json!({"n": 1, "tags": []}))
+        .await;
     let open = |seen: &saga_proto::v1::SagaDetail| {
-        step(seen, "first").note.starts_with("breaker left/act open, probe in 9m")
+        step(seen, "first")
+            .note
+            .starts_with("breaker left/act open, probe in 9m")
     };
     let seen = rig.clients.until(&first, "its breaker to open", open).await;
     assert_eq!((step(&seen, "first").tries, left.count("act")), (3, 3));
-    let second = rig.clients.begin("single", json!({"n": 2, "tags": []})).await;
+    let second = rig
+        .clients
+        .begin("single", json!({"n": 2, "tags": []}))
+        .await;
     rig.clients.until(&second, "it to wait", open).await;
     assert_eq!(left.count("act"), 3);
     ill.store(false, std::sync::atomic::Ordering::SeqCst);
-    rig.clients.operators().reset_breaker(reset("act")).await.expect("taken");
+    rig.clients
+        .operators()
+        .reset_breaker(reset("act"))
+        .await
+        .expect("taken");
     for (id, tries) in [(first, 4), (second, 1)] {
         let seen = rig.clients.ended(&id).await;
-        assert_eq!((status(&seen), step(&seen, "first").tries), ("completed", tries));
+        assert_eq!(
+            (status(&seen), step(&seen, "first").tries),
+            ("completed", tries)
+        );
     }
 }

@@ -27,7 +27,11 @@ struct Threads(Arc<(Mutex<bool>, Condvar)>);
 impl Threads {
     fn block(&self) {
         let (open, opened) = &*self.0;
-        drop(opened.wait_while(open.lock().expect("open"), |open| !*open).expect("open"));
+        drop(
+            opened
+                .wait_while(open.lock().expect("open"), |open| !*open)
+                .expect("open"),
+        );
     }
 
     fn release(&self) {
@@ -68,7 +72,10 @@ macro_rules! service {
                     let hang = hang.clone();
                     async move {
                         let mut tx = ctx.tx().await?;
-                        sqlx::query($insert).bind(input["n"].to_string()).execute(&mut *tx).await?;
+                        sqlx::query($insert)
+                            .bind(input["n"].to_string())
+                            .execute(&mut *tx)
+                            .await?;
                         if input["n"] == 0 && ctx.attempt() == 1 {
                             hang.hang().await;
                         }
@@ -106,7 +113,10 @@ async fn goes_on(rig: &Rig, held: Option<&Threads>) {
     let other = rig.clients.begin("single", json!({"n": 1})).await;
     eventually("the end of the handler", || async {
         let history = rig.clients.history(&hung).await;
-        history.iter().any(|event| event.text.contains("handler_timeout")).then_some(())
+        history
+            .iter()
+            .any(|event| event.text.contains("handler_timeout"))
+            .then_some(())
     })
     .await;
     if let Some(threads) = held {
@@ -134,8 +144,9 @@ async fn with_sqlite(over_a_broker: bool, hang: Hang) {
     };
     let _releases = held.cloned().map(Releases);
     goes_on(&rig, held).await;
-    let mut reader =
-        SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.expect("a reader");
+    let mut reader = SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .expect("a reader");
     let deeds: Vec<String> = sqlx::query_scalar("select step from deed order by step")
         .fetch_all(&mut reader)
         .await
@@ -144,7 +155,9 @@ async fn with_sqlite(over_a_broker: bool, hang: Hang) {
 }
 
 async fn with_postgres(over_a_broker: bool, hang: Hang) {
-    let Place::Postgres { url, .. } = postgres::database_place().await else { panic!("no database") };
+    let Place::Postgres { url, .. } = postgres::database_place().await else {
+        panic!("no database")
+    };
     let rig = rig(over_a_broker).await;
     let (database, made) = (url.clone(), hang.clone());
     let _left = Instance::start(&rig.endpoint(), async move {
@@ -187,7 +200,10 @@ async fn a_service_goes_on_when_a_handler_that_blocks_returns_to_sqlite() {
 #[tokio::test]
 async fn a_service_goes_on_while_a_handler_blocks_its_thread_in_postgresql() {
     let blocks = || Hang::Blocks(Threads::default());
-    tokio::join!(with_postgres(false, blocks()), with_postgres(true, blocks()));
+    tokio::join!(
+        with_postgres(false, blocks()),
+        with_postgres(true, blocks())
+    );
 }
 
 /// A process that can do nothing any more ends, for its supervisor to start another.
@@ -205,7 +221,10 @@ async fn a_participant_whose_only_writer_is_held_for_good_ends() {
     rig.clients.deploy(&impatient("1500ms")).await;
     rig.clients.begin("single", json!({"n": 0})).await;
     let error = left.join().await.expect_err("it cannot serve");
-    assert!(matches!(error, saga_participant::Error::Stuck { .. }), "{error}");
+    assert!(
+        matches!(error, saga_participant::Error::Stuck { .. }),
+        "{error}"
+    );
 }
 
 /// The drain is waited for once, on both roads; twice it would be 12 s.

@@ -22,7 +22,9 @@ use crate::files::SINGLE;
 
 /// The same saga with few attempts, so that its end is near.
 fn deadly() -> String {
-    SINGLE.replace("saga: single", "saga: deadly").replace("max_attempts: 10", "max_attempts: 2")
+    SINGLE
+        .replace("saga: single", "saga: deadly")
+        .replace("max_attempts: 10", "max_attempts: 2")
 }
 
 /// Processes are started many times over, on machines that may be busy.
@@ -45,7 +47,10 @@ async fn restart_for_ever(endpoint: &str, folder: &Path) {
 }
 
 /// Runs a deadly saga among others, and looks at what became of them; the deaths by attempt, and the deadly one's history.
-async fn live_through(rig: &Rig, others_pay: bool) -> (BTreeMap<u32, usize>, Vec<wire::HistoryEvent>) {
+async fn live_through(
+    rig: &Rig,
+    others_pay: bool,
+) -> (BTreeMap<u32, usize>, Vec<wire::HistoryEvent>) {
     // A process that starts faster than its queues are declared asks for them in vain.
     rig.causes("no queue");
     rig.clients.deploy(SINGLE).await;
@@ -61,7 +66,10 @@ async fn live_through(rig: &Rig, others_pay: bool) -> (BTreeMap<u32, usize>, Vec
     }
     let ends = async {
         for id in others.iter().chain([&culprit]) {
-            while matches!(status(&rig.clients.get(id).await), "running" | "compensating") {
+            while matches!(
+                status(&rig.clients.get(id).await),
+                "running" | "compensating"
+            ) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -79,10 +87,18 @@ async fn live_through(rig: &Rig, others_pay: bool) -> (BTreeMap<u32, usize>, Vec
         assert!(others_pay || step(&seen, "first").tries == 1, "{seen:?}");
     }
     let seen = rig.clients.get(&culprit).await;
-    assert_eq!((status(&seen), step(&seen, "first").tries), ("compensated", 2));
+    assert_eq!(
+        (status(&seen), step(&seen, "first").tries),
+        ("compensated", 2)
+    );
     let mut deaths = BTreeMap::new();
-    for attempt in std::fs::read_to_string(folder.join("deaths")).expect("deaths").lines() {
-        *deaths.entry(attempt.parse().expect("an attempt")).or_default() += 1;
+    for attempt in std::fs::read_to_string(folder.join("deaths"))
+        .expect("deaths")
+        .lines()
+    {
+        *deaths
+            .entry(attempt.parse().expect("an attempt"))
+            .or_default() += 1;
     }
     (deaths, rig.clients.history(&culprit).await)
 }
@@ -93,23 +109,44 @@ async fn a_command_that_kills_its_process_does_so_three_times_an_attempt_over_th
     let (deaths, history) = live_through(&rig, false).await;
     assert_eq!(deaths.keys().copied().collect::<Vec<_>>(), [1, 2]);
     assert!(deaths.values().all(|&times| times <= 3), "{deaths:?}");
-    let told = |event: &&wire::HistoryEvent| event.text.contains("it may kill the process that takes it");
+    let told =
+        |event: &&wire::HistoryEvent| event.text.contains("it may kill the process that takes it");
     assert!(history.iter().filter(told).count() >= 2, "{history:?}");
 }
 
 #[tokio::test]
 async fn a_queue_of_an_older_release_is_used_as_it_is_and_kills_no_more_often() {
     let url = rabbitmq::vhost().await;
-    let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect("a connection");
+    let connection = Connection::connect(&url, ConnectionProperties::default())
+        .await
+        .expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(20));
-    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("saga.dlx".into()));
-    arguments.insert("x-dead-letter-strategy".into(), AMQPValue::LongString("at-least-once".into()));
-    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    channel.queue_declare("saga.cmd.left".into(), options, arguments).await.expect("a queue");
+    arguments.insert(
+        "x-dead-letter-exchange".into(),
+        AMQPValue::LongString("saga.dlx".into()),
+    );
+    arguments.insert(
+        "x-dead-letter-strategy".into(),
+        AMQPValue::LongString("at-least-once".into()),
+    );
+    arguments.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("reject-publish".into()),
+    );
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
+    channel
+        .queue_declare("saga.cmd.left".into(), options, arguments)
+        .await
+        .expect("a queue");
     url.causes("inequivalent arg 'x-delivery-limit'");
     let rig = Rig::start_at_a_broker(url).await;
     let (deaths, _) = live_through(&rig, false).await;
@@ -123,7 +160,8 @@ async fn a_command_that_kills_its_process_does_so_once_an_attempt_over_streams()
     let (deaths, history) = live_through(&rig, true).await;
     assert_eq!(deaths, BTreeMap::from([(1, 1), (2, 1)]));
     let told = |event: &wire::HistoryEvent| {
-        event.text.contains("instances_lost") && event.text.contains("2 connections in a row ended within")
+        event.text.contains("instances_lost")
+            && event.text.contains("2 connections in a row ended within")
     };
     assert!(history.iter().any(told), "{history:?}");
 }

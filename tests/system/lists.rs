@@ -14,7 +14,10 @@ use crate::files::{PAIR_AT_LEAST_ONCE, SINGLE};
 /// Every id that a filter lets through, newest first, read in pages of 17; before each page another saga is started.
 async fn pages(rig: &Rig, filter: ListSagasRequest) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
-    let mut request = ListSagasRequest { page_size: 17, ..filter };
+    let mut request = ListSagasRequest {
+        page_size: 17,
+        ..filter
+    };
     loop {
         rig.clients.begin("single", json!({"n": 7})).await;
         let page = rig.clients.list(request.clone()).await;
@@ -33,13 +36,21 @@ async fn pages(rig: &Rig, filter: ListSagasRequest) -> Vec<String> {
 #[tokio::test]
 async fn pages_show_every_saga_once_while_others_start() {
     let rig = Rig::start().await;
-    let left = Script::plain(&rig, "left")
-        .act("act", |call| if call.input["n"] == 1 { Say::Refuse("no") } else { Say::Succeed(json!({})) });
+    let left = Script::plain(&rig, "left").act("act", |call| {
+        if call.input["n"] == 1 {
+            Say::Refuse("no")
+        } else {
+            Say::Succeed(json!({}))
+        }
+    });
     let right = Script::plain(&rig, "right").refuse("act", "no");
     let left_again = left.clone().undo("undo", |_| Say::Refuse("never"));
     let _left = left_again.serve_from_memory(&rig).await;
     let _right = right.serve_from_memory(&rig).await;
-    let single = SINGLE.replace("compensation: left/undo}", "compensation: left/undo, at_least_once: true}");
+    let single = SINGLE.replace(
+        "compensation: left/undo}",
+        "compensation: left/undo, at_least_once: true}",
+    );
     rig.clients.deploy(&single).await;
     rig.clients.deploy(PAIR_AT_LEAST_ONCE).await;
 
@@ -53,9 +64,21 @@ async fn pages_show_every_saga_once_while_others_start() {
             1 => ("pair", json!({"n": 0})),
             _ => ("single", json!({"n": 0})),
         };
-        let labels = if n % 2 == 0 { [("team".to_owned(), "blue".to_owned())].into() } else { [].into() };
-        let request = StartSagaRequest { labels, ..start(name, input) };
-        let id = rig.clients.try_start(request).await.expect("a start").saga_id;
+        let labels = if n % 2 == 0 {
+            [("team".to_owned(), "blue".to_owned())].into()
+        } else {
+            [].into()
+        };
+        let request = StartSagaRequest {
+            labels,
+            ..start(name, input)
+        };
+        let id = rig
+            .clients
+            .try_start(request)
+            .await
+            .expect("a start")
+            .saga_id;
         let id = saga_tests::id_of(&id);
         if n % 2 == 0 {
             labelled.insert(id.clone());
@@ -67,42 +90,110 @@ async fn pages_show_every_saga_once_while_others_start() {
         }
         .insert(id);
     }
-    let all: BTreeSet<_> = completed.iter().chain(&compensated).chain(&stuck).cloned().collect();
+    let all: BTreeSet<_> = completed
+        .iter()
+        .chain(&compensated)
+        .chain(&stuck)
+        .cloned()
+        .collect();
     let newest = all.last().expect("some").clone();
     for id in &all {
         if stuck.contains(id) {
-            rig.clients.until(id, "an incident", |seen| !seen.incidents.is_empty()).await;
+            rig.clients
+                .until(id, "an incident", |seen| !seen.incidents.is_empty())
+                .await;
         } else {
             rig.clients.ended(id).await;
         }
     }
-    let ours = |ids: Vec<String>| ids.into_iter().filter(|id| *id <= newest).collect::<BTreeSet<_>>();
+    let ours = |ids: Vec<String>| {
+        ids.into_iter()
+            .filter(|id| *id <= newest)
+            .collect::<BTreeSet<_>>()
+    };
     let list = ListSagasRequest::default;
 
     assert_eq!(ours(pages(&rig, list()).await), all);
     let statuses = vec!["compensated".to_owned()];
-    assert_eq!(ours(pages(&rig, ListSagasRequest { statuses, ..list() }).await), compensated);
+    assert_eq!(
+        ours(pages(&rig, ListSagasRequest { statuses, ..list() }).await),
+        compensated
+    );
     let statuses = vec!["completed".to_owned(), "compensated".to_owned()];
-    assert_eq!(ours(pages(&rig, ListSagasRequest { statuses, ..list() }).await), &completed | &compensated);
+    assert_eq!(
+        ours(pages(&rig, ListSagasRequest { statuses, ..list() }).await),
+        &completed | &compensated
+    );
     let name = "pair".to_owned();
-    assert_eq!(ours(pages(&rig, ListSagasRequest { name, ..list() }).await), stuck);
+    assert_eq!(
+        ours(pages(&rig, ListSagasRequest { name, ..list() }).await),
+        stuck
+    );
     let mark = "incident".to_owned();
-    assert_eq!(ours(pages(&rig, ListSagasRequest { mark, ..list() }).await), stuck);
-    assert_eq!(ours(pages(&rig, ListSagasRequest { open_only: true, ..list() }).await), stuck);
+    assert_eq!(
+        ours(pages(&rig, ListSagasRequest { mark, ..list() }).await),
+        stuck
+    );
+    assert_eq!(
+        ours(
+            pages(
+                &rig,
+                ListSagasRequest {
+                    open_only: true,
+                    ..list()
+                }
+            )
+            .await
+        ),
+        stuck
+    );
     let labels = [("team".to_owned(), "blue".to_owned())].into();
-    assert_eq!(ours(pages(&rig, ListSagasRequest { labels, ..list() }).await), labelled);
+    assert_eq!(
+        ours(pages(&rig, ListSagasRequest { labels, ..list() }).await),
+        labelled
+    );
     let middle = all.iter().nth(100).expect("250").clone();
-    let started_after_us = rig.clients.get(&middle).await.summary.expect("a summary").started_at_us;
-    let after = ours(pages(&rig, ListSagasRequest { started_after_us, ..list() }).await);
+    let started_after_us = rig
+        .clients
+        .get(&middle)
+        .await
+        .summary
+        .expect("a summary")
+        .started_at_us;
+    let after = ours(
+        pages(
+            &rig,
+            ListSagasRequest {
+                started_after_us,
+                ..list()
+            },
+        )
+        .await,
+    );
     let later: BTreeSet<_> = all.iter().filter(|id| **id > middle).cloned().collect();
     assert_eq!(&after - &[middle].into(), later);
 
     for wrong in [
-        ListSagasRequest { statuses: vec!["done".to_owned()], ..list() },
-        ListSagasRequest { mark: "odd".to_owned(), ..list() },
-        ListSagasRequest { page_token: "odd".to_owned(), ..list() },
+        ListSagasRequest {
+            statuses: vec!["done".to_owned()],
+            ..list()
+        },
+        ListSagasRequest {
+            mark: "odd".to_owned(),
+            ..list()
+        },
+        ListSagasRequest {
+            page_token: "odd".to_owned(),
+            ..list()
+        },
     ] {
-        let refusal = rig.clients.sagas.clone().list_sagas(wrong).await.expect_err("no such filter");
+        let refusal = rig
+            .clients
+            .sagas
+            .clone()
+            .list_sagas(wrong)
+            .await
+            .expect_err("no such filter");
         assert_eq!(code(&refusal), "A0400");
     }
 }
@@ -112,11 +203,29 @@ async fn a_saga_is_named_by_its_id_by_the_end_of_it_or_by_its_key() {
     let rig = Rig::start().await;
     let left = Script::plain(&rig, "left");
     let _left = left.serve_from_memory(&rig).await;
-    let single = SINGLE.replace("compensation: left/undo}", "compensation: left/undo, at_least_once: true}");
+    let single = SINGLE.replace(
+        "compensation: left/undo}",
+        "compensation: left/undo, at_least_once: true}",
+    );
     rig.clients.deploy(&single).await;
-    let request = StartSagaRequest { key: "a/b c".to_owned(), ..start("single", json!({"n": 0})) };
-    let id = saga_tests::id_of(&rig.clients.try_start(request).await.expect("a start").saga_id);
-    for name in [&id, &id.to_lowercase(), &id[18..], &id[22..].to_lowercase(), "single/a/b c"] {
+    let request = StartSagaRequest {
+        key: "a/b c".to_owned(),
+        ..start("single", json!({"n": 0}))
+    };
+    let id = saga_tests::id_of(
+        &rig.clients
+            .try_start(request)
+            .await
+            .expect("a start")
+            .saga_id,
+    );
+    for name in [
+        &id,
+        &id.to_lowercase(),
+        &id[18..],
+        &id[22..].to_lowercase(),
+        "single/a/b c",
+    ] {
         let seen = rig.clients.get(name).await;
         assert_eq!(seen.summary.expect("a summary").id, id, "{name}");
     }
@@ -136,7 +245,10 @@ async fn a_saga_is_named_by_its_id_by_the_end_of_it_or_by_its_key() {
         let mut request = *uuid::Uuid::now_v7().as_bytes();
         request[5] ^= time;
         request[8..].copy_from_slice(&[0x81, 2, 3, 4, 5, 6, 7, 8]);
-        StartSagaRequest { request_id: request.to_vec().into(), ..start("single", json!({"n": 0})) }
+        StartSagaRequest {
+            request_id: request.to_vec().into(),
+            ..start("single", json!({"n": 0}))
+        }
     };
     let mut twins = Vec::new();
     for time in [1, 2] {
@@ -145,7 +257,14 @@ async fn a_saga_is_named_by_its_id_by_the_end_of_it_or_by_its_key() {
         twins.push(saga_tests::id_of(&started.saga_id));
     }
     assert_eq!(twins[0][20..], twins[1][20..]);
-    let refusal = rig.clients.try_get(&twins[0][20..]).await.expect_err("two of that name");
+    let refusal = rig
+        .clients
+        .try_get(&twins[0][20..])
+        .await
+        .expect_err("two of that name");
     assert_eq!(code(&refusal), "A0406");
-    assert!(twins.iter().all(|id| refusal.message().contains(id)), "{refusal}");
+    assert!(
+        twins.iter().all(|id| refusal.message().contains(id)),
+        "{refusal}"
+    );
 }

@@ -28,13 +28,21 @@ async fn what_saga_new_makes_completes_an_order_and_undoes_one() {
     let (database, endpoint) = (rig.folder().join("my_saga.db"), rig.endpoint());
     agents.spawn(async move {
         let path = database.display().to_string();
-        let participant = template::participant(&path).await.map_err(|error| error.to_string());
-        let served = participant.expect("its tables").serve(&endpoint, std::future::pending()).await;
+        let participant = template::participant(&path)
+            .await
+            .map_err(|error| error.to_string());
+        let served = participant
+            .expect("its tables")
+            .serve(&endpoint, std::future::pending())
+            .await;
         served.map_err(|error| error.to_string())
     });
     // At a broker a participant has queues once a definition names it.
     rig.clients.deploy(SAGA).await;
-    eventually("my_saga", || async { (connected(&rig, "my_saga").await.len() == 1).then_some(()) }).await;
+    eventually("my_saga", || async {
+        (connected(&rig, "my_saga").await.len() == 1).then_some(())
+    })
+    .await;
 
     let id = rig.clients.begin("my_saga", order("o-1", 4_900)).await;
     let seen = rig.clients.ended(&id).await;
@@ -44,7 +52,10 @@ async fn what_saga_new_makes_completes_an_order_and_undoes_one() {
     let id = rig.clients.begin("my_saga", order("o-2", 250_000)).await;
     let seen = rig.clients.ended(&id).await;
     assert_eq!(status(&seen), "compensated");
-    let statuses =
-        ["reserve", "write_invoice", "charge", "say_thanks"].map(|id| step(&seen, id).status.clone());
-    assert_eq!(statuses, ["compensated", "compensated", "refused", "pending"]);
+    let statuses = ["reserve", "write_invoice", "charge", "say_thanks"]
+        .map(|id| step(&seen, id).status.clone());
+    assert_eq!(
+        statuses,
+        ["compensated", "compensated", "refused", "pending"]
+    );
 }

@@ -10,25 +10,38 @@ use serde_json::json;
 use crate::files::{PAIR, WHOLE};
 
 fn retry(saga: &str, step: &str) -> RetryRequest {
-    RetryRequest { saga: saga.to_owned(), step: step.to_owned(), ..RetryRequest::default() }
+    RetryRequest {
+        saga: saga.to_owned(),
+        step: step.to_owned(),
+        ..RetryRequest::default()
+    }
 }
 
 fn skip(saga: &str, step: &str) -> SkipRequest {
     let reason = "by hand".to_owned();
-    SkipRequest { saga: saga.to_owned(), step: step.to_owned(), reason, ..SkipRequest::default() }
+    SkipRequest {
+        saga: saga.to_owned(),
+        step: step.to_owned(),
+        reason,
+        ..SkipRequest::default()
+    }
 }
 
 /// Refuses the last step until the input says otherwise.
 async fn refused_after_the_pivot(rig: &Rig) -> (Script, [Instance; 2], String) {
-    let left = Script::plain(rig, "left").act("act", |call| match (call.step.as_str(), &call.input["n"]) {
-        ("last", n) if *n != 7 => Say::Refuse("no_such_customer"),
-        _ => Say::Succeed(json!({})),
+    let left = Script::plain(rig, "left").act("act", |call| {
+        match (call.step.as_str(), &call.input["n"]) {
+            ("last", n) if *n != 7 => Say::Refuse("no_such_customer"),
+            _ => Say::Succeed(json!({})),
+        }
     });
     let right = Script::plain(rig, "right");
     let instances = [left.serve(rig).await, right.serve(rig).await];
     rig.clients.deploy(WHOLE).await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
-    rig.clients.until(&id, "an incident", |seen| !seen.incidents.is_empty()).await;
+    rig.clients
+        .until(&id, "an incident", |seen| !seen.incidents.is_empty())
+        .await;
     (left, instances, id)
 }
 
@@ -39,14 +52,21 @@ async fn a_refused_step_is_done_in_another_round_with_other_data() {
     let mut operators = rig.clients.operators();
     // The same again is refused again, in a round of its own.
     operators.retry(retry(&id, "last")).await.expect("taken");
-    let again =
-        |seen: &saga_proto::v1::SagaDetail| step(seen, "last").round == 2 && !seen.incidents.is_empty();
+    let again = |seen: &saga_proto::v1::SagaDetail| {
+        step(seen, "last").round == 2 && !seen.incidents.is_empty()
+    };
     rig.clients.until(&id, "refused again", again).await;
-    let edited = RetryRequest { input: json!({"n": 7}).to_string().into(), ..retry(&id, "last") };
+    let edited = RetryRequest {
+        input: json!({"n": 7}).to_string().into(),
+        ..retry(&id, "last")
+    };
     operators.retry(edited).await.expect("taken");
     let seen = rig.clients.ended(&id).await;
     assert_eq!((status(&seen), step(&seen, "last").round), ("completed", 3));
-    assert!(!seen.summary.expect("a summary").exceptions, "every round before was proved to be over");
+    assert!(
+        !seen.summary.expect("a summary").exceptions,
+        "every round before was proved to be over"
+    );
     assert_eq!(left.deeds(), ["first", "last"]);
 }
 
@@ -63,11 +83,22 @@ async fn what_is_skipped_is_sealed_and_never_takes_effect() {
     let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
     rig.clients.deploy(WHOLE).await;
     let id = rig.clients.begin("whole", json!({"n": 0})).await;
-    rig.clients.until(&id, "the last step", |seen| step(seen, "last").status == "running").await;
-    rig.clients.operators().skip(skip(&id, "last")).await.expect("taken");
+    rig.clients
+        .until(&id, "the last step", |seen| {
+            step(seen, "last").status == "running"
+        })
+        .await;
+    rig.clients
+        .operators()
+        .skip(skip(&id, "last"))
+        .await
+        .expect("taken");
     gate.open();
     let seen = rig.clients.ended(&id).await;
-    assert_eq!((status(&seen), step(&seen, "last").status.as_str()), ("completed", "skipped"));
+    assert_eq!(
+        (status(&seen), step(&seen, "last").status.as_str()),
+        ("completed", "skipped")
+    );
     assert!(seen.summary.expect("a summary").exceptions);
     assert_eq!(left.deeds(), ["first"]);
 }
@@ -78,15 +109,25 @@ async fn a_stuck_undo_goes_on_when_it_can_be_done() {
     let mended = Gate::new();
     let is_mended = mended.clone();
     let left = Script::plain(&rig, "left").undo("undo", move |_| {
-        if is_mended.is_open() { Say::Succeed(json!(null)) } else { Say::Refuse("already_flown") }
+        if is_mended.is_open() {
+            Say::Succeed(json!(null))
+        } else {
+            Say::Refuse("already_flown")
+        }
     });
     let right = Script::plain(&rig, "right").refuse("act", "no");
     let (_left, _right) = (left.serve(&rig).await, right.serve(&rig).await);
     rig.clients.deploy(PAIR).await;
     let id = rig.clients.begin("pair", json!({"n": 0})).await;
-    rig.clients.until(&id, "an incident", |seen| !seen.incidents.is_empty()).await;
+    rig.clients
+        .until(&id, "an incident", |seen| !seen.incidents.is_empty())
+        .await;
     mended.open();
-    rig.clients.operators().retry(retry(&id, "")).await.expect("taken");
+    rig.clients
+        .operators()
+        .retry(retry(&id, ""))
+        .await
+        .expect("taken");
     let seen = rig.clients.ended(&id).await;
     assert_eq!(status(&seen), "compensated");
     assert_eq!(left.deeds(), ["first", "-first"]);
@@ -105,13 +146,21 @@ async fn acts_survive_a_restart() {
         reason: "written into the ledger by hand".to_owned(),
         ..ResolveRequest::default()
     };
-    rig.clients.operators().resolve(request).await.expect("taken");
+    rig.clients
+        .operators()
+        .resolve(request)
+        .await
+        .expect("taken");
     let seen = rig.clients.ended(&id).await;
     assert_eq!(status(&seen), "completed");
     assert_eq!(left.deeds(), ["first"]);
     rig.restart().await;
     let again = rig.clients.get(&id).await;
     assert!(again.summary.expect("a summary").exceptions);
-    let audit = rig.clients.operators().list_audit(saga_proto::v1::ListAuditRequest::default()).await;
+    let audit = rig
+        .clients
+        .operators()
+        .list_audit(saga_proto::v1::ListAuditRequest::default())
+        .await;
     assert_eq!(audit.expect("a list").into_inner().entries.len(), 1);
 }

@@ -17,7 +17,11 @@ async fn begun(rig: &Rig) -> (Script, Script, [Instance; 2], Gate, Vec<String>) 
     let held = gate.clone();
     let left = Script::plain(rig, "left").act("act", move |_| {
         let done = Say::Succeed(json!({}));
-        if held.is_open() { done } else { Say::Hang(held.clone(), Box::new(done)) }
+        if held.is_open() {
+            done
+        } else {
+            Say::Hang(held.clone(), Box::new(done))
+        }
     });
     let right = Script::plain(rig, "right").act("act", |call| {
         if call.input["n"].as_i64().unwrap_or(0) % 3 == 0 {
@@ -34,10 +38,19 @@ async fn begun(rig: &Rig) -> (Script, Script, [Instance; 2], Gate, Vec<String>) 
     (left, right, instances, gate, ids)
 }
 
-async fn all_end_and_every_effect_stands_once(rig: &Rig, left: &Script, right: &Script, ids: &[String]) {
+async fn all_end_and_every_effect_stands_once(
+    rig: &Rig,
+    left: &Script,
+    right: &Script,
+    ids: &[String],
+) {
     for (n, id) in ids.iter().enumerate() {
         let seen = rig.clients.ended(id).await;
-        let expected = if n % 3 == 0 { "compensated" } else { "completed" };
+        let expected = if n % 3 == 0 {
+            "compensated"
+        } else {
+            "completed"
+        };
         assert_eq!(status(&seen), expected, "{n}: {:?}", seen.story);
         let history = rig.clients.history(id).await;
         assert_eq!(history.last().map(|event| event.seq), Some(seen.seq), "{n}");
@@ -46,9 +59,19 @@ async fn all_end_and_every_effect_stands_once(rig: &Rig, left: &Script, right: &
     assert_sane(&left);
     assert_sane(&right);
     let refused = SAGAS.div_ceil(3);
-    let count = |kind, step: &str| left.iter().filter(|e| e.kind == kind && e.step == step).count();
-    assert_eq!((count(Kind::Done, "first"), count(Kind::Undone, "first")), (SAGAS, refused));
-    assert_eq!((count(Kind::Done, "last"), right.len()), (SAGAS - refused, SAGAS - refused));
+    let count = |kind, step: &str| {
+        left.iter()
+            .filter(|e| e.kind == kind && e.step == step)
+            .count()
+    };
+    assert_eq!(
+        (count(Kind::Done, "first"), count(Kind::Undone, "first")),
+        (SAGAS, refused)
+    );
+    assert_eq!(
+        (count(Kind::Done, "last"), right.len()),
+        (SAGAS - refused, SAGAS - refused)
+    );
 }
 
 #[tokio::test]

@@ -68,7 +68,14 @@ impl Pair {
         let left = Script::plain_at(&broker, folder.path(), "left");
         let instance = left.launch_sqlite();
         owner.clients.deploy(SINGLE).await;
-        let pair = Self { owner, other, left, _instance: instance, broker, folder };
+        let pair = Self {
+            owner,
+            other,
+            left,
+            _instance: instance,
+            broker,
+            folder,
+        };
         pair.ends_at(&pair.owner).await;
         stands_by(&pair.other).await;
         pair
@@ -77,7 +84,10 @@ impl Pair {
     /// Begins a saga there, as soon as that server takes it, and waits for its end.
     async fn ends_at(&self, served: &Served) {
         let began = eventually_or("a start", async || {
-            let answer = served.clients.try_start(start("single", json!({"n": 1}))).await;
+            let answer = served
+                .clients
+                .try_start(start("single", json!({"n": 1})))
+                .await;
             answer.map_err(|refusal| refusal.to_string())
         });
         let id = id_of(&began.await.saga_id);
@@ -92,11 +102,18 @@ impl Pair {
         let mut names = Vec::new();
         for n in 0..MESSAGES {
             let mut headers = FieldTable::default();
-            headers.insert("saga-key".into(), AMQPValue::LongString(format!("m{n}").into()));
+            headers.insert(
+                "saga-key".into(),
+                AMQPValue::LongString(format!("m{n}").into()),
+            );
             let (exchange, key) = ("saga.start".into(), "single".into());
-            let properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
+            let properties = BasicProperties::default()
+                .with_headers(headers)
+                .with_delivery_mode(2);
             let options = BasicPublishOptions::default();
-            let said = channel.basic_publish(exchange, key, options, br#"{"n": 2}"#, properties).await;
+            let said = channel
+                .basic_publish(exchange, key, options, br#"{"n": 2}"#, properties)
+                .await;
             said.expect("said");
             names.push(format!("single/m{n}"));
         }
@@ -106,34 +123,69 @@ impl Pair {
 }
 
 async fn health(address: SocketAddr, service: &str) -> ServingStatus {
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let endpoint =
+        tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let mut client = HealthClient::new(endpoint.connect().await.expect("a connection"));
-    let request = HealthCheckRequest { service: service.to_owned() };
-    client.check(request).await.expect("an answer").into_inner().status()
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    client
+        .check(request)
+        .await
+        .expect("an answer")
+        .into_inner()
+        .status()
 }
 
 /// It is harmless and says what it is: health on all names, and every call refused at once.
 async fn stands_by(served: &Served) {
     eventually("health to say what it is", || async {
-        let seen = [health(served.address(), "").await, health(served.address(), STANDBY_SERVICE).await];
+        let seen = [
+            health(served.address(), "").await,
+            health(served.address(), STANDBY_SERVICE).await,
+        ];
         (seen == [ServingStatus::NotServing, ServingStatus::Serving]).then_some(())
     })
     .await;
-    for service in ["saga.v1.SagaService", "saga.v1.ParticipantService", BROKER_SERVICE] {
-        assert_eq!(health(served.address(), service).await, ServingStatus::NotServing, "{service}");
+    for service in [
+        "saga.v1.SagaService",
+        "saga.v1.ParticipantService",
+        BROKER_SERVICE,
+    ] {
+        assert_eq!(
+            health(served.address(), service).await,
+            ServingStatus::NotServing,
+            "{service}"
+        );
     }
     let asked = Instant::now();
     let refusals: [Status; 3] = [
-        served.clients.try_start(start("single", json!({"n": 3}))).await.expect_err("a start"),
-        served.clients.try_get("single/m0").await.expect_err("a read"),
-        served.clients.cancel("single/m0").await.expect_err("an act"),
+        served
+            .clients
+            .try_start(start("single", json!({"n": 3})))
+            .await
+            .expect_err("a start"),
+        served
+            .clients
+            .try_get("single/m0")
+            .await
+            .expect_err("a read"),
+        served
+            .clients
+            .cancel("single/m0")
+            .await
+            .expect_err("an act"),
     ];
     for refusal in refusals {
         assert!(is_standing_by(&refusal), "{refusal}");
         assert!(refusal.message().contains("standing by: "), "{refusal}");
         assert_eq!(refusal.code(), tonic::Code::Unavailable);
     }
-    assert!(asked.elapsed() < AT_ONCE, "a refusal was held for {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < AT_ONCE,
+        "a refusal was held for {:?}",
+        asked.elapsed()
+    );
 }
 
 /// Nobody did anything twice, and every saga did its step.
@@ -153,10 +205,17 @@ async fn an_owner_is_stopped_for(pause: Duration) {
     let asked = pair.ask().await;
     pair.ends_at(&pair.other).await;
     let went_on = fault.elapsed();
-    assert!(went_on <= GOES_ON_WITHIN, "the first new saga ended after {went_on:?}");
+    assert!(
+        went_on <= GOES_ON_WITHIN,
+        "the first new saga ended after {went_on:?}"
+    );
     for name in &asked {
         let seen = eventually_or(name, async || {
-            pair.other.clients.try_get(name).await.map_err(|refusal| refusal.to_string())
+            pair.other
+                .clients
+                .try_get(name)
+                .await
+                .map_err(|refusal| refusal.to_string())
         });
         seen.await;
         pair.other.clients.ended(name).await;
@@ -174,7 +233,9 @@ async fn an_owner_is_stopped_for(pause: Duration) {
     }
     stands_by(&pair.owner).await;
     all_done_once(&pair, 1 + 1 + MESSAGES + 5);
-    println!("new sagas went on after {went_on:?}, those with the stopped owner after {taken_back:?}");
+    println!(
+        "new sagas went on after {went_on:?}, those with the stopped owner after {taken_back:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,13 +258,23 @@ async fn an_owner_cut_off_from_the_database_stands_by() {
     let fault = Instant::now();
     // Whoever waits for the old owner is answered when it gives up, not when a deadline comes.
     let clients = pair.owner.clients.clone();
-    let waits = tokio::spawn(async move { clients.try_start(start("single", json!({"n": 4}))).await });
+    let waits =
+        tokio::spawn(async move { clients.try_start(start("single", json!({"n": 4}))).await });
     pair.ends_at(&pair.other).await;
     let went_on = fault.elapsed();
-    assert!(went_on <= GOES_ON_WITHIN, "the first new saga ended after {went_on:?}");
-    let answer = within("the answer of the former owner", waits).await.expect("no panic");
+    assert!(
+        went_on <= GOES_ON_WITHIN,
+        "the first new saga ended after {went_on:?}"
+    );
+    let answer = within("the answer of the former owner", waits)
+        .await
+        .expect("no panic");
     let refusal = answer.expect_err("nobody can say");
-    assert_eq!((code(&refusal).as_str(), refusal.code()), ("A0506", tonic::Code::Unavailable), "{refusal}");
+    assert_eq!(
+        (code(&refusal).as_str(), refusal.code()),
+        ("A0506", tonic::Code::Unavailable),
+        "{refusal}"
+    );
     assert!(refusal.message().contains("unknown"), "{refusal}");
     stands_by(&pair.owner).await;
     tokio::time::sleep(Duration::from_secs(8).saturating_sub(fault.elapsed())).await;
@@ -212,7 +283,13 @@ async fn an_owner_cut_off_from_the_database_stands_by() {
         pair.ends_at(&pair.other).await;
     }
     stands_by(&pair.owner).await;
-    assert!(pair.other.clients.try_start(start("single", json!({"n": 5}))).await.is_ok());
+    assert!(
+        pair.other
+            .clients
+            .try_start(start("single", json!({"n": 5})))
+            .await
+            .is_ok()
+    );
     let all = pair.other.clients.list(Default::default()).await;
     eventually("all sagas to end", || async {
         (pair.other.clients.list(Default::default()).await.open_total == 0).then_some(())
@@ -238,7 +315,8 @@ async fn a_broker_that_comes_back_meets_the_owner_alone() {
     });
     let mut broker = killed.await.expect("a broker");
     eventually("the owner to miss its broker", || async {
-        (health(pair.owner.address(), BROKER_SERVICE).await == ServingStatus::NotServing).then_some(())
+        (health(pair.owner.address(), BROKER_SERVICE).await == ServingStatus::NotServing)
+            .then_some(())
     })
     .await;
     let revived = tokio::task::spawn_blocking(move || {
@@ -249,20 +327,44 @@ async fn a_broker_that_comes_back_meets_the_owner_alone() {
     let back = Instant::now();
     pair.ends_at(&pair.owner).await;
     let went_on = back.elapsed();
-    assert!(went_on <= GOES_ON_WITHIN, "the first saga ended {went_on:?} after the broker was back");
+    assert!(
+        went_on <= GOES_ON_WITHIN,
+        "the first saga ended {went_on:?} after the broker was back"
+    );
     stands_by(&pair.other).await;
-    assert!(!pair.other.program.logged().contains("the road over the broker is open"), "it dialled");
+    assert!(
+        !pair
+            .other
+            .program
+            .logged()
+            .contains("the road over the broker is open"),
+        "it dialled"
+    );
     // And when the owner dies, the other one takes over all the same.
-    let Pair { mut owner, other, left, .. } = pair;
+    let Pair {
+        mut owner,
+        other,
+        left,
+        ..
+    } = pair;
     owner.program.kill().await;
     let fault = Instant::now();
     let id = eventually_or("a start", async || {
-        let answer = other.clients.try_start(start("single", json!({"n": 6}))).await;
-        answer.map(|answer| id_of(&answer.saga_id)).map_err(|refusal| refusal.to_string())
+        let answer = other
+            .clients
+            .try_start(start("single", json!({"n": 6})))
+            .await;
+        answer
+            .map(|answer| id_of(&answer.saga_id))
+            .map_err(|refusal| refusal.to_string())
     })
     .await;
     assert_eq!(status(&other.clients.ended(&id).await), "completed");
-    assert!(fault.elapsed() <= GOES_ON_WITHIN, "after a kill: {:?}", fault.elapsed());
+    assert!(
+        fault.elapsed() <= GOES_ON_WITHIN,
+        "after a kill: {:?}",
+        fault.elapsed()
+    );
     assert_sane(&left.ledger());
     assert_eq!(left.ledger().len(), 3);
 }

@@ -27,7 +27,9 @@ async fn an_open_loop_of_quick_steps_costs_no_channel() {
     const SAGAS: u32 = 900;
     let rig = Rig::start_at_a_broker(rabbitmq::vhost().await).await;
     let quick = Participant::<Memory>::new("quick")
-        .action("act", async |_: Ctx<Memory>, input: Value| Ok(json!({"n": input["n"]})))
+        .action("act", async |_: Ctx<Memory>, input: Value| {
+            Ok(json!({"n": input["n"]}))
+        })
         .compensation("undo", async |_: Ctx<Memory>, _: Undo<Value, Value>| Ok(()))
         .inbox(MemoryInbox::new());
     let _quick = Instance::start(&rig.endpoint(), async move { quick });

@@ -39,24 +39,37 @@ fn assert_ended(ran: &Ran, code: i32, words: &[&str]) {
 /// It ended in time with this code, and said why: the store takes no commits, or the server has stood back from it since.
 fn assert_explained(ran: &Ran, code: i32) {
     assert_ended(ran, code, &[]);
-    assert!(ran.stderr.contains(NO_COMMIT) || ran.stderr.contains("standing by: "), "{ran:?}");
+    assert!(
+        ran.stderr.contains(NO_COMMIT) || ran.stderr.contains("standing by: "),
+        "{ran:?}"
+    );
 }
 
 /// The request id that an unknown start names.
 fn request_id(ran: &Ran) -> String {
-    let after = ran.stderr.split("--request-id ").nth(1).unwrap_or_else(|| panic!("no request id: {ran:?}"));
+    let after = ran
+        .stderr
+        .split("--request-id ")
+        .nth(1)
+        .unwrap_or_else(|| panic!("no request id: {ran:?}"));
     after.split_whitespace().next().expect("an id").to_owned()
 }
 
 async fn store_health(served: &Served) -> ServingStatus {
-    let request = HealthCheckRequest { service: "saga.store".to_owned() };
-    let answer = HealthClient::new(served.clients.channel.clone()).check(request).await;
+    let request = HealthCheckRequest {
+        service: "saga.store".to_owned(),
+    };
+    let answer = HealthClient::new(served.clients.channel.clone())
+        .check(request)
+        .await;
     answer.expect("health").into_inner().status()
 }
 
 /// A server in PostgreSQL with a definition and two sagas that wait for their participant.
 async fn in_postgres() -> (Postgres, Served, [String; 2]) {
-    let server = tokio::task::spawn_blocking(Postgres::start).await.expect("a server");
+    let server = tokio::task::spawn_blocking(Postgres::start)
+        .await
+        .expect("a server");
     let served = Served::start(&["--store", &server.url("postgres")]).await;
     served.clients.deploy(SINGLE).await;
     let sagas = [begun(&served).await, begun(&served).await];
@@ -71,18 +84,27 @@ async fn begun(served: &Served) -> String {
 
 /// Sessions that are open refuse every write, as after a failover.
 async fn set_read_only(server: &Postgres, read_only: bool) {
-    let mut admin = PgConnection::connect(&server.url("postgres")).await.expect("the server answers");
-    sqlx::raw_sql("SET default_transaction_read_only = off").execute(&mut admin).await.expect("set");
+    let mut admin = PgConnection::connect(&server.url("postgres"))
+        .await
+        .expect("the server answers");
+    sqlx::raw_sql("SET default_transaction_read_only = off")
+        .execute(&mut admin)
+        .await
+        .expect("set");
     let alter = match read_only {
         true => "ALTER SYSTEM SET default_transaction_read_only = on",
         false => "ALTER SYSTEM RESET default_transaction_read_only",
     };
     sqlx::raw_sql(alter).execute(&mut admin).await.expect("set");
-    sqlx::raw_sql("SELECT pg_reload_conf()").execute(&mut admin).await.expect("reloaded");
+    sqlx::raw_sql("SELECT pg_reload_conf()")
+        .execute(&mut admin)
+        .await
+        .expect("reloaded");
     let wanted = if read_only { "on" } else { "off" };
     eventually("the setting to hold", || async {
         let mut look = PgConnection::connect(&server.url("postgres")).await.ok()?;
-        let row = sqlx::query_scalar::<_, String>("SHOW default_transaction_read_only").fetch_one(&mut look);
+        let row = sqlx::query_scalar::<_, String>("SHOW default_transaction_read_only")
+            .fetch_one(&mut look);
         (row.await.ok()? == wanted).then_some(())
     })
     .await;
@@ -108,7 +130,9 @@ async fn a_full_disk_is_told_above_every_screen() {
     let text = format!("text={}", "x".repeat(100_000));
     let mut taken = 0;
     let held_up = loop {
-        let ran = served.ask(&starts("n=1", &["-f", &text, "--timeout", "4s"])).await;
+        let ran = served
+            .ask(&starts("n=1", &["-f", &text, "--timeout", "4s"]))
+            .await;
         match ran.code {
             0 => taken += 1,
             _ => break ran,
@@ -118,9 +142,18 @@ async fn a_full_disk_is_told_above_every_screen() {
     assert_ended(
         &held_up,
         3,
-        &[NO_COMMIT, "disk is full", "(1 start waits)", "waiting for the start to be committed"],
+        &[
+            NO_COMMIT,
+            "disk is full",
+            "(1 start waits)",
+            "waiting for the start to be committed",
+        ],
     );
-    assert_ended(&held_up, 3, &[UNKNOWN, "single was started", "no answer came within 4s"]);
+    assert_ended(
+        &held_up,
+        3,
+        &[UNKNOWN, "single was started", "no answer came within 4s"],
+    );
     assert_eq!(store_health(&served).await, ServingStatus::NotServing);
     // What is there is shown, with the line; stdout is what a program expects.
     for format in ["json", "jsonl", "id", "table", "wide"] {
@@ -135,23 +168,38 @@ async fn a_full_disk_is_told_above_every_screen() {
     }
     fs::remove_file(&ballast).expect("room");
     let id = request_id(&held_up);
-    let again = served.ask(&starts("n=1", &["-f", &text, "--request-id", &id])).await;
+    let again = served
+        .ask(&starts("n=1", &["-f", &text, "--request-id", &id]))
+        .await;
     assert_eq!(again.code, 0, "{again:?}");
-    let once_more = served.ask(&starts("n=1", &["-f", &text, "--request-id", &id, "-o", "json"])).await;
+    let once_more = served
+        .ask(&starts(
+            "n=1",
+            &["-f", &text, "--request-id", &id, "-o", "json"],
+        ))
+        .await;
     let started: serde_json::Value = serde_json::from_str(&once_more.stdout).expect("JSON");
     assert_eq!(
         (started["created"].as_bool(), started["id"].as_str()),
         (Some(false), Some(again.stdout.trim()))
     );
     let list = served.clients.list(Default::default()).await;
-    assert_eq!(list.open_total, taken + 1, "one start is one saga, however often it was asked for");
+    assert_eq!(
+        list.open_total,
+        taken + 1,
+        "one start is one saga, however often it was asked for"
+    );
     assert_eq!(store_health(&served).await, ServingStatus::Serving);
     assert_eq!(served.ask(&["list", "-o", "json"]).await.stderr, "");
 }
 
 /// Runs all lines, a few at a time.
 async fn all(served: &Served, lines: &[&[&str]]) -> Vec<Ran> {
-    stream::iter(lines).map(|line| served.ask(line)).buffered(4).collect().await
+    stream::iter(lines)
+        .map(|line| served.ask(line))
+        .buffered(4)
+        .collect()
+        .await
 }
 
 #[tokio::test]
@@ -222,15 +270,41 @@ async fn acts_that_wait_for_a_commit_are_unknown_and_not_failed() {
         starts("n=1", &["--key", "K-1", "--timeout", "4s"]),
     );
     let trip = ["breakers", "trip", "left/act", "--reason", "x"];
-    let (cancel, skip, trip, start) =
-        tokio::join!(served.ask(&cancel), served.ask(&skip), served.ask(&trip), served.ask(&start));
+    let (cancel, skip, trip, start) = tokio::join!(
+        served.ask(&cancel),
+        served.ask(&skip),
+        served.ask(&trip),
+        served.ask(&start)
+    );
     assert_ended(&cancel, 3, &[UNKNOWN, "is cancelled", "saga describe"]);
-    assert_ended(&skip, 3, &[UNKNOWN, "first of", "is left out", &format!("saga audit {other}")]);
-    assert_ended(&trip, 3, &[UNKNOWN, "the breaker of left/act is open", "saga breakers"]);
-    assert_ended(&start, 3, &[UNKNOWN, "single was started", "saga describe single/K-1"]);
+    assert_ended(
+        &skip,
+        3,
+        &[
+            UNKNOWN,
+            "first of",
+            "is left out",
+            &format!("saga audit {other}"),
+        ],
+    );
+    assert_ended(
+        &trip,
+        3,
+        &[UNKNOWN, "the breaker of left/act is open", "saga breakers"],
+    );
+    assert_ended(
+        &start,
+        3,
+        &[UNKNOWN, "single was started", "saga describe single/K-1"],
+    );
     // Nothing that is said meanwhile is false, also when the server stands back from a store that it cannot write.
     for ran in [&cancel, &skip, &trip, &start] {
-        assert!(!ran.stderr.lines().any(|line| line == "the store takes commits again"), "{ran:?}");
+        assert!(
+            !ran.stderr
+                .lines()
+                .any(|line| line == "the store takes commits again"),
+            "{ran:?}"
+        );
     }
     set_read_only(&server, false).await;
     // As the message says: a cancel may be repeated, and the same key starts nothing twice.
@@ -258,16 +332,35 @@ async fn an_answer_that_the_servers_death_cuts_off_is_unknown() {
     let kill = async {
         eventually("the acts to reach the lane", || async {
             let list = served.ask(&["definitions"]).await;
-            list.stderr.contains("1 start and 2 other inputs wait").then_some(())
+            list.stderr
+                .contains("1 start and 2 other inputs wait")
+                .then_some(())
         })
         .await;
-        Command::new("kill").args(["-9", &served.program.id()]).status().expect("kill runs");
+        Command::new("kill")
+            .args(["-9", &served.program.id()])
+            .status()
+            .expect("kill runs");
     };
-    let (first, second, third, ()) =
-        tokio::join!(served.ask(&start), served.ask(&cancel), served.ask(&skip), kill);
-    for (ran, words) in [(&first, "single was started"), (&second, "is cancelled"), (&third, "is left out")] {
+    let (first, second, third, ()) = tokio::join!(
+        served.ask(&start),
+        served.ask(&cancel),
+        served.ask(&skip),
+        kill
+    );
+    for (ran, words) in [
+        (&first, "single was started"),
+        (&second, "is cancelled"),
+        (&third, "is left out"),
+    ] {
         assert_eq!(ran.code, 3, "{ran:?}");
-        assert!(ran.stderr.contains(UNKNOWN) && ran.stderr.contains(words), "{ran:?}");
+        assert!(
+            ran.stderr.contains(UNKNOWN) && ran.stderr.contains(words),
+            "{ran:?}"
+        );
     }
-    assert!(first.stderr.contains("saga describe single/K-1"), "{first:?}");
+    assert!(
+        first.stderr.contains("saga describe single/K-1"),
+        "{first:?}"
+    );
 }

@@ -2,8 +2,8 @@
 
 use saga_proto::v1::{
     Action, ActionKind, Command, FromParticipant, Hello, InboxKind, Op, Outcome, Reply, ReplyBatch,
-    ToParticipant, from_participant::Message as Say, participant_service_client::ParticipantServiceClient,
-    to_participant::Message as Hear,
+    ToParticipant, from_participant::Message as Say,
+    participant_service_client::ParticipantServiceClient, to_participant::Message as Hear,
 };
 use saga_tests::{
     Rig,
@@ -25,23 +25,39 @@ struct Stranger {
 impl Stranger {
     async fn connect(rig: &Rig, first: Say) -> Result<Self, Status> {
         let (say, said) = mpsc::channel(16);
-        say.send(FromParticipant { message: Some(first) }).await.expect("room");
-        let outbound = futures_util::stream::unfold(said, async |mut said| Some((said.recv().await?, said)));
+        say.send(FromParticipant {
+            message: Some(first),
+        })
+        .await
+        .expect("room");
+        let outbound =
+            futures_util::stream::unfold(said, async |mut said| Some((said.recv().await?, said)));
         let mut client = ParticipantServiceClient::new(rig.clients.channel.clone());
         let mut hear = client.connect(outbound).await?.into_inner();
-        let welcome = within("a welcome", hear.message()).await?.expect("a welcome").message;
+        let welcome = within("a welcome", hear.message())
+            .await?
+            .expect("a welcome")
+            .message;
         assert!(matches!(welcome, Some(Hear::Welcome(_))), "{welcome:?}");
         Ok(Self { say, hear })
     }
 
     async fn reply(&self, replies: Vec<Reply>) {
         let message = Some(Say::Replies(ReplyBatch { replies }));
-        self.say.send(FromParticipant { message }).await.expect("the stream is open");
+        self.say
+            .send(FromParticipant { message })
+            .await
+            .expect("the stream is open");
     }
 
     async fn command(&mut self) -> Command {
-        let message = within("a command", self.hear.message()).await.expect("a command").expect("a command");
-        let Some(Hear::Commands(mut batch)) = message.message else { panic!("no commands") };
+        let message = within("a command", self.hear.message())
+            .await
+            .expect("a command")
+            .expect("a command");
+        let Some(Hear::Commands(mut batch)) = message.message else {
+            panic!("no commands")
+        };
         assert_eq!(batch.commands.len(), 1);
         batch.commands.remove(0)
     }
@@ -58,7 +74,10 @@ fn hello(participant: &str) -> Hello {
         instance: format!("{participant}-1"),
         inbox_id: "inbox".to_owned(),
         inbox_kind: InboxKind::Transactional.into(),
-        actions: vec![action("act", ActionKind::Action), action("undo", ActionKind::Compensation)],
+        actions: vec![
+            action("act", ActionKind::Action),
+            action("undo", ActionKind::Compensation),
+        ],
         ..Default::default()
     }
 }
@@ -82,27 +101,58 @@ async fn who_does_not_say_hello_rightly_is_told_why() {
     let refusals = [
         (Say::Replies(ReplyBatch::default()), "hello"),
         (Say::Hello(hello("Left")), "participant"),
-        (Say::Hello(Hello { inbox_kind: 0, ..hello("left") }), "inbox_kind"),
-        (Say::Hello(Hello { inbox_id: String::new(), ..hello("left") }), "inbox_id"),
-        (Say::Hello(Hello { instance: "a\0".to_owned(), ..hello("left") }), "instance"),
+        (
+            Say::Hello(Hello {
+                inbox_kind: 0,
+                ..hello("left")
+            }),
+            "inbox_kind",
+        ),
+        (
+            Say::Hello(Hello {
+                inbox_id: String::new(),
+                ..hello("left")
+            }),
+            "inbox_id",
+        ),
+        (
+            Say::Hello(Hello {
+                instance: "a\0".to_owned(),
+                ..hello("left")
+            }),
+            "instance",
+        ),
     ];
     for (first, word) in refusals {
-        let refusal = Stranger::connect(&rig, first).await.err().expect("must be refused");
+        let refusal = Stranger::connect(&rig, first)
+            .await
+            .err()
+            .expect("must be refused");
         assert_eq!(code(&refusal), "A0424");
         assert!(refusal.message().contains(word), "{refusal}");
     }
-    let mut twice = Stranger::connect(&rig, Say::Hello(hello("left"))).await.expect("a welcome");
-    let again = FromParticipant { message: Some(Say::Hello(hello("left"))) };
+    let mut twice = Stranger::connect(&rig, Say::Hello(hello("left")))
+        .await
+        .expect("a welcome");
+    let again = FromParticipant {
+        message: Some(Say::Hello(hello("left"))),
+    };
     twice.say.send(again).await.expect("the stream is open");
-    let refusal = within("a refusal", twice.hear.message()).await.expect_err("said twice");
+    let refusal = within("a refusal", twice.hear.message())
+        .await
+        .expect_err("said twice");
     assert_eq!(code(&refusal), "A0424");
 }
 
 #[tokio::test]
 async fn answers_without_sense_change_nothing_and_the_right_one_counts_once() {
     let rig = Rig::start().await;
-    let mut left = Stranger::connect(&rig, Say::Hello(hello("left"))).await.expect("a welcome");
-    let mut right = Stranger::connect(&rig, Say::Hello(hello("right"))).await.expect("a welcome");
+    let mut left = Stranger::connect(&rig, Say::Hello(hello("left")))
+        .await
+        .expect("a welcome");
+    let mut right = Stranger::connect(&rig, Say::Hello(hello("right")))
+        .await
+        .expect("a welcome");
     rig.clients.deploy(PAIR).await;
     let id = rig.clients.begin("pair", json!({"n": 1})).await;
     let command = left.command().await;
@@ -112,37 +162,95 @@ async fn answers_without_sense_change_nothing_and_the_right_one_counts_once() {
     );
     let good = answer(&command, Outcome::Succeeded, "{}");
     // Another participant cannot answer for this one, whatever it writes.
-    right.reply(vec![good.clone(), answer(&command, Outcome::Refused, "")]).await;
-    let unknown = Reply { saga_id: uuid::Uuid::now_v7().as_bytes().to_vec().into(), ..good.clone() };
+    right
+        .reply(vec![good.clone(), answer(&command, Outcome::Refused, "")])
+        .await;
+    let unknown = Reply {
+        saga_id: uuid::Uuid::now_v7().as_bytes().to_vec().into(),
+        ..good.clone()
+    };
     left.reply(vec![
-        Reply { saga_id: vec![1, 2, 3].into(), ..good.clone() },
+        Reply {
+            saga_id: vec![1, 2, 3].into(),
+            ..good.clone()
+        },
         unknown,
-        Reply { step: "nowhere".to_owned(), ..good.clone() },
-        Reply { step: "second".to_owned(), ..good.clone() },
-        Reply { round: 7, ..good.clone() },
-        Reply { attempt: 0, ..good.clone() },
-        Reply { attempt: 9, ..good.clone() },
-        Reply { op: 99, ..good.clone() },
-        Reply { op: Op::Compensation.into(), ..good.clone() },
-        Reply { op: Op::Seal.into(), outcome: Outcome::Sealed.into(), ..good.clone() },
-        Reply { outcome: 0, ..good.clone() },
-        Reply { outcome: Outcome::Compensated.into(), ..good.clone() },
+        Reply {
+            step: "nowhere".to_owned(),
+            ..good.clone()
+        },
+        Reply {
+            step: "second".to_owned(),
+            ..good.clone()
+        },
+        Reply {
+            round: 7,
+            ..good.clone()
+        },
+        Reply {
+            attempt: 0,
+            ..good.clone()
+        },
+        Reply {
+            attempt: 9,
+            ..good.clone()
+        },
+        Reply {
+            op: 99,
+            ..good.clone()
+        },
+        Reply {
+            op: Op::Compensation.into(),
+            ..good.clone()
+        },
+        Reply {
+            op: Op::Seal.into(),
+            outcome: Outcome::Sealed.into(),
+            ..good.clone()
+        },
+        Reply {
+            outcome: 0,
+            ..good.clone()
+        },
+        Reply {
+            outcome: Outcome::Compensated.into(),
+            ..good.clone()
+        },
         answer(&command, Outcome::Succeeded, "{not json"),
     ])
     .await;
     // What is no output is a failed attempt; the next one comes with the same key and content.
     let again = left.command().await;
-    assert_eq!((again.attempt, again.fingerprint, &again.input), (2, command.fingerprint, &command.input));
+    assert_eq!(
+        (again.attempt, again.fingerprint, &again.input),
+        (2, command.fingerprint, &command.input)
+    );
     let seen = rig.clients.get(&id).await;
-    assert_eq!((status(&seen), step(&seen, "second").status.as_str()), ("running", "pending"));
+    assert_eq!(
+        (status(&seen), step(&seen, "second").status.as_str()),
+        ("running", "pending")
+    );
     let good = answer(&again, Outcome::Succeeded, "{}");
-    left.reply(vec![good.clone(), good.clone(), answer(&command, Outcome::Succeeded, "{}")]).await;
+    left.reply(vec![
+        good.clone(),
+        good.clone(),
+        answer(&command, Outcome::Succeeded, "{}"),
+    ])
+    .await;
     let last = right.command().await;
-    right.reply(vec![answer(&last, Outcome::Succeeded, "")]).await;
+    right
+        .reply(vec![answer(&last, Outcome::Succeeded, "")])
+        .await;
     let seen = rig.clients.ended(&id).await;
     assert_eq!((status(&seen), seen.incidents.len()), ("completed", 0));
     let history = rig.clients.history(&id).await;
-    assert_eq!(history.iter().filter(|event| event.kind == "step_succeeded").count(), 2);
+    assert_eq!(
+        history
+            .iter()
+            .filter(|event| event.kind == "step_succeeded")
+            .count(),
+        2
+    );
     left.reply(vec![good]).await;
     assert_eq!(rig.clients.get(&id).await.seq, seen.seq);
 }
@@ -150,17 +258,31 @@ async fn answers_without_sense_change_nothing_and_the_right_one_counts_once() {
 #[tokio::test]
 async fn an_instance_that_connects_again_replaces_its_older_self() {
     let rig = Rig::start().await;
-    let mut older = Stranger::connect(&rig, Say::Hello(hello("left"))).await.expect("a welcome");
-    let _right = Stranger::connect(&rig, Say::Hello(hello("right"))).await.expect("a welcome");
+    let mut older = Stranger::connect(&rig, Say::Hello(hello("left")))
+        .await
+        .expect("a welcome");
+    let _right = Stranger::connect(&rig, Say::Hello(hello("right")))
+        .await
+        .expect("a welcome");
     rig.clients.deploy(PAIR).await;
     let id = rig.clients.begin("pair", json!({"n": 1})).await;
     let lost = older.command().await;
-    let mut newer = Stranger::connect(&rig, Say::Hello(hello("left"))).await.expect("a welcome");
-    let end = within("the end of the older", older.hear.message()).await.expect_err("it was given up");
+    let mut newer = Stranger::connect(&rig, Say::Hello(hello("left")))
+        .await
+        .expect("a welcome");
+    let end = within("the end of the older", older.hear.message())
+        .await
+        .expect_err("it was given up");
     assert_eq!(end.code(), tonic::Code::Aborted);
     let again = newer.command().await;
     assert_eq!((again.attempt, again.fingerprint), (2, lost.fingerprint));
     // The lost attempt's success is still the truth.
-    newer.reply(vec![answer(&lost, Outcome::Succeeded, "{}")]).await;
-    rig.clients.until(&id, "the step", |seen| step(seen, "first").status == "succeeded").await;
+    newer
+        .reply(vec![answer(&lost, Outcome::Succeeded, "{}")])
+        .await;
+    rig.clients
+        .until(&id, "the step", |seen| {
+            step(seen, "first").status == "succeeded"
+        })
+        .await;
 }

@@ -22,8 +22,9 @@ async fn participants_that_were_there_are_trusted_after_a_restart() {
         }
     }
     assert!(!connected(&rig, "left").await.is_empty(), "trusted");
-    eventually("a participant that does not register to be gone", || async {
-        connected(&rig, "left").await.is_empty().then_some(())
-    })
+    eventually(
+        "a participant that does not register to be gone",
+        || async { connected(&rig, "left").await.is_empty().then_some(()) },
+    )
     .await;
 }

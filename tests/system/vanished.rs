@@ -10,8 +10,15 @@ use serde_json::json;
 
 use crate::files::PAIR;
 
-const SHARED_EXCHANGES: [&str; 7] =
-    ["saga.cmd", "saga.reply", "saga.unroutable", "saga.dlx", "saga.start", "saga.started", "saga.events"];
+const SHARED_EXCHANGES: [&str; 7] = [
+    "saga.cmd",
+    "saga.reply",
+    "saga.unroutable",
+    "saga.dlx",
+    "saga.start",
+    "saga.started",
+    "saga.events",
+];
 const SHARED_QUEUES: [&str; 3] = ["saga.dead", "saga.register", "saga.start"];
 
 /// A server with two participants, and a connection of somebody who may delete everything.
@@ -32,11 +39,21 @@ impl Scene {
         let instances = [left.serve(&rig).await, right.serve(&rig).await];
         rig.clients.deploy(PAIR).await;
         rig.clients
-            .deploy(&PAIR.replace("saga: pair", "saga: back").replace("right/act", "right/refuse"))
+            .deploy(
+                &PAIR
+                    .replace("saga: pair", "saga: back")
+                    .replace("right/act", "right/refuse"),
+            )
             .await;
         let properties = ConnectionProperties::default();
-        let broker = Connection::connect(&rig.endpoint(), properties).await.expect("a connection");
-        let scene = Self { rig, broker, _instances: instances };
+        let broker = Connection::connect(&rig.endpoint(), properties)
+            .await
+            .expect("a connection");
+        let scene = Self {
+            rig,
+            broker,
+            _instances: instances,
+        };
         scene.sagas_end().await;
         scene
     }
@@ -56,18 +73,26 @@ impl Scene {
     async fn delete(&self, queues: &[&str], exchanges: &[&str]) {
         let channel = self.channel().await;
         for queue in queues {
-            channel.queue_delete((*queue).into(), Default::default()).await.expect("deleted");
+            channel
+                .queue_delete((*queue).into(), Default::default())
+                .await
+                .expect("deleted");
         }
         for exchange in exchanges {
-            channel.exchange_delete((*exchange).into(), Default::default()).await.expect("deleted");
+            channel
+                .exchange_delete((*exchange).into(), Default::default())
+                .await
+                .expect("deleted");
         }
     }
 
     /// Waits until they are there again although nothing is sent.
     async fn return_of(&self, queues: &[&str], exchanges: &[&str]) {
         for queue in queues {
-            eventually(&format!("queue {queue}"), || async { self.has_queue(queue).await.then_some(()) })
-                .await;
+            eventually(&format!("queue {queue}"), || async {
+                self.has_queue(queue).await.then_some(())
+            })
+            .await;
         }
         for exchange in exchanges {
             let look = || async { self.has_exchange(exchange).await.then_some(()) };
@@ -77,18 +102,30 @@ impl Scene {
 
     /// A channel of its own, which the broker closes when there is none.
     async fn has_queue(&self, name: &str) -> bool {
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
         let channel = self.channel().await;
-        let there = channel.queue_declare(name.into(), options, FieldTable::default()).await.is_ok();
+        let there = channel
+            .queue_declare(name.into(), options, FieldTable::default())
+            .await
+            .is_ok();
         channel.close(200, "seen".into()).await.ok();
         there
     }
 
     async fn has_exchange(&self, name: &str) -> bool {
-        let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
         let channel = self.channel().await;
         let kind = ExchangeKind::Direct;
-        let there = channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await.is_ok();
+        let there = channel
+            .exchange_declare(name.into(), kind, options, FieldTable::default())
+            .await
+            .is_ok();
         channel.close(200, "seen".into()).await.ok();
         there
     }
@@ -104,7 +141,9 @@ impl Scene {
 async fn queues_of_a_participant_that_vanish_at_rest_are_made_again_and_read() {
     let scene = Scene::set().await;
     scene.are_replaced(&["saga.undo.left"], &[]).await;
-    scene.are_replaced(&["saga.cmd.left", "saga.undo.right"], &[]).await;
+    scene
+        .are_replaced(&["saga.cmd.left", "saga.undo.right"], &[])
+        .await;
     scene.are_replaced(&[], &["saga.reply.left"]).await;
 }
 
@@ -121,9 +160,14 @@ async fn shared_queues_that_vanish_at_rest_are_made_again_and_read() {
     scene.are_replaced(&SHARED_QUEUES, &[]).await;
     for queue in SHARED_QUEUES {
         let read = || async {
-            let options = QueueDeclareOptions { passive: true, ..Default::default() };
+            let options = QueueDeclareOptions {
+                passive: true,
+                ..Default::default()
+            };
             let channel = scene.channel().await;
-            let seen = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+            let seen = channel
+                .queue_declare(queue.into(), options, FieldTable::default())
+                .await;
             seen.ok().filter(|queue| queue.consumer_count() > 0)
         };
         eventually(&format!("a reader of {queue}"), read).await;
@@ -135,24 +179,50 @@ async fn bindings_that_vanish_at_rest_are_made_again() {
     let scene = Scene::set().await;
     let channel = scene.channel().await;
     for queue in ["saga.cmd.left", "saga.undo.left"] {
-        let unbound =
-            channel.queue_unbind(queue.into(), "saga.cmd".into(), queue.into(), FieldTable::default());
+        let unbound = channel.queue_unbind(
+            queue.into(),
+            "saga.cmd".into(),
+            queue.into(),
+            FieldTable::default(),
+        );
         unbound.await.expect("unbound");
     }
     let (options, none) = (ExchangeUnbindOptions::default(), FieldTable::default());
-    let unbound =
-        channel.exchange_unbind("saga.reply".into(), "saga.reply.right".into(), "".into(), options, none);
+    let unbound = channel.exchange_unbind(
+        "saga.reply".into(),
+        "saga.reply.right".into(),
+        "".into(),
+        options,
+        none,
+    );
     unbound.await.expect("unbound");
-    let (_, vhost) =
-        scene.rig.endpoint().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a vhost");
-    let bound = ["saga.cmd\tsaga.cmd.left", "saga.cmd\tsaga.undo.left", "saga.reply.right\tsaga.reply"];
+    let (_, vhost) = scene
+        .rig
+        .endpoint()
+        .rsplit_once('/')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .expect("a vhost");
+    let bound = [
+        "saga.cmd\tsaga.cmd.left",
+        "saga.cmd\tsaga.undo.left",
+        "saga.reply.right\tsaga.reply",
+    ];
     eventually("the bindings", || async {
         let vhost = vhost.clone();
         let listed = tokio::task::spawn_blocking(move || {
-            rabbitmq::ctl(&["list_bindings", "-p", &vhost, "source_name", "destination_name"])
+            rabbitmq::ctl(&[
+                "list_bindings",
+                "-p",
+                &vhost,
+                "source_name",
+                "destination_name",
+            ])
         });
         let listed = listed.await.expect("a list");
-        bound.iter().all(|binding| listed.lines().any(|line| line == *binding)).then_some(())
+        bound
+            .iter()
+            .all(|binding| listed.lines().any(|line| line == *binding))
+            .then_some(())
     })
     .await;
     scene.sagas_end().await;

@@ -16,14 +16,23 @@ use uuid::Uuid;
 const SEED: u64 = 1;
 
 fn plan() -> Arc<Plan> {
-    Arc::new(file::load("book_trip.saga.yaml", BOOK_TRIP.as_bytes()).plan.expect("no faults"))
+    Arc::new(
+        file::load("book_trip.saga.yaml", BOOK_TRIP.as_bytes())
+            .plan
+            .expect("no faults"),
+    )
 }
 
 /// What the ledgers in `dir` tell of a saga.
 async fn effects(dir: std::path::PathBuf, saga: SagaId) -> BTreeMap<String, Effects> {
     let saga = Uuid::from_bytes(saga.to_bytes()).to_string();
     let mut effects: BTreeMap<String, Effects> = BTreeMap::new();
-    for row in ledger(&dir).await.unwrap().into_iter().filter(|row| row.saga_id == saga) {
+    for row in ledger(&dir)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|row| row.saga_id == saga)
+    {
         let of_step = effects.entry(row.step).or_default();
         match row.kind {
             Kind::Effect => of_step.acted += 1,
@@ -36,7 +45,10 @@ async fn effects(dir: std::path::PathBuf, saga: SagaId) -> BTreeMap<String, Effe
 async fn cast(dir: &Path, without: Option<&str>) -> Real {
     let folder = dir.to_owned();
     let mut cast = Real::new(move |saga| effects(folder.clone(), saga));
-    for name in PARTICIPANTS.into_iter().filter(|name| Some(*name) != without) {
+    for name in PARTICIPANTS
+        .into_iter()
+        .filter(|name| Some(*name) != without)
+    {
         cast = cast.with(name, participant(name, dir).await.unwrap().test());
     }
     cast
@@ -47,9 +59,17 @@ async fn broken(plan: &Arc<Plan>, cast: &mut Real) -> Vec<(String, Vec<String>)>
     for case in trials::generate(plan).cases {
         let verdict = trials::run(plan, &case, SEED, cast).await;
         if !verdict.passed() {
-            let story: Vec<_> =
-                verdict.story.iter().map(|line| format!("  {:>8} {}", line.after_ms, line.text)).collect();
-            println!("seed {SEED}, {}: {:?}\n{}", case.name, verdict.faults, story.join("\n"));
+            let story: Vec<_> = verdict
+                .story
+                .iter()
+                .map(|line| format!("  {:>8} {}", line.after_ms, line.text))
+                .collect();
+            println!(
+                "seed {SEED}, {}: {:?}\n{}",
+                case.name,
+                verdict.faults,
+                story.join("\n")
+            );
             broken.push((case.name, verdict.faults));
         }
     }
@@ -83,12 +103,14 @@ async fn needs_the_output(ctx: Ctx<Sqlite>, undo: Undo<Value, Value>) -> Result<
 
 async fn note(ctx: &Ctx<Sqlite>, kind: &str) -> Result<()> {
     let mut tx = ctx.tx().await?;
-    sqlx::query("insert into ledger (saga_id, step, round, kind, subject, at) values (?, ?, 1, ?, '', 0)")
-        .bind(ctx.saga_id().to_string())
-        .bind(ctx.step())
-        .bind(kind)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "insert into ledger (saga_id, step, round, kind, subject, at) values (?, ?, 1, ?, '', 0)",
+    )
+    .bind(ctx.saga_id().to_string())
+    .bind(ctx.step())
+    .bind(kind)
+    .execute(&mut *tx)
+    .await?;
     Ok(())
 }
 
@@ -99,27 +121,45 @@ const LEDGER: &str = "create table if not exists ledger (saga_id text not null, 
 async fn with_hotels_broken_the_cases_that_break_are_named() {
     for forgetful in [true, false] {
         let dir = tempfile::tempdir().unwrap();
-        let inbox = SqliteInbox::open(dir.path().join("hotels.db")).await.unwrap();
+        let inbox = SqliteInbox::open(dir.path().join("hotels.db"))
+            .await
+            .unwrap();
         inbox.migrate(LEDGER).await.unwrap();
         let hotels = Participant::new("hotels").action("reserve", reserve);
         let hotels = match forgetful {
             true => hotels.compensation("cancel", forgets),
             false => hotels.compensation("cancel", needs_the_output),
         };
-        let mut cast = cast(dir.path(), Some("hotels")).await.with("hotels", hotels.inbox(inbox).test());
+        let mut cast = cast(dir.path(), Some("hotels"))
+            .await
+            .with("hotels", hotels.inbox(inbox).test());
         let broken = broken(&plan(), &mut cast).await;
-        let faults: BTreeMap<&str, String> =
-            broken.iter().map(|(name, faults)| (&**name, faults.join("; "))).collect();
+        let faults: BTreeMap<&str, String> = broken
+            .iter()
+            .map(|(name, faults)| (&**name, faults.join("; ")))
+            .collect();
         let unknown = faults["reserve_hotel: never answers, effect happened"].as_str();
         if forgetful {
             let undone = faults["charge_card: refused"].as_str();
             for fault in [undone, unknown] {
-                assert!(fault.contains("the effect of `reserve_hotel` is still there (I5)"), "{fault}");
+                assert!(
+                    fault.contains("the effect of `reserve_hotel` is still there (I5)"),
+                    "{fault}"
+                );
             }
         } else {
-            assert!(unknown.contains("undo_stuck") && unknown.contains("no such confirmation"), "{unknown}");
-            assert!(!faults.contains_key("charge_card: refused"), "the outcome is known there");
+            assert!(
+                unknown.contains("undo_stuck") && unknown.contains("no such confirmation"),
+                "{unknown}"
+            );
+            assert!(
+                !faults.contains_key("charge_card: refused"),
+                "the outcome is known there"
+            );
         }
-        assert!(!faults.contains_key("all goes well"), "nothing is undone there");
+        assert!(
+            !faults.contains_key("all goes well"),
+            "nothing is undone there"
+        );
     }
 }

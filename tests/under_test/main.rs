@@ -61,10 +61,18 @@ async fn serve(args: Args) -> Result<(), Failure> {
     if std::env::var_os("SAGA_LEASH").is_some() {
         std::thread::spawn(until_let_go);
     }
-    let rules = args.without.iter().fold(Rules::ALL, |rules, rule| rules.without(*rule));
+    let rules = args
+        .without
+        .iter()
+        .fold(Rules::ALL, |rules, rule| rules.without(*rule));
     let running = Server::start_under(rules, args.server.read()?).await?;
     // For whoever started us with port 0. A server whose stdout is closed goes on.
-    writeln!(std::io::stdout(), "listening on grpc://{}", running.address()).ok();
+    writeln!(
+        std::io::stdout(),
+        "listening on grpc://{}",
+        running.address()
+    )
+    .ok();
     let shutdown = running.shutdown();
     let mut term = signal(SignalKind::terminate())?;
     let mut serving = std::pin::pin!(running.join());
@@ -85,7 +93,14 @@ fn until_let_go() {
 }
 
 fn log(format: &str) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SAGA_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if format == "json" { log.json().try_init() } else { log.try_init() }
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("SAGA_LOG").unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if format == "json" {
+        log.json().try_init()
+    } else {
+        log.try_init()
+    }
 }

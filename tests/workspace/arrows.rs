@@ -10,10 +10,26 @@ const PACKAGES: [(&str, &[&str]); 7] = [
     ("saga-participant", &["saga-proto"]),
     ("saga-examples", &["saga-participant", "saga-dsl"]),
     // The SDK serves verbs that bring participants of their own, and the trials: see `the_server_knows_no_sdk`.
-    ("saga-orchestrator", &["saga-core", "saga-dsl", "saga-proto", "saga-examples", "saga-participant"]),
+    (
+        "saga-orchestrator",
+        &[
+            "saga-core",
+            "saga-dsl",
+            "saga-proto",
+            "saga-examples",
+            "saga-participant",
+        ],
+    ),
     (
         "saga-tests",
-        &["saga-core", "saga-dsl", "saga-proto", "saga-participant", "saga-examples", "saga-orchestrator"],
+        &[
+            "saga-core",
+            "saga-dsl",
+            "saga-proto",
+            "saga-participant",
+            "saga-examples",
+            "saga-orchestrator",
+        ],
     ),
 ];
 
@@ -79,12 +95,25 @@ const FOLDERS: [(&str, &[&str]); 6] = [
             "tonic",
         ],
     ),
-    ("orchestrator/src/transport/", &["store::sqlite", "crate::api", "crate::cli", "rusqlite"]),
+    (
+        "orchestrator/src/transport/",
+        &["store::sqlite", "crate::api", "crate::cli", "rusqlite"],
+    ),
     (
         "orchestrator/src/observe/",
-        &["store::sqlite", "crate::api", "crate::cli", "saga_proto", "tonic", "rusqlite"],
+        &[
+            "store::sqlite",
+            "crate::api",
+            "crate::cli",
+            "saga_proto",
+            "tonic",
+            "rusqlite",
+        ],
     ),
-    ("orchestrator/src/api/", &["store::sqlite", "crate::cli", "rusqlite"]),
+    (
+        "orchestrator/src/api/",
+        &["store::sqlite", "crate::cli", "rusqlite"],
+    ),
 ];
 
 #[test]
@@ -94,11 +123,21 @@ fn packages_know_only_whom_they_may() {
     let mut listed = PACKAGES.map(|(name, _)| name);
     names.sort_unstable();
     listed.sort_unstable();
-    assert_eq!(names, listed, "a new package needs its arrows here and in ARCHITECTURE.md");
+    assert_eq!(
+        names, listed,
+        "a new package needs its arrows here and in ARCHITECTURE.md"
+    );
     for package in &packages {
-        let (_, allowed) = PACKAGES.iter().find(|(name, _)| *name == package.name).expect("listed");
+        let (_, allowed) = PACKAGES
+            .iter()
+            .find(|(name, _)| *name == package.name)
+            .expect("listed");
         for known in &package.knows {
-            assert!(allowed.contains(&&**known), "{} must not know {known}", package.name);
+            assert!(
+                allowed.contains(&&**known),
+                "{} must not know {known}",
+                package.name
+            );
         }
     }
 }
@@ -106,10 +145,24 @@ fn packages_know_only_whom_they_may() {
 #[test]
 fn decisions_and_language_have_no_runtime_no_store_and_no_chance() {
     for package in ["saga-dsl", "saga-core"] {
-        let tree = cargo(&["tree", "--package", package, "--edges", "normal", "--prefix", "none"]);
+        let tree = cargo(&[
+            "tree",
+            "--package",
+            package,
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ]);
         let tree = String::from_utf8(tree.stdout).expect("text");
-        let crates: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-        assert!(crates.contains(&"serde"), "the tree of {package} was not read: {tree}");
+        let crates: Vec<&str> = tree
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert!(
+            crates.contains(&"serde"),
+            "the tree of {package} was not read: {tree}"
+        );
         for impure in IMPURE {
             assert!(!crates.contains(&impure), "{package} depends on {impure}");
         }
@@ -120,7 +173,8 @@ fn decisions_and_language_have_no_runtime_no_store_and_no_chance() {
 fn layers_of_the_orchestrator_know_only_what_is_below_them() {
     let mut faults = Vec::new();
     for path in files_ending(".rs") {
-        let Some((_, forbidden)) = FOLDERS.iter().find(|(folder, _)| path.starts_with(folder)) else {
+        let Some((_, forbidden)) = FOLDERS.iter().find(|(folder, _)| path.starts_with(folder))
+        else {
             continue;
         };
         if path.contains("/tests/") || path.ends_with("/tests.rs") {
@@ -152,30 +206,45 @@ fn the_server_knows_no_sdk() {
         "orchestrator/src/trials/",
     ];
     let mut faults = Vec::new();
-    for path in files_ending(".rs").into_iter().filter(|path| path.starts_with("orchestrator/src/")) {
+    for path in files_ending(".rs")
+        .into_iter()
+        .filter(|path| path.starts_with("orchestrator/src/"))
+    {
         if may.iter().any(|place| path.starts_with(place)) {
             continue;
         }
         let source = text(&path).expect("sources are UTF-8");
-        let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
-        if code.into_iter().any(|code| mentions(code, "saga_participant") || mentions(code, "saga_examples"))
+        let code = source
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or_default());
+        if code
+            .into_iter()
+            .any(|code| mentions(code, "saga_participant") || mentions(code, "saga_examples"))
         {
             faults.push(path);
         }
     }
-    assert!(faults.is_empty(), "these mention the SDK or the examples:\n{}", faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "these mention the SDK or the examples:\n{}",
+        faults.join("\n")
+    );
 }
 
 /// Does the line mention the path, and not merely a longer word that begins or ends like it?
 fn mentions(code: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(name)
-        .any(|(at, _)| !code[..at].ends_with(is_word) && !code[at + name.len()..].starts_with(is_word))
+    code.match_indices(name).any(|(at, _)| {
+        !code[..at].ends_with(is_word) && !code[at + name.len()..].starts_with(is_word)
+    })
 }
 
 #[test]
 fn words_are_told_from_parts_of_words() {
     assert!(mentions("use tonic::Status;", "tonic"));
-    assert!(mentions("use crate::store::sqlite::SqliteStore;", "store::sqlite"));
+    assert!(mentions(
+        "use crate::store::sqlite::SqliteStore;",
+        "store::sqlite"
+    ));
     assert!(!mentions("let tonics = monotonic();", "tonic"));
 }

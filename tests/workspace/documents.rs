@@ -23,7 +23,9 @@ pub(crate) fn links(document: &str) -> Vec<String> {
         let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join("code");
         let mut rest = &*prose;
         while let Some((_, after)) = rest.split_once("](") {
-            let Some((target, behind)) = after.split_once(')') else { break };
+            let Some((target, behind)) = after.split_once(')') else {
+                break;
+            };
             found.push(target.to_owned());
             rest = behind;
         }
@@ -39,7 +41,12 @@ fn target(page: &str, link: &str) -> Option<PathBuf> {
         return None;
     }
     let mut target = PathBuf::new();
-    for part in Path::new(page).parent().unwrap_or(Path::new("")).join(path).components() {
+    for part in Path::new(page)
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join(path)
+        .components()
+    {
         match part {
             Component::ParentDir => assert!(target.pop(), "{page}: {link} leads out of the tree"),
             Component::Normal(name) => target.push(name),
@@ -55,22 +62,30 @@ fn links_lead_somewhere() {
     let mut checked = 0;
     for page in files_ending(".md") {
         for link in links(&text(&page).expect("documents are UTF-8")) {
-            let Some(target) = target(&page, &link) else { continue };
+            let Some(target) = target(&page, &link) else {
+                continue;
+            };
             checked += 1;
             if !root().join(&target).exists() {
                 faults.push(format!("{page}: {link}"));
             }
         }
     }
-    assert!(faults.is_empty(), "these links lead nowhere:\n{}", faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "these links lead nowhere:\n{}",
+        faults.join("\n")
+    );
     assert!(checked > 20, "only {checked} links were found");
 }
 
 #[test]
 fn every_page_of_the_docs_stands_in_their_index() {
     let index = "docs/README.md";
-    let listed: Vec<PathBuf> =
-        links(&text(index).expect("UTF-8")).iter().filter_map(|link| target(index, link)).collect();
+    let listed: Vec<PathBuf> = links(&text(index).expect("UTF-8"))
+        .iter()
+        .filter_map(|link| target(index, link))
+        .collect();
     let missing: Vec<String> = files()
         .into_iter()
         .filter(|path| path.starts_with("docs/") && path.ends_with(".md") && path != index)
@@ -78,13 +93,19 @@ fn every_page_of_the_docs_stands_in_their_index() {
         .filter(|path| !path.starts_with("docs/errors/") && !path.contains("/0000-"))
         .filter(|path| !listed.contains(&PathBuf::from(path)))
         .collect();
-    assert!(missing.is_empty(), "{index} does not list\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "{index} does not list\n{}",
+        missing.join("\n")
+    );
 }
 
 #[test]
 fn decisions_are_numbered_without_gaps_and_say_what_they_must() {
-    let decisions: Vec<String> =
-        files().into_iter().filter(|path| path.starts_with("docs/decisions/")).collect();
+    let decisions: Vec<String> = files()
+        .into_iter()
+        .filter(|path| path.starts_with("docs/decisions/"))
+        .collect();
     for (number, path) in decisions.iter().enumerate() {
         assert!(
             path.starts_with(&format!("docs/decisions/{number:04}-")),
@@ -115,13 +136,18 @@ fn code_spans(document: &str) -> Vec<String> {
 #[test]
 fn files_that_documents_name_are_there() {
     let files = files();
-    let folders: BTreeSet<&str> =
-        files.iter().filter_map(|path| path.split_once('/')).map(|(top, _)| top).collect();
+    let folders: BTreeSet<&str> = files
+        .iter()
+        .filter_map(|path| path.split_once('/'))
+        .map(|(top, _)| top)
+        .collect();
     let mut faults = Vec::new();
     let mut checked = 0;
     for page in files_ending(".md") {
         for span in code_spans(&text(&page).expect("UTF-8")) {
-            let is_path = span.split_once('/').is_some_and(|(top, _)| folders.contains(top));
+            let is_path = span
+                .split_once('/')
+                .is_some_and(|(top, _)| folders.contains(top));
             if !is_path || span.contains([' ', '*', '<', '$']) {
                 continue;
             }
@@ -131,7 +157,11 @@ fn files_that_documents_name_are_there() {
             }
         }
     }
-    assert!(faults.is_empty(), "these are not there:\n{}", faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "these are not there:\n{}",
+        faults.join("\n")
+    );
     assert!(checked > 50, "only {checked} names of files were found");
 }
 
@@ -140,17 +170,36 @@ fn files_that_documents_name_are_there() {
 fn the_page_on_testing_names_every_suite_and_every_server() {
     let page = text("docs/explanation/testing.md").expect("UTF-8");
     let manifest = text("tests/Cargo.toml").expect("UTF-8");
-    let suites = manifest.split("[[test]]").skip(1).filter_map(|suite| suite.split('"').nth(1));
+    let suites = manifest
+        .split("[[test]]")
+        .skip(1)
+        .filter_map(|suite| suite.split('"').nth(1));
     let suites: Vec<String> = suites.map(|name| format!("(`tests/{name}/`)")).collect();
     // A server of the system is started from where its package keeps the programs.
     let places = ["\"/usr/lib/", "\"/usr/sbin/"];
-    let starts =
-        |path: &String| text(path).is_some_and(|source| places.iter().any(|place| source.contains(place)));
-    let rig = files().into_iter().filter(|path| path.starts_with("tests/rig/") && path.ends_with(".rs"));
-    let servers: Vec<String> = rig.filter(starts).map(|path| format!("| `{path}` |")).collect();
-    assert!(suites.len() >= 8 && servers.len() >= 2, "{suites:?} {servers:?}");
-    let missing: Vec<_> = suites.iter().chain(&servers).filter(|name| !page.contains(*name)).collect();
-    assert!(missing.is_empty(), "docs/explanation/testing.md does not name {missing:?}");
+    let starts = |path: &String| {
+        text(path).is_some_and(|source| places.iter().any(|place| source.contains(place)))
+    };
+    let rig = files()
+        .into_iter()
+        .filter(|path| path.starts_with("tests/rig/") && path.ends_with(".rs"));
+    let servers: Vec<String> = rig
+        .filter(starts)
+        .map(|path| format!("| `{path}` |"))
+        .collect();
+    assert!(
+        suites.len() >= 8 && servers.len() >= 2,
+        "{suites:?} {servers:?}"
+    );
+    let missing: Vec<_> = suites
+        .iter()
+        .chain(&servers)
+        .filter(|name| !page.contains(*name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/explanation/testing.md does not name {missing:?}"
+    );
 }
 
 #[test]
@@ -159,10 +208,15 @@ fn limits_stand_where_the_reference_says() {
     let mut faults = Vec::new();
     let mut checked = 0;
     for line in text(page).expect("UTF-8").lines() {
-        let Some((before, path)) = line.split_once("` in `") else { continue };
-        let (Some(name), Some(path)) = (before.rsplit('`').next(), path.split('`').next()) else { continue };
+        let Some((before, path)) = line.split_once("` in `") else {
+            continue;
+        };
+        let (Some(name), Some(path)) = (before.rsplit('`').next(), path.split('`').next()) else {
+            continue;
+        };
         checked += 1;
-        let there = root().join(path).is_file() && text(path).is_some_and(|source| source.contains(name));
+        let there =
+            root().join(path).is_file() && text(path).is_some_and(|source| source.contains(name));
         if !there {
             faults.push(format!("{name} is not in {path}"));
         }

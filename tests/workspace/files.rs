@@ -25,14 +25,22 @@ fn every_module_opens_with_its_purpose() {
         .filter(|path| !path.ends_with("/tests.rs"))
         .filter(|path| !text(path).expect("sources are UTF-8").starts_with("//! "))
         .collect();
-    assert!(faults.is_empty(), "these open without `//!`:\n{}", faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "these open without `//!`:\n{}",
+        faults.join("\n")
+    );
 }
 
 #[test]
 fn every_package_takes_the_lints_and_the_licence_of_the_workspace() {
     for package in packages() {
         let manifest = text(&format!("{}/Cargo.toml", package.folder)).expect("a manifest is text");
-        for line in ["[lints]\nworkspace = true", "license.workspace = true", "publish.workspace = true"] {
+        for line in [
+            "[lints]\nworkspace = true",
+            "license.workspace = true",
+            "publish.workspace = true",
+        ] {
             assert!(manifest.contains(line), "{}: no `{line}`", package.name);
         }
     }
@@ -42,8 +50,15 @@ fn every_package_takes_the_lints_and_the_licence_of_the_workspace() {
 
 #[test]
 fn one_package_alone_says_what_plain_cargo_run_starts() {
-    let defaults: Vec<String> = packages().into_iter().filter_map(|package| package.default_run).collect();
-    assert_eq!(defaults, ["saga"], "`cargo run` at the root takes the only default there is");
+    let defaults: Vec<String> = packages()
+        .into_iter()
+        .filter_map(|package| package.default_run)
+        .collect();
+    assert_eq!(
+        defaults,
+        ["saga"],
+        "`cargo run` at the root takes the only default there is"
+    );
 }
 
 #[test]
@@ -62,10 +77,16 @@ fn banned_crates_are_not_locked() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("{ crate = \"")?.split('"').next())
         .collect();
-    assert!(banned.contains(&"backoff"), "the bans of deny.toml were not read: {banned:?}");
+    assert!(
+        banned.contains(&"backoff"),
+        "the bans of deny.toml were not read: {banned:?}"
+    );
     let lock = text("Cargo.lock").expect("Cargo.lock is text");
     for name in banned {
-        assert!(!lock.contains(&format!("name = \"{name}\"\n")), "{name} is banned by deny.toml");
+        assert!(
+            !lock.contains(&format!("name = \"{name}\"\n")),
+            "{name} is banned by deny.toml"
+        );
     }
 }
 

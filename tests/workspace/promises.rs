@@ -29,20 +29,29 @@ fn tests() -> BTreeSet<String> {
 }
 
 fn word(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
     &text[..end]
 }
 
 #[test]
 fn every_promise_names_tests_that_are_there() {
     let page = text("docs/explanation/guarantees.md").expect("UTF-8");
-    let promised = page.split("## ").find(|part| part.starts_with("Promised\n")).expect("what is promised");
+    let promised = page
+        .split("## ")
+        .find(|part| part.starts_with("Promised\n"))
+        .expect("what is promised");
     let tests = tests();
     let mut faults = Vec::new();
     let mut rows = 0;
     for row in promised.lines().filter(|line| line.starts_with("| **")) {
         rows += 1;
-        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let shown_by = row
+            .trim_end_matches(" |")
+            .rsplit(" | ")
+            .next()
+            .unwrap_or_default();
         let names: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
         let promise = row.split("**").nth(1).unwrap_or_default();
         if names.is_empty() {
@@ -63,7 +72,11 @@ fn every_promise_names_tests_that_are_there() {
 fn tests_are_found_whoever_makes_them() {
     let tests = tests();
     // With an attribute, and from the lists of the two macros.
-    for name in ["tests_are_found_whoever_makes_them", "lists_filter", "sqlite_never_acts_twice"] {
+    for name in [
+        "tests_are_found_whoever_makes_them",
+        "lists_filter",
+        "sqlite_never_acts_twice",
+    ] {
         assert!(tests.contains(name), "{name}");
     }
     assert!(!tests.contains("files_ending") && !tests.contains("word"));

@@ -11,7 +11,10 @@ use serde_json::Value;
 /// The root of the workspace.
 pub(crate) fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("tests/ stands in the workspace").to_owned()
+    tests
+        .parent()
+        .expect("tests/ stands in the workspace")
+        .to_owned()
 }
 
 /// The tracked files, and those that are about to be: paths relative to the root, with `/`.
@@ -21,16 +24,21 @@ pub(crate) fn files() -> Vec<String> {
         .current_dir(root())
         .output();
     let mut files = match listed {
-        Ok(output) if output.status.success() => {
-            String::from_utf8(output.stdout).expect("paths are UTF-8").lines().map(str::to_owned).collect()
-        }
+        Ok(output) if output.status.success() => String::from_utf8(output.stdout)
+            .expect("paths are UTF-8")
+            .lines()
+            .map(str::to_owned)
+            .collect(),
         // A copy without its history: then everything that is there counts.
         Ok(_) | Err(_) => walk(&root(), ""),
     };
     // What was removed and not yet committed is still listed.
     files.retain(|path: &String| root().join(path).is_file());
     files.sort();
-    assert!(files.iter().any(|path| path == "Cargo.toml"), "the workspace is not where it is looked for");
+    assert!(
+        files.iter().any(|path| path == "Cargo.toml"),
+        "the workspace is not where it is looked for"
+    );
     files
 }
 
@@ -52,7 +60,10 @@ fn walk(dir: &Path, prefix: &str) -> Vec<String> {
 
 /// The tracked files with this ending.
 pub(crate) fn files_ending(suffix: &str) -> Vec<String> {
-    files().into_iter().filter(|path| path.ends_with(suffix)).collect()
+    files()
+        .into_iter()
+        .filter(|path| path.ends_with(suffix))
+        .collect()
 }
 
 /// The text of a file; `None` for what is not text.
@@ -93,17 +104,25 @@ pub(crate) fn packages() -> Vec<Package> {
     let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("metadata is JSON");
     let packages = metadata["packages"].as_array().expect("packages");
-    let ours: Vec<&str> = packages.iter().map(|package| string(&package["name"])).collect();
+    let ours: Vec<&str> = packages
+        .iter()
+        .map(|package| string(&package["name"]))
+        .collect();
     packages
         .iter()
         .map(|package| {
             let manifest = Path::new(string(&package["manifest_path"]));
-            let folder =
-                manifest.parent().expect("a folder").strip_prefix(root()).expect("a member stands inside");
+            let folder = manifest
+                .parent()
+                .expect("a folder")
+                .strip_prefix(root())
+                .expect("a member stands inside");
             let dependencies = package["dependencies"].as_array().expect("dependencies");
             let targets = package["targets"].as_array().expect("targets");
             let is_bin = |target: &&Value| {
-                target["kind"].as_array().is_some_and(|kinds| kinds.contains(&"bin".into()))
+                target["kind"]
+                    .as_array()
+                    .is_some_and(|kinds| kinds.contains(&"bin".into()))
             };
             Package {
                 name: string(&package["name"]).to_owned(),

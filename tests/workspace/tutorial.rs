@@ -9,7 +9,10 @@ const PAGE: &str = "docs/tutorial/first-saga.md";
 /// The code blocks of one language, in order.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
-    page.split(&*fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
+    page.split(&*fence)
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// What `saga lint` prints about a file of that content, and whether it is sound.
@@ -17,15 +20,24 @@ fn lint(content: &str) -> (String, bool) {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("order.saga.yaml"), content).expect("it is written");
     let mut lint = Command::new(saga());
-    let output = lint.args(["lint", "order.saga.yaml"]).current_dir(folder.path()).output().expect("it runs");
+    let output = lint
+        .args(["lint", "order.saga.yaml"])
+        .current_dir(folder.path())
+        .output()
+        .expect("it runs");
     let printed = [output.stdout, output.stderr].concat();
-    (String::from_utf8(printed).expect("UTF-8"), output.status.success())
+    (
+        String::from_utf8(printed).expect("UTF-8"),
+        output.status.success(),
+    )
 }
 
 #[test]
 fn the_first_file_has_the_faults_that_are_shown_and_the_mended_one_has_none() {
     let page = text(PAGE).expect("UTF-8");
-    let [bad, steps] = &*blocks(&page, "yaml") else { panic!("{PAGE} shows a file and its mended steps") };
+    let [bad, steps] = &*blocks(&page, "yaml") else {
+        panic!("{PAGE} shows a file and its mended steps")
+    };
     let (printed, is_sound) = lint(bad);
     assert!(!is_sound);
     assert_eq!(blocks(&page, "text").first(), Some(&printed));

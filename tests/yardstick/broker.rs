@@ -14,8 +14,8 @@ use lapin::{
     Acker, BasicProperties, Channel, Connection, ConnectionProperties, Consumer,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-        QueueDeclareOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+        ConfirmSelectOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -62,8 +62,14 @@ impl Echo {
         let quorum = [
             ("x-queue-type", AMQPValue::LongString("quorum".into())),
             ("x-delivery-limit", AMQPValue::LongInt(20)),
-            ("x-dead-letter-exchange", AMQPValue::LongString("bare.dlx".into())),
-            ("x-dead-letter-strategy", AMQPValue::LongString("at-least-once".into())),
+            (
+                "x-dead-letter-exchange",
+                AMQPValue::LongString("bare.dlx".into()),
+            ),
+            (
+                "x-dead-letter-strategy",
+                AMQPValue::LongString("at-least-once".into()),
+            ),
             ("x-overflow", AMQPValue::LongString("reject-publish".into())),
         ];
         for (queue, arguments) in [(COMMANDS, &quorum[..]), (REPLIES, &[])] {
@@ -71,28 +77,49 @@ impl Echo {
             for (name, value) in arguments {
                 table.insert((*name).into(), value.clone());
             }
-            let options = QueueDeclareOptions { durable: true, ..Default::default() };
-            channel.queue_declare(queue.into(), options, table).await.expect("a queue");
+            let options = QueueDeclareOptions {
+                durable: true,
+                ..Default::default()
+            };
+            channel
+                .queue_declare(queue.into(), options, table)
+                .await
+                .expect("a queue");
         }
-        connection.close(200, "declared".into()).await.expect("closed");
-        let peer =
-            tokio::process::Command::new(std::env::current_exe().expect("a program knows where it is"))
-                .args(["--peer", url])
-                .stdin(Stdio::null())
-                .kill_on_drop(true)
-                .spawn();
-        Self { url: url.to_owned(), _peer: peer.expect("the peer starts") }
+        connection
+            .close(200, "declared".into())
+            .await
+            .expect("closed");
+        let peer = tokio::process::Command::new(
+            std::env::current_exe().expect("a program knows where it is"),
+        )
+        .args(["--peer", url])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+        Self {
+            url: url.to_owned(),
+            _peer: peer.expect("the peer starts"),
+        }
     }
 
     /// Keeps `depth` commands in flight for `time`.
     pub(crate) async fn run(&self, form: Form, depth: usize, time: Duration) -> Echoed {
         let (publishing, consuming) = (connect(&self.url).await, connect(&self.url).await);
-        let (channel, mut replies) = (confirming(&publishing).await, consume(&consuming, REPLIES).await);
+        let (channel, mut replies) = (
+            confirming(&publishing).await,
+            consume(&consuming, REPLIES).await,
+        );
         let (properties, body) = match form {
             Form::Packed => (command_properties(), command()),
             Form::Plain => (plain_properties(), wire_command().input.to_vec()),
         };
-        let mut writer = Writer { channel, queue: COMMANDS, properties, body };
+        let mut writer = Writer {
+            channel,
+            queue: COMMANDS,
+            properties,
+            body,
+        };
         let mut confirms = FuturesOrdered::new();
         for _ in 0..depth {
             confirms.push_back(writer.publish(()));
@@ -145,8 +172,16 @@ impl Echo {
 /// The other end: answers every command with a message, and acknowledges it when that is confirmed.
 pub(crate) async fn peer(url: &str) {
     let (publishing, consuming) = (connect(url).await, connect(url).await);
-    let (channel, mut commands) = (confirming(&publishing).await, consume(&consuming, COMMANDS).await);
-    let mut writer = Writer { channel, queue: REPLIES, properties: reply_properties(), body: reply() };
+    let (channel, mut commands) = (
+        confirming(&publishing).await,
+        consume(&consuming, COMMANDS).await,
+    );
+    let mut writer = Writer {
+        channel,
+        queue: REPLIES,
+        properties: reply_properties(),
+        body: reply(),
+    };
     let mut confirms: FuturesOrdered<Confirming<Acker>> = FuturesOrdered::new();
     loop {
         tokio::select! {
@@ -181,11 +216,17 @@ struct Writer {
 impl Writer {
     /// Queues the message's frames; gives back `then` when the broker has confirmed it.
     fn publish<T: Send + 'static>(&mut self, then: T) -> Confirming<T> {
-        let (channel, queue, properties) = (self.channel.clone(), self.queue, self.properties.clone());
+        let (channel, queue, properties) =
+            (self.channel.clone(), self.queue, self.properties.clone());
         let body = self.body.clone();
         let mut confirming: Confirming<T> = Box::pin(async move {
-            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-            let published = channel.basic_publish("".into(), queue.into(), options, &body, properties).await;
+            let options = BasicPublishOptions {
+                mandatory: true,
+                ..Default::default()
+            };
+            let published = channel
+                .basic_publish("".into(), queue.into(), options, &body, properties)
+                .await;
             published.expect("published").await.expect("confirmed");
             then
         });
@@ -198,7 +239,10 @@ impl Writer {
 
 /// Takes everything that is there: the last one's acker, and how many.
 fn drain(consumer: &mut Consumer, first: Option<lapin::Result<Delivery>>) -> (Acker, u64) {
-    let mut last = first.expect("the consumer goes on").expect("a delivery").acker;
+    let mut last = first
+        .expect("the consumer goes on")
+        .expect("a delivery")
+        .acker;
     let mut number = 1;
     while let Some(Some(delivery)) = consumer.next().now_or_never() {
         last = delivery.expect("a delivery").acker;
@@ -208,30 +252,46 @@ fn drain(consumer: &mut Consumer, first: Option<lapin::Result<Delivery>>) -> (Ac
 }
 
 async fn acknowledge(last: &Acker) {
-    last.ack(BasicAckOptions { multiple: true }).await.expect("acknowledged");
+    last.ack(BasicAckOptions { multiple: true })
+        .await
+        .expect("acknowledged");
 }
 
 async fn connect(url: &str) -> Connection {
-    Connection::connect(url, ConnectionProperties::default()).await.expect("a connection")
+    Connection::connect(url, ConnectionProperties::default())
+        .await
+        .expect("a connection")
 }
 
 async fn confirming(connection: &Connection) -> Channel {
     let channel = connection.create_channel().await.expect("a channel");
-    channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await
+        .expect("confirms");
     channel
 }
 
 async fn consume(connection: &Connection, queue: &str) -> Consumer {
     let channel = connection.create_channel().await.expect("a channel");
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.expect("a prefetch");
+    channel
+        .basic_qos(PREFETCH, BasicQosOptions::default())
+        .await
+        .expect("a prefetch");
     let options = BasicConsumeOptions::default();
-    channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.expect("a consumer")
+    channel
+        .basic_consume(queue.into(), "".into(), options, FieldTable::default())
+        .await
+        .expect("a consumer")
 }
 
 fn properties(kind: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("saga-wire".into(), AMQPValue::LongInt(1));
-    headers.insert("saga-inbox".into(), AMQPValue::LongString("0192f0c0-0000-7000-8000-000000000000".into()));
+    headers.insert(
+        "saga-inbox".into(),
+        AMQPValue::LongString("0192f0c0-0000-7000-8000-000000000000".into()),
+    );
     BasicProperties::default()
         .with_delivery_mode(2)
         .with_content_type("application/x-protobuf".into())
@@ -258,8 +318,14 @@ fn plain_properties() -> BasicProperties {
         ("saga-attempt", AMQPValue::LongLongInt(1)),
         ("saga-fingerprint", text("5555555555555555")),
         ("saga-timeout-ms", AMQPValue::LongLongInt(30_000)),
-        ("saga-retain-until", AMQPValue::LongLongInt(1_800_000_000_000_000)),
-        ("saga-not-after", AMQPValue::LongLongInt(1_800_000_000_000_000)),
+        (
+            "saga-retain-until",
+            AMQPValue::LongLongInt(1_800_000_000_000_000),
+        ),
+        (
+            "saga-not-after",
+            AMQPValue::LongLongInt(1_800_000_000_000_000),
+        ),
         ("saga-inbox", text("0192f0c0-0000-7000-8000-000000000000")),
     ] {
         headers.insert(name.into(), value);
@@ -315,9 +381,15 @@ pub(crate) fn wire_reply() -> wire::Reply {
 }
 
 fn command() -> Vec<u8> {
-    wire::CommandBatch { commands: vec![wire_command()] }.encode_to_vec()
+    wire::CommandBatch {
+        commands: vec![wire_command()],
+    }
+    .encode_to_vec()
 }
 
 fn reply() -> Vec<u8> {
-    wire::ReplyBatch { replies: vec![wire_reply()] }.encode_to_vec()
+    wire::ReplyBatch {
+        replies: vec![wire_reply()],
+    }
+    .encode_to_vec()
 }

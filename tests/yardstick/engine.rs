@@ -26,19 +26,36 @@ impl Engine {
     pub(crate) fn new(given: Option<PathBuf>) -> Self {
         let beside = || {
             let own = std::env::current_exe().expect("a program knows where it is");
-            own.ancestors().skip(1).take(3).map(|folder| folder.join("saga")).find(|path| path.is_file())
+            own.ancestors()
+                .skip(1)
+                .take(3)
+                .map(|folder| folder.join("saga"))
+                .find(|path| path.is_file())
         };
         let program = given.or_else(beside);
-        Self { program: program.expect("no program `saga` here: cargo build --release --bin saga") }
+        Self {
+            program: program.expect("no program `saga` here: cargo build --release --bin saga"),
+        }
     }
 
     /// Runs so many sagas of four steps, so many at a time. Ends this program when any is lost or doubled.
     pub(crate) async fn run(&self, sagas: u64, in_flight: u64, more: &[&str]) -> Run {
         let mut command = tokio::process::Command::new(&self.program);
         command.args(["bench", "-o", "json", "--sagas", &sagas.to_string()]);
-        command.args(["--concurrency", &in_flight.to_string()]).args(more);
-        let told = command.stderr(Stdio::inherit()).kill_on_drop(true).output().await.expect("saga runs");
-        assert!(told.status.success(), "saga bench {more:?}: {}", String::from_utf8_lossy(&told.stdout));
+        command
+            .args(["--concurrency", &in_flight.to_string()])
+            .args(more);
+        let told = command
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .expect("saga runs");
+        assert!(
+            told.status.success(),
+            "saga bench {more:?}: {}",
+            String::from_utf8_lossy(&told.stdout)
+        );
         serde_json::from_slice(&told.stdout).expect("a report")
     }
 }

@@ -9,7 +9,9 @@ const ENDED: u64 = 100_000;
 
 /// Alternates between an empty store and one that has grown, over gRPC, where the store weighs most.
 pub(crate) async fn measure(engine: &Engine, sagas: u64, rounds: usize) {
-    let postgres = tokio::task::spawn_blocking(Postgres::start).await.expect("a server of our own");
+    let postgres = tokio::task::spawn_blocking(Postgres::start)
+        .await
+        .expect("a server of our own");
     journal::create_database(&postgres.url("postgres"), "grown").await;
     let grown = postgres.url("grown");
     let folder = tempfile::tempdir().expect("a folder");
@@ -20,7 +22,11 @@ pub(crate) async fn measure(engine: &Engine, sagas: u64, rounds: usize) {
         let mut ratios = Vec::new();
         for round in 0..rounds {
             let empty = if name == "SQLite" {
-                folder.path().join(format!("empty_{round}.db")).display().to_string()
+                folder
+                    .path()
+                    .join(format!("empty_{round}.db"))
+                    .display()
+                    .to_string()
             } else {
                 let database = format!("empty_{round}");
                 journal::create_database(&postgres.url("postgres"), &database).await;
@@ -32,6 +38,9 @@ pub(crate) async fn measure(engine: &Engine, sagas: u64, rounds: usize) {
         }
         ratios.sort_by(f64::total_cmp);
         let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-        println!("{name:<11} {:.2}  ({low:.2} to {high:.2})   goal: at least 0.9", median(&ratios));
+        println!(
+            "{name:<11} {:.2}  ({low:.2} to {high:.2})   goal: at least 0.9",
+            median(&ratios)
+        );
     }
 }

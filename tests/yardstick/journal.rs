@@ -21,7 +21,10 @@ pub(crate) struct Rows {
 pub(crate) async fn create_database(url: &str, name: &str) {
     let mut server = PgConnection::connect(url).await.expect("a server");
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::query(create).execute(&mut server).await.expect("a database");
+    sqlx::query(create)
+        .execute(&mut server)
+        .await
+        .expect("a database");
     server.close().await.expect("closed");
 }
 
@@ -34,7 +37,10 @@ const INSERT: &str = "INSERT INTO saga_event (saga_id, seq, commit_no, at, body)
 /// Half of `time` with one row a commit, half with 1,000.
 pub(crate) async fn in_postgres(url: &str, time: Duration) -> Rows {
     let mut conn = PgConnection::connect(url).await.expect("a database");
-    sqlx::query(CREATE).execute(&mut conn).await.expect("a table");
+    sqlx::query(CREATE)
+        .execute(&mut conn)
+        .await
+        .expect("a table");
     let body = vec![b'x'; BODY_BYTES];
     let mut commit_no = 0_i64;
     let mut insert = async |rows: usize| {
@@ -61,7 +67,10 @@ pub(crate) async fn in_postgres(url: &str, time: Duration) -> Rows {
         insert(BATCH).await;
         rows += BATCH;
     }
-    Rows { commit_ms: median_ms(alone), batch_rate: rows as f64 / began.elapsed().as_secs_f64() }
+    Rows {
+        commit_ms: median_ms(alone),
+        batch_rate: rows as f64 / began.elapsed().as_secs_f64(),
+    }
 }
 
 /// The same in an SQLite file that flushes every commit; with each row of the journal goes one of its saga, since an
@@ -110,11 +119,16 @@ pub(crate) fn in_sqlite(time: Duration) -> Rows {
         insert(BATCH);
         rows += BATCH;
     }
-    Rows { commit_ms: median_ms(alone), batch_rate: rows as f64 / began.elapsed().as_secs_f64() }
+    Rows {
+        commit_ms: median_ms(alone),
+        batch_rate: rows as f64 / began.elapsed().as_secs_f64(),
+    }
 }
 
 /// The median of some times, in milliseconds.
 pub(crate) fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
-    times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
+    times
+        .get(times.len() / 2)
+        .map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
 }

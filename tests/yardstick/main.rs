@@ -100,10 +100,26 @@ async fn over_the_broker(args: &Args, engine: &Engine) {
         };
 
         let echo = broker::Echo::open(&vhost("bare")).await;
-        report.note("bare echo at 1", "round trip ms", echo.run(Form::Packed, 1, bare).await.p50_ms);
-        report.note("bare echo, plain form, at 256", "/s", echo.run(Form::Plain, 256, bare).await.rate);
-        report.note("bare echo at 256", "/s", echo.run(Form::Packed, 256, bare).await.rate);
-        report.note("bare echo at 1,000", "/s", echo.run(Form::Packed, 1_000, bare).await.rate);
+        report.note(
+            "bare echo at 1",
+            "round trip ms",
+            echo.run(Form::Packed, 1, bare).await.p50_ms,
+        );
+        report.note(
+            "bare echo, plain form, at 256",
+            "/s",
+            echo.run(Form::Plain, 256, bare).await.rate,
+        );
+        report.note(
+            "bare echo at 256",
+            "/s",
+            echo.run(Form::Packed, 256, bare).await.rate,
+        );
+        report.note(
+            "bare echo at 1,000",
+            "/s",
+            echo.run(Form::Packed, 1_000, bare).await.rate,
+        );
         drop(echo);
         let rows = journal::in_postgres(&database("bare").await, bare).await;
         report.note("bare commit of one row", "ms", rows.commit_ms);
@@ -112,7 +128,9 @@ async fn over_the_broker(args: &Args, engine: &Engine) {
         let run = async |name: &str, sagas: u64, in_flight: u64, more: &[&str]| {
             let (store, broker) = (database(name).await, vhost(name));
             let ground = ["--store", &store, "--broker", &broker];
-            engine.run(sagas, in_flight, &[&ground, more].concat()).await
+            engine
+                .run(sagas, in_flight, &[&ground, more].concat())
+                .await
         };
         report.engine(
             "saga, one command a message, at 256",
@@ -120,24 +138,42 @@ async fn over_the_broker(args: &Args, engine: &Engine) {
         );
         let happy = run("happy", args.sagas, 256, &[]).await;
         report.engine("saga at 256", &happy);
-        report
-            .engine("saga at 256, compensated", &run("undone", args.sagas / 2, 256, &["--compensate"]).await);
-        report.engine("saga at 2,000", &run("deep", 2 * args.sagas, 2_000, &[]).await);
-        report.engine("saga at 1", &run("alone", (args.sagas / 20).max(100), 1, &[]).await);
+        report.engine(
+            "saga at 256, compensated",
+            &run("undone", args.sagas / 2, 256, &["--compensate"]).await,
+        );
+        report.engine(
+            "saga at 2,000",
+            &run("deep", 2 * args.sagas, 2_000, &[]).await,
+        );
+        report.engine(
+            "saga at 1",
+            &run("alone", (args.sagas / 20).max(100), 1, &[]).await,
+        );
     }
-    report.ratio("one command a message at 256 ÷ bare echo, plain form, at 256", 0.85, |r| {
-        r("saga, one command a message, at 256", "steps/s") / r("bare echo, plain form, at 256", "/s")
-    });
+    report.ratio(
+        "one command a message at 256 ÷ bare echo, plain form, at 256",
+        0.85,
+        |r| {
+            r("saga, one command a message, at 256", "steps/s")
+                / r("bare echo, plain form, at 256", "/s")
+        },
+    );
     report.ratio("coalesced at 2,000 ÷ bare echo at 1,000", 3.0, |r| {
         r("saga at 2,000", "steps/s") / r("bare echo at 1,000", "/s")
     });
     report.ratio("compensated ÷ completed, sagas at 256", 0.57, |r| {
         r("saga at 256, compensated", "sagas/s") / r("saga at 256", "sagas/s")
     });
-    report.cost("one saga alone ÷ (4 bare round trips + 5 bare commits)", 1.5, |r| {
-        let bare = 4.0 * r("bare echo at 1", "round trip ms") + 5.0 * r("bare commit of one row", "ms");
-        r("saga at 1", "p50 ms") / bare
-    });
+    report.cost(
+        "one saga alone ÷ (4 bare round trips + 5 bare commits)",
+        1.5,
+        |r| {
+            let bare = 4.0 * r("bare echo at 1", "round trip ms")
+                + 5.0 * r("bare commit of one row", "ms");
+            r("saga at 1", "p50 ms") / bare
+        },
+    );
     report.cost("server's memory at 2,000 in flight ÷ 100 MiB", 1.0, |r| {
         r("saga at 2,000", "peak MiB") / 100.0
     });
@@ -149,29 +185,54 @@ async fn embedded(args: &Args, engine: &Engine) {
     let bare = Duration::from_secs(args.seconds);
     for round in 0..args.rounds {
         eprintln!("round {} of {}", round + 1, args.rounds);
-        let rows =
-            tokio::task::spawn_blocking(move || journal::in_sqlite(bare)).await.expect("a bare journal");
+        let rows = tokio::task::spawn_blocking(move || journal::in_sqlite(bare))
+            .await
+            .expect("a bare journal");
         report.note("bare commit of one row", "ms", rows.commit_ms);
         report.note("bare rows, 1,000 a commit", "/s", rows.batch_rate);
         let echo = stream::Echo::open().await;
-        report.note("bare stream at 1", "round trip ms", echo.run(1, bare).await.p50_ms);
-        report.note("bare stream at 2,000", "/s", echo.run(2_000, bare).await.rate);
+        report.note(
+            "bare stream at 1",
+            "round trip ms",
+            echo.run(1, bare).await.p50_ms,
+        );
+        report.note(
+            "bare stream at 2,000",
+            "/s",
+            echo.run(2_000, bare).await.rate,
+        );
         drop(echo);
         report.engine("saga at 256", &engine.run(args.sagas, 256, &[]).await);
-        report.engine("saga at 256, compensated", &engine.run(args.sagas / 2, 256, &["--compensate"]).await);
-        report.engine("saga at 2,000", &engine.run(2 * args.sagas, 2_000, &[]).await);
-        report.engine("saga at 1", &engine.run((args.sagas / 20).max(100), 1, &[]).await);
+        report.engine(
+            "saga at 256, compensated",
+            &engine.run(args.sagas / 2, 256, &["--compensate"]).await,
+        );
+        report.engine(
+            "saga at 2,000",
+            &engine.run(2 * args.sagas, 2_000, &[]).await,
+        );
+        report.engine(
+            "saga at 1",
+            &engine.run((args.sagas / 20).max(100), 1, &[]).await,
+        );
     }
-    report.ratio("journal rows at 2,000 ÷ bare rows, 1,000 a commit", 0.6, |r| {
-        r("saga at 2,000", "rows/s") / r("bare rows, 1,000 a commit", "/s")
-    });
+    report.ratio(
+        "journal rows at 2,000 ÷ bare rows, 1,000 a commit",
+        0.6,
+        |r| r("saga at 2,000", "rows/s") / r("bare rows, 1,000 a commit", "/s"),
+    );
     report.ratio("compensated ÷ completed, sagas at 256", 0.57, |r| {
         r("saga at 256, compensated", "sagas/s") / r("saga at 256", "sagas/s")
     });
-    report.cost("one saga alone ÷ (4 bare round trips + 5 bare commits)", 2.0, |r| {
-        let bare = 4.0 * r("bare stream at 1", "round trip ms") + 5.0 * r("bare commit of one row", "ms");
-        r("saga at 1", "p50 ms") / bare
-    });
+    report.cost(
+        "one saga alone ÷ (4 bare round trips + 5 bare commits)",
+        2.0,
+        |r| {
+            let bare = 4.0 * r("bare stream at 1", "round trip ms")
+                + 5.0 * r("bare commit of one row", "ms");
+            r("saga at 1", "p50 ms") / bare
+        },
+    );
     report.cost("server's memory at 2,000 in flight ÷ 100 MiB", 1.0, |r| {
         r("saga at 2,000", "peak MiB") / 100.0
     });

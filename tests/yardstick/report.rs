@@ -14,12 +14,20 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(title: &'static str) -> Self {
-        Self { title, figures: Vec::new(), ratios: Vec::new() }
+        Self {
+            title,
+            figures: Vec::new(),
+            ratios: Vec::new(),
+        }
     }
 
     /// Takes down a figure of this round.
     pub(crate) fn note(&mut self, what: &'static str, unit: &'static str, figure: f64) {
-        match self.figures.iter_mut().find(|(name, _)| *name == (what, unit)) {
+        match self
+            .figures
+            .iter_mut()
+            .find(|(name, _)| *name == (what, unit))
+        {
             Some((_, figures)) => figures.push(figure),
             None => self.figures.push(((what, unit), vec![figure])),
         }
@@ -58,18 +66,34 @@ impl Report {
         self.ratios.push(format!("{line}   goal: at most {goal}"));
     }
 
-    fn line(&self, what: &str, of: impl Fn(&dyn Fn(&'static str, &'static str) -> f64) -> f64) -> String {
-        let figures: BTreeMap<_, _> = self.figures.iter().map(|(name, figures)| (*name, figures)).collect();
+    fn line(
+        &self,
+        what: &str,
+        of: impl Fn(&dyn Fn(&'static str, &'static str) -> f64) -> f64,
+    ) -> String {
+        let figures: BTreeMap<_, _> = self
+            .figures
+            .iter()
+            .map(|(name, figures)| (*name, figures))
+            .collect();
         let rounds = self.figures.first().map_or(0, |(_, figures)| figures.len());
-        let mut ratios: Vec<f64> = (0..rounds).map(|n| of(&|what, unit| figures[&(what, unit)][n])).collect();
+        let mut ratios: Vec<f64> = (0..rounds)
+            .map(|n| of(&|what, unit| figures[&(what, unit)][n]))
+            .collect();
         ratios.sort_by(f64::total_cmp);
         let (low, high) = (ratios[0], ratios[rounds - 1]);
-        format!("{what:<58} {:>6.2}  ({low:.2} to {high:.2})", median(&ratios))
+        format!(
+            "{what:<58} {:>6.2}  ({low:.2} to {high:.2})",
+            median(&ratios)
+        )
     }
 
     /// Prints all of it, as Markdown.
     pub(crate) fn print(&self) {
-        println!("\n## {}\n\n| | | median | lowest | highest |\n|---|---|---|---|---|", self.title);
+        println!(
+            "\n## {}\n\n| | | median | lowest | highest |\n|---|---|---|---|---|",
+            self.title
+        );
         for ((what, unit), figures) in &self.figures {
             let mut sorted = figures.clone();
             sorted.sort_by(f64::total_cmp);
@@ -92,5 +116,9 @@ impl Report {
 /// Of figures in order.
 pub(crate) fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
 }

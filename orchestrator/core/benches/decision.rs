@@ -13,7 +13,8 @@
 use std::{hint::black_box, time::Instant};
 
 use saga_core::{
-    Decision, Effect, Gate, Input, Partition, Payload, Record, SagaId, SagaState, Timestamp, decide,
+    Decision, Effect, Gate, Input, Partition, Payload, Record, SagaId, SagaState, Timestamp,
+    decide,
     gate::Live,
     input::{Op, Outcome, Reply, Start},
 };
@@ -25,7 +26,11 @@ use saga_dsl::{
 fn plan(steps: usize) -> Plan {
     let mut saga = Saga::new("bench", 1);
     for n in 1..=steps {
-        saga = saga.step(step(&format!("step_{n}")).action("bench/work").compensation("bench/undo"));
+        saga = saga.step(
+            step(&format!("step_{n}"))
+                .action("bench/work")
+                .compensation("bench/undo"),
+        );
     }
     Plan::from_definition(saga.build().expect("valid")).expect("valid")
 }
@@ -41,13 +46,21 @@ fn answer(decision: &Decision) -> Option<Input> {
         round: command.round,
         op: Op::Action,
         attempt: command.attempt,
-        outcome: Outcome::Succeeded(Payload::from_bytes(br#"{"ok":true,"r":"ref-0001"}"#).expect("JSON")),
+        outcome: Outcome::Succeeded(
+            Payload::from_bytes(br#"{"ok":true,"r":"ref-0001"}"#).expect("JSON"),
+        ),
     }))
 }
 
 fn main() {
-    let live = Live { actions: ["work".to_owned(), "undo".to_owned()].into(), transactional: true };
-    let gate = Gate { participants: [("bench".to_owned(), live)].into(), ..Gate::default() };
+    let live = Live {
+        actions: ["work".to_owned(), "undo".to_owned()].into(),
+        transactional: true,
+    };
+    let gate = Gate {
+        participants: [("bench".to_owned(), live)].into(),
+        ..Gate::default()
+    };
     for steps in [4, 20, 100] {
         let plan = plan(steps);
         let start = Input::Start(Start {
@@ -63,9 +76,13 @@ fn main() {
             let mut decision = decide(&plan, &state, &start, &gate, Timestamp(0)).expect("a start");
             decisions += 1;
             while let Some(reply) = answer(&decision) {
-                decision = decide(&plan, &decision.state, &reply, &gate, Timestamp(1)).expect("a reply");
+                decision =
+                    decide(&plan, &decision.state, &reply, &gate, Timestamp(1)).expect("a reply");
                 decisions += 1;
-                let record = Record { v: Record::VERSION, events: std::mem::take(&mut decision.events) };
+                let record = Record {
+                    v: Record::VERSION,
+                    events: std::mem::take(&mut decision.events),
+                };
                 bytes += serde_json::to_vec(&record).expect("encodable").len();
             }
             black_box(&decision);

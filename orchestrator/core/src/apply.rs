@@ -11,7 +11,9 @@ use crate::{
     error::ErrorBody,
     event::{AttemptEnded, Event, IncidentKind, Record, Started},
     ids::Timestamp,
-    state::{ActionState, Ask, Birth, Budget, OpenIncident, SagaState, Status, StepState, UndoState},
+    state::{
+        ActionState, Ask, Birth, Budget, OpenIncident, SagaState, Status, StepState, UndoState,
+    },
 };
 
 /// The state after an event that was recorded at `at`.
@@ -40,7 +42,9 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             state.failure = Some(Arc::new(failure.clone()));
             state.closing = None;
             // The way back has alarms of its own.
-            state.incidents.retain(|open| open.incident.kind != IncidentKind::Slow);
+            state
+                .incidents
+                .retain(|open| open.incident.kind != IncidentKind::Slow);
             for step in &mut state.steps {
                 step.escalate_at = None;
                 leave_open(step);
@@ -53,7 +57,10 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             if let (Some(step), IncidentKind::OutputNotTaken) = (incident.step, incident.kind) {
                 clear_incidents(state, step);
             }
-            state.incidents.push(OpenIncident { incident: Arc::new(incident.clone()), since: at });
+            state.incidents.push(OpenIncident {
+                incident: Arc::new(incident.clone()),
+                since: at,
+            });
             if let (Some(step), true) = (incident.step, ends_alarm(incident.kind)) {
                 with(state, step, |s| s.escalate_at = None);
             }
@@ -72,11 +79,17 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
 
         Event::StepSkipped(e) => with(state, e.step, |s| s.action = ActionState::Skipped),
         Event::StepWaiting(e) => with(state, e.step, |s| {
-            s.action = ActionState::Waiting { reason: e.reason, since: at };
+            s.action = ActionState::Waiting {
+                reason: e.reason,
+                since: at,
+            };
             s.escalate_at = e.escalate_at.or(s.escalate_at);
         }),
         Event::StepDispatched(e) => with(state, e.step, |s| {
-            s.action = ActionState::Sent { due: Some(e.due), accepted: false };
+            s.action = ActionState::Sent {
+                due: Some(e.due),
+                accepted: false,
+            };
             s.attempts = e.attempt;
             if s.first_sent.is_none() {
                 s.first_sent = Some(at);
@@ -89,16 +102,29 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         }),
         Event::StepUnsent(e) => with(state, e.step, |s| {
             s.attempts = e.attempt.saturating_sub(1);
-            s.action = ActionState::Waiting { reason: crate::gate::Wait::NoParticipant, since: at };
+            s.action = ActionState::Waiting {
+                reason: crate::gate::Wait::NoParticipant,
+                since: at,
+            };
         }),
         Event::StepAccepted(e) => {
-            with(state, e.step, |s| s.action = ActionState::Sent { due: Some(e.due), accepted: true });
+            with(state, e.step, |s| {
+                s.action = ActionState::Sent {
+                    due: Some(e.due),
+                    accepted: true,
+                }
+            });
         }
         Event::StepSucceeded(e) => {
             settle(state, e.step, at, ActionState::Succeeded(e.output.clone()));
         }
         Event::StepRefused(e) => {
-            settle(state, e.step, at, ActionState::Refused(Arc::new(e.error.clone())));
+            settle(
+                state,
+                e.step,
+                at,
+                ActionState::Refused(Arc::new(e.error.clone())),
+            );
             // An undo that was never sent has nothing to undo any more.
             with(state, e.step, |s| {
                 if matches!(s.undo, UndoState::Waiting { .. }) && s.undo_attempts == 0 {
@@ -113,27 +139,39 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             s.unclear = true;
         }),
         Event::PivotAsked(e) => with(state, e.step, |s| {
-            s.action = ActionState::Asking { seal: e.seal, ask: Ask::Sent { due: Some(e.due) } };
+            s.action = ActionState::Asking {
+                seal: e.seal,
+                ask: Ask::Sent { due: Some(e.due) },
+            };
             s.asks = e.ask;
         }),
         Event::PivotUnclear(e) => with(state, e.step, |s| {
             if let ActionState::Asking { ask, .. } = &mut s.action {
                 let error = Arc::new(e.error.clone());
-                *ask = e.retry_at.map_or(Ask::Waiting, |due| Ask::Again { due, error });
+                *ask = e
+                    .retry_at
+                    .map_or(Ask::Waiting, |due| Ask::Again { due, error });
             }
         }),
         Event::PivotClosing(e) => {
             state.closing = Some(Arc::new(e.failure.clone()));
             with(state, e.step, |s| {
                 // Whatever was outstanding may still answer; what counts from here on is the seal.
-                s.action = ActionState::Asking { seal: true, ask: Ask::Waiting };
+                s.action = ActionState::Asking {
+                    seal: true,
+                    ask: Ask::Waiting,
+                };
                 s.after_seal = None;
                 s.unclear = true;
             });
         }
 
         Event::UndoWaiting(e) => with(state, e.step, |s| {
-            s.undo = UndoState::Waiting { reason: e.reason, since: at, until: e.until };
+            s.undo = UndoState::Waiting {
+                reason: e.reason,
+                since: at,
+                until: e.until,
+            };
             s.escalate_at = e.escalate_at.or(s.escalate_at);
         }),
         Event::UndoDispatched(e) => with(state, e.step, |s| {
@@ -150,11 +188,17 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         }),
         Event::UndoUnsent(e) => with(state, e.step, |s| {
             s.undo_attempts = e.attempt.saturating_sub(1);
-            s.undo = UndoState::Waiting { reason: crate::gate::Wait::NoParticipant, since: at, until: None };
+            s.undo = UndoState::Waiting {
+                reason: crate::gate::Wait::NoParticipant,
+                since: at,
+                until: None,
+            };
         }),
         Event::UndoDone(e) => {
             with(state, e.step, |s| {
-                s.undo = UndoState::Done { nothing_to_do: e.nothing_to_do };
+                s.undo = UndoState::Done {
+                    nothing_to_do: e.nothing_to_do,
+                };
                 s.undo_settled_at = Some(at);
                 s.escalate_at = None;
             });
@@ -167,11 +211,16 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
                 None => UndoState::Stuck { error },
             };
             if e.uncharged {
-                s.undo_budget = Budget { from: s.undo_attempts, since: Some(at) };
+                s.undo_budget = Budget {
+                    from: s.undo_attempts,
+                    since: Some(at),
+                };
             }
         }),
         Event::UndoStuck(e) => with(state, e.step, |s| {
-            s.undo = UndoState::Stuck { error: Arc::new(e.error.clone()) };
+            s.undo = UndoState::Stuck {
+                error: Arc::new(e.error.clone()),
+            };
             s.escalate_at = None;
         }),
         Event::LateReply(e) => with(state, e.step, |s| s.late_reply = true),
@@ -179,25 +228,40 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         // The events behind it say what changes.
         Event::Intervened(_) => {}
         Event::TroubleSettled {} => {
-            state.incidents.retain(|open| open.incident.kind != IncidentKind::Internal);
+            state
+                .incidents
+                .retain(|open| open.incident.kind != IncidentKind::Internal);
         }
         Event::BudgetRenewed(e) => {
             clear_incidents(state, e.step);
             with(state, e.step, |s| {
                 s.escalate_at = None;
                 if e.undo {
-                    s.undo_budget = Budget { from: s.undo_attempts, since: Some(at) };
+                    s.undo_budget = Budget {
+                        from: s.undo_attempts,
+                        since: Some(at),
+                    };
                 } else {
-                    s.budget = Budget { from: s.attempts, since: Some(at) };
+                    s.budget = Budget {
+                        from: s.attempts,
+                        since: Some(at),
+                    };
                 }
             });
         }
         Event::InputEdited(e) => with(state, e.step, |s| {
-            *(if e.undo { &mut s.undo_input } else { &mut s.input }) = Some(e.input.clone());
+            *(if e.undo {
+                &mut s.undo_input
+            } else {
+                &mut s.input
+            }) = Some(e.input.clone());
         }),
         Event::RoundClosing(e) => with(state, e.step, |s| {
             s.unclear |= !matches!(s.action, ActionState::Refused(_));
-            s.action = ActionState::Asking { seal: true, ask: Ask::Waiting };
+            s.action = ActionState::Asking {
+                seal: true,
+                ask: Ask::Waiting,
+            };
             s.after_seal = Some(e.then.clone());
         }),
         Event::RoundOvertaken(e) => with(state, e.step, |s| s.after_seal = None),
@@ -207,7 +271,12 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             with(state, e.step, |s| {
                 let input = e.input.clone().or_else(|| s.input.take());
                 let past_sendings = s.past_sendings.max(s.attempts).max(s.asks);
-                *s = StepState { round: e.round, past_sendings, input, ..StepState::NEW };
+                *s = StepState {
+                    round: e.round,
+                    past_sendings,
+                    input,
+                    ..StepState::NEW
+                };
             });
         }
         Event::SkippedByWord(e) => {
@@ -248,8 +317,13 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
 /// A saga that goes back closes no round any more: its undo settles the step, whatever became of it.
 fn leave_open(step: &mut StepState) {
     if step.after_seal.take().is_some() {
-        let error = ErrorBody::new("overtaken", "the saga went back while the round was being closed");
-        step.action = ActionState::Failed { error: Arc::new(error) };
+        let error = ErrorBody::new(
+            "overtaken",
+            "the saga went back while the round was being closed",
+        );
+        step.action = ActionState::Failed {
+            error: Arc::new(error),
+        };
         step.unclear = true;
     }
 }
@@ -309,7 +383,9 @@ fn ends_alarm(kind: IncidentKind) -> bool {
 }
 
 fn clear_incidents(state: &mut SagaState, step: StepIx) {
-    state.incidents.retain(|open| open.incident.step != Some(step));
+    state
+        .incidents
+        .retain(|open| open.incident.step != Some(step));
 }
 
 fn after_attempt(ended: &AttemptEnded) -> ActionState {

@@ -46,7 +46,10 @@ pub fn outstanding_op(step: &StepState) -> Option<Op> {
     }
     match step.action {
         ActionState::Sent { .. } => Some(Op::Action),
-        ActionState::Asking { seal, ask: Ask::Sent { .. } } => Some(if seal { Op::Seal } else { Op::Query }),
+        ActionState::Asking {
+            seal,
+            ask: Ask::Sent { .. },
+        } => Some(if seal { Op::Seal } else { Op::Query }),
         ActionState::Pending
         | ActionState::Skipped
         | ActionState::Waiting { .. }
@@ -61,24 +64,33 @@ pub fn outstanding_op(step: &StepState) -> Option<Op> {
 
 /// The steps that a limit or a breaker holds back and that would go if it let them, each with what it would send.
 pub fn held(state: &SagaState) -> impl Iterator<Item = (StepIx, Op)> {
-    (0..).map(StepIx).zip(&state.steps).filter_map(|(ix, step)| {
-        let op = match (state.status, &step.action, &step.undo) {
-            (Status::Running, ActionState::Waiting { reason, .. }, _) if reason.is_guarded() => Op::Action,
-            (Status::Compensating, _, UndoState::Waiting { reason, .. }) if reason.is_guarded() => {
-                Op::Compensation
-            }
-            (
-                Status::Running
-                | Status::Compensating
-                | Status::Completed
-                | Status::Compensated
-                | Status::Abandoned,
-                _,
-                _,
-            ) => return None,
-        };
-        (op == Op::Compensation || state.may_begin(ix)).then_some((ix, op))
-    })
+    (0..)
+        .map(StepIx)
+        .zip(&state.steps)
+        .filter_map(|(ix, step)| {
+            let op = match (state.status, &step.action, &step.undo) {
+                (Status::Running, ActionState::Waiting { reason, .. }, _)
+                    if reason.is_guarded() =>
+                {
+                    Op::Action
+                }
+                (Status::Compensating, _, UndoState::Waiting { reason, .. })
+                    if reason.is_guarded() =>
+                {
+                    Op::Compensation
+                }
+                (
+                    Status::Running
+                    | Status::Compensating
+                    | Status::Completed
+                    | Status::Compensated
+                    | Status::Abandoned,
+                    _,
+                    _,
+                ) => return None,
+            };
+            (op == Op::Compensation || state.may_begin(ix)).then_some((ix, op))
+        })
 }
 
 /// May an outstanding command go out again after a restart?
@@ -101,17 +113,25 @@ pub fn addressee(plan: &Plan, step: StepIx, op: Op) -> Option<(&str, &str)> {
     let step = plan.step(step)?;
     match op {
         Op::Action | Op::Query | Op::Seal => Some((&step.action.participant, &step.action.action)),
-        Op::Compensation => step.compensation.as_ref().map(|c| (c.participant.as_str(), c.action.as_str())),
+        Op::Compensation => step
+            .compensation
+            .as_ref()
+            .map(|c| (c.participant.as_str(), c.action.as_str())),
     }
 }
 
 /// The limit of one attempt, in milliseconds.
 #[must_use]
 pub fn timeout_ms(plan: &Plan, step: StepIx, op: Op) -> u64 {
-    let Some(step) = plan.step(step) else { return 0 };
+    let Some(step) = plan.step(step) else {
+        return 0;
+    };
     match op {
         Op::Action | Op::Query | Op::Seal => step.action.timeout_ms,
-        Op::Compensation => step.compensation.as_ref().map_or(step.action.timeout_ms, |c| c.timeout_ms),
+        Op::Compensation => step
+            .compensation
+            .as_ref()
+            .map_or(step.action.timeout_ms, |c| c.timeout_ms),
     }
 }
 
@@ -121,8 +141,16 @@ fn command(plan: &Plan, state: &SagaState, step: StepIx, op: Op) -> Command {
     let (input, attempt, known) = match op {
         Op::Action => (at.input.clone().unwrap_or_else(null), at.attempts, None),
         Op::Compensation => {
-            let known = if at.undo_known { Known::Done } else { Known::Unknown };
-            (at.undo_input.clone().unwrap_or_else(null), at.undo_attempts, Some(known))
+            let known = if at.undo_known {
+                Known::Done
+            } else {
+                Known::Unknown
+            };
+            (
+                at.undo_input.clone().unwrap_or_else(null),
+                at.undo_attempts,
+                Some(known),
+            )
         }
         Op::Query | Op::Seal => (null(), at.asks, None),
     };
@@ -145,8 +173,13 @@ fn command(plan: &Plan, state: &SagaState, step: StepIx, op: Op) -> Command {
 
 /// Inbox rows stay until thirty days after the saga's deadline, or after a week where it has none.
 fn retain_until(state: &SagaState) -> Timestamp {
-    let Some(birth) = &state.birth else { return Timestamp(0) };
-    birth.deadline.unwrap_or_else(|| birth.at.plus_ms(7 * DAY_MS)).plus_ms(30 * DAY_MS)
+    let Some(birth) = &state.birth else {
+        return Timestamp(0);
+    };
+    birth
+        .deadline
+        .unwrap_or_else(|| birth.at.plus_ms(7 * DAY_MS))
+        .plus_ms(30 * DAY_MS)
 }
 
 /// FNV-1a (64 bits) over op, action and input: stable across releases, so a re-sent command has the same one.

@@ -31,11 +31,11 @@ fn way(rules: Rules, plan: &Plan, step: &StepState, ix: usize) -> Way {
         UndoState::None => {}
     }
     match step.action {
-        ActionState::Sent { .. } | ActionState::Asking { ask: Ask::Sent { .. }, .. }
-            if rules.keep(Rule::SettleInFlight) =>
-        {
-            Way::InFlight
-        }
+        ActionState::Sent { .. }
+        | ActionState::Asking {
+            ask: Ask::Sent { .. },
+            ..
+        } if rules.keep(Rule::SettleInFlight) => Way::InFlight,
         ActionState::Pending
         | ActionState::Skipped
         | ActionState::Waiting { .. }
@@ -47,16 +47,19 @@ fn way(rules: Rules, plan: &Plan, step: &StepState, ix: usize) -> Way {
         | ActionState::Failed { .. }
         | ActionState::Sealed => {
             // Whatever its file says: a pivot and what follows it are never undone.
-            let undoable = plan
-                .steps
-                .get(ix)
-                .is_some_and(|planned| planned.kind == Kind::Compensatable && planned.compensation.is_some());
+            let undoable = plan.steps.get(ix).is_some_and(|planned| {
+                planned.kind == Kind::Compensatable && planned.compensation.is_some()
+            });
             let happened = if rules.keep(Rule::UndoUnknown) {
                 step.may_have_happened()
             } else {
                 matches!(step.action, ActionState::Succeeded(_))
             };
-            if undoable && happened { Way::Undo } else { Way::Clear }
+            if undoable && happened {
+                Way::Undo
+            } else {
+                Way::Clear
+            }
         }
     }
 }
@@ -68,9 +71,14 @@ pub fn due(rules: Rules, plan: &Plan, state: &SagaState) -> Vec<StepIx> {
     // Whether a step or anything that depends on it is not clear yet. Dependents stand later, so one pass from the end.
     let mut blocks = vec![false; state.steps.len()];
     for (ix, step) in state.steps.iter().enumerate().rev() {
-        let after_it = plan.steps.get(ix).map_or(&[][..], |planned| &planned.before);
+        let after_it = plan
+            .steps
+            .get(ix)
+            .map_or(&[][..], |planned| &planned.before);
         let held = rules.keep(Rule::ReverseOrder)
-            && after_it.iter().any(|later| blocks.get(later.at()).copied().unwrap_or(false));
+            && after_it
+                .iter()
+                .any(|later| blocks.get(later.at()).copied().unwrap_or(false));
         let way = way(rules, plan, step, ix);
         if way == Way::Undo && !held {
             due.push(StepIx(u16::try_from(ix).unwrap_or(u16::MAX)));
@@ -83,5 +91,9 @@ pub fn due(rules: Rules, plan: &Plan, state: &SagaState) -> Vec<StepIx> {
 /// True when nothing is left to undo or to wait for.
 #[must_use]
 pub fn is_over(rules: Rules, plan: &Plan, state: &SagaState) -> bool {
-    state.steps.iter().enumerate().all(|(ix, step)| way(rules, plan, step, ix) == Way::Clear)
+    state
+        .steps
+        .iter()
+        .enumerate()
+        .all(|(ix, step)| way(rules, plan, step, ix) == Way::Clear)
 }

@@ -20,7 +20,11 @@ pub struct ErrorBody {
 impl ErrorBody {
     /// An error without a wish for delay.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), retry_after_ms: None }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retry_after_ms: None,
+        }
     }
 }
 

@@ -115,7 +115,11 @@ pub enum Event {
     /// Ended: every selected step took effect.
     Completed {
         /// The result, absent when its expressions failed.
-        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "payload::present"
+        )]
         output: Option<Payload>,
         /// Why the result is absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,7 +189,11 @@ pub struct StepDispatched {
     /// The attempt, from 1.
     pub attempt: u32,
     /// The payload, evaluated once; with the first attempt only.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "payload::present"
+    )]
     pub input: Option<Payload>,
     /// Limit of this attempt.
     pub due: Timestamp,
@@ -322,7 +330,11 @@ pub struct UndoDispatched {
     /// The attempt, from 1.
     pub attempt: u32,
     /// The payload, evaluated once; with the first attempt only.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "payload::present"
+    )]
     pub input: Option<Payload>,
     /// True when the action is known to have taken effect, as it was when the undo was first sent.
     pub known_done: bool,
@@ -504,7 +516,11 @@ pub enum AfterSeal {
     /// Another round, with another payload where one is given.
     NewRound {
         /// The payload.
-        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "payload::present"
+        )]
         input: Option<Payload>,
     },
     /// Go on without the step.
@@ -521,7 +537,11 @@ pub struct RoundOpened {
     /// Number of the round that begins.
     pub round: u32,
     /// Another payload, where one was given.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "payload::present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "payload::present"
+    )]
     pub input: Option<Payload>,
     /// The round before was not sealed: something of it may still happen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -560,12 +580,19 @@ mod tests {
     #[test]
     fn a_result_that_is_null_is_not_an_absent_one() {
         let null = Payload::from_value(serde_json::Value::Null);
-        for (output, text) in
-            [(Some(null), r#"{"completed":{"output":null}}"#), (None, r#"{"completed":{}}"#)]
-        {
-            let event = Event::Completed { output, error: None };
+        for (output, text) in [
+            (Some(null), r#"{"completed":{"output":null}}"#),
+            (None, r#"{"completed":{}}"#),
+        ] {
+            let event = Event::Completed {
+                output,
+                error: None,
+            };
             assert_eq!(serde_json::to_string(&event).expect("JSON"), text);
-            assert_eq!(serde_json::from_str::<Event>(text).expect("an event"), event);
+            assert_eq!(
+                serde_json::from_str::<Event>(text).expect("an event"),
+                event
+            );
         }
     }
 }

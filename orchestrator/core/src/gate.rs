@@ -67,7 +67,8 @@ impl Pace {
     /// May another command go, after `taken` have gone at this very moment?
     #[must_use]
     pub fn allows(&self, now: Timestamp, taken: u32) -> bool {
-        let taken_us = i64::try_from(self.interval_us.saturating_mul(u64::from(taken))).unwrap_or(i64::MAX);
+        let taken_us =
+            i64::try_from(self.interval_us.saturating_mul(u64::from(taken))).unwrap_or(i64::MAX);
         let next = self.next.0.max(now.0).saturating_add(taken_us);
         let ahead = i64::try_from(self.ahead_us).unwrap_or(i64::MAX);
         next.saturating_sub(now.0) <= ahead
@@ -114,7 +115,9 @@ impl Wait {
     #[must_use]
     pub fn is_guarded(self) -> bool {
         match self {
-            Self::BreakerOpen | Self::BreakerRecovering | Self::MaxInFlight | Self::RateLimited => true,
+            Self::BreakerOpen | Self::BreakerRecovering | Self::MaxInFlight | Self::RateLimited => {
+                true
+            }
             Self::NoParticipant
             | Self::NoAction
             | Self::NotTransactional
@@ -151,8 +154,17 @@ impl Gate {
     ///
     /// # Errors
     /// The reason to wait.
-    pub fn admit(&self, participant: &str, action: &str, op: Op, at_least_once: bool) -> Result<(), Wait> {
-        let live = self.participants.get(participant).ok_or(self.unheard.unwrap_or(Wait::NoParticipant))?;
+    pub fn admit(
+        &self,
+        participant: &str,
+        action: &str,
+        op: Op,
+        at_least_once: bool,
+    ) -> Result<(), Wait> {
+        let live = self
+            .participants
+            .get(participant)
+            .ok_or(self.unheard.unwrap_or(Wait::NoParticipant))?;
         match op {
             Op::Action | Op::Compensation if !live.actions.contains(action) => Err(Wait::NoAction),
             // An inbox that may have forgotten proves nothing: neither what it has not seen nor what it seals.
@@ -179,10 +191,14 @@ impl Gate {
         now: Timestamp,
         admitted: &[Admitted<'_>],
     ) -> Result<(), Wait> {
-        let Some(guard) = self.guards.get(participant) else { return Ok(()) };
+        let Some(guard) = self.guards.get(participant) else {
+            return Ok(());
+        };
         match op {
             Op::Seal => Ok(()),
-            Op::Action | Op::Compensation | Op::Query => guard.admit(participant, action, now, admitted),
+            Op::Action | Op::Compensation | Op::Query => {
+                guard.admit(participant, action, now, admitted)
+            }
         }
     }
 }
@@ -195,7 +211,9 @@ impl Guard {
         now: Timestamp,
         admitted: &[Admitted<'_>],
     ) -> Result<(), Wait> {
-        let here = admitted.iter().filter(|earlier| earlier.participant == participant);
+        let here = admitted
+            .iter()
+            .filter(|earlier| earlier.participant == participant);
         let (mut taken, mut same) = (0_u32, 0_u32);
         for earlier in here {
             taken += 1;
@@ -221,33 +239,55 @@ mod tests {
     use super::*;
 
     fn gate(guard: Guard) -> Gate {
-        Gate { guards: [("p".to_owned(), guard)].into(), ..Gate::default() }
+        Gate {
+            guards: [("p".to_owned(), guard)].into(),
+            ..Gate::default()
+        }
     }
 
     #[test]
     fn what_one_decision_admits_takes_room_from_the_rest_of_it() {
-        let gate = gate(Guard { room: Some(2), ..Guard::default() });
-        let taken = Admitted { participant: "p", action: "a" };
+        let gate = gate(Guard {
+            room: Some(2),
+            ..Guard::default()
+        });
+        let taken = Admitted {
+            participant: "p",
+            action: "a",
+        };
         let ask = |op, admitted: &[_]| gate.guard("p", "b", op, Timestamp(0), admitted);
         assert_eq!(ask(Op::Action, &[taken]), Ok(()));
         for op in [Op::Action, Op::Compensation, Op::Query] {
             assert_eq!(ask(op, &[taken; 2]), Err(Wait::MaxInFlight));
         }
         assert_eq!(ask(Op::Seal, &[taken; 9]), Ok(()));
-        let elsewhere = Admitted { participant: "q", action: "b" };
+        let elsewhere = Admitted {
+            participant: "q",
+            action: "b",
+        };
         assert_eq!(ask(Op::Action, &[elsewhere; 9]), Ok(()));
-        assert_eq!(gate.guard("q", "b", Op::Action, Timestamp(0), &[elsewhere; 9]), Ok(()));
+        assert_eq!(
+            gate.guard("q", "b", Op::Action, Timestamp(0), &[elsewhere; 9]),
+            Ok(())
+        );
     }
 
     #[test]
     fn a_valve_is_one_action_s() {
-        let valve = |room| Valve { room, reason: Wait::BreakerOpen };
+        let valve = |room| Valve {
+            room,
+            reason: Wait::BreakerOpen,
+        };
         let gate = gate(Guard {
             valves: [("a".to_owned(), valve(0)), ("b".to_owned(), valve(1))].into(),
             ..Guard::default()
         });
-        let ask = |action, admitted: &[_]| gate.guard("p", action, Op::Action, Timestamp(0), admitted);
-        let taken = |action| Admitted { participant: "p", action };
+        let ask =
+            |action, admitted: &[_]| gate.guard("p", action, Op::Action, Timestamp(0), admitted);
+        let taken = |action| Admitted {
+            participant: "p",
+            action,
+        };
         assert_eq!(ask("a", &[]), Err(Wait::BreakerOpen));
         assert_eq!(ask("b", &[taken("a")]), Ok(()));
         assert_eq!(ask("b", &[taken("b")]), Err(Wait::BreakerOpen));
@@ -256,7 +296,11 @@ mod tests {
 
     #[test]
     fn a_pace_lets_a_few_go_at_once_and_then_one_an_interval() {
-        let pace = |next| Pace { next: Timestamp(next), interval_us: 10, ahead_us: 20 };
+        let pace = |next| Pace {
+            next: Timestamp(next),
+            interval_us: 10,
+            ahead_us: 20,
+        };
         let may = |next, now, taken| pace(next).allows(Timestamp(now), taken);
         assert!(may(0, 1_000, 0) && may(0, 1_000, 2) && !may(0, 1_000, 3));
         assert!(may(1_020, 1_000, 0) && !may(1_021, 1_000, 0) && !may(1_020, 1_000, 1));

@@ -131,7 +131,10 @@ fn letter_value(letter: u8) -> Option<u8> {
         b'I' | b'L' => b'1',
         other => other,
     };
-    CROCKFORD.iter().position(|&c| c == upper).and_then(|i| u8::try_from(i).ok())
+    CROCKFORD
+        .iter()
+        .position(|&c| c == upper)
+        .and_then(|i| u8::try_from(i).ok())
 }
 
 impl fmt::Display for SagaId {
@@ -210,9 +213,16 @@ mod tests {
     fn a_tests_id_is_seen_to_be_one_and_is_no_sagas() {
         for random in [0, 1, u128::MAX] {
             let id = SagaId::for_test(random);
-            assert!(id.is_test() && id.to_string().starts_with("7TEST0SAGA"), "{id}");
+            assert!(
+                id.is_test() && id.to_string().starts_with("7TEST0SAGA"),
+                "{id}"
+            );
             let bytes = id.to_bytes();
-            assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (8, 0b10), "a UUID of version 8");
+            assert_eq!(
+                (bytes[6] >> 4, bytes[8] >> 6),
+                (8, 0b10),
+                "a UUID of version 8"
+            );
             // Whatever the time and the chance of it, a saga's id has version 7.
             let alike = SagaId::new((id.as_u128() >> 80) as u64, Partition(0xFFF), u64::MAX);
             assert!(!alike.is_test());

@@ -236,7 +236,9 @@ pub enum Unfit {
         status: String,
     },
     /// Nothing begins while the pivot is being settled.
-    #[error("the saga shall go back and its pivot is being settled first; nothing else begins until then")]
+    #[error(
+        "the saga shall go back and its pivot is being settled first; nothing else begins until then"
+    )]
     Closing,
     /// What may have happened is undone anyway.
     #[error(
@@ -247,13 +249,17 @@ pub enum Unfit {
         step: String,
     },
     /// The pivot decides the direction, so it cannot be left out.
-    #[error("`{step}` is the pivot and cannot be left out: resolve it as what it was, or cancel the saga")]
+    #[error(
+        "`{step}` is the pivot and cannot be left out: resolve it as what it was, or cancel the saga"
+    )]
     PivotStays {
         /// Id of the step.
         step: String,
     },
     /// There is no way back after the pivot.
-    #[error("`{step}` comes after the pivot and must succeed: retry it, resolve it as succeeded, or skip it")]
+    #[error(
+        "`{step}` comes after the pivot and must succeed: retry it, resolve it as succeeded, or skip it"
+    )]
     MustSucceed {
         /// Id of the step.
         step: String,

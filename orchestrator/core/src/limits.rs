@@ -15,11 +15,18 @@ pub const UNDO_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX + UNDO_ENVELOPE_BYTES;
 pub const TOO_LARGE: &str = "too_large";
 
 /// An error that names part, size and limit; `Ok` where the document is within it.
-pub(crate) fn check(what: impl FnOnce() -> String, bytes: usize, bytes_max: usize) -> Result<(), ErrorBody> {
+pub(crate) fn check(
+    what: impl FnOnce() -> String,
+    bytes: usize,
+    bytes_max: usize,
+) -> Result<(), ErrorBody> {
     if bytes <= bytes_max {
         return Ok(());
     }
-    let message = format!("{}: {bytes} bytes are more than the limit of {bytes_max}", what());
+    let message = format!(
+        "{}: {bytes} bytes are more than the limit of {bytes_max}",
+        what()
+    );
     Err(ErrorBody::new(TOO_LARGE, message))
 }
 
@@ -28,5 +35,10 @@ pub(crate) fn check(what: impl FnOnce() -> String, bytes: usize, bytes_max: usiz
 /// Payloads are within their sizes when they are recorded; a journal of an older release may hold a larger one.
 #[must_use]
 pub fn unsendable(payload: &Payload) -> Option<ErrorBody> {
-    check(|| "payload of the command".to_owned(), payload.text().len(), UNDO_BYTES_MAX).err()
+    check(
+        || "payload of the command".to_owned(),
+        payload.text().len(),
+        UNDO_BYTES_MAX,
+    )
+    .err()
 }

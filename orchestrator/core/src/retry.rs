@@ -39,9 +39,14 @@ pub fn next_attempt(policy: &RetryPolicy, ended: &Ended<'_>, seed: u64) -> Optio
         return None;
     }
     let wanted = ended.error.retry_after_ms.unwrap_or(0);
-    let due = ended.now.plus_ms(delay_ms(policy, ended.attempts, seed).max(wanted));
+    let due = ended
+        .now
+        .plus_ms(delay_ms(policy, ended.attempts, seed).max(wanted));
     let last = policy.max_elapsed_ms.map(|ms| ended.first_sent.plus_ms(ms));
-    let too_late = last.into_iter().chain(ended.not_after).any(|limit| due > limit);
+    let too_late = last
+        .into_iter()
+        .chain(ended.not_after)
+        .any(|limit| due > limit);
     (!too_late).then_some(due)
 }
 
@@ -107,11 +112,19 @@ mod tests {
 
     #[test]
     fn delays_grow_to_the_cap() {
-        let delays: Vec<u64> = (1..=8).map(|attempt| delay_ms(&policy(), attempt, 0)).collect();
+        let delays: Vec<u64> = (1..=8)
+            .map(|attempt| delay_ms(&policy(), attempt, 0))
+            .collect();
         assert_eq!(delays, [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
-        let linear = RetryPolicy { backoff: Backoff::Linear, ..policy() };
+        let linear = RetryPolicy {
+            backoff: Backoff::Linear,
+            ..policy()
+        };
         assert_eq!(delay_ms(&linear, 3, 0), 600);
-        let fixed = RetryPolicy { backoff: Backoff::Fixed, ..policy() };
+        let fixed = RetryPolicy {
+            backoff: Backoff::Fixed,
+            ..policy()
+        };
         assert_eq!(delay_ms(&fixed, 30, 0), 200);
     }
 
@@ -126,14 +139,60 @@ mod tests {
             not_after: None,
         };
         assert_eq!(next_attempt(&policy(), &base, 0), Some(Timestamp(201_000)));
-        assert_eq!(next_attempt(&policy(), &Ended { attempts: 5, ..base }, 0), None);
+        assert_eq!(
+            next_attempt(
+                &policy(),
+                &Ended {
+                    attempts: 5,
+                    ..base
+                },
+                0
+            ),
+            None
+        );
         let gone = ErrorBody::new("gone", "");
-        assert_eq!(next_attempt(&policy(), &Ended { error: &gone, ..base }, 0), None);
-        assert_eq!(next_attempt(&policy(), &Ended { not_after: Some(Timestamp(200_999)), ..base }, 0), None);
-        let short = RetryPolicy { max_elapsed_ms: Some(200), ..policy() };
+        assert_eq!(
+            next_attempt(
+                &policy(),
+                &Ended {
+                    error: &gone,
+                    ..base
+                },
+                0
+            ),
+            None
+        );
+        assert_eq!(
+            next_attempt(
+                &policy(),
+                &Ended {
+                    not_after: Some(Timestamp(200_999)),
+                    ..base
+                },
+                0
+            ),
+            None
+        );
+        let short = RetryPolicy {
+            max_elapsed_ms: Some(200),
+            ..policy()
+        };
         assert_eq!(next_attempt(&short, &base, 0), None);
-        let patient = ErrorBody { retry_after_ms: Some(900), ..error.clone() };
-        assert_eq!(next_attempt(&policy(), &Ended { error: &patient, ..base }, 0), Some(Timestamp(901_000)));
+        let patient = ErrorBody {
+            retry_after_ms: Some(900),
+            ..error.clone()
+        };
+        assert_eq!(
+            next_attempt(
+                &policy(),
+                &Ended {
+                    error: &patient,
+                    ..base
+                },
+                0
+            ),
+            Some(Timestamp(901_000))
+        );
     }
 
     proptest! {

@@ -148,7 +148,11 @@ pub struct NoSuchRule {
 }
 
 fn names() -> String {
-    Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>().join(", ")
+    Rule::ALL
+        .iter()
+        .map(|rule| rule.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl FromStr for Rule {
@@ -156,7 +160,9 @@ impl FromStr for Rule {
 
     fn from_str(name: &str) -> Result<Self, NoSuchRule> {
         let found = Self::ALL.iter().find(|rule| rule.name() == name);
-        found.copied().ok_or_else(|| NoSuchRule { name: name.to_owned() })
+        found.copied().ok_or_else(|| NoSuchRule {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -169,7 +175,11 @@ mod tests {
         for &rule in Rule::ALL {
             assert!(Rules::default().keep(rule));
             let mutant = Rules::ALL.without(rule);
-            let left_out: Vec<Rule> = Rule::ALL.iter().copied().filter(|r| !mutant.keep(*r)).collect();
+            let left_out: Vec<Rule> = Rule::ALL
+                .iter()
+                .copied()
+                .filter(|r| !mutant.keep(*r))
+                .collect();
             assert_eq!(left_out, [rule]);
         }
     }
@@ -180,6 +190,10 @@ mod tests {
             assert_eq!(rule.name().parse(), Ok(rule));
         }
         let error = "undo".parse::<Rule>().expect_err("no such rule");
-        assert!(error.to_string().starts_with("no rule is called `undo`; the rules are undo-unknown, "));
+        assert!(
+            error
+                .to_string()
+                .starts_with("no rule is called `undo`; the rules are undo-unknown, ")
+        );
     }
 }

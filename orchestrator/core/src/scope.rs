@@ -38,7 +38,10 @@ impl SagaScope<'_> {
             "key" => birth.key.as_deref().map(Value::from),
             "started_at" => Some(Value::from(rfc3339(birth.at))),
             "failure" => self.state.failure.as_ref().map(|failure| {
-                let step = failure.step.and_then(|ix| self.plan.step(ix)).map(|s| s.id.as_str());
+                let step = failure
+                    .step
+                    .and_then(|ix| self.plan.step(ix))
+                    .map(|s| s.id.as_str());
                 json!({"code": failure.error.code, "message": failure.error.message, "step": step})
             }),
             _ => None,
@@ -51,7 +54,9 @@ impl SagaScope<'_> {
         match field {
             "input" => step.input.clone(),
             "output" => output(step),
-            "key" => Some(Payload::from_value(Value::from(step_key(self.plan, self.state, ix)))),
+            "key" => Some(Payload::from_value(Value::from(step_key(
+                self.plan, self.state, ix,
+            )))),
             _ => None,
         }
     }
@@ -62,9 +67,9 @@ impl Scope for SagaScope<'_> {
         match root {
             Root::Input => self.state.birth.as_ref().map(|birth| birth.input.clone()),
             Root::StepOutput(id) => output(self.step(id)?),
-            Root::StepStatus(id) => {
-                self.step(id).map(|step| Payload::from_value(Value::from(status_word(step))))
-            }
+            Root::StepStatus(id) => self
+                .step(id)
+                .map(|step| Payload::from_value(Value::from(status_word(step)))),
             Root::StepError(id) => error(self.step(id)?)
                 .map(|e| Payload::from_value(json!({"code": e.code, "message": e.message}))),
             Root::Saga(field) => self.saga(field).map(Payload::from_value),
@@ -96,7 +101,10 @@ pub fn error(step: &StepState) -> Option<&ErrorBody> {
         ActionState::Refused(error)
         | ActionState::Failed { error }
         | ActionState::BackingOff { error, .. }
-        | ActionState::Asking { ask: crate::state::Ask::Again { error, .. }, .. } => Some(error),
+        | ActionState::Asking {
+            ask: crate::state::Ask::Again { error, .. },
+            ..
+        } => Some(error),
         ActionState::Pending
         | ActionState::Skipped
         | ActionState::Waiting { .. }
@@ -114,8 +122,12 @@ pub fn status_word(step: &StepState) -> &'static str {
         UndoState::Waiting { .. } => return "undo_waiting",
         UndoState::Sent { .. } => return "undoing",
         UndoState::BackingOff { .. } => return "undo_backing_off",
-        UndoState::Done { nothing_to_do: false } => return "compensated",
-        UndoState::Done { nothing_to_do: true } => return "nothing_to_undo",
+        UndoState::Done {
+            nothing_to_do: false,
+        } => return "compensated",
+        UndoState::Done {
+            nothing_to_do: true,
+        } => return "nothing_to_undo",
         UndoState::Stuck { .. } => return "undo_stuck",
         UndoState::Skipped => return "undo_skipped",
         UndoState::None => {}
@@ -144,11 +156,16 @@ fn rfc3339(at: Timestamp) -> String {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
@@ -161,8 +178,14 @@ mod tests {
     #[test]
     fn moments_print_as_rfc_3339() {
         assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(rfc3339(Timestamp(951_782_400_000_001)), "2000-02-29T00:00:00.000001Z");
-        assert_eq!(rfc3339(Timestamp(1_795_219_199_999_999)), "2026-11-20T23:59:59.999999Z");
+        assert_eq!(
+            rfc3339(Timestamp(951_782_400_000_001)),
+            "2000-02-29T00:00:00.000001Z"
+        );
+        assert_eq!(
+            rfc3339(Timestamp(1_795_219_199_999_999)),
+            "2026-11-20T23:59:59.999999Z"
+        );
         assert_eq!(rfc3339(Timestamp(-1)), "1969-12-31T23:59:59.999999Z");
     }
 }

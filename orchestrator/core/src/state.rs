@@ -243,8 +243,14 @@ impl StepState {
         undo_settled_at: None,
         not_after: None,
         escalate_at: None,
-        budget: Budget { from: 0, since: None },
-        undo_budget: Budget { from: 0, since: None },
+        budget: Budget {
+            from: 0,
+            since: None,
+        },
+        undo_budget: Budget {
+            from: 0,
+            since: None,
+        },
         after_seal: None,
         by_word: false,
     };
@@ -252,7 +258,11 @@ impl StepState {
     /// Takes the limit off what is outstanding here: it is on no wire.
     pub fn suspend_limit(&mut self) {
         match &mut self.action {
-            ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => *due = None,
+            ActionState::Sent { due, .. }
+            | ActionState::Asking {
+                ask: Ask::Sent { due },
+                ..
+            } => *due = None,
             ActionState::Pending
             | ActionState::Skipped
             | ActionState::Waiting { .. }
@@ -447,13 +457,22 @@ impl SagaState {
         for step in &self.steps {
             consider(step.escalate_at);
             consider(match &step.action {
-                ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => *due,
-                ActionState::Asking { ask: Ask::Again { due, .. }, .. } => Some(*due),
+                ActionState::Sent { due, .. }
+                | ActionState::Asking {
+                    ask: Ask::Sent { due },
+                    ..
+                } => *due,
+                ActionState::Asking {
+                    ask: Ask::Again { due, .. },
+                    ..
+                } => Some(*due),
                 ActionState::BackingOff { due, .. } => (!compensating).then_some(*due),
                 ActionState::Pending
                 | ActionState::Skipped
                 | ActionState::Waiting { .. }
-                | ActionState::Asking { ask: Ask::Waiting, .. }
+                | ActionState::Asking {
+                    ask: Ask::Waiting, ..
+                }
                 | ActionState::Succeeded(_)
                 | ActionState::Refused(_)
                 | ActionState::Failed { .. }
@@ -463,9 +482,10 @@ impl SagaState {
                 UndoState::Sent { due } => *due,
                 UndoState::BackingOff { due, .. } => Some(*due),
                 UndoState::Waiting { until, .. } => *until,
-                UndoState::None | UndoState::Done { .. } | UndoState::Stuck { .. } | UndoState::Skipped => {
-                    None
-                }
+                UndoState::None
+                | UndoState::Done { .. }
+                | UndoState::Stuck { .. }
+                | UndoState::Skipped => None,
             });
         }
         next
@@ -475,14 +495,20 @@ impl SagaState {
     /// condition left the pivot out, a retriable step that may have.
     #[must_use]
     pub fn pivot_done<'p>(&self, plan: &'p Plan) -> Option<&'p str> {
-        plan.steps.iter().zip(&self.steps).enumerate().find_map(|(at, (step, state))| {
-            let passed = match step.kind {
-                Kind::Compensatable => false,
-                Kind::Pivot => matches!(state.action, ActionState::Succeeded(_)) || self.lacks_output(at),
-                Kind::Retriable => state.may_have_happened(),
-            };
-            passed.then_some(&*step.id)
-        })
+        plan.steps
+            .iter()
+            .zip(&self.steps)
+            .enumerate()
+            .find_map(|(at, (step, state))| {
+                let passed = match step.kind {
+                    Kind::Compensatable => false,
+                    Kind::Pivot => {
+                        matches!(state.action, ActionState::Succeeded(_)) || self.lacks_output(at)
+                    }
+                    Kind::Retriable => state.may_have_happened(),
+                };
+                passed.then_some(&*step.id)
+            })
     }
 
     /// True while a step that took effect waits for an operator to give the output that could not be taken.
@@ -503,14 +529,23 @@ impl SagaState {
     /// Is the operation outstanding at the step, and has its limit been taken off?
     #[must_use]
     pub fn rests(&self, step: StepIx, op: Op) -> bool {
-        let Some(step) = self.steps.get(step.at()).filter(|step| outstanding_op(step) == Some(op)) else {
+        let Some(step) = self
+            .steps
+            .get(step.at())
+            .filter(|step| outstanding_op(step) == Some(op))
+        else {
             return false;
         };
         match (&step.undo, &step.action) {
             (UndoState::Sent { due }, _) => due.is_none(),
-            (_, ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. }) => {
-                due.is_none()
-            }
+            (
+                _,
+                ActionState::Sent { due, .. }
+                | ActionState::Asking {
+                    ask: Ask::Sent { due },
+                    ..
+                },
+            ) => due.is_none(),
             (
                 _,
                 ActionState::Pending
@@ -528,13 +563,22 @@ impl SagaState {
 
     /// Sets the limit of what is outstanding at a step: after it was sent again, or showed a sign of life.
     pub fn set_limit(&mut self, step: StepIx, op: Op, limit: Timestamp) {
-        let Some(step) = self.steps.get_mut(step.at()) else { return };
+        let Some(step) = self.steps.get_mut(step.at()) else {
+            return;
+        };
         if outstanding_op(step) != Some(op) {
             return;
         }
         match (op, &mut step.action, &mut step.undo) {
             (Op::Action, ActionState::Sent { due, .. }, _)
-            | (Op::Query | Op::Seal, ActionState::Asking { ask: Ask::Sent { due }, .. }, _)
+            | (
+                Op::Query | Op::Seal,
+                ActionState::Asking {
+                    ask: Ask::Sent { due },
+                    ..
+                },
+                _,
+            )
             | (Op::Compensation, _, UndoState::Sent { due }) => *due = Some(limit),
             (Op::Action | Op::Query | Op::Seal | Op::Compensation, _, _) => {}
         }

@@ -16,5 +16,17 @@ pub(super) async fn abandon(
 ) -> Result<wire::InterventionResponse, Refusal> {
     needs_reason(&request.reason)?;
     let wire::AbandonRequest { saga, reason, by } = request;
-    act(api, Act { saga, step: String::new(), order: Order::Abandon, reason, by, force: false }, from).await
+    act(
+        api,
+        Act {
+            saga,
+            step: String::new(),
+            order: Order::Abandon,
+            reason,
+            by,
+            force: false,
+        },
+        from,
+    )
+    .await
 }

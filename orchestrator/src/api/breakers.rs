@@ -25,10 +25,18 @@ pub(super) async fn list_breakers(
     reports.sort_unstable_by(|a, b| (&a.participant, &a.action).cmp(&(&b.participant, &b.action)));
     // The token is the last breaker of the page before: `participant/action`.
     let after = request.page_token.split_once('/').unwrap_or_default();
-    let rest = reports.iter().filter(|report| (&*report.participant, &*report.action) > after);
+    let rest = reports
+        .iter()
+        .filter(|report| (&*report.participant, &*report.action) > after);
     let (breakers, more) = sizes::page(rest.map(breaker), request.page_size);
-    let next = breakers.last().filter(|_| more).map(|last| format!("{}/{}", last.participant, last.action));
-    Ok(wire::ListBreakersResponse { next_page_token: next.unwrap_or_default(), breakers })
+    let next = breakers
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("{}/{}", last.participant, last.action));
+    Ok(wire::ListBreakersResponse {
+        next_page_token: next.unwrap_or_default(),
+        breakers,
+    })
 }
 
 pub(super) async fn trip_breaker(
@@ -36,10 +44,18 @@ pub(super) async fn trip_breaker(
     request: wire::TripBreakerRequest,
     from: &str,
 ) -> Result<wire::Breaker, Refusal> {
-    let wire::TripBreakerRequest { participant, action, for_ms, reason, by } = request;
+    let wire::TripBreakerRequest {
+        participant,
+        action,
+        for_ms,
+        reason,
+        by,
+    } = request;
     needs_reason(&reason)?;
     is_known(api, &participant, &action).await?;
-    let order = BreakerOrder::Trip { for_ms: (for_ms > 0).then_some(for_ms) };
+    let order = BreakerOrder::Trip {
+        for_ms: (for_ms > 0).then_some(for_ms),
+    };
     steer(api, (participant, action), order, (reason, who(&by, from))).await
 }
 
@@ -48,10 +64,21 @@ pub(super) async fn reset_breaker(
     request: wire::ResetBreakerRequest,
     from: &str,
 ) -> Result<wire::Breaker, Refusal> {
-    let wire::ResetBreakerRequest { participant, action, reason, by } = request;
+    let wire::ResetBreakerRequest {
+        participant,
+        action,
+        reason,
+        by,
+    } = request;
     needs_reason(&reason)?;
     is_known(api, &participant, &action).await?;
-    steer(api, (participant, action), BreakerOrder::Reset, (reason, who(&by, from))).await
+    steer(
+        api,
+        (participant, action),
+        BreakerOrder::Reset,
+        (reason, who(&by, from)),
+    )
+    .await
 }
 
 /// Every breaker, from the lane.
@@ -70,13 +97,21 @@ async fn steer(
     let (answer, answered) = oneshot::channel();
     let name = format!("{participant}/{action}");
     let reason = clean_text(reason, REASON_BYTES_MAX);
-    let job = BreakerJob { participant, action, order, by, reason, answer };
+    let job = BreakerJob {
+        participant,
+        action,
+        order,
+        by,
+        reason,
+        answer,
+    };
     api.parts().lane.send(Intake::SteerBreaker(job)).await?;
     match answered.await.map_err(|_| api.no_answer())? {
         BreakerSteered::Done(report) => Ok(breaker(&report)),
-        BreakerSteered::NotOpen => {
-            Err(Refusal::new(Code::BreakerNotOpen, format!("the breaker of {name} is not open")))
-        }
+        BreakerSteered::NotOpen => Err(Refusal::new(
+            Code::BreakerNotOpen,
+            format!("the breaker of {name} is not open"),
+        )),
     }
 }
 
@@ -84,25 +119,41 @@ async fn steer(
 async fn is_known(api: &Api, participant: &str, action: &str) -> Result<(), Refusal> {
     for (field, name) in [("participant", participant), ("action", action)] {
         names::check_id(name).map_err(|why| {
-            Refusal::new(Code::Malformed, format!("{field}: `{}`: {why}", clean_text(name.to_owned(), 64)))
+            Refusal::new(
+                Code::Malformed,
+                format!("{field}: `{}`: {why}", clean_text(name.to_owned(), 64)),
+            )
         })?;
     }
     let mut known: Vec<String> = Vec::new();
     for plan in api.parts().definitions.all() {
         for step in &plan.steps {
-            known.push(format!("{}/{}", step.action.participant, step.action.action));
-            known.extend(step.compensation.as_ref().map(|c| format!("{}/{}", c.participant, c.action)));
+            known.push(format!(
+                "{}/{}",
+                step.action.participant, step.action.action
+            ));
+            known.extend(
+                step.compensation
+                    .as_ref()
+                    .map(|c| format!("{}/{}", c.participant, c.action)),
+            );
         }
     }
     for row in api.parts().directory.known().await {
-        known.extend(stored_actions(&row).into_iter().map(|action| format!("{}/{}", row.name, action.name)));
+        known.extend(
+            stored_actions(&row)
+                .into_iter()
+                .map(|action| format!("{}/{}", row.name, action.name)),
+        );
     }
     let name = format!("{participant}/{action}");
     if known.contains(&name) {
         return Ok(());
     }
     let meant = near_miss(&name, known.iter().map(String::as_str));
-    let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+    let meant = meant
+        .map(|meant| format!("; did you mean `{meant}`?"))
+        .unwrap_or_default();
     Err(Refusal::new(
         Code::NoSuchAction,
         format!("no definition and no participant has the action `{name}`{meant}"),

@@ -23,8 +23,14 @@ pub(super) async fn cancel_saga(
     let id = resolve(api, &request.saga).await?;
     let (answer, answered) = oneshot::channel();
     let by = who(&request.by, &from);
-    let cancel = Cancel { reason: clean_text(request.reason, REASON_BYTES_MAX), by };
-    api.parts().lane.send(Intake::Cancel(CancelJob { id, cancel, answer })).await?;
+    let cancel = Cancel {
+        reason: clean_text(request.reason, REASON_BYTES_MAX),
+        by,
+    };
+    api.parts()
+        .lane
+        .send(Intake::Cancel(CancelJob { id, cancel, answer }))
+        .await?;
     let (disposition, implied) = match answered.await.map_err(|_| api.no_answer())? {
         Ok(Cancelled::Compensating) => ("compensating", "compensating"),
         Ok(Cancelled::Settling) => ("settling", "running"),

@@ -65,15 +65,26 @@ pub(super) fn summary(
     let (shown, step) = match folded {
         Some(Ok(picture)) => {
             let shown = story::summary(picture, now);
-            let step = shown.step.map(|ix| words::step(&picture.plan, ix).to_owned());
+            let step = shown
+                .step
+                .map(|ix| words::step(&picture.plan, ix).to_owned());
             (shown, step)
         }
-        Some(Err(why)) => {
-            (story::Summary { mark: "incident", next: why.clone(), ..Default::default() }, None)
-        }
+        Some(Err(why)) => (
+            story::Summary {
+                mark: "incident",
+                next: why.clone(),
+                ..Default::default()
+            },
+            None,
+        ),
         None => (story::Summary::default(), None),
     };
-    let mark = if row.face.incident { "incident" } else { shown.mark };
+    let mark = if row.face.incident {
+        "incident"
+    } else {
+        shown.mark
+    };
     wire::SagaSummary {
         saga_id: id_bytes(row.id),
         id: row.id.to_string(),
@@ -98,7 +109,9 @@ pub(super) fn summary(
 pub(super) fn detail_by(seen: &Seen, clock: &LaneClock) -> wire::SagaDetail {
     let mut detail = detail(seen, clock.now());
     if seen.row.face.ended_at.is_none() {
-        detail.story.extend(clock.drift().map(|drift| drift.to_string()));
+        detail
+            .story
+            .extend(clock.drift().map(|drift| drift.to_string()));
     }
     detail
 }
@@ -128,17 +141,24 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
     detail.deadline_us = birth.and_then(|birth| birth.deadline).map_or(0, |at| at.0);
     let groups = groups(&picture.plan.definition.steps);
     for view in detail::steps(picture) {
-        let Some(mut step) = step(picture, &view, &mut room) else { continue };
+        let Some(mut step) = step(picture, &view, &mut room) else {
+            continue;
+        };
         step.groups = groups.get(&*step.id).cloned().unwrap_or_default();
         left_out |= step.left_out;
         detail.steps.push(step);
     }
-    detail.incidents = state.incidents.iter().map(|open| incident(picture, open)).collect();
+    detail.incidents = state
+        .incidents
+        .iter()
+        .map(|open| incident(picture, open))
+        .collect();
     detail.story = story::story(picture, now);
     if left_out {
-        detail
-            .story
-            .push("Some inputs and outputs are too large to be shown here; the history has them.".to_owned());
+        detail.story.push(
+            "Some inputs and outputs are too large to be shown here; the history has them."
+                .to_owned(),
+        );
     }
     detail.seq = state.seq;
     detail.cancel_reason = state.cancel.as_deref().unwrap_or_default().to_owned();
@@ -155,14 +175,22 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
 /// Why a saga goes or went back.
 pub(super) fn failure(picture: &Picture) -> Option<wire::Fault> {
     let failure = picture.state.failure.as_ref()?;
-    let step = failure.step.map(|ix| words::step(&picture.plan, ix)).unwrap_or_default();
+    let step = failure
+        .step
+        .map(|ix| words::step(&picture.plan, ix))
+        .unwrap_or_default();
     Some(fault(&failure.error, step))
 }
 
 fn incident(picture: &Picture, open: &saga_core::state::OpenIncident) -> wire::Incident {
     wire::Incident {
         code: story::incident_code(open.incident.kind).to_owned(),
-        step: open.incident.step.map(|ix| words::step(&picture.plan, ix)).unwrap_or_default().to_owned(),
+        step: open
+            .incident
+            .step
+            .map(|ix| words::step(&picture.plan, ix))
+            .unwrap_or_default()
+            .to_owned(),
         message: words::error(&open.incident.error),
         since_us: open.since.0,
     }
@@ -205,7 +233,11 @@ fn groups(items: &[Node]) -> BTreeMap<&str, Vec<String>> {
     found
 }
 
-fn collect_groups<'a>(items: &'a [Node], around: &[String], found: &mut BTreeMap<&'a str, Vec<String>>) {
+fn collect_groups<'a>(
+    items: &'a [Node],
+    around: &[String],
+    found: &mut BTreeMap<&'a str, Vec<String>>,
+) {
     let mut before = ("", 0);
     for item in items {
         let (word, inside) = match item {
@@ -219,14 +251,22 @@ fn collect_groups<'a>(items: &'a [Node], around: &[String], found: &mut BTreeMap
         };
         let number = if before.0 == word { before.1 + 1 } else { 1 };
         before = (word, number);
-        let name = if number == 1 { word.to_owned() } else { format!("{word}:{number}") };
+        let name = if number == 1 {
+            word.to_owned()
+        } else {
+            format!("{word}:{number}")
+        };
         collect_groups(inside, &[around, &[name]].concat(), found);
     }
 }
 
 fn fault(error: &ErrorBody, step: &str) -> wire::Fault {
     let message = clean_text(error.message.clone(), ERROR_TEXT_BYTES_MAX);
-    wire::Fault { code: error.code.clone(), message, step: step.to_owned() }
+    wire::Fault {
+        code: error.code.clone(),
+        message,
+        step: step.to_owned(),
+    }
 }
 
 /// A saga id as it travels.
@@ -237,11 +277,12 @@ pub(super) fn id_bytes(id: SagaId) -> Bytes {
 /// A content hash as people see it: 64 hexadecimal digits.
 pub(super) fn hash_text(hash: &[u8; 32]) -> String {
     use std::fmt::Write;
-    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hash.iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -260,7 +301,10 @@ mod tests {
         .expect("steps");
         let groups = groups(&items);
         let of = |id: &str| groups[id].join("/");
-        assert_eq!([of("a"), of("b"), of("c")], ["parallel", "parallel/sequence", "parallel/sequence:2"]);
+        assert_eq!(
+            [of("a"), of("b"), of("c")],
+            ["parallel", "parallel/sequence", "parallel/sequence:2"]
+        );
         assert_eq!([of("d"), of("e"), of("f")], ["parallel:2", "", "parallel"]);
     }
 }

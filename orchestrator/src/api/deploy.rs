@@ -45,12 +45,25 @@ struct Sound {
     version_line: u32,
 }
 
-pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wire::DeployResponse, Refusal> {
+pub(super) async fn deploy(
+    api: &Api,
+    request: wire::DeployRequest,
+) -> Result<wire::DeployResponse, Refusal> {
     if request.files.is_empty() || request.files.len() > DEPLOY_FILES_MAX {
-        let (count, rule) = (request.files.len(), format!("a call takes 1 to {DEPLOY_FILES_MAX}"));
-        return Err(Refusal::new(Code::Malformed, format!("files: {count} of them; {rule}")));
+        let (count, rule) = (
+            request.files.len(),
+            format!("a call takes 1 to {DEPLOY_FILES_MAX}"),
+        );
+        return Err(Refusal::new(
+            Code::Malformed,
+            format!("files: {count} of them; {rule}"),
+        ));
     }
-    let bytes: usize = request.files.iter().map(|file| file.path.len() + file.content.len()).sum();
+    let bytes: usize = request
+        .files
+        .iter()
+        .map(|file| file.path.len() + file.content.len())
+        .sum();
     if bytes > DEPLOY_BYTES_MAX {
         let message = format!(
             "files: {bytes} bytes together are more than {DEPLOY_BYTES_MAX}; deploy them in several calls"
@@ -59,12 +72,18 @@ pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wi
     }
     let known = Registered::of(&api.parts().directory).await;
     let store = &api.parts().store;
-    let mut hashes: BTreeMap<(String, u32), [u8; 32]> =
-        store.definitions().await?.into_iter().map(|row| ((row.name, row.version), row.hash)).collect();
+    let mut hashes: BTreeMap<(String, u32), [u8; 32]> = store
+        .definitions()
+        .await?
+        .into_iter()
+        .map(|row| ((row.name, row.version), row.hash))
+        .collect();
     let mut response = wire::DeployResponse::default();
     let mut sound: Vec<Sound> = Vec::new();
     for file in request.files {
-        let Some(file) = check(file, &known, &mut response.diagnostics) else { continue };
+        let Some(file) = check(file, &known, &mut response.diagnostics) else {
+            continue;
+        };
         let definition = &file.plan.definition;
         match hashes.entry((definition.saga.clone(), definition.version)) {
             Entry::Occupied(taken) if *taken.get() != file.plan.hash => {
@@ -77,28 +96,43 @@ pub(super) async fn deploy(api: &Api, request: wire::DeployRequest) -> Result<wi
         }
         sound.push(file);
     }
-    response.accepted = response.diagnostics.iter().all(|found| found.severity != Severity::Error.word());
+    response.accepted = response
+        .diagnostics
+        .iter()
+        .all(|found| found.severity != Severity::Error.word());
     if !response.accepted {
         fit(&mut response.diagnostics);
         return Ok(response);
     }
     for file in &sound {
-        response
-            .diagnostics
-            .extend(api.parts().definitions.overruled(&file.plan).iter().map(|o| overruled(file, o)));
+        response.diagnostics.extend(
+            api.parts()
+                .definitions
+                .overruled(&file.plan)
+                .iter()
+                .map(|o| overruled(file, o)),
+        );
     }
     fit(&mut response.diagnostics);
     if request.dry_run {
-        response.deployed = sound.iter().map(|file| deployed(file, is_new(api, file))).collect();
+        response.deployed = sound
+            .iter()
+            .map(|file| deployed(file, is_new(api, file)))
+            .collect();
         return Ok(response);
     }
     // A caller who leaves, or is answered without it, must not leave a definition in the store that no start finds.
     let task = api.clone();
-    let registering = api.parts().tasks.spawn(async move { register(&task, sound, response).await });
-    registering.await.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err(api.no_answer()),
-    })
+    let registering = api
+        .parts()
+        .tasks
+        .spawn(async move { register(&task, sound, response).await });
+    registering
+        .await
+        .unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(api.no_answer()),
+        })
 }
 
 /// Keeps as many diagnostics as an answer holds, faults before warnings; the last one says how many are missing.
@@ -121,15 +155,29 @@ fn fit(diagnostics: &mut Vec<wire::Diagnostic>) {
     let Some(first) = missing.first() else { return };
     let message = format!("{} more are not shown", missing.len());
     let rendered = format!("{}[{}]: {message}\n", first.severity, first.code);
-    diagnostics.push(wire::Diagnostic { message, rendered, help: String::new(), ..first.clone() });
+    diagnostics.push(wire::Diagnostic {
+        message,
+        rendered,
+        help: String::new(),
+        ..first.clone()
+    });
 }
 
 /// Checks one file; its diagnostics are added to `found`.
-fn check(file: wire::SagaFile, known: &Registered, found: &mut Vec<wire::Diagnostic>) -> Option<Sound> {
+fn check(
+    file: wire::SagaFile,
+    known: &Registered,
+    found: &mut Vec<wire::Diagnostic>,
+) -> Option<Sound> {
     let path = clean_text(file.path, 1_024);
     let loaded = load_with(&path, &file.content, Some(known));
     let source = String::from_utf8_lossy(&file.content);
-    found.extend(loaded.diagnostics.iter().map(|diagnostic| to_wire(diagnostic, &source)));
+    found.extend(
+        loaded
+            .diagnostics
+            .iter()
+            .map(|diagnostic| to_wire(diagnostic, &source)),
+    );
     // The plan is made of the canonical form, as it will be after a restart.
     let canonical = loaded.plan?.definition.canonical_json();
     let plan = Plan::from_canonical(&canonical)
@@ -137,8 +185,16 @@ fn check(file: wire::SagaFile, known: &Registered, found: &mut Vec<wire::Diagnos
             |error| tracing::error!(path, %error, "a sound definition does not load from its canonical form"),
         )
         .ok()?;
-    let version_line = source.lines().position(|line| line.starts_with("version:")).map_or(0, |at| at + 1);
-    Some(Sound { path, plan, canonical, version_line: u32::try_from(version_line).unwrap_or(0) })
+    let version_line = source
+        .lines()
+        .position(|line| line.starts_with("version:"))
+        .map_or(0, |at| at + 1);
+    Some(Sound {
+        path,
+        plan,
+        canonical,
+        version_line: u32::try_from(version_line).unwrap_or(0),
+    })
 }
 
 async fn register(
@@ -151,7 +207,10 @@ async fn register(
     for file in &files {
         let definition = &file.plan.definition;
         // The same file twice in one call is one definition.
-        if !rows.iter().any(|row| row.name == definition.saga && row.version == definition.version) {
+        if !rows
+            .iter()
+            .any(|row| row.name == definition.saga && row.version == definition.version)
+        {
             rows.push(DefinitionRow {
                 name: definition.saga.clone(),
                 version: definition.version,
@@ -161,14 +220,20 @@ async fn register(
             });
         }
     }
-    let names: Vec<(String, u32)> = rows.iter().map(|row| (row.name.clone(), row.version)).collect();
+    let names: Vec<(String, u32)> = rows
+        .iter()
+        .map(|row| (row.name.clone(), row.version))
+        .collect();
     let created = match api.parts().store.put_definitions(rows).await {
         Ok(created) => created,
         // Somebody else was faster with other content.
         Err(store::Error::DefinitionConflict { name, version }) => {
-            let taken =
-                |file: &&Sound| file.plan.definition.saga == name && file.plan.definition.version == version;
-            response.diagnostics.extend(files.iter().filter(taken).map(version_taken));
+            let taken = |file: &&Sound| {
+                file.plan.definition.saga == name && file.plan.definition.version == version
+            };
+            response
+                .diagnostics
+                .extend(files.iter().filter(taken).map(version_taken));
             response.accepted = false;
             return Ok(response);
         }
@@ -176,8 +241,14 @@ async fn register(
     };
     let created: BTreeMap<_, _> = names.into_iter().zip(created).collect();
     for file in files {
-        let name = (file.plan.definition.saga.clone(), file.plan.definition.version);
-        response.deployed.push(deployed(&file, created.get(&name).copied().unwrap_or(false)));
+        let name = (
+            file.plan.definition.saga.clone(),
+            file.plan.definition.version,
+        );
+        response.deployed.push(deployed(
+            &file,
+            created.get(&name).copied().unwrap_or(false),
+        ));
         api.parts().definitions.insert(Arc::new(file.plan));
     }
     // A lane that has stopped needs no limits any more; the definitions are registered.
@@ -211,12 +282,19 @@ fn not_registered(error: store::Error) -> Refusal {
         | store::Error::Closed => false,
     };
     let refusal = Refusal::from(error);
-    if doubtful { Refusal::new(Code::Unanswered, refusal.message) } else { refusal }
+    if doubtful {
+        Refusal::new(Code::Unanswered, refusal.message)
+    } else {
+        refusal
+    }
 }
 
 fn is_new(api: &Api, file: &Sound) -> bool {
     let definition = &file.plan.definition;
-    api.parts().definitions.get(&definition.saga, definition.version).is_none()
+    api.parts()
+        .definitions
+        .get(&definition.saga, definition.version)
+        .is_none()
 }
 
 fn deployed(file: &Sound, created: bool) -> wire::Deployed {
@@ -230,7 +308,10 @@ fn deployed(file: &Sound, created: bool) -> wire::Deployed {
 
 fn version_taken(file: &Sound) -> wire::Diagnostic {
     let definition = &file.plan.definition;
-    let message = format!("{}@{} is registered with other content", definition.saga, definition.version);
+    let message = format!(
+        "{}@{} is registered with other content",
+        definition.saga, definition.version
+    );
     let help = "raise `version`: running sagas keep the content that they began with".to_owned();
     let rendered = format!(
         "error[{VERSION_TAKEN}]: {message}\n --> {}:{}:1\n  = help: {help}",
@@ -250,7 +331,13 @@ fn version_taken(file: &Sound) -> wire::Diagnostic {
 
 /// What the file says of a participant does not hold, and who says otherwise.
 fn overruled(file: &Sound, overruled: &Overruled) -> wire::Diagnostic {
-    let Overruled { participant, setting, said, holds, by } = overruled;
+    let Overruled {
+        participant,
+        setting,
+        said,
+        holds,
+        by,
+    } = overruled;
     let message = format!("{participant}: {setting} is {holds}, as {by} says, and not {said}");
     let help = "say the same in both, or leave it out here".to_owned();
     let path = &file.path;
@@ -302,11 +389,16 @@ impl Registered {
 
 impl Catalog for Registered {
     fn action(&self, participant: &str, action: &str) -> Option<ActionSchema> {
-        self.actions.get(&(participant.to_owned(), action.to_owned())).cloned()
+        self.actions
+            .get(&(participant.to_owned(), action.to_owned()))
+            .cloned()
     }
 
     fn actions(&self) -> Vec<String> {
-        self.actions.keys().map(|(participant, action)| format!("{participant}/{action}")).collect()
+        self.actions
+            .keys()
+            .map(|(participant, action)| format!("{participant}/{action}"))
+            .collect()
     }
 }
 

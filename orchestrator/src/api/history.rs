@@ -38,8 +38,15 @@ pub(super) async fn history(
 ) -> Result<wire::HistoryResponse, Refusal> {
     let id = resolve(api, &request.saga).await?;
     let store = &api.parts().store;
-    let row = store.saga(id).await?.ok_or_else(|| Refusal::new(Code::NoSuchSaga, format!("no saga {id}")))?;
-    let plan = api.parts().definitions.get(&row.name, row.version).filter(|plan| plan.hash == row.hash);
+    let row = store
+        .saga(id)
+        .await?
+        .ok_or_else(|| Refusal::new(Code::NoSuchSaga, format!("no saga {id}")))?;
+    let plan = api
+        .parts()
+        .definitions
+        .get(&row.name, row.version)
+        .filter(|plan| plan.hash == row.hash);
     let plan = plan.ok_or_else(|| {
         let message = format!(
             "the definition {}@{} is not loaded; the server's log names the reason",
@@ -81,7 +88,11 @@ struct Page {
 
 impl Page {
     fn new(request: &wire::HistoryRequest) -> Self {
-        let skipped = if request.splits { request.after_event } else { 0 };
+        let skipped = if request.splits {
+            request.after_event
+        } else {
+            0
+        };
         Self {
             events: Vec::new(),
             bytes: 0,
@@ -135,10 +146,16 @@ fn line(plan: &Plan, row: &JournalRow, event: &Event) -> wire::HistoryEvent {
         seq: row.seq,
         at_us: row.at.0,
         kind: line.kind.to_owned(),
-        step: line.step.map(|ix| words::step(plan, ix)).unwrap_or_default().to_owned(),
+        step: line
+            .step
+            .map(|ix| words::step(plan, ix))
+            .unwrap_or_default()
+            .to_owned(),
         text: clean_text(line.text, TEXT_BYTES_MAX),
         // An event was read from JSON, so it can be written as such.
-        body: serde_json::to_vec(event).map(Bytes::from).unwrap_or_default(),
+        body: serde_json::to_vec(event)
+            .map(Bytes::from)
+            .unwrap_or_default(),
         left_out: false,
     };
     if line.body.len() > BODY_BYTES_MAX {
@@ -150,7 +167,10 @@ fn line(plan: &Plan, row: &JournalRow, event: &Event) -> wire::HistoryEvent {
 /// Leaves the body out and says so.
 fn leave_out(line: &mut wire::HistoryEvent) {
     line.left_out = true;
-    line.text += &format!(" (with {} bytes, too large to be shown here)", line.body.len());
+    line.text += &format!(
+        " (with {} bytes, too large to be shown here)",
+        line.body.len()
+    );
     line.body = Bytes::new();
 }
 
@@ -168,27 +188,57 @@ mod tests {
     fn row(seq: u64, sizes: &[usize]) -> JournalRow {
         let event = |bytes: &usize| {
             let output = Payload::from_value("x".repeat(*bytes).into());
-            Event::StepSucceeded(StepSucceeded { step: StepIx(0), attempt: 1, output })
+            Event::StepSucceeded(StepSucceeded {
+                step: StepIx(0),
+                attempt: 1,
+                output,
+            })
         };
-        let record = Record { v: Record::VERSION, events: sizes.iter().map(event).collect() };
+        let record = Record {
+            v: Record::VERSION,
+            events: sizes.iter().map(event).collect(),
+        };
         let body = serde_json::to_vec(&record).expect("JSON");
-        JournalRow { saga_id: SagaId::from_u128(7), seq, at: Timestamp(0), body }
+        JournalRow {
+            saga_id: SagaId::from_u128(7),
+            seq,
+            at: Timestamp(0),
+            body,
+        }
     }
 
     /// Pages over a journal: per page the decisions of its events, and how many bodies were left out.
     fn pages(journal: &[JournalRow], splits: bool) -> Vec<(Vec<u64>, usize)> {
-        let definition = Saga::new("s", 1).step(step("a").action("p/a").compensation("p/u")).build();
+        let definition = Saga::new("s", 1)
+            .step(step("a").action("p/a").compensation("p/u"))
+            .build();
         let plan = Plan::from_definition(definition.expect("a definition")).expect("a plan");
         let (mut pages, mut after_seq, mut after_event) = (Vec::new(), 0, 0);
         loop {
-            let request = wire::HistoryRequest { after_seq, after_event, splits, ..Default::default() };
+            let request = wire::HistoryRequest {
+                after_seq,
+                after_event,
+                splits,
+                ..Default::default()
+            };
             let mut page = Page::new(&request);
             let mut rest = journal.iter().filter(|row| row.seq > after_seq);
             let more = !rest.all(|row| page.take(row.saga_id, &plan, row).expect("a record"));
             let page = page.end(more);
-            assert!(page.encoded_len() <= ANSWER_BYTES_MAX, "{} bytes", page.encoded_len());
-            let left_out = page.events.iter().filter(|event| event.left_out && event.body.is_empty()).count();
-            pages.push((page.events.iter().map(|event| event.seq).collect(), left_out));
+            assert!(
+                page.encoded_len() <= ANSWER_BYTES_MAX,
+                "{} bytes",
+                page.encoded_len()
+            );
+            let left_out = page
+                .events
+                .iter()
+                .filter(|event| event.left_out && event.body.is_empty())
+                .count();
+            pages.push((
+                page.events.iter().map(|event| event.seq).collect(),
+                left_out,
+            ));
             if !page.more {
                 return pages;
             }
@@ -204,13 +254,19 @@ mod tests {
     #[test]
     fn a_decision_of_many_documents_is_split_over_pages() {
         let journal = [row(1, &[1]), row(2, &[D; 5]), row(3, &[1])];
-        assert_eq!(pages(&journal, true), [(vec![1, 2, 2], 0), (vec![2, 2], 0), (vec![2, 3], 0)]);
+        assert_eq!(
+            pages(&journal, true),
+            [(vec![1, 2, 2], 0), (vec![2, 2], 0), (vec![2, 3], 0)]
+        );
     }
 
     #[test]
     fn a_caller_that_does_not_split_gets_every_event_and_no_body_beyond_the_page() {
         let journal = [row(1, &[1]), row(2, &[D; 5]), row(3, &[1])];
-        assert_eq!(pages(&journal, false), [(vec![1], 0), (vec![2, 2, 2, 2, 2], 3), (vec![3], 0)]);
+        assert_eq!(
+            pages(&journal, false),
+            [(vec![1], 0), (vec![2, 2, 2, 2, 2], 3), (vec![3], 0)]
+        );
     }
 
     #[test]

@@ -35,10 +35,18 @@ struct InputType {
 
 impl InputTypes {
     fn of(&self, plan: &Plan) -> Arc<InputType> {
-        let known = self.by_hash.read().unwrap_or_else(PoisonError::into_inner).get(&plan.hash).cloned();
+        let known = self
+            .by_hash
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&plan.hash)
+            .cloned();
         known.unwrap_or_else(|| {
             let ty = Type::Object(plan.definition.input.clone());
-            let made = Arc::new(InputType { has_lists: has_lists(&ty), ty });
+            let made = Arc::new(InputType {
+                has_lists: has_lists(&ty),
+                ty,
+            });
             let mut by_hash = self.by_hash.write().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(by_hash.entry(plan.hash).or_insert(made))
         })
@@ -47,20 +55,37 @@ impl InputTypes {
     /// Reads the payload of a start. Empty bytes count as an empty object.
     pub(super) fn read(&self, plan: &Plan, bytes: &[u8]) -> Result<Payload, Refusal> {
         if bytes.len() > document::BYTES_SOFT_MAX {
-            tracing::warn!(saga = plan.definition.saga, bytes = bytes.len(), "an input is large");
+            tracing::warn!(
+                saga = plan.definition.saga,
+                bytes = bytes.len(),
+                "an input is large"
+            );
         }
         let input = document::read(if bytes.is_empty() { b"{}" } else { bytes })?;
         if !input.json().is_object() {
-            return Err(Refusal::new(Code::Malformed, "input: a saga's input is a JSON object"));
+            return Err(Refusal::new(
+                Code::Malformed,
+                "input: a saga's input is a JSON object",
+            ));
         }
         one_field_each("input", &input)?;
         let input_type = self.of(plan);
         let mismatches = input_type.ty.check_json(input.json());
         if !mismatches.is_empty() {
-            let list = mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let list = mismatches
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
             let Plan { definition, .. } = plan;
-            let text = format!("the input does not fit {}@{}: {list}", definition.saga, definition.version);
-            return Err(Refusal::new(Code::Input, document::clean_text(text, 8 * 1024)));
+            let text = format!(
+                "the input does not fit {}@{}: {list}",
+                definition.saga, definition.version
+            );
+            return Err(Refusal::new(
+                Code::Input,
+                document::clean_text(text, 8 * 1024),
+            ));
         }
         if input_type.has_lists
             && let Some(filled) = input_type.ty.fill_absent_lists(input.json())
@@ -113,10 +138,17 @@ fn has_lists(ty: &Type) -> bool {
 
 /// The key that the definition computes for an input, if it has one.
 pub(super) fn evaluate_key(plan: &Plan, input: &Payload) -> Result<Option<String>, Refusal> {
-    let Some(template) = &plan.idempotency_key else { return Ok(None) };
-    let key = template.eval_text(&InputScope(input), &mut Budget::default()).map_err(|error| {
-        Refusal::new(Code::Key, format!("idempotency_key of {}: {error}", plan.definition.saga))
-    })?;
+    let Some(template) = &plan.idempotency_key else {
+        return Ok(None);
+    };
+    let key = template
+        .eval_text(&InputScope(input), &mut Budget::default())
+        .map_err(|error| {
+            Refusal::new(
+                Code::Key,
+                format!("idempotency_key of {}: {error}", plan.definition.saga),
+            )
+        })?;
     check_key(&key, Code::Key)?;
     Ok(Some(key))
 }
@@ -156,6 +188,8 @@ mod tests {
     fn keys_have_rules() {
         assert!(check_key(&"ü".repeat(200), Code::Malformed).is_ok());
         assert!(check_key(&"ü".repeat(201), Code::Malformed).is_err());
-        assert!(check_key("", Code::Malformed).is_err() && check_key("a\0", Code::Malformed).is_err());
+        assert!(
+            check_key("", Code::Malformed).is_err() && check_key("a\0", Code::Malformed).is_err()
+        );
     }
 }

@@ -25,7 +25,9 @@ pub(super) async fn list_definitions(
     let mut rows = store.definitions().await?;
     rows.sort_unstable_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
     let rest = rows.into_iter().filter(|row| {
-        after.as_ref().is_none_or(|(name, version)| (&row.name, row.version) > (name, *version))
+        after
+            .as_ref()
+            .is_none_or(|(name, version)| (&row.name, row.version) > (name, *version))
     });
     let entries = rest.map(|row| {
         let plan = api.parts().definitions.get(&row.name, row.version);
@@ -36,16 +38,27 @@ pub(super) async fn list_definitions(
         wire::DefinitionInfo {
             hash: convert::hash_text(&row.hash),
             deployed_at_us: row.deployed_at.0,
-            open_sagas: open.get(&(row.name.clone(), row.version)).copied().unwrap_or(0),
-            steps: plan.map_or(0, |plan| u32::try_from(plan.steps.len()).unwrap_or(u32::MAX)),
+            open_sagas: open
+                .get(&(row.name.clone(), row.version))
+                .copied()
+                .unwrap_or(0),
+            steps: plan.map_or(0, |plan| {
+                u32::try_from(plan.steps.len()).unwrap_or(u32::MAX)
+            }),
             description: description.unwrap_or_default(),
             name: row.name,
             version: row.version,
         }
     });
     let (definitions, more) = sizes::page(entries, request.page_size);
-    let next = definitions.last().filter(|_| more).map(|last| format!("{}@{}", last.name, last.version));
-    Ok(wire::ListDefinitionsResponse { next_page_token: next.unwrap_or_default(), definitions })
+    let next = definitions
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("{}@{}", last.name, last.version));
+    Ok(wire::ListDefinitionsResponse {
+        next_page_token: next.unwrap_or_default(),
+        definitions,
+    })
 }
 
 /// The last definition of the page before: `name@version`.
@@ -53,7 +66,9 @@ fn page_token(token: &str) -> Result<Option<(String, u32)>, Refusal> {
     if token.is_empty() {
         return Ok(None);
     }
-    let last =
-        token.rsplit_once('@').and_then(|(name, version)| Some((name.to_owned(), version.parse().ok()?)));
-    last.map(Some).ok_or_else(|| Refusal::new(Code::Malformed, "page_token: not from a page of this list"))
+    let last = token
+        .rsplit_once('@')
+        .and_then(|(name, version)| Some((name.to_owned(), version.parse().ok()?)));
+    last.map(Some)
+        .ok_or_else(|| Refusal::new(Code::Malformed, "page_token: not from a page of this list"))
 }

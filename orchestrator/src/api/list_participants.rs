@@ -29,7 +29,10 @@ pub(super) async fn list_participants(
     let known = api.parts().directory.known().await;
     let directory = &api.parts().directory;
     let of = |row: &ParticipantRow| {
-        let (readers, gone_at) = (directory.readers(&row.name), directory.last_heard_gone(&row.name));
+        let (readers, gone_at) = (
+            directory.readers(&row.name),
+            directory.last_heard_gone(&row.name),
+        );
         participant(row, &connected, readers, gone_at, &census)
     };
     let mut participants: Vec<_> = known.iter().map(of).collect();
@@ -37,20 +40,39 @@ pub(super) async fn list_participants(
     for (name, waiting) in &census.waiting {
         if !known.iter().any(|row| row.name == *name) {
             let waiting = count(*waiting);
-            participants.push(wire::ParticipantInfo { name: name.clone(), waiting, ..Default::default() });
+            participants.push(wire::ParticipantInfo {
+                name: name.clone(),
+                waiting,
+                ..Default::default()
+            });
         }
     }
     participants.sort_by(|a, b| a.name.cmp(&b.name));
-    let broker = api.parts().directory.broker().borrow().as_ref().map(|trouble| wire::BrokerTrouble {
-        state: trouble.unheard.to_string(),
-        why: trouble.why.clone(),
-        since_us: trouble.since.0,
-    });
+    let broker = api
+        .parts()
+        .directory
+        .broker()
+        .borrow()
+        .as_ref()
+        .map(|trouble| wire::BrokerTrouble {
+            state: trouble.unheard.to_string(),
+            why: trouble.why.clone(),
+            since_us: trouble.since.0,
+        });
     // The token is the last name of the page before.
-    let rest = participants.into_iter().filter(|participant| participant.name > request.page_token);
+    let rest = participants
+        .into_iter()
+        .filter(|participant| participant.name > request.page_token);
     let (participants, more) = sizes::page(rest, request.page_size);
-    let next = participants.last().filter(|_| more).map(|last| last.name.clone());
-    Ok(wire::ListParticipantsResponse { participants, broker, next_page_token: next.unwrap_or_default() })
+    let next = participants
+        .last()
+        .filter(|_| more)
+        .map(|last| last.name.clone());
+    Ok(wire::ListParticipantsResponse {
+        participants,
+        broker,
+        next_page_token: next.unwrap_or_default(),
+    })
 }
 
 fn participant(
@@ -60,7 +82,10 @@ fn participant(
     gone_at: Option<Timestamp>,
     census: &Census,
 ) -> wire::ParticipantInfo {
-    let connected: Vec<_> = connected.iter().filter(|instance| instance.participant == row.name).collect();
+    let connected: Vec<_> = connected
+        .iter()
+        .filter(|instance| instance.participant == row.name)
+        .collect();
     let lost = lost(&connected, readers);
     let mut instances: Vec<_> = connected
         .iter()
@@ -86,20 +111,34 @@ fn participant(
     };
     // Instances that share a queue share a link, which counts once.
     let links: BTreeSet<u64> = connected.iter().map(|instance| instance.link).collect();
-    let outstanding = census.links.iter().filter(|link| links.contains(&link.link));
-    let seen =
-        connected.iter().map(|instance| last_sign(instance)).chain(gone_at).chain([row.last_seen]).max();
+    let outstanding = census
+        .links
+        .iter()
+        .filter(|link| links.contains(&link.link));
+    let seen = connected
+        .iter()
+        .map(|instance| last_sign(instance))
+        .chain(gone_at)
+        .chain([row.last_seen])
+        .max();
     let left_out = instances.len().saturating_sub(INSTANCES_MAX);
     instances.truncate(INSTANCES_MAX);
     wire::ParticipantInfo {
         name: row.name.clone(),
         inbox_id: row.inbox_id.clone(),
         inbox_kind: kind.into(),
-        actions: stored_actions(row).into_iter().map(|action| action.name).collect(),
+        actions: stored_actions(row)
+            .into_iter()
+            .map(|action| action.name)
+            .collect(),
         outstanding: outstanding.map(|link| count(link.outstanding)).sum(),
         instances,
         instances_left_out: count(left_out),
-        waiting: census.waiting.iter().find(|(name, _)| *name == row.name).map_or(0, |(_, n)| count(*n)),
+        waiting: census
+            .waiting
+            .iter()
+            .find(|(name, _)| *name == row.name)
+            .map_or(0, |(_, n)| count(*n)),
         last_seen_us: seen.unwrap_or(row.last_seen).0,
     }
 }
@@ -122,12 +161,21 @@ fn ago(span: Duration) -> Timestamp {
 /// The instances that nobody reads the queue for: as many as there are more of them than readers, and of all those that
 /// want commands the ones that were heard longest ago. A live one that is taken for lost says so itself within seconds.
 fn lost(connected: &[&Instance], readers: Option<u32>) -> BTreeSet<u64> {
-    let Some(readers) = readers else { return BTreeSet::new() };
-    let mut by_queue: Vec<_> =
-        connected.iter().filter(|instance| instance.road == Road::Broker && !instance.leaving).collect();
+    let Some(readers) = readers else {
+        return BTreeSet::new();
+    };
+    let mut by_queue: Vec<_> = connected
+        .iter()
+        .filter(|instance| instance.road == Road::Broker && !instance.leaving)
+        .collect();
     by_queue.sort_by_key(|instance| instance.heard.at());
-    let surplus = by_queue.len().saturating_sub(usize::try_from(readers).unwrap_or(usize::MAX));
-    by_queue[..surplus].iter().map(|instance| instance.seat).collect()
+    let surplus = by_queue
+        .len()
+        .saturating_sub(usize::try_from(readers).unwrap_or(usize::MAX));
+    by_queue[..surplus]
+        .iter()
+        .map(|instance| instance.seat)
+        .collect()
 }
 
 fn count(number: usize) -> u64 {
@@ -160,7 +208,10 @@ mod tests {
 
     #[test]
     fn instances_beyond_the_readers_are_lost_oldest_first() {
-        let leaving = Instance { leaving: true, ..instance(4, Road::Broker, 1) };
+        let leaving = Instance {
+            leaving: true,
+            ..instance(4, Road::Broker, 1)
+        };
         let all = [
             instance(1, Road::Broker, 20),
             instance(2, Road::Broker, 10),

@@ -27,15 +27,25 @@ pub(super) async fn list_sagas(
         size => size.min(PAGE_MAX),
     };
     let page = store.list(filter(request)?, before, limit).await?;
-    let open: Vec<SagaId> =
-        page.rows.iter().filter(|row| row.face.status.is_open()).map(|row| row.id).collect();
-    let journals = if open.is_empty() { Vec::new() } else { store.journals(open.clone()).await? };
+    let open: Vec<SagaId> = page
+        .rows
+        .iter()
+        .filter(|row| row.face.status.is_open())
+        .map(|row| row.id)
+        .collect();
+    let journals = if open.is_empty() {
+        Vec::new()
+    } else {
+        store.journals(open.clone()).await?
+    };
     let journals: BTreeMap<_, _> = open.into_iter().zip(journals).collect();
     let now = api.parts().lane.clock().now();
     let mut next = page.next;
     let (mut sagas, mut bytes) = (Vec::with_capacity(page.rows.len()), 0);
     for (at, row) in page.rows.iter().enumerate() {
-        let folded = journals.get(&row.id).map(|journal| picture::fold(api, row, journal));
+        let folded = journals
+            .get(&row.id)
+            .map(|journal| picture::fold(api, row, journal));
         let line = convert::summary(row, folded.as_ref(), now);
         bytes += line.encoded_len();
         if bytes > PAGE_BYTES_MAX && at > 0 {
@@ -47,7 +57,11 @@ pub(super) async fn list_sagas(
     }
     let (mut open_total, mut finished_total) = (0, 0);
     for (status, count) in store.counts().await? {
-        *(if status.is_open() { &mut open_total } else { &mut finished_total }) += count;
+        *(if status.is_open() {
+            &mut open_total
+        } else {
+            &mut finished_total
+        }) += count;
     }
     Ok(wire::ListSagasResponse {
         sagas,
@@ -70,9 +84,13 @@ fn filter(request: wire::ListSagasRequest) -> Result<ListFilter, Refusal> {
     for word in &request.statuses {
         let message = || {
             let word = crate::document::clean_text(word.clone(), 64);
-            format!("statuses: `{word}` is none of running, compensating, completed, compensated, abandoned")
+            format!(
+                "statuses: `{word}` is none of running, compensating, completed, compensated, abandoned"
+            )
         };
-        statuses.push(convert::read_status(word).ok_or_else(|| Refusal::new(Code::Malformed, message()))?);
+        statuses.push(
+            convert::read_status(word).ok_or_else(|| Refusal::new(Code::Malformed, message()))?,
+        );
     }
     if request.open_only {
         if statuses.is_empty() {
@@ -88,7 +106,12 @@ fn filter(request: wire::ListSagasRequest) -> Result<ListFilter, Refusal> {
     let incident_only = match request.mark.as_str() {
         "" => false,
         "incident" => true,
-        _ => return Err(Refusal::new(Code::Malformed, "mark: lists can be narrowed to `incident` only")),
+        _ => {
+            return Err(Refusal::new(
+                Code::Malformed,
+                "mark: lists can be narrowed to `incident` only",
+            ));
+        }
     };
     let moment = |us: i64| (us != 0).then_some(Timestamp(us));
     Ok(ListFilter {

@@ -45,13 +45,16 @@ use std::{
 
 use futures_util::Stream;
 use saga_proto::v1::{
-    self as wire, definition_service_server::DefinitionService, operator_service_server::OperatorService,
-    participant_directory_server::ParticipantDirectory, saga_service_server::SagaService,
+    self as wire, definition_service_server::DefinitionService,
+    operator_service_server::OperatorService, participant_directory_server::ParticipantDirectory,
+    saga_service_server::SagaService,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{definitions::Definitions, lane, store::screens::Screens, transport::directory::Directory};
+use crate::{
+    definitions::Definitions, lane, store::screens::Screens, transport::directory::Directory,
+};
 use error::Refusal;
 use input::InputTypes;
 
@@ -90,8 +93,14 @@ impl Api {
     /// The services over their parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let shared = Shared { parts, input_types: InputTypes::default(), draining: AtomicBool::new(false) };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            parts,
+            input_types: InputTypes::default(),
+            draining: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// From now on starts are refused; everything else goes on.
@@ -108,13 +117,21 @@ impl Api {
         if self.shared.draining.load(Ordering::Relaxed) {
             return Err(Refusal::shutting_down());
         }
-        if self.parts().lane.tenure().holds() { Ok(()) } else { Err(self.closed()) }
+        if self.parts().lane.tenure().holds() {
+            Ok(())
+        } else {
+            Err(self.closed())
+        }
     }
 
     /// The lane, or a task, took an act and ended without an answer: a commit may have been under way.
     fn no_answer(&self) -> Refusal {
         let tenure = self.parts().lane.tenure();
-        if tenure.holds() { Refusal::no_answer() } else { Refusal::closed(tenure) }
+        if tenure.holds() {
+            Refusal::no_answer()
+        } else {
+            Refusal::closed(tenure)
+        }
     }
 
     /// Why the server goes on with nothing.
@@ -129,7 +146,9 @@ impl SagaService for Api {
         &self,
         request: Request<wire::StartSagaRequest>,
     ) -> Result<Response<wire::StartSagaResponse>, Status> {
-        Ok(Response::new(start_saga::start_saga(self, request.into_inner()).await?))
+        Ok(Response::new(
+            start_saga::start_saga(self, request.into_inner()).await?,
+        ))
     }
 
     type RunSagasStream = run_sagas::Outcomes;
@@ -139,21 +158,28 @@ impl SagaService for Api {
         request: Request<Streaming<wire::RunSagasRequest>>,
     ) -> Result<Response<Self::RunSagasStream>, Status> {
         self.open()?;
-        Ok(Response::new(run_sagas::run_sagas(self, request.into_inner())))
+        Ok(Response::new(run_sagas::run_sagas(
+            self,
+            request.into_inner(),
+        )))
     }
 
     async fn get_saga(
         &self,
         request: Request<wire::GetSagaRequest>,
     ) -> Result<Response<wire::SagaDetail>, Status> {
-        Ok(Response::new(get_saga::get_saga(self, &request.into_inner()).await?))
+        Ok(Response::new(
+            get_saga::get_saga(self, &request.into_inner()).await?,
+        ))
     }
 
     async fn list_sagas(
         &self,
         request: Request<wire::ListSagasRequest>,
     ) -> Result<Response<wire::ListSagasResponse>, Status> {
-        Ok(Response::new(list_sagas::list_sagas(self, request.into_inner()).await?))
+        Ok(Response::new(
+            list_sagas::list_sagas(self, request.into_inner()).await?,
+        ))
     }
 
     type WatchSagaStream = Answers<wire::SagaDetail>;
@@ -162,14 +188,18 @@ impl SagaService for Api {
         &self,
         request: Request<wire::GetSagaRequest>,
     ) -> Result<Response<Self::WatchSagaStream>, Status> {
-        Ok(Response::new(watch_saga::watch_saga(self, &request.into_inner()).await?))
+        Ok(Response::new(
+            watch_saga::watch_saga(self, &request.into_inner()).await?,
+        ))
     }
 
     async fn history(
         &self,
         request: Request<wire::HistoryRequest>,
     ) -> Result<Response<wire::HistoryResponse>, Status> {
-        Ok(Response::new(history::history(self, &request.into_inner()).await?))
+        Ok(Response::new(
+            history::history(self, &request.into_inner()).await?,
+        ))
     }
 
     async fn cancel_saga(
@@ -177,7 +207,9 @@ impl SagaService for Api {
         request: Request<wire::CancelSagaRequest>,
     ) -> Result<Response<wire::CancelSagaResponse>, Status> {
         let from = steering::address(&request);
-        Ok(Response::new(cancel_saga::cancel_saga(self, request.into_inner(), from).await?))
+        Ok(Response::new(
+            cancel_saga::cancel_saga(self, request.into_inner(), from).await?,
+        ))
     }
 }
 
@@ -188,14 +220,18 @@ impl OperatorService for Api {
         request: Request<wire::RetryRequest>,
     ) -> Result<Response<wire::InterventionResponse>, Status> {
         let from = steering::address(&request);
-        Ok(Response::new(retry::retry(self, request.into_inner(), &from).await?))
+        Ok(Response::new(
+            retry::retry(self, request.into_inner(), &from).await?,
+        ))
     }
 
     async fn preview_retry(
         &self,
         request: Request<wire::PreviewRetryRequest>,
     ) -> Result<Response<wire::PreviewRetryResponse>, Status> {
-        Ok(Response::new(preview_retry::preview_retry(self, request.into_inner()).await?))
+        Ok(Response::new(
+            preview_retry::preview_retry(self, request.into_inner()).await?,
+        ))
     }
 
     async fn skip(
@@ -203,7 +239,9 @@ impl OperatorService for Api {
         request: Request<wire::SkipRequest>,
     ) -> Result<Response<wire::InterventionResponse>, Status> {
         let from = steering::address(&request);
-        Ok(Response::new(skip::skip(self, request.into_inner(), &from).await?))
+        Ok(Response::new(
+            skip::skip(self, request.into_inner(), &from).await?,
+        ))
     }
 
     async fn resolve(
@@ -211,7 +249,9 @@ impl OperatorService for Api {
         request: Request<wire::ResolveRequest>,
     ) -> Result<Response<wire::InterventionResponse>, Status> {
         let from = steering::address(&request);
-        Ok(Response::new(resolve_step::resolve_step(self, request.into_inner(), &from).await?))
+        Ok(Response::new(
+            resolve_step::resolve_step(self, request.into_inner(), &from).await?,
+        ))
     }
 
     async fn abandon(
@@ -219,7 +259,9 @@ impl OperatorService for Api {
         request: Request<wire::AbandonRequest>,
     ) -> Result<Response<wire::InterventionResponse>, Status> {
         let from = steering::address(&request);
-        Ok(Response::new(abandon::abandon(self, request.into_inner(), &from).await?))
+        Ok(Response::new(
+            abandon::abandon(self, request.into_inner(), &from).await?,
+        ))
     }
 
     type VerifyParticipantStream = Answers<wire::HazardVerdict>;
@@ -230,14 +272,18 @@ impl OperatorService for Api {
     ) -> Result<Response<Self::VerifyParticipantStream>, Status> {
         let from = steering::address(&request);
         let request = request.into_inner();
-        Ok(Response::new(verify_participant::verify_participant(self, request, &from).await?))
+        Ok(Response::new(
+            verify_participant::verify_participant(self, request, &from).await?,
+        ))
     }
 
     async fn list_breakers(
         &self,
         request: Request<wire::ListBreakersRequest>,
     ) -> Result<Response<wire::ListBreakersResponse>, Status> {
-        Ok(Response::new(breakers::list_breakers(self, request.get_ref()).await?))
+        Ok(Response::new(
+            breakers::list_breakers(self, request.get_ref()).await?,
+        ))
     }
 
     async fn trip_breaker(
@@ -245,7 +291,9 @@ impl OperatorService for Api {
         request: Request<wire::TripBreakerRequest>,
     ) -> Result<Response<wire::Breaker>, Status> {
         let from = steering::address(&request);
-        Ok(Response::new(breakers::trip_breaker(self, request.into_inner(), &from).await?))
+        Ok(Response::new(
+            breakers::trip_breaker(self, request.into_inner(), &from).await?,
+        ))
     }
 
     async fn reset_breaker(
@@ -253,14 +301,18 @@ impl OperatorService for Api {
         request: Request<wire::ResetBreakerRequest>,
     ) -> Result<Response<wire::Breaker>, Status> {
         let from = steering::address(&request);
-        Ok(Response::new(breakers::reset_breaker(self, request.into_inner(), &from).await?))
+        Ok(Response::new(
+            breakers::reset_breaker(self, request.into_inner(), &from).await?,
+        ))
     }
 
     async fn list_audit(
         &self,
         request: Request<wire::ListAuditRequest>,
     ) -> Result<Response<wire::ListAuditResponse>, Status> {
-        Ok(Response::new(list_audit::list_audit(self, request.into_inner()).await?))
+        Ok(Response::new(
+            list_audit::list_audit(self, request.into_inner()).await?,
+        ))
     }
 }
 
@@ -270,21 +322,28 @@ impl DefinitionService for Api {
         &self,
         request: Request<wire::DeployRequest>,
     ) -> Result<Response<wire::DeployResponse>, Status> {
-        Ok(Response::new(deploy::deploy(self, request.into_inner()).await?))
+        Ok(Response::new(
+            deploy::deploy(self, request.into_inner()).await?,
+        ))
     }
 
     async fn list_definitions(
         &self,
         request: Request<wire::ListDefinitionsRequest>,
     ) -> Result<Response<wire::ListDefinitionsResponse>, Status> {
-        Ok(Response::new(list_definitions::list_definitions(self, request.get_ref()).await?))
+        Ok(Response::new(
+            list_definitions::list_definitions(self, request.get_ref()).await?,
+        ))
     }
 
     async fn get_definition(
         &self,
         request: Request<wire::GetDefinitionRequest>,
     ) -> Result<Response<wire::GetDefinitionResponse>, Status> {
-        Ok(Response::new(get_definition::get_definition(self, &request.into_inner())?))
+        Ok(Response::new(get_definition::get_definition(
+            self,
+            &request.into_inner(),
+        )?))
     }
 }
 
@@ -294,6 +353,8 @@ impl ParticipantDirectory for Api {
         &self,
         request: Request<wire::ListParticipantsRequest>,
     ) -> Result<Response<wire::ListParticipantsResponse>, Status> {
-        Ok(Response::new(list_participants::list_participants(self, request.get_ref()).await?))
+        Ok(Response::new(
+            list_participants::list_participants(self, request.get_ref()).await?,
+        ))
     }
 }

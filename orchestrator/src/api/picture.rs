@@ -48,7 +48,9 @@ pub(super) async fn load(api: &Api, id: SagaId) -> Result<Seen, Refusal> {
 pub(super) async fn load_patiently(api: &Api, id: SagaId) -> Result<Seen, Refusal> {
     loop {
         match load(api, id).await {
-            Err(Refusal { code: Code::Busy, .. }) => sleep(BUSY_AGAIN_AFTER).await,
+            Err(Refusal {
+                code: Code::Busy, ..
+            }) => sleep(BUSY_AGAIN_AFTER).await,
             loaded => return loaded,
         }
     }
@@ -62,9 +64,15 @@ async fn tell_who_holds(api: &Api, picture: &mut Picture) -> Result<(), Refusal>
     }
     let reports = breakers::reports(api).await?;
     for (ix, op) in held {
-        let Some((participant, action)) = addressee(&picture.plan, ix, op) else { continue };
-        let report = reports.iter().find(|r| r.participant == participant && r.action == action);
-        if let Some(words) = report.and_then(|report| words::breaker(report, waits_as(&picture.state, ix))) {
+        let Some((participant, action)) = addressee(&picture.plan, ix, op) else {
+            continue;
+        };
+        let report = reports
+            .iter()
+            .find(|r| r.participant == participant && r.action == action);
+        if let Some(words) =
+            report.and_then(|report| words::breaker(report, waits_as(&picture.state, ix)))
+        {
             picture.held.insert(ix, words);
         }
     }
@@ -74,7 +82,9 @@ async fn tell_who_holds(api: &Api, picture: &mut Picture) -> Result<(), Refusal>
 fn waits_as(state: &SagaState, ix: StepIx) -> Option<Wait> {
     let step = state.steps.get(ix.at())?;
     match (&step.undo, &step.action) {
-        (UndoState::Waiting { reason, .. }, _) | (_, ActionState::Waiting { reason, .. }) => Some(*reason),
+        (UndoState::Waiting { reason, .. }, _) | (_, ActionState::Waiting { reason, .. }) => {
+            Some(*reason)
+        }
         (_, _) => None,
     }
 }
@@ -82,7 +92,11 @@ fn waits_as(state: &SagaState, ix: StepIx) -> Option<Wait> {
 /// Folds a journal over the plan that its saga pinned.
 pub(super) fn fold(api: &Api, row: &SagaRow, journal: &[JournalRow]) -> Result<Picture, String> {
     let (name, version) = (&row.name, row.version);
-    let plan = api.parts().definitions.get(name, version).filter(|plan| plan.hash == row.hash);
+    let plan = api
+        .parts()
+        .definitions
+        .get(name, version)
+        .filter(|plan| plan.hash == row.hash);
     let plan = plan.ok_or_else(|| {
         format!(
             "The definition {name}@{version} that it pinned is not loaded; the server's log names the reason."
@@ -100,8 +114,12 @@ pub(super) fn fold(api: &Api, row: &SagaRow, journal: &[JournalRow]) -> Result<P
 fn suspend_unreachable(api: &Api, picture: &mut Picture) {
     let plan = Arc::clone(&picture.plan);
     for (at, step) in picture.state.steps.iter_mut().enumerate() {
-        let Some(op) = outstanding_op(step) else { continue };
-        let to = u16::try_from(at).ok().and_then(|at| addressee(&plan, StepIx(at), op));
+        let Some(op) = outstanding_op(step) else {
+            continue;
+        };
+        let to = u16::try_from(at)
+            .ok()
+            .and_then(|at| addressee(&plan, StepIx(at), op));
         if to.is_some_and(|(participant, _)| !api.parts().directory.is_connected(participant)) {
             step.suspend_limit();
         }
@@ -111,16 +129,22 @@ fn suspend_unreachable(api: &Api, picture: &mut Picture) {
 /// While the broker takes nothing, no limit runs, and neither a command nor its answer travels.
 fn tell_what_stalls(api: &Api, picture: &mut Picture) {
     let directory = &api.parts().directory;
-    let Some(trouble) = directory.broker().borrow().clone() else { return };
+    let Some(trouble) = directory.broker().borrow().clone() else {
+        return;
+    };
     let at_the_broker = directory.at_the_broker();
     let plan = Arc::clone(&picture.plan);
     for (at, step) in (0_u16..).zip(&mut picture.state.steps) {
-        let Some(op) = outstanding_op(step) else { continue };
+        let Some(op) = outstanding_op(step) else {
+            continue;
+        };
         let to = addressee(&plan, StepIx(at), op);
         if to.is_some_and(|(participant, _)| at_the_broker.contains(participant)) {
             step.suspend_limit();
             let span = words::span(trouble.since, clock::now());
-            picture.stalled.insert(StepIx(at), format!("{}, for {span}", trouble.unheard));
+            picture
+                .stalled
+                .insert(StepIx(at), format!("{}, for {span}", trouble.unheard));
         }
     }
 }

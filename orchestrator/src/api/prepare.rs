@@ -41,9 +41,14 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
     let request_id = request_id(&request.request_id)?;
     let (id, input_hash) = match &key {
         Some(key) => {
-            let partition =
-                partition_of([request.name.as_bytes(), b"\0", key.as_bytes()], api.parts().lane.partitions());
-            (fresh_id(partition), api.shared.input_types.hash(&plan, &input))
+            let partition = partition_of(
+                [request.name.as_bytes(), b"\0", key.as_bytes()],
+                api.parts().lane.partitions(),
+            );
+            (
+                fresh_id(partition),
+                api.shared.input_types.hash(&plan, &input),
+            )
         }
         None => {
             let request = request_id.unwrap_or_else(|| Uuid::now_v7().as_u128());
@@ -53,22 +58,46 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
         }
     };
     let labels = labels(&plan, request.labels)?;
-    let start = Start { input, key: key.map(Arc::from), labels };
-    Ok(StartJob { id, plan, start, input_hash, started: None, ended: None, waits: Ticket::default() })
+    let start = Start {
+        input,
+        key: key.map(Arc::from),
+        labels,
+    };
+    Ok(StartJob {
+        id,
+        plan,
+        start,
+        input_hash,
+        started: None,
+        ended: None,
+        waits: Ticket::default(),
+    })
 }
 
 /// The plan that a request names, or who was probably meant.
-pub(super) fn find_plan(definitions: &Definitions, name: &str, version: u32) -> Result<Arc<Plan>, Refusal> {
+pub(super) fn find_plan(
+    definitions: &Definitions,
+    name: &str,
+    version: u32,
+) -> Result<Arc<Plan>, Refusal> {
     if let Some(plan) = definitions.get(name, version) {
         return Ok(plan);
     }
     let all = definitions.all();
-    let versions: Vec<String> =
-        all.iter().filter(|p| p.definition.saga == name).map(|p| p.definition.version.to_string()).collect();
+    let versions: Vec<String> = all
+        .iter()
+        .filter(|p| p.definition.saga == name)
+        .map(|p| p.definition.version.to_string())
+        .collect();
     let name = crate::document::clean_text(name.to_owned(), 256);
     let message = if !versions.is_empty() {
-        format!("`{name}` has no version {version}; registered: {}", versions.join(", "))
-    } else if let Some(meant) = near_miss(&name, all.iter().map(|plan| plan.definition.saga.as_str())) {
+        format!(
+            "`{name}` has no version {version}; registered: {}",
+            versions.join(", ")
+        )
+    } else if let Some(meant) =
+        near_miss(&name, all.iter().map(|plan| plan.definition.saga.as_str()))
+    {
         format!("no definition `{name}` is registered; did you mean `{meant}`?")
     } else {
         format!("no definition `{name}` is registered; `saga deploy FILE` registers one")
@@ -88,7 +117,9 @@ fn partition_of<const N: usize>(parts: [&[u8]; N], partitions: u16) -> Partition
     let hash = parts
         .into_iter()
         .flatten()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
+        });
     Partition(u16::try_from(hash % u64::from(partitions.max(1))).unwrap_or(0))
 }
 
@@ -105,7 +136,9 @@ fn request_id(bytes: &[u8]) -> Result<Option<u128>, Refusal> {
     let unix_ms = u64::try_from(id.as_u128() >> 80).unwrap_or(u64::MAX);
     let now_ms = u64::try_from(clock::now().0 / 1_000).unwrap_or(0);
     if unix_ms > now_ms.saturating_add(REQUEST_AHEAD_MS_MAX) {
-        return Err(malformed("its time lies more than a day ahead of the server's clock"));
+        return Err(malformed(
+            "its time lies more than a day ahead of the server's clock",
+        ));
     }
     Ok(Some(id.as_u128()))
 }
@@ -121,7 +154,9 @@ fn labels(
             () if key.is_empty() || key.chars().count() > LABEL_KEY_MAX => {
                 "a label's key has 1 to 63 characters"
             }
-            () if value.chars().count() > LABEL_VALUE_MAX => "a label's value has at most 256 characters",
+            () if value.chars().count() > LABEL_VALUE_MAX => {
+                "a label's value has at most 256 characters"
+            }
             () if key.contains('\0') || value.contains('\0') => "a label holds a NUL character",
             () => {
                 labels.insert(key, value);
@@ -131,7 +166,10 @@ fn labels(
         return Err(Refusal::new(Code::Malformed, format!("labels: {fault}")));
     }
     if labels.len() > LABELS_MAX {
-        return Err(Refusal::new(Code::Malformed, format!("labels: a saga has at most {LABELS_MAX}")));
+        return Err(Refusal::new(
+            Code::Malformed,
+            format!("labels: a saga has at most {LABELS_MAX}"),
+        ));
     }
     Ok(labels)
 }

@@ -39,7 +39,10 @@ pub(super) async fn preview_retry(
     })?;
     let after = edited(base, &target.ty, &request.fields)?;
     Ok(wire::PreviewRetryResponse {
-        before: target.input.map(|input| input.text().to_owned().into_bytes().into()).unwrap_or_default(),
+        before: target
+            .input
+            .map(|input| input.text().to_owned().into_bytes().into())
+            .unwrap_or_default(),
         mismatches: mismatches(&target.ty, &after),
         after: after.text().to_owned().into_bytes().into(),
         action: target.action,
@@ -47,13 +50,22 @@ pub(super) async fn preview_retry(
 }
 
 /// Refuses a payload that does not fit what the participant registered for the step.
-pub(super) async fn fits(api: &Api, saga: &str, step: &str, input: &Payload) -> Result<(), Refusal> {
+pub(super) async fn fits(
+    api: &Api,
+    saga: &str,
+    step: &str,
+    input: &Payload,
+) -> Result<(), Refusal> {
     let target = target(api, saga, step).await?;
     let found = mismatches(&target.ty, input);
     if found.is_empty() {
         return Ok(());
     }
-    let text = format!("the input does not fit what {} registered: {}", target.action, found.join("; "));
+    let text = format!(
+        "the input does not fit what {} registered: {}",
+        target.action,
+        found.join("; ")
+    );
     Err(Refusal::new(Code::Input, clean_text(text, 8 * 1024)))
 }
 
@@ -68,20 +80,36 @@ struct Target {
 
 async fn target(api: &Api, saga: &str, step: &str) -> Result<Target, Refusal> {
     let id = resolve::resolve(api, saga).await?;
-    let picture = picture::load(api, id).await?.folded.map_err(|why| Refusal::new(Code::NotRunning, why))?;
+    let picture = picture::load(api, id)
+        .await?
+        .folded
+        .map_err(|why| Refusal::new(Code::NotRunning, why))?;
     let no_such = || {
         let step = clean_text(step.to_owned(), 256);
         Refusal::new(Code::NoSuchStep, format!("saga {id} has no step `{step}`"))
     };
     let ix = picture.plan.step_ix(step).ok_or_else(no_such)?;
-    let (planned, state) = picture.plan.step(ix).zip(picture.state.steps.get(ix.at())).ok_or_else(no_such)?;
+    let (planned, state) = picture
+        .plan
+        .step(ix)
+        .zip(picture.state.steps.get(ix.at()))
+        .ok_or_else(no_such)?;
     // A retry acts on the side that the saga is at.
-    let undo = planned.compensation.as_ref().filter(|_| picture.state.status == Status::Compensating);
+    let undo = planned
+        .compensation
+        .as_ref()
+        .filter(|_| picture.state.status == Status::Compensating);
     let (participant, action, input) = match undo {
         Some(undo) => (&undo.participant, &undo.action, &state.undo_input),
-        None => (&planned.action.participant, &planned.action.action, &state.input),
+        None => (
+            &planned.action.participant,
+            &planned.action.action,
+            &state.input,
+        ),
     };
-    let schema = Registered::of(&api.parts().directory).await.action(participant, action);
+    let schema = Registered::of(&api.parts().directory)
+        .await
+        .action(participant, action);
     Ok(Target {
         action: format!("{participant}/{action}"),
         input: input.clone(),
@@ -93,13 +121,17 @@ fn edited(base: Payload, ty: &Type, fields: &[wire::FieldEdit]) -> Result<Payloa
     let mut document = base;
     for field in fields {
         let path = field.path.join(".");
-        let wrong = |why: String| Refusal::new(Code::Malformed, clean_text(format!("{path}: {why}"), 1_024));
+        let wrong = |why: String| {
+            Refusal::new(Code::Malformed, clean_text(format!("{path}: {why}"), 1_024))
+        };
         let ty = match ty.at(&field.path) {
             // A participant without a schema: what is a text stays one.
             Type::Any if is_text(document.json(), &field.path) => &Type::String,
             ty => ty,
         };
-        let value = ty.entered(&field.text).map_err(|fault| wrong(fault.to_string()))?;
+        let value = ty
+            .entered(&field.text)
+            .map_err(|fault| wrong(fault.to_string()))?;
         let text = edit::with_field(document.json(), &field.path, &value);
         let text = text.map_err(|fault| wrong(fault.to_string()))?;
         document = crate::document::read(text.as_bytes())?;
@@ -128,15 +160,20 @@ mod tests {
 
     #[test]
     fn without_a_schema_a_text_stays_a_text() {
-        let base = Payload::from_bytes(br#"{"zip":"1011","n":1.10,"to":{"zip":"1"}}"#).expect("JSON");
+        let base =
+            Payload::from_bytes(br#"{"zip":"1011","n":1.10,"to":{"zip":"1"}}"#).expect("JSON");
         let set = |path: &str, text: &str| wire::FieldEdit {
             path: path.split('.').map(str::to_owned).collect(),
             text: text.to_owned(),
         };
         let fields = [set("zip", "10115"), set("to.zip", "1e3"), set("new", "7")];
         let found = edited(base, &Type::Any, &fields).expect("an edit");
-        assert_eq!(found.text(), r#"{"n":1.10,"new":7,"to":{"zip":"1e3"},"zip":"10115"}"#);
-        let refusal = edited(found, &Type::Any, &[set("n.x", "1")]).expect_err("a number has no fields");
+        assert_eq!(
+            found.text(),
+            r#"{"n":1.10,"new":7,"to":{"zip":"1e3"},"zip":"10115"}"#
+        );
+        let refusal =
+            edited(found, &Type::Any, &[set("n.x", "1")]).expect_err("a number has no fields");
         assert_eq!(refusal.code, Code::Malformed);
     }
 }

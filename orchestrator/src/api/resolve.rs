@@ -35,14 +35,24 @@ pub(super) async fn resolve(api: &Api, text: &str) -> Result<SagaId, Refusal> {
             ),
         ));
     }
-    let found = store.find_by_suffix(text.to_owned(), CANDIDATES + 1).await?;
+    let found = store
+        .find_by_suffix(text.to_owned(), CANDIDATES + 1)
+        .await?;
     match found.as_slice() {
         [] => Err(none(&nowhere(store.counts().await?))),
         [id] => Ok(*id),
         several => {
-            let more = if several.len() > CANDIDATES { ", ..." } else { "" };
-            let list =
-                several.iter().take(CANDIDATES).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let more = if several.len() > CANDIDATES {
+                ", ..."
+            } else {
+                ""
+            };
+            let list = several
+                .iter()
+                .take(CANDIDATES)
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
             let message = format!("several ids end in `{shown}`: {list}{more}; write more letters");
             Err(Refusal::new(Code::Ambiguous, message))
         }
@@ -51,7 +61,11 @@ pub(super) async fn resolve(api: &Api, text: &str) -> Result<SagaId, Refusal> {
 
 /// Why no id was found; the search ends after the newest finished ones.
 fn nowhere(counts: Vec<(RowStatus, u64)>) -> String {
-    let finished: u64 = counts.iter().filter(|(status, _)| !status.is_open()).map(|(_, count)| count).sum();
+    let finished: u64 = counts
+        .iter()
+        .filter(|(status, _)| !status.is_open())
+        .map(|(_, count)| count)
+        .sum();
     if finished <= FINISHED_SEARCHED {
         return "no id ends in these letters".to_owned();
     }
@@ -67,9 +81,18 @@ mod tests {
 
     #[test]
     fn an_answer_about_a_suffix_says_how_far_the_search_went() {
-        let few = vec![(RowStatus::Running, 200_000), (RowStatus::Completed, 100_000)];
+        let few = vec![
+            (RowStatus::Running, 200_000),
+            (RowStatus::Completed, 100_000),
+        ];
         assert_eq!(nowhere(few), "no id ends in these letters");
-        let many = nowhere(vec![(RowStatus::Completed, 99_999), (RowStatus::Compensated, 2)]);
-        assert!(many.contains("newest 100000 finished") && many.contains("whole id"), "{many}");
+        let many = nowhere(vec![
+            (RowStatus::Completed, 99_999),
+            (RowStatus::Compensated, 2),
+        ]);
+        assert!(
+            many.contains("newest 100000 finished") && many.contains("whole id"),
+            "{many}"
+        );
     }
 }

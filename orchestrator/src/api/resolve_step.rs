@@ -20,11 +20,16 @@ pub(super) async fn resolve_step(
     let order = match (request.r#as.as_str(), output) {
         ("succeeded", output) => {
             let null = || Payload::from_value(serde_json::Value::Null);
-            Order::ResolveSucceeded { output: output.unwrap_or_else(null) }
+            Order::ResolveSucceeded {
+                output: output.unwrap_or_else(null),
+            }
         }
         ("failed", None) => Order::ResolveFailed,
         ("failed", Some(_)) => {
-            return Err(Refusal::new(Code::Malformed, "output: a step that failed has none"));
+            return Err(Refusal::new(
+                Code::Malformed,
+                "output: a step that failed has none",
+            ));
         }
         (other, _) => {
             let shown = crate::document::clean_text(other.to_owned(), 64);
@@ -34,6 +39,25 @@ pub(super) async fn resolve_step(
             ));
         }
     };
-    let wire::ResolveRequest { saga, step, reason, by, force, .. } = request;
-    act(api, Act { saga, step, order, reason, by, force }, from).await
+    let wire::ResolveRequest {
+        saga,
+        step,
+        reason,
+        by,
+        force,
+        ..
+    } = request;
+    act(
+        api,
+        Act {
+            saga,
+            step,
+            order,
+            reason,
+            by,
+            force,
+        },
+        from,
+    )
+    .await
 }

@@ -17,12 +17,34 @@ pub(super) async fn retry(
 ) -> Result<wire::InterventionResponse, Refusal> {
     let input = document("input", &request.input)?;
     if input.is_some() && request.step.is_empty() {
-        return Err(Refusal::new(Code::Malformed, "input: another payload needs a step that it is for"));
+        return Err(Refusal::new(
+            Code::Malformed,
+            "input: another payload needs a step that it is for",
+        ));
     }
     if let Some(input) = &input {
         preview_retry::fits(api, &request.saga, &request.step, input).await?;
     }
     let order = Order::Retry { input };
-    let wire::RetryRequest { saga, step, reason, by, force, .. } = request;
-    act(api, Act { saga, step, order, reason, by, force }, from).await
+    let wire::RetryRequest {
+        saga,
+        step,
+        reason,
+        by,
+        force,
+        ..
+    } = request;
+    act(
+        api,
+        Act {
+            saga,
+            step,
+            order,
+            reason,
+            by,
+            force,
+        },
+        from,
+    )
+    .await
 }

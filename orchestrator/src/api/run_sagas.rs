@@ -47,8 +47,12 @@ pub(super) fn run_sagas(api: &Api, inbound: Streaming<wire::RunSagasRequest>) ->
     let (settled_in, settled) = mpsc::unbounded_channel();
     let (end_in, end) = oneshot::channel();
     let room = Arc::new(Semaphore::new(OPEN_MAX));
-    let reader =
-        Reader { api: api.clone(), ended: ended_in, settled: settled_in.clone(), room: Arc::clone(&room) };
+    let reader = Reader {
+        api: api.clone(),
+        ended: ended_in,
+        settled: settled_in.clone(),
+        room: Arc::clone(&room),
+    };
     api.parts().tasks.spawn(async move {
         if let Err(status) = reader.read(inbound).await {
             // Fails only when the client is gone.
@@ -84,7 +88,9 @@ impl Reader {
                 () = self.ended.closed() => return Ok(()),
                 () = closing.cancelled() => return Err(self.api.closed().into()),
             };
-            let Some(message) = message else { return Ok(()) };
+            let Some(message) = message else {
+                return Ok(());
+            };
             tokio::select! {
                 taken = self.take(message) => taken?,
                 () = self.ended.closed() => return Ok(()),
@@ -109,11 +115,17 @@ impl Reader {
                 return Ok(());
             }
             let permits = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let room = self.room.acquire_many(permits).await.map_err(|_| self.api.closed())?;
+            let room = self
+                .room
+                .acquire_many(permits)
+                .await
+                .map_err(|_| self.api.closed())?;
             // Each outcome that goes out gives one back.
             room.forget();
-            let jobs: Vec<StartJob> =
-                chunk.into_iter().filter_map(|(tag, start)| self.job(tag, start)).collect();
+            let jobs: Vec<StartJob> = chunk
+                .into_iter()
+                .filter_map(|(tag, start)| self.job(tag, start))
+                .collect();
             if !jobs.is_empty() {
                 self.api.parts().lane.send(Intake::Starts(jobs)).await?;
             }
@@ -124,7 +136,10 @@ impl Reader {
     fn job(&self, tag: u64, start: wire::StartSagaRequest) -> Option<StartJob> {
         match prepare(&self.api, start) {
             Ok(mut job) => {
-                job.ended = Some(Listener { tag, sink: self.ended.clone() });
+                job.ended = Some(Listener {
+                    tag,
+                    sink: self.ended.clone(),
+                });
                 Some(job)
             }
             Err(refusal) => {
@@ -194,7 +209,11 @@ impl Outcomes {
     fn take_batch(&mut self) -> Vec<wire::RunOutcome> {
         let mut bytes = 0;
         let fits = self.ready.iter().take_while(|outcome| {
-            bytes += outcome.output.len() + outcome.fault.as_ref().map_or(0, |fault| fault.message.len());
+            bytes += outcome.output.len()
+                + outcome
+                    .fault
+                    .as_ref()
+                    .map_or(0, |fault| fault.message.len());
             bytes <= BATCH_BYTES_MAX
         });
         let count = fits.count().max(1).min(self.ready.len());
@@ -223,7 +242,13 @@ impl Outcomes {
     /// The outcome of a report; a saga that was not started here is followed by a task of its own.
     fn report(&self, Ended { tag, id, end }: Ended) -> Option<wire::RunOutcome> {
         match end {
-            End::Over { status, output, output_error, failure, failed_step } => {
+            End::Over {
+                status,
+                output,
+                output_error,
+                failure,
+                failed_step,
+            } => {
                 let (output, without) = sizes::outcome(output.as_ref(), output_error.as_deref());
                 let failure = failure.map(|failure| wire::Fault {
                     code: failure.error.code.clone(),
@@ -248,7 +273,8 @@ impl Outcomes {
                         () = api.parts().closing.cancelled() => return,
                     };
                     // Fails only when the client is gone.
-                    let _ = settled.send(outcome.unwrap_or_else(|refusal| refused(tag, Some(id), refusal)));
+                    let _ = settled
+                        .send(outcome.unwrap_or_else(|refusal| refused(tag, Some(id), refusal)));
                 });
                 None
             }
@@ -266,7 +292,9 @@ impl Outcomes {
 fn refused(tag: u64, id: Option<SagaId>, refusal: Refusal) -> wire::RunOutcome {
     wire::RunOutcome {
         tag,
-        saga_id: id.map(|id| Bytes::copy_from_slice(&id.to_bytes())).unwrap_or_default(),
+        saga_id: id
+            .map(|id| Bytes::copy_from_slice(&id.to_bytes()))
+            .unwrap_or_default(),
         fault: Some(wire::Fault {
             code: refusal.code.text().to_owned(),
             message: refusal.message,
@@ -279,19 +307,26 @@ fn refused(tag: u64, id: Option<SagaId>, refusal: Refusal) -> wire::RunOutcome {
 /// Waits for the end of a saga that was started by somebody else, and reads it from the store.
 async fn follow(api: &Api, tag: u64, id: SagaId) -> Result<wire::RunOutcome, Refusal> {
     let (answer, watched) = oneshot::channel();
-    api.parts().lane.send(Intake::Watch(WatchJob { id, answer })).await?;
+    api.parts()
+        .lane
+        .send(Intake::Watch(WatchJob { id, answer }))
+        .await?;
     if let Some(mut changes) = watched.await.map_err(|_| api.closed())? {
         while changes.changed().await.is_ok() {}
     }
     let seen = picture::load_patiently(api, id).await?;
     if seen.row.face.status.is_open() {
-        let message = format!("saga {id} is open, but nothing runs it; the server's log names the reason");
+        let message =
+            format!("saga {id} is open, but nothing runs it; the server's log names the reason");
         return Err(Refusal::new(Code::NotRunning, message));
     }
     let folded = seen.folded.as_ref().ok();
     let state = folded.map(|picture| &picture.state);
     let output = state.and_then(|state| state.output.as_ref());
-    let (output, without) = sizes::outcome(output, state.and_then(|state| state.output_error.as_deref()));
+    let (output, without) = sizes::outcome(
+        output,
+        state.and_then(|state| state.output_error.as_deref()),
+    );
     Ok(wire::RunOutcome {
         tag,
         saga_id: Bytes::copy_from_slice(&id.to_bytes()),

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use prost::Message;
 use saga_core::{ErrorBody, Payload, limits::TOO_LARGE};
 use saga_proto::{
-    limits::{DOCUMENT_BYTES_MAX, PAGE_BYTES_MAX, PICTURE_DOCUMENTS_BYTES_MAX, PICTURE_TEXTS_BYTES_MAX},
+    limits::{
+        DOCUMENT_BYTES_MAX, PAGE_BYTES_MAX, PICTURE_DOCUMENTS_BYTES_MAX, PICTURE_TEXTS_BYTES_MAX,
+    },
     v1 as wire,
 };
 
@@ -43,7 +45,9 @@ impl Room {
 
     /// The document if there is room for it; else `left_out` becomes true.
     pub(super) fn take(&mut self, document: Option<&Payload>, left_out: &mut bool) -> Bytes {
-        let Some(document) = document else { return Bytes::new() };
+        let Some(document) = document else {
+            return Bytes::new();
+        };
         match self.0.checked_sub(document.text().len()) {
             Some(rest) => {
                 self.0 = rest;
@@ -61,28 +65,51 @@ impl Room {
 /// participant in a note, an incident and a sentence; the history has them whole.
 pub(super) fn cut_texts(detail: &mut wire::SagaDetail) {
     let documents = detail.input.len() + detail.output.len();
-    let of_steps: usize = detail.steps.iter().map(|step| step.input.len() + step.output.len()).sum();
+    let of_steps: usize = detail
+        .steps
+        .iter()
+        .map(|step| step.input.len() + step.output.len())
+        .sum();
     if detail.encoded_len().saturating_sub(documents + of_steps) <= PICTURE_TEXTS_BYTES_MAX {
         return;
     }
-    let faults = detail.failure.iter_mut().chain(&mut detail.output_error).map(|fault| &mut fault.message);
+    let faults = detail
+        .failure
+        .iter_mut()
+        .chain(&mut detail.output_error)
+        .map(|fault| &mut fault.message);
     let of_steps = detail.steps.iter_mut().flat_map(|step| {
         let error = step.error.as_mut().map(|fault| &mut fault.message);
         [Some(&mut step.note), error].into_iter().flatten()
     });
-    let incidents = detail.incidents.iter_mut().map(|incident| &mut incident.message);
-    for text in faults.chain(of_steps).chain(incidents).chain(&mut detail.story) {
+    let incidents = detail
+        .incidents
+        .iter_mut()
+        .map(|incident| &mut incident.message);
+    for text in faults
+        .chain(of_steps)
+        .chain(incidents)
+        .chain(&mut detail.story)
+    {
         if text.len() > SHORT_TEXT_BYTES {
             *text = clean_text(std::mem::take(text), SHORT_TEXT_BYTES) + "…";
         }
     }
-    detail.story.push("Its texts are long and are cut here; the history has them whole.".to_owned());
+    detail
+        .story
+        .push("Its texts are long and are cut here; the history has them whole.".to_owned());
 }
 
 /// The output of a saga that ended, as one of many outcomes carries it, and why there is none.
-pub(super) fn outcome(output: Option<&Payload>, error: Option<&ErrorBody>) -> (Bytes, Option<wire::Fault>) {
-    let fault =
-        |code: &str, message: String| wire::Fault { code: code.to_owned(), message, step: String::new() };
+pub(super) fn outcome(
+    output: Option<&Payload>,
+    error: Option<&ErrorBody>,
+) -> (Bytes, Option<wire::Fault>) {
+    let fault = |code: &str, message: String| wire::Fault {
+        code: code.to_owned(),
+        message,
+        step: String::new(),
+    };
     match output {
         Some(output) if output.text().len() > DOCUMENT_BYTES_MAX => {
             // Only a saga that ended under an older release has one.
@@ -93,7 +120,10 @@ pub(super) fn outcome(output: Option<&Payload>, error: Option<&ErrorBody>) -> (B
             (Bytes::new(), Some(fault(TOO_LARGE, message)))
         }
         Some(output) => (Bytes::copy_from_slice(output.text().as_bytes()), None),
-        None => (Bytes::new(), error.map(|error| fault(&error.code, error.message.clone()))),
+        None => (
+            Bytes::new(),
+            error.map(|error| fault(&error.code, error.message.clone())),
+        ),
     }
 }
 
@@ -109,8 +139,10 @@ mod tests {
 
     #[test]
     fn a_page_ends_by_count_by_bytes_and_never_empty() {
-        let entry =
-            |bytes: usize| wire::DefinitionInfo { description: "x".repeat(bytes), ..Default::default() };
+        let entry = |bytes: usize| wire::DefinitionInfo {
+            description: "x".repeat(bytes),
+            ..Default::default()
+        };
         let (taken, more) = page((0..5).map(|_| entry(1)), 3);
         assert_eq!((taken.len(), more), (3, true));
         let (taken, more) = page((0..1_001).map(|_| entry(1)), 0);
@@ -127,7 +159,10 @@ mod tests {
         let (mut room, mut left_out) = (Room::new(), false);
         let third = payload(PICTURE_DOCUMENTS_BYTES_MAX / 3);
         for _ in 0..3 {
-            assert_eq!(room.take(Some(&third), &mut left_out).len(), third.text().len());
+            assert_eq!(
+                room.take(Some(&third), &mut left_out).len(),
+                third.text().len()
+            );
         }
         assert!(room.take(None, &mut left_out).is_empty());
         assert!(!left_out);
@@ -137,9 +172,21 @@ mod tests {
     #[test]
     fn a_picture_of_the_longest_texts_fits_a_message() {
         let long = || "ü".repeat(2 * 1024);
-        let fault = || wire::Fault { code: "c".repeat(128), message: long(), step: "s".repeat(63) };
-        let step = wire::StepDetail { note: long(), error: Some(fault()), ..Default::default() };
-        let incident = wire::Incident { message: long(), step: "s".repeat(63), ..Default::default() };
+        let fault = || wire::Fault {
+            code: "c".repeat(128),
+            message: long(),
+            step: "s".repeat(63),
+        };
+        let step = wire::StepDetail {
+            note: long(),
+            error: Some(fault()),
+            ..Default::default()
+        };
+        let incident = wire::Incident {
+            message: long(),
+            step: "s".repeat(63),
+            ..Default::default()
+        };
         let mut detail = wire::SagaDetail {
             input: Bytes::from(vec![b' '; DOCUMENT_BYTES_MAX]),
             output: Bytes::from(vec![b' '; DOCUMENT_BYTES_MAX]),
@@ -150,14 +197,21 @@ mod tests {
             ..Default::default()
         };
         cut_texts(&mut detail);
-        assert!(detail.encoded_len() <= ANSWER_BYTES_MAX, "{} bytes", detail.encoded_len());
+        assert!(
+            detail.encoded_len() <= ANSWER_BYTES_MAX,
+            "{} bytes",
+            detail.encoded_len()
+        );
         assert!(detail.encoded_len() - 2 * DOCUMENT_BYTES_MAX <= PICTURE_TEXTS_BYTES_MAX);
         assert!(
             detail.steps[0].note.ends_with('…')
                 && detail.story.last().is_some_and(|line| line.contains("cut"))
         );
 
-        let mut short = wire::SagaDetail { story: vec![long()], ..Default::default() };
+        let mut short = wire::SagaDetail {
+            story: vec![long()],
+            ..Default::default()
+        };
         cut_texts(&mut short);
         assert_eq!(short.story, [long()]);
     }

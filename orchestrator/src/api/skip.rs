@@ -16,6 +16,24 @@ pub(super) async fn skip(
 ) -> Result<wire::InterventionResponse, Refusal> {
     needs_step(&request.step)?;
     needs_reason(&request.reason)?;
-    let wire::SkipRequest { saga, step, reason, by, force } = request;
-    act(api, Act { saga, step, order: Order::Skip, reason, by, force }, from).await
+    let wire::SkipRequest {
+        saga,
+        step,
+        reason,
+        by,
+        force,
+    } = request;
+    act(
+        api,
+        Act {
+            saga,
+            step,
+            order: Order::Skip,
+            reason,
+            by,
+            force,
+        },
+        from,
+    )
+    .await
 }

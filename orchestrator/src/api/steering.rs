@@ -37,19 +37,28 @@ pub(super) struct Act {
 
 /// Where a call comes from.
 pub(super) fn address<T>(request: &Request<T>) -> String {
-    request.remote_addr().map_or_else(|| "unknown".to_owned(), |addr| addr.ip().to_string())
+    request
+        .remote_addr()
+        .map_or_else(|| "unknown".to_owned(), |addr| addr.ip().to_string())
 }
 
 /// Who asks: what the client says, which nobody checks in this release, with where it came from.
 pub(super) fn who(says: &str, from: &str) -> String {
     let says = clean_text(says.trim().to_owned(), NAME_BYTES_MAX);
-    if says.is_empty() { from.to_owned() } else { format!("{says} ({from})") }
+    if says.is_empty() {
+        from.to_owned()
+    } else {
+        format!("{says} ({from})")
+    }
 }
 
 /// A reason that must be given.
 pub(super) fn needs_reason(reason: &str) -> Result<(), Refusal> {
     if reason.trim().is_empty() {
-        return Err(Refusal::new(Code::Malformed, "reason: it is empty; say why, for the record"));
+        return Err(Refusal::new(
+            Code::Malformed,
+            "reason: it is empty; say why, for the record",
+        ));
     }
     Ok(())
 }
@@ -57,7 +66,10 @@ pub(super) fn needs_reason(reason: &str) -> Result<(), Refusal> {
 /// A step that must be named.
 pub(super) fn needs_step(step: &str) -> Result<(), Refusal> {
     if step.is_empty() {
-        return Err(Refusal::new(Code::Malformed, "step: it is empty; name the step that is meant"));
+        return Err(Refusal::new(
+            Code::Malformed,
+            "step: it is empty; name the step that is meant",
+        ));
     }
     Ok(())
 }
@@ -76,7 +88,11 @@ pub(super) fn document(field: &str, bytes: &[u8]) -> Result<Option<Payload>, Ref
 }
 
 /// Brings the act to the saga's lane, and reads back what is committed.
-pub(super) async fn act(api: &Api, act: Act, from: &str) -> Result<wire::InterventionResponse, Refusal> {
+pub(super) async fn act(
+    api: &Api,
+    act: Act,
+    from: &str,
+) -> Result<wire::InterventionResponse, Refusal> {
     let id = resolve::resolve(api, &act.saga).await?;
     let step = Some(clean_text(act.step, 256)).filter(|step| !step.is_empty());
     let (answer, answered) = oneshot::channel();
@@ -108,7 +124,11 @@ pub(super) async fn act(api: &Api, act: Act, from: &str) -> Result<wire::Interve
     };
     let detail = convert::detail_by(&seen, api.parts().lane.clock());
     let step = step.and_then(|name| detail.steps.into_iter().find(|step| step.id == name));
-    Ok(wire::InterventionResponse { saga: detail.summary, step, now_us: detail.now_us })
+    Ok(wire::InterventionResponse {
+        saga: detail.summary,
+        step,
+        now_us: detail.now_us,
+    })
 }
 
 async fn refusal(api: &Api, id: SagaId, error: InterveneError) -> Refusal {
@@ -130,8 +150,9 @@ async fn refusal(api: &Api, id: SagaId, error: InterveneError) -> Refusal {
 pub(super) async fn ended(api: &Api, id: SagaId) -> Result<Refusal, Refusal> {
     let row = api.parts().store.saga(id).await?;
     if row.is_some_and(|row| row.face.status.is_open()) {
-        let message =
-            format!("saga {id} ends by what was asked before and is not committed yet; nothing was changed");
+        let message = format!(
+            "saga {id} ends by what was asked before and is not committed yet; nothing was changed"
+        );
         return Ok(Refusal::new(Code::Ended, message));
     }
     not_open(api, id).await
@@ -142,11 +163,15 @@ pub(super) async fn not_open(api: &Api, id: SagaId) -> Result<Refusal, Refusal> 
     let row = api.parts().store.saga(id).await?;
     let row = row.ok_or_else(|| Refusal::new(Code::NoSuchSaga, format!("no saga {id}")))?;
     if row.face.status.is_open() {
-        let message = format!("saga {id} is open, but nothing runs it; the server's log names the reason");
+        let message =
+            format!("saga {id} is open, but nothing runs it; the server's log names the reason");
         return Ok(Refusal::new(Code::NotRunning, message));
     }
     let status = convert::status_word(row.face.status);
-    Ok(Refusal::new(Code::Ended, format!("saga {id} has ended ({status}); nothing can be changed any more")))
+    Ok(Refusal::new(
+        Code::Ended,
+        format!("saga {id} has ended ({status}); nothing can be changed any more"),
+    ))
 }
 
 #[cfg(test)]
@@ -165,6 +190,10 @@ mod tests {
         assert_eq!(document("output", b""), Ok(None));
         let refusal = document("output", b"{").expect_err("not JSON");
         assert_eq!(refusal.code, Code::Malformed);
-        assert!(refusal.message.starts_with("output: "), "{}", refusal.message);
+        assert!(
+            refusal.message.starts_with("output: "),
+            "{}",
+            refusal.message
+        );
     }
 }

@@ -71,7 +71,10 @@ impl<S> Layer<S> for StoreTroubleLayer {
     type Service = TellsStoreTrouble<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TellsStoreTrouble { inner, lane: self.lane.clone() }
+        TellsStoreTrouble {
+            inner,
+            lane: self.lane.clone(),
+        }
     }
 }
 
@@ -101,7 +104,9 @@ where
         let patience = Patience::of(request.uri().path());
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let Some(lane) = lane else { return answer.await };
+            let Some(lane) = lane else {
+                return answer.await;
+            };
             let mut response = match patience {
                 Patience::Callers => answer.await?,
                 Patience::Read | Patience::Act => tokio::select! {
@@ -132,25 +137,34 @@ impl Lane {
         tokio::time::sleep(GIVES_UP_AFTER).await;
         let mut trouble = self.trouble.clone();
         loop {
-            let told =
-                trouble.wait_for(Option::is_some).await.map(|told| told.as_ref().map(|told| told.since));
+            let told = trouble
+                .wait_for(Option::is_some)
+                .await
+                .map(|told| told.as_ref().map(|told| told.since));
             let Ok(since) = told else {
                 // The lane has ended; its callers are answered by that.
                 return std::future::pending().await;
             };
             tokio::time::sleep(TROUBLE_LASTS).await;
-            if let Some(told) = trouble.borrow().clone().filter(|told| Some(told.since) == since) {
+            if let Some(told) = trouble
+                .borrow()
+                .clone()
+                .filter(|told| Some(told.since) == since)
+            {
                 return told;
             }
         }
     }
 
     fn mark(&self, response: &mut http::Response<Body>) {
-        let Some(trouble) = &*self.trouble.borrow() else { return };
+        let Some(trouble) = &*self.trouble.borrow() else {
+            return;
+        };
         let told = wire::StoreTrouble {
             kind: word(trouble.kind).to_owned(),
             why: clean_text(trouble.words.clone(), WORDS_BYTES_MAX),
-            for_ms: u64::try_from(self.clock.now().0.saturating_sub(trouble.since.0) / 1_000).unwrap_or(0),
+            for_ms: u64::try_from(self.clock.now().0.saturating_sub(trouble.since.0) / 1_000)
+                .unwrap_or(0),
             starts: u64::try_from(self.waiting.starts()).unwrap_or(u64::MAX),
             others: u64::try_from(self.waiting.others()).unwrap_or(u64::MAX),
         };
@@ -174,7 +188,9 @@ enum Patience {
 
 impl Patience {
     fn of(path: &str) -> Self {
-        let Some((service, method)) = path.strip_prefix("/saga.v1.").and_then(|call| call.split_once('/'))
+        let Some((service, method)) = path
+            .strip_prefix("/saga.v1.")
+            .and_then(|call| call.split_once('/'))
         else {
             return Self::Callers;
         };
@@ -191,7 +207,10 @@ impl Patience {
 
     fn refusal(self, trouble: &Trouble, now: Timestamp) -> Status {
         let Trouble { since, words, .. } = trouble;
-        let store = format!("the store has taken no commit for {}: {words}", span(*since, now));
+        let store = format!(
+            "the store has taken no commit for {}: {words}",
+            span(*since, now)
+        );
         let refusal = match self {
             Self::Callers | Self::Read => Refusal::new(Code::Store, store),
             Self::Act => Refusal::new(
@@ -249,7 +268,10 @@ mod tests {
             (saga_service_server::SERVICE_NAME, "WatchSaga"),
             (definition_service_server::SERVICE_NAME, "ListDefinitions"),
             (operator_service_server::SERVICE_NAME, "ListBreakers"),
-            (participant_directory_server::SERVICE_NAME, "ListParticipants"),
+            (
+                participant_directory_server::SERVICE_NAME,
+                "ListParticipants",
+            ),
         ] {
             assert_eq!(of(service, method), Patience::Read, "{service}/{method}");
         }
@@ -266,7 +288,14 @@ mod tests {
     /// A lane in trouble, and the sender that ends it.
     fn lane(trouble: Option<Trouble>) -> (Lane, watch::Sender<Option<Trouble>>) {
         let (sender, trouble) = watch::channel(trouble);
-        (Lane { trouble, waiting: Waiting::default(), clock: LaneClock::default() }, sender)
+        (
+            Lane {
+                trouble,
+                waiting: Waiting::default(),
+                clock: LaneClock::default(),
+            },
+            sender,
+        )
     }
 
     fn disk_full() -> Trouble {
@@ -284,10 +313,17 @@ mod tests {
         let mut response = http::Response::new(Body::empty());
         lane.mark(&mut response);
         let metadata = MetadataMap::from_headers(response.headers().clone());
-        let bytes = metadata.get_bin(METADATA_KEY).expect("metadata").to_bytes().expect("base64");
+        let bytes = metadata
+            .get_bin(METADATA_KEY)
+            .expect("metadata")
+            .to_bytes()
+            .expect("base64");
         let told = wire::StoreTrouble::decode(bytes).expect("a message");
         assert_eq!((told.kind.as_str(), told.starts), ("disk_full", 1));
-        assert!(told.for_ms >= 14_200 && told.why.len() <= WORDS_BYTES_MAX, "{told:?}");
+        assert!(
+            told.for_ms >= 14_200 && told.why.len() <= WORDS_BYTES_MAX,
+            "{told:?}"
+        );
         sender.send_replace(None);
         let mut response = http::Response::new(Body::empty());
         lane.mark(&mut response);
@@ -298,9 +334,23 @@ mod tests {
     async fn a_read_is_refused_and_an_act_is_unknown() {
         let code = |patience: Patience| {
             let status = patience.refusal(&disk_full(), LaneClock::default().now());
-            (status.code(), status.message().split(' ').next().unwrap_or_default().to_owned())
+            (
+                status.code(),
+                status
+                    .message()
+                    .split(' ')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            )
         };
-        assert_eq!(code(Patience::Read), (tonic::Code::Unavailable, "A0504".to_owned()));
-        assert_eq!(code(Patience::Act), (tonic::Code::Unavailable, "A0506".to_owned()));
+        assert_eq!(
+            code(Patience::Read),
+            (tonic::Code::Unavailable, "A0504".to_owned())
+        );
+        assert_eq!(
+            code(Patience::Act),
+            (tonic::Code::Unavailable, "A0506".to_owned())
+        );
     }
 }

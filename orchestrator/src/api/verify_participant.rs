@@ -77,9 +77,16 @@ fn target(request: &wire::VerifyParticipantRequest) -> Result<Target, Refusal> {
         ));
     }
     if request.wait_ms > WAIT_MS_MAX {
-        return Err(malformed(format!("wait_ms: {} is more than {WAIT_MS_MAX}", request.wait_ms)));
+        return Err(malformed(format!(
+            "wait_ms: {} is more than {WAIT_MS_MAX}",
+            request.wait_ms
+        )));
     }
-    let wait_ms = if request.wait_ms == 0 { WAIT_MS } else { request.wait_ms };
+    let wait_ms = if request.wait_ms == 0 {
+        WAIT_MS
+    } else {
+        request.wait_ms
+    };
     let input = steering::document("input", &request.input)?;
     Ok(Target {
         participant: request.participant.clone(),
@@ -93,26 +100,43 @@ fn target(request: &wire::VerifyParticipantRequest) -> Result<Target, Refusal> {
 /// The participant must be there, and serve what is to be sent.
 async fn registered(api: &Api, target: &Target) -> Result<(), Refusal> {
     let directory = &api.parts().directory;
-    let known = directory.known().await.into_iter().find(|row| row.name == target.participant);
+    let known = directory
+        .known()
+        .await
+        .into_iter()
+        .find(|row| row.name == target.participant);
     let name = &target.participant;
     let Some(row) = known.filter(|_| directory.is_connected(name)) else {
-        let message = format!("no instance of participant `{}` is connected", clean_text(name.clone(), 64));
+        let message = format!(
+            "no instance of participant `{}` is connected",
+            clean_text(name.clone(), 64)
+        );
         return Err(Refusal::new(Code::NotConnected, message));
     };
     let actions = stored_actions(&row);
     let names = |compensation: bool| {
-        let of_kind = actions.iter().filter(move |action| action.compensation == compensation);
-        of_kind.map(|action| action.name.as_str()).collect::<Vec<_>>()
+        let of_kind = actions
+            .iter()
+            .filter(move |action| action.compensation == compensation);
+        of_kind
+            .map(|action| action.name.as_str())
+            .collect::<Vec<_>>()
     };
     let serves = |field: &str, asked: &str, served: Vec<&str>| {
         if served.contains(&asked) {
             return Ok(());
         }
         let asked = clean_text(asked.to_owned(), 64);
-        Err(malformed(format!("{field}: {name} serves no `{asked}`; it serves {}", served.join(", "))))
+        Err(malformed(format!(
+            "{field}: {name} serves no `{asked}`; it serves {}",
+            served.join(", ")
+        )))
     };
     serves("action", &target.action, names(false))?;
-    target.compensation.as_ref().map_or(Ok(()), |asked| serves("compensation", asked, names(true)))
+    target
+        .compensation
+        .as_ref()
+        .map_or(Ok(()), |asked| serves("compensation", asked, names(true)))
 }
 
 fn to_wire(verdict: Verdict) -> wire::HazardVerdict {
@@ -121,7 +145,17 @@ fn to_wire(verdict: Verdict) -> wire::HazardVerdict {
         Judged::Fail => "fail",
         Judged::NotApplicable => "not_applicable",
     };
-    let exchange = |Exchange { sent, came, expected, ok }| wire::Exchange { sent, came, expected, ok };
+    let exchange = |Exchange {
+                        sent,
+                        came,
+                        expected,
+                        ok,
+                    }| wire::Exchange {
+        sent,
+        came,
+        expected,
+        ok,
+    };
     wire::HazardVerdict {
         hazard: verdict.hazard.to_owned(),
         rule: verdict.rule.to_owned(),

@@ -21,11 +21,19 @@ pub(super) async fn watch_saga(
     let id = resolve(api, &request.saga).await?;
     // Asked before the first picture is read: a change between the two is then seen, not missed.
     let (answer, watched) = oneshot::channel();
-    api.parts().lane.send(Intake::Watch(WatchJob { id, answer })).await?;
+    api.parts()
+        .lane
+        .send(Intake::Watch(WatchJob { id, answer }))
+        .await?;
     let changes = watched.await.map_err(|_| api.closed())?;
     // Refuses an unknown id at the call rather than on the stream.
     picture::load(api, id).await?;
-    let watch = Watch { api: api.clone(), id, changes, phase: Phase::First };
+    let watch = Watch {
+        api: api.clone(),
+        id,
+        changes,
+        phase: Phase::First,
+    };
     Ok(stream::unfold(watch, Watch::step).boxed())
 }
 
@@ -58,7 +66,10 @@ impl Watch {
         match picture::load_patiently(&self.api, self.id).await {
             Ok(seen) => {
                 let detail = convert::detail_by(&seen, self.api.parts().lane.clock());
-                let status = detail.summary.as_ref().map_or("", |summary| summary.status.as_str());
+                let status = detail
+                    .summary
+                    .as_ref()
+                    .map_or("", |summary| summary.status.as_str());
                 if convert::read_status(status).is_none_or(|status| !status.is_open()) {
                     self.phase = Phase::Over;
                 }
@@ -75,8 +86,10 @@ impl Watch {
     async fn wait(&mut self) -> Result<(), Refusal> {
         let closing = self.api.parts().closing.clone();
         let Some(changes) = &mut self.changes else {
-            let message =
-                format!("saga {} is open, but nothing runs it; the server's log names the reason", self.id);
+            let message = format!(
+                "saga {} is open, but nothing runs it; the server's log names the reason",
+                self.id
+            );
             return Err(Refusal::new(Code::NotRunning, message));
         };
         let changed = tokio::select! {
@@ -86,7 +99,12 @@ impl Watch {
         if changed.is_err() {
             // The end: one last picture. If that is not one of an ended saga, the lane has stopped.
             self.changes = None;
-            let open = picture::load_patiently(&self.api, self.id).await?.row.face.status.is_open();
+            let open = picture::load_patiently(&self.api, self.id)
+                .await?
+                .row
+                .face
+                .status
+                .is_open();
             if open {
                 return Err(self.api.closed());
             }

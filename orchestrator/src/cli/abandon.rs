@@ -54,7 +54,13 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         }
     }
     let fate = Fate::of_saga(format!("{} is abandoned", args.saga), &args.saga);
-    let request = AbandonRequest { saga: args.saga, reason: args.reason, by: steer::by() };
-    let answer = server.act(server.operators().abandon(request), fate).await?;
+    let request = AbandonRequest {
+        saga: args.saga,
+        reason: args.reason,
+        by: steer::by(),
+    };
+    let answer = server
+        .act(server.operators().abandon(request), fate)
+        .await?;
     steer::show(answer, args.common.output)
 }

@@ -58,7 +58,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     while entries.len() < args.limit {
         let page_size = u32::try_from((args.limit - entries.len()).min(1_000)).unwrap_or(1_000);
         let saga = args.saga.clone().unwrap_or_default();
-        let page = server.operators().list_audit(ListAuditRequest { saga, page_size, page_token }).await;
+        let page = server
+            .operators()
+            .list_audit(ListAuditRequest {
+                saga,
+                page_size,
+                page_token,
+            })
+            .await;
         let page = page.map_err(|status| server.failure(status))?.into_inner();
         entries.extend(page.entries);
         page_token = page.next_page_token;
@@ -68,7 +75,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     }
     let rows: Vec<Act> = entries.iter().map(act).collect();
     let id = |row: &Act| row.saga.clone();
-    output::list(args.output, &rows, id, |wide| screen(&entries, wide, Frame::of_stdout()))?;
+    output::list(args.output, &rows, id, |wide| {
+        screen(&entries, wide, Frame::of_stdout())
+    })?;
     if entries.is_empty() && matches!(args.output, ListFormat::Table | ListFormat::Wide) {
         output::note("no operator has intervened");
     }
@@ -78,7 +87,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 fn act(entry: &AuditEntry) -> Act {
     Act {
         at: time::rfc3339(entry.at_us),
-        saga: if entry.saga_id.is_empty() { String::new() } else { id_of(&entry.saga_id) },
+        saga: if entry.saga_id.is_empty() {
+            String::new()
+        } else {
+            id_of(&entry.saga_id)
+        },
         seq: entry.seq,
         verb: entry.verb.clone(),
         step: Some(entry.step.clone()).filter(|step| !step.is_empty()),
@@ -92,22 +105,40 @@ fn screen(entries: &[AuditEntry], wide: bool, frame: Frame) -> String {
     if entries.is_empty() {
         return String::new();
     }
-    let frame = if wide { Frame { width: None, ..frame } } else { frame };
+    let frame = if wide {
+        Frame {
+            width: None,
+            ..frame
+        }
+    } else {
+        frame
+    };
     let rows = entries
         .iter()
         .map(|entry| {
-            let id = if entry.saga_id.is_empty() { "–".to_owned() } else { id_of(&entry.saga_id) };
+            let id = if entry.saga_id.is_empty() {
+                "–".to_owned()
+            } else {
+                id_of(&entry.saga_id)
+            };
             let when = if wide {
                 time::utc(entry.at_us)
             } else {
-                format!("{} ago", time::span(frame.now_us.saturating_sub(entry.at_us)))
+                format!(
+                    "{} ago",
+                    time::span(frame.now_us.saturating_sub(entry.at_us))
+                )
             };
             let forced = if entry.forced { ", by force" } else { "" };
             vec![
                 Text::plain(when),
                 Text::plain(if wide { id } else { short(&id) }),
                 Text::plain(format!("{}{forced}", entry.verb.replace('_', " "))),
-                Text::plain(if entry.step.is_empty() { "–" } else { entry.step.as_str() }),
+                Text::plain(if entry.step.is_empty() {
+                    "–"
+                } else {
+                    entry.step.as_str()
+                }),
                 Text::plain(entry.by.as_str()),
                 Text::dim(entry.reason.as_str()),
             ]
@@ -133,11 +164,22 @@ mod tests {
             reason: "the hotel was cancelled by telephone, ticket 4711".into(),
             forced,
         };
-        let entries = [entry(61, "skip", "reserve_hotel", true), entry(7_200, "cancel", "", false)];
-        let frame = Frame { width: Some(100), now_us: NOW_US };
-        let screens = format!("{}\n{}", screen(&entries, false, frame), screen(&entries, true, frame));
+        let entries = [
+            entry(61, "skip", "reserve_hotel", true),
+            entry(7_200, "cancel", "", false),
+        ];
+        let frame = Frame {
+            width: Some(100),
+            now_us: NOW_US,
+        };
+        let screens = format!(
+            "{}\n{}",
+            screen(&entries, false, frame),
+            screen(&entries, true, frame)
+        );
         insta::assert_snapshot!(bare(&screens));
-        let json = serde_json::to_string_pretty(&entries.iter().map(act).collect::<Vec<_>>()).expect("JSON");
+        let json = serde_json::to_string_pretty(&entries.iter().map(act).collect::<Vec<_>>())
+            .expect("JSON");
         insta::assert_snapshot!("the_json_form", json);
     }
 }

@@ -97,23 +97,39 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Format::Text => output::data(&report.text())?,
     }
     if let Some(refusal) = refusal {
-        return Err(Failure::error(format!("the server refused a start: {refusal}")));
+        return Err(Failure::error(format!(
+            "the server refused a start: {refusal}"
+        )));
     }
     match (report.lost, report.duplicated) {
         (0, 0) => Ok(Exit::Ok),
-        (lost, duplicated) => Err(Failure::error(format!("{lost} lost, {duplicated} duplicated"))),
+        (lost, duplicated) => Err(Failure::error(format!(
+            "{lost} lost, {duplicated} duplicated"
+        ))),
     }
 }
 
 /// The report, and the first refused start if there was one.
-async fn measure(args: &Args, endpoint: Option<&Endpoint>) -> Result<(Report, Option<String>), Failure> {
+async fn measure(
+    args: &Args,
+    endpoint: Option<&Endpoint>,
+) -> Result<(Report, Option<String>), Failure> {
     let dir = TempDir::with_prefix("saga-bench-")
         .map_err(|error| Failure::error(format!("cannot make a temporary folder: {error}")))?;
-    let bench = Bench { args, dir: dir.path() };
+    let bench = Bench {
+        args,
+        dir: dir.path(),
+    };
     let Some(endpoint) = endpoint else {
         let own_store = dir.path().join("saga.db");
-        let store = args.store.as_deref().map_or(own_store.as_os_str(), OsStr::new);
-        let ground = Ground { store, broker: args.broker.as_deref() };
+        let store = args
+            .store
+            .as_deref()
+            .map_or(own_store.as_os_str(), OsStr::new);
+        let ground = Ground {
+            store,
+            broker: args.broker.as_deref(),
+        };
         let mut own = OwnServer::start(dir.path(), ground, &["bench"]).await?;
         let inside = own.process.id().map(|process| Inside { process, store });
         let measured = bench.on(&own.server, &own.road, inside).await;
@@ -122,10 +138,17 @@ async fn measure(args: &Args, endpoint: Option<&Endpoint>) -> Result<(Report, Op
         return measured;
     };
     if args.store.is_some() || args.broker.is_some() {
-        let message = "--store and --broker are for a server that bench starts; leave out --endpoint";
+        let message =
+            "--store and --broker are for a server that bench starts; leave out --endpoint";
         return Err(Failure::new(Exit::Usage, message));
     }
-    bench.on(&Server::connect(endpoint).await?, &endpoint.to_string(), None).await
+    bench
+        .on(
+            &Server::connect(endpoint).await?,
+            &endpoint.to_string(),
+            None,
+        )
+        .await
 }
 
 /// What we can see of a server that is ours.
@@ -162,15 +185,25 @@ impl Bench<'_> {
 
         let shape = self.args.shape();
         let idle = inside.and_then(|inside| inside.memory("VmRSS"));
-        let load = Load { name: &definition.name, sagas: shape.sagas, concurrency: shape.concurrency };
-        let warm_up = Load { sagas: (shape.sagas / WARM_UP_SHARE).clamp(1, WARM_UP_MAX), ..load };
+        let load = Load {
+            name: &definition.name,
+            sagas: shape.sagas,
+            concurrency: shape.concurrency,
+        };
+        let warm_up = Load {
+            sagas: (shape.sagas / WARM_UP_SHARE).clamp(1, WARM_UP_MAX),
+            ..load
+        };
         let warmed = drive(server, warm_up, &ProgressBar::hidden()).await?;
         let before = progress(inside).await?;
         let bar = bar(shape.sagas);
         let mut tally = drive(server, load, &bar).await?;
         bar.finish_and_clear();
         let after = progress(inside).await?;
-        let memory = Memory { idle, peak: inside.and_then(|inside| inside.memory("VmHWM")) };
+        let memory = Memory {
+            idle,
+            peak: inside.and_then(|inside| inside.memory("VmHWM")),
+        };
 
         let effects = effects(participants).await?;
         let balance = Balance::of(&[&warmed, &tally], shape.steps, shape.compensate, effects);

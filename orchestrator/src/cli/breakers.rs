@@ -139,31 +139,53 @@ async fn list(format: ListFormat, context: &Context) -> Result<Exit, Failure> {
 
 async fn trip(args: Trip, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    let ActionName { participant, action } = args.action;
+    let ActionName {
+        participant,
+        action,
+    } = args.action;
     let for_ms = args.lasts.map_or(0, |lasts| lasts.ms);
     if args.lasts.is_some_and(|lasts| lasts.is_zero()) {
         return Err(Failure::new(Exit::Usage, "--for 0s makes no sense")
             .help("leave it out, and the breaker stays open until it is reset"));
     }
     let fate = fate(format!("the breaker of {participant}/{action} is open"));
-    let request = TripBreakerRequest { participant, action, for_ms, reason: args.reason, by: steer::by() };
-    let answer = server.act(server.operators().trip_breaker(request), fate).await?;
+    let request = TripBreakerRequest {
+        participant,
+        action,
+        for_ms,
+        reason: args.reason,
+        by: steer::by(),
+    };
+    let answer = server
+        .act(server.operators().trip_breaker(request), fate)
+        .await?;
     show(&answer, args.output)
 }
 
 async fn reset(args: Reset, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    let ActionName { participant, action } = args.action;
+    let ActionName {
+        participant,
+        action,
+    } = args.action;
     let fate = fate(format!("the breaker of {participant}/{action} is reset"));
-    let request = ResetBreakerRequest { participant, action, reason: args.reason, by: steer::by() };
-    let answer = server.act(server.operators().reset_breaker(request), fate).await?;
+    let request = ResetBreakerRequest {
+        participant,
+        action,
+        reason: args.reason,
+        by: steer::by(),
+    };
+    let answer = server
+        .act(server.operators().reset_breaker(request), fate)
+        .await?;
     show(&answer, args.output)
 }
 
 fn fate(what: String) -> Fate {
     Fate {
         what,
-        find_out: "saga breakers shows where each one stands; both verbs may be repeated".to_owned(),
+        find_out: "saga breakers shows where each one stands; both verbs may be repeated"
+            .to_owned(),
     }
 }
 
@@ -182,7 +204,12 @@ fn sentence(breaker: &Breaker) -> String {
         many => format!("; {} sagas wait", count(many)),
     };
     let word = Word::breaker(state_word(breaker));
-    let text = format!("{}: {}, {}{waiting}", name(breaker), word.text(), next(breaker));
+    let text = format!(
+        "{}: {}, {}{waiting}",
+        name(breaker),
+        word.text(),
+        next(breaker)
+    );
     printable(&text).into_owned()
 }
 
@@ -219,7 +246,9 @@ fn row(breaker: &Breaker) -> Row {
         action: name(breaker),
         state: state_word(breaker),
         since: time::rfc3339(breaker.since_us),
-        open_until: Some(breaker.open_until_us).filter(|until| *until != 0).and_then(time::rfc3339),
+        open_until: Some(breaker.open_until_us)
+            .filter(|until| *until != 0)
+            .and_then(time::rfc3339),
         by: breaker.by.clone(),
         reason: breaker.reason.clone(),
         calls: breaker.calls,
@@ -239,7 +268,14 @@ fn screen(list: &[Breaker], wide: bool, frame: Frame) -> String {
     if list.is_empty() {
         return String::new();
     }
-    let frame = if wide { Frame { width: None, ..frame } } else { frame };
+    let frame = if wide {
+        Frame {
+            width: None,
+            ..frame
+        }
+    } else {
+        frame
+    };
     let rows = list
         .iter()
         .map(|breaker| {
@@ -252,7 +288,11 @@ fn screen(list: &[Breaker], wide: bool, frame: Frame) -> String {
                 Text::plain(name(breaker)),
                 Text::plain(time::span(breaker.now_us.saturating_sub(breaker.since_us))),
                 Text::plain(next(breaker)),
-                Text::plain(format!("{} of {}", count(breaker.failed.into()), count(breaker.calls.into()))),
+                Text::plain(format!(
+                    "{} of {}",
+                    count(breaker.failed.into()),
+                    count(breaker.calls.into())
+                )),
                 Text::plain(count(breaker.waiting)),
                 Text::dim(why),
             ];
@@ -271,7 +311,9 @@ fn screen(list: &[Breaker], wide: bool, frame: Frame) -> String {
             cells
         })
         .collect();
-    let header = ["STATE", "ACTION", "SINCE", "NEXT", "FAILED", "WAITING", "WHY", "OPENS AT"];
+    let header = [
+        "STATE", "ACTION", "SINCE", "NEXT", "FAILED", "WAITING", "WHY", "OPENS AT",
+    ];
     table::draw(if wide { &header } else { &header[..7] }, rows, frame)
 }
 
@@ -316,20 +358,43 @@ mod tests {
                 ..breaker("charge", BreakerState::Open)
             },
             hand(breaker("capture", BreakerState::Open)),
-            Breaker { policy, ..breaker("hold", BreakerState::HalfOpen) },
-            Breaker { policy, waiting: 40, ..breaker("release", BreakerState::Recovering) },
-            Breaker { policy, calls: 12, failed: 1, ..breaker("refund", BreakerState::Closed) },
+            Breaker {
+                policy,
+                ..breaker("hold", BreakerState::HalfOpen)
+            },
+            Breaker {
+                policy,
+                waiting: 40,
+                ..breaker("release", BreakerState::Recovering)
+            },
+            Breaker {
+                policy,
+                calls: 12,
+                failed: 1,
+                ..breaker("refund", BreakerState::Closed)
+            },
         ]
     }
 
     #[test]
     fn the_screens() {
-        let frame = Frame { width: Some(110), now_us: NOW_US };
+        let frame = Frame {
+            width: Some(110),
+            now_us: NOW_US,
+        };
         let list = list();
-        let screens = format!("{}\n{}", screen(&list, false, frame), screen(&list, true, frame));
+        let screens = format!(
+            "{}\n{}",
+            screen(&list, false, frame),
+            screen(&list, true, frame)
+        );
         insta::assert_snapshot!(bare(&screens));
-        insta::assert_snapshot!("the_sentences", list.iter().map(sentence).collect::<Vec<_>>().join("\n"));
-        let json = serde_json::to_string_pretty(&list.iter().map(row).collect::<Vec<_>>()).expect("JSON");
+        insta::assert_snapshot!(
+            "the_sentences",
+            list.iter().map(sentence).collect::<Vec<_>>().join("\n")
+        );
+        let json =
+            serde_json::to_string_pretty(&list.iter().map(row).collect::<Vec<_>>()).expect("JSON");
         insta::assert_snapshot!("the_json_form", json);
         assert_eq!(screen(&[], true, frame), "");
     }

@@ -50,10 +50,19 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     }
     let fate = Fate {
         what: format!("{} is cancelled", args.saga),
-        find_out: format!("saga describe {} tells; a cancel may be repeated", args.saga),
+        find_out: format!(
+            "saga describe {} tells; a cancel may be repeated",
+            args.saga
+        ),
     };
-    let request = CancelSagaRequest { saga: args.saga, reason: args.reason, by: steer::by() };
-    let answer = server.act(server.sagas().cancel_saga(request), fate).await?;
+    let request = CancelSagaRequest {
+        saga: args.saga,
+        reason: args.reason,
+        by: steer::by(),
+    };
+    let answer = server
+        .act(server.sagas().cancel_saga(request), fate)
+        .await?;
     match args.common.output {
         Format::Text => output::line(&sentence(&answer))?,
         Format::Json => output::json(&Cancelled {
@@ -74,7 +83,11 @@ fn sentence(answer: &CancelSagaResponse) -> String {
              goes back (saga watch {id})"
         ),
         "already" => format!("{id} was on its way back before"),
-        other => format!("{id}: {}, now {}", output::printable(other), output::printable(&answer.status)),
+        other => format!(
+            "{id}: {}, now {}",
+            output::printable(other),
+            output::printable(&answer.status)
+        ),
     }
 }
 
@@ -91,7 +104,9 @@ mod tests {
                 status: "running".into(),
             })
         };
-        let all = ["compensating", "settling", "already", "later"].map(say).join("\n");
+        let all = ["compensating", "settling", "already", "later"]
+            .map(say)
+            .join("\n");
         insta::assert_snapshot!(all, @r"
         00000000 goes back: what it did is being undone (saga watch 00000000)
         00000000 has its pivot in flight, which is settled first: done, and it goes forward; not done, and it goes back (saga watch 00000000)

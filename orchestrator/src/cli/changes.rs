@@ -22,12 +22,20 @@ pub fn lines(before: Option<&SagaDetail>, now: &SagaDetail) -> Vec<String> {
     for incident in &now.incidents {
         let known = before.is_some_and(|detail| detail.incidents.contains(incident));
         if !known {
-            say(format!("incident {} {}: {}", incident.code, incident.step, incident.message));
+            say(format!(
+                "incident {} {}: {}",
+                incident.code, incident.step, incident.message
+            ));
         }
     }
     // The saga's own status stands last: it is what the steps made of it.
     if old.is_none_or(|old| (&old.status, &old.mark) != (&new.status, &new.mark)) {
-        say(format!("{}@{}  {}", new.name, new.version, words::saga(new).text()));
+        say(format!(
+            "{}@{}  {}",
+            new.name,
+            new.version,
+            words::saga(new).text()
+        ));
     }
     lines
 }
@@ -80,7 +88,13 @@ mod tests {
     fn an_incident_is_told_once() {
         let detail = sample::incident();
         let first = lines(None, &detail);
-        assert_eq!(first.iter().filter(|line| line.contains("pivot_unknown")).count(), 1);
+        assert_eq!(
+            first
+                .iter()
+                .filter(|line| line.contains("pivot_unknown"))
+                .count(),
+            1
+        );
         assert_eq!(lines(Some(&detail), &detail), Vec::<String>::new());
     }
 }

@@ -50,7 +50,10 @@ pub fn obey_leash() {
     }
     std::thread::spawn(|| {
         let mut scrap = [0; 64];
-        while std::io::stdin().read(&mut scrap).is_ok_and(|bytes| bytes > 0) {}
+        while std::io::stdin()
+            .read(&mut scrap)
+            .is_ok_and(|bytes| bytes > 0)
+        {}
         // What is promised is on disk already, so there is nothing left to put in order.
         std::process::exit(0);
     });
@@ -86,14 +89,28 @@ impl Process {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_leashed<A: AsRef<OsStr>>(name: &str, args: &[A], dir: &Path) -> Result<Self, Failure> {
+    pub fn start_leashed<A: AsRef<OsStr>>(
+        name: &str,
+        args: &[A],
+        dir: &Path,
+    ) -> Result<Self, Failure> {
         Self::spawn(name, args, dir, true)
     }
 
-    fn spawn<A: AsRef<OsStr>>(name: &str, args: &[A], dir: &Path, leashed: bool) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::error(format!("cannot start {name}: {error}"));
+    fn spawn<A: AsRef<OsStr>>(
+        name: &str,
+        args: &[A],
+        dir: &Path,
+        leashed: bool,
+    ) -> Result<Self, Failure> {
+        let failed =
+            |error: std::io::Error| Failure::error(format!("cannot start {name}: {error}"));
         let path = dir.join(name).with_extension("log");
-        let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(failed)?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command
             .args(args)
@@ -108,8 +125,17 @@ impl Process {
         }
         let mut child = command.spawn().map_err(failed)?;
         let stdin = child.stdin.take();
-        let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
-        Ok(Self { name: name.to_owned(), child, stdin, lines, log: path })
+        let lines = child
+            .stdout
+            .take()
+            .map(|stdout| BufReader::new(stdout).lines());
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            stdin,
+            lines,
+            log: path,
+        })
     }
 
     /// Its process id; `None` once it has ended.
@@ -135,7 +161,10 @@ impl Process {
     /// When it has ended.
     pub async fn say(&mut self, line: &str) -> Result<(), Failure> {
         let said = match &mut self.stdin {
-            Some(stdin) => stdin.write_all(format!("{line}\n").as_bytes()).await.is_ok(),
+            Some(stdin) => stdin
+                .write_all(format!("{line}\n").as_bytes())
+                .await
+                .is_ok(),
             None => false,
         };
         if said { Ok(()) } else { Err(self.ended()) }
@@ -146,7 +175,10 @@ impl Process {
     /// # Errors
     /// When the system does not let us.
     pub async fn kill(&mut self) -> Result<(), Failure> {
-        self.child.kill().await.map_err(|error| Failure::error(format!("cannot kill {}: {error}", self.name)))
+        self.child
+            .kill()
+            .await
+            .map_err(|error| Failure::error(format!("cannot kill {}: {error}", self.name)))
     }
 
     /// Asks it to end by closing its stdin, hands back what it still says, and waits until it is gone.
@@ -167,8 +199,10 @@ impl Process {
             let _ = self.child.wait().await;
             said
         };
-        let late =
-            || Failure::error(format!("{name} did not end in time")).help(format!("see {}", log.display()));
+        let late = || {
+            Failure::error(format!("{name} did not end in time"))
+                .help(format!("see {}", log.display()))
+        };
         timeout(END_LIMIT, end).await.map_err(|_| late())
     }
 
@@ -195,7 +229,11 @@ fn last_words(name: &str, tail: &str, log: &Path) -> Failure {
     let mut lines = tail.trim().lines().rev();
     let last = lines.next().unwrap_or("it said nothing");
     let help = last.trim_start().strip_prefix("= help: ");
-    let words = if help.is_some() { lines.next().unwrap_or_default() } else { last };
+    let words = if help.is_some() {
+        lines.next().unwrap_or_default()
+    } else {
+        last
+    };
     let said = words.strip_prefix("error: ");
     let failure = Failure::error(format!("{name} has ended: {}", said.unwrap_or(words)));
     match (help, said) {
@@ -251,7 +289,9 @@ impl OwnServer {
             ..Written::default()
         };
         written.read().map_err(|error| misconfigured(&error))?;
-        let mut args = ["serve", "--listen", "127.0.0.1:0", "--store"].map(OsStr::new).to_vec();
+        let mut args = ["serve", "--listen", "127.0.0.1:0", "--store"]
+            .map(OsStr::new)
+            .to_vec();
         args.push(on.store);
         let participants = participants.join(",");
         if let Some(broker) = on.broker {
@@ -259,13 +299,27 @@ impl OwnServer {
         }
         let mut process = Process::start_leashed("server", &args, dir)?;
         let late = |_: tokio::time::error::Elapsed| {
-            Failure::error(format!("the server did not come up within {} s", READY_LIMIT.as_secs()))
+            Failure::error(format!(
+                "the server did not come up within {} s",
+                READY_LIMIT.as_secs()
+            ))
         };
-        let endpoint = timeout(READY_LIMIT, listening(&mut process)).await.map_err(late)??;
+        let endpoint = timeout(READY_LIMIT, listening(&mut process))
+            .await
+            .map_err(late)??;
         let server = Server::connect(&endpoint).await?;
-        timeout(READY_LIMIT, owning(&server)).await.map_err(late)??;
-        let road = on.broker.map_or_else(|| endpoint.to_string(), str::to_owned);
-        Ok(Self { process, endpoint, server, road })
+        timeout(READY_LIMIT, owning(&server))
+            .await
+            .map_err(late)??;
+        let road = on
+            .broker
+            .map_or_else(|| endpoint.to_string(), str::to_owned);
+        Ok(Self {
+            process,
+            endpoint,
+            server,
+            road,
+        })
     }
 }
 
@@ -274,7 +328,9 @@ async fn listening(process: &mut Process) -> Result<Endpoint, Failure> {
     loop {
         let line = process.line().await?;
         if let Some(endpoint) = line.strip_prefix("listening on ") {
-            return endpoint.parse().map_err(|error| Failure::error(format!("{endpoint}: {error}")));
+            return endpoint
+                .parse()
+                .map_err(|error| Failure::error(format!("{endpoint}: {error}")));
         }
     }
 }
@@ -282,12 +338,16 @@ async fn listening(process: &mut Process) -> Result<Endpoint, Failure> {
 /// Waits until the server owns its store: one that was killed before it may have left its lease to run out.
 async fn owning(server: &Server) -> Result<(), Failure> {
     loop {
-        match server.participants().list_participants(ListParticipantsRequest::default()).await {
+        match server
+            .participants()
+            .list_participants(ListParticipantsRequest::default())
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(status) => match server.failure(status) {
-                Failure::Told { code: Some(code), .. } if code == Code::StandingBy.text() => {
-                    sleep(READY_POLL).await
-                }
+                Failure::Told {
+                    code: Some(code), ..
+                } if code == Code::StandingBy.text() => sleep(READY_POLL).await,
                 failure => return Err(failure),
             },
         }
@@ -306,8 +366,11 @@ pub async fn registered(
     let begun = Instant::now();
     loop {
         let known = pages::participants(server).await?.participants;
-        let live =
-            |name: &&str| known.iter().any(|known| known.name == **name && !known.instances.is_empty());
+        let live = |name: &&str| {
+            known
+                .iter()
+                .any(|known| known.name == **name && !known.instances.is_empty())
+        };
         if names.iter().all(live) {
             return Ok(());
         }
@@ -330,7 +393,10 @@ pub async fn registered(
 /// # Errors
 /// When the server does not answer or finds fault with it; the faults stand on stderr then.
 pub async fn deployed(server: &Server, name: &str, yaml: &str) -> Result<(), Failure> {
-    let file = SagaFile { path: format!("{name}.saga.yaml"), content: yaml.as_bytes().to_vec().into() };
+    let file = SagaFile {
+        path: format!("{name}.saga.yaml"),
+        content: yaml.as_bytes().to_vec().into(),
+    };
     let answer = deploy::deploy(server, vec![file], false).await?;
     if answer.accepted {
         return Ok(());
@@ -338,7 +404,9 @@ pub async fn deployed(server: &Server, name: &str, yaml: &str) -> Result<(), Fai
     for diagnostic in &answer.diagnostics {
         output::note(&deploy::shown(diagnostic));
     }
-    Err(Failure::error(format!("the server refused the definition {name}")))
+    Err(Failure::error(format!(
+        "the server refused the definition {name}"
+    )))
 }
 
 #[cfg(test)]
@@ -348,15 +416,22 @@ mod tests {
     #[test]
     fn who_ends_with_an_error_is_quoted_with_its_help() {
         let told = |tail: &str| {
-            let Failure::Told { message, help, .. } = last_words("server", tail, Path::new("/l")) else {
+            let Failure::Told { message, help, .. } = last_words("server", tail, Path::new("/l"))
+            else {
                 panic!("told")
             };
             (message, help.unwrap_or_default())
         };
         let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(told("noise\nerror: no\n  = help: do\n"), both("server has ended: no", "do"));
+        assert_eq!(
+            told("noise\nerror: no\n  = help: do\n"),
+            both("server has ended: no", "do")
+        );
         assert_eq!(told("noise\nerror: no\n"), both("server has ended: no", ""));
         assert_eq!(told("noise\n"), both("server has ended: noise", "see /l"));
-        assert_eq!(told(""), both("server has ended: it said nothing", "see /l"));
+        assert_eq!(
+            told(""),
+            both("server has ended: it said nothing", "see /l")
+        );
     }
 }

@@ -4,8 +4,10 @@ use std::{fmt, future::Future, str::FromStr, time::Duration};
 
 use saga_proto::limits::MESSAGE_BYTES_MAX;
 use saga_proto::v1::{
-    definition_service_client::DefinitionServiceClient, operator_service_client::OperatorServiceClient,
-    participant_directory_client::ParticipantDirectoryClient, saga_service_client::SagaServiceClient,
+    definition_service_client::DefinitionServiceClient,
+    operator_service_client::OperatorServiceClient,
+    participant_directory_client::ParticipantDirectoryClient,
+    saga_service_client::SagaServiceClient,
 };
 use tonic::{
     Response, Status,
@@ -48,7 +50,9 @@ pub enum NotAnEndpoint {
     #[error("the command speaks to the server itself, not to a broker: write grpc://host:port")]
     Broker,
     /// Encryption that this build does not have.
-    #[error("this build has no TLS: write grpc://host:port, and use a tunnel for a server elsewhere")]
+    #[error(
+        "this build has no TLS: write grpc://host:port, and use a tunnel for a server elsewhere"
+    )]
     Tls,
     /// Any other scheme.
     #[error("unknown scheme `{0}`: write grpc://host:port")]
@@ -68,10 +72,16 @@ impl FromStr for Endpoint {
             Some((scheme, _)) => return Err(NotAnEndpoint::Scheme(scheme.to_owned())),
         };
         let authority = authority.trim_end_matches('/');
-        let uri: Uri = format!("http://{authority}").parse().map_err(|_| NotAnEndpoint::Form)?;
+        let uri: Uri = format!("http://{authority}")
+            .parse()
+            .map_err(|_| NotAnEndpoint::Form)?;
         let plain = uri.path() == "/" && uri.query().is_none();
         let complete = uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some();
-        if plain && complete { Ok(Self(format!("grpc://{authority}"))) } else { Err(NotAnEndpoint::Form) }
+        if plain && complete {
+            Ok(Self(format!("grpc://{authority}")))
+        } else {
+            Err(NotAnEndpoint::Form)
+        }
     }
 }
 
@@ -87,8 +97,9 @@ impl Server {
     /// # Errors
     /// When nobody answers at the endpoint.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, Failure> {
-        let unreachable =
-            |error: &tonic::transport::Error| Failure::unreachable(&endpoint.to_string(), &innermost(error));
+        let unreachable = |error: &tonic::transport::Error| {
+            Failure::unreachable(&endpoint.to_string(), &innermost(error))
+        };
         let channel = Channel::from_shared(format!("http://{}", endpoint.authority()))
             .map_err(|_| Failure::error(format!("{endpoint} is not an address")))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -97,7 +108,10 @@ impl Server {
             .connect()
             .await
             .map_err(|error| unreachable(&error))?;
-        Ok(Self { endpoint: endpoint.clone(), wire: Wire::new(channel) })
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            wire: Wire::new(channel),
+        })
     }
 
     /// Starting, following and steering sagas.
@@ -117,7 +131,8 @@ impl Server {
 
     /// Who takes part.
     pub fn participants(&self) -> ParticipantDirectoryClient<Wire> {
-        ParticipantDirectoryClient::new(self.wire.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+        ParticipantDirectoryClient::new(self.wire.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The connection itself.
@@ -144,7 +159,9 @@ impl Server {
         call: impl Future<Output = Result<Response<T>, Status>>,
         fate: Fate,
     ) -> Result<T, Failure> {
-        call.await.map(Response::into_inner).map_err(|status| self.act_failed(&status, fate))
+        call.await
+            .map(Response::into_inner)
+            .map_err(|status| self.act_failed(&status, fate))
     }
 
     /// What it means that a call failed which changes something.
@@ -167,8 +184,16 @@ mod tests {
 
     #[test]
     fn endpoints_are_written_in_three_ways() {
-        for text in ["grpc://127.0.0.1:7420", "http://127.0.0.1:7420/", "127.0.0.1:7420"] {
-            assert_eq!(text.parse(), Ok(Endpoint("grpc://127.0.0.1:7420".into())), "{text}");
+        for text in [
+            "grpc://127.0.0.1:7420",
+            "http://127.0.0.1:7420/",
+            "127.0.0.1:7420",
+        ] {
+            assert_eq!(
+                text.parse(),
+                Ok(Endpoint("grpc://127.0.0.1:7420".into())),
+                "{text}"
+            );
         }
         assert!("[::1]:7420".parse::<Endpoint>().is_ok());
     }
@@ -193,9 +218,14 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_said_at_once() {
         // A port that was free a moment ago and that nobody listens on.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a port");
         let endpoint: Endpoint = format!("grpc://{free}").parse().expect("an endpoint");
-        let failure = Server::connect(&endpoint).await.map(|_| ()).expect_err("nobody listens");
+        let failure = Server::connect(&endpoint)
+            .await
+            .map(|_| ())
+            .expect_err("nobody listens");
         assert_eq!(failure.exit(), super::super::exit::Exit::Unreachable);
         assert!(failure.to_string().contains(&free.to_string()), "{failure}");
     }

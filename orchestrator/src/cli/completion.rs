@@ -56,7 +56,10 @@ fn fish() -> Vec<u8> {
     for verb in visible().get_subcommands() {
         for argument in verb.get_positionals() {
             let values = argument.get_possible_values();
-            let words: Vec<&str> = values.iter().map(clap::builder::PossibleValue::get_name).collect();
+            let words: Vec<&str> = values
+                .iter()
+                .map(clap::builder::PossibleValue::get_name)
+                .collect();
             if !words.is_empty() {
                 let (verb, words) = (verb.get_name(), words.join(" "));
                 let line = format!(
@@ -85,7 +88,12 @@ fn hinted(argument: Arg) -> Arg {
     if argument.get_value_hint() != ValueHint::Unknown || !argument.get_action().takes_values() {
         return argument;
     }
-    let name = argument.get_value_names().into_iter().flatten().next().map_or("", |name| name.as_str());
+    let name = argument
+        .get_value_names()
+        .into_iter()
+        .flatten()
+        .next()
+        .map_or("", |name| name.as_str());
     let hint = match name {
         "FILE|DIR" => ValueHint::AnyPath,
         "FILE" | "FILE|-" | "PATH" => ValueHint::FilePath,
@@ -105,11 +113,25 @@ mod tests {
     fn scripts_know_the_verbs_and_their_options_but_none_that_is_hidden() {
         for script in [script(shells::Bash), script(shells::Zsh), fish()] {
             let script = String::from_utf8(script).expect("scripts are text");
-            for word in ["participants", "completion", "deny", "endpoint", "mermaid", "ls"] {
+            for word in [
+                "participants",
+                "completion",
+                "deny",
+                "endpoint",
+                "mermaid",
+                "ls",
+            ] {
                 assert!(script.contains(word), "{word} is missing");
             }
-            for hidden in Cli::command().get_subcommands().filter(|verb| verb.is_hide_set()) {
-                assert!(!script.contains(hidden.get_name()), "{} is offered", hidden.get_name());
+            for hidden in Cli::command()
+                .get_subcommands()
+                .filter(|verb| verb.is_hide_set())
+            {
+                assert!(
+                    !script.contains(hidden.get_name()),
+                    "{} is offered",
+                    hidden.get_name()
+                );
             }
         }
     }
@@ -119,13 +141,21 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join(name), script).expect("written");
         std::fs::write(dir.path().join("trip.saga.yaml"), "").expect("written");
-        let shell = Command::new(program).arg("-c").arg(questions).current_dir(dir.path()).output();
+        let shell = Command::new(program)
+            .arg("-c")
+            .arg(questions)
+            .current_dir(dir.path())
+            .output();
         let output = match shell {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             other => other.expect("the shell starts"),
         };
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{program}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{program}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Some(text)
     }
 
@@ -140,7 +170,15 @@ mod tests {
             panic!("bash is needed");
         };
         let answers: Vec<&str> = answers.lines().collect();
-        let wanted = ["graph", "--format", "svg", "zsh", "warnings", "--wait --watch", "trip.saga.yaml"];
+        let wanted = [
+            "graph",
+            "--format",
+            "svg",
+            "zsh",
+            "warnings",
+            "--wait --watch",
+            "trip.saga.yaml",
+        ];
         assert_eq!(answers, wanted);
     }
 
@@ -150,9 +188,22 @@ mod tests {
             for line in gra 'graph --form' 'graph --format s' 'completion z' 'lint --deny ' 'start x --watc' 'lint tr'
                 complete -C \"saga $line\" | string split -f 1 \\t | head -1
             end";
-        let Some(answers) = asked("fish", "saga.fish", &fish(), questions) else { return };
+        let Some(answers) = asked("fish", "saga.fish", &fish(), questions) else {
+            return;
+        };
         let answers: Vec<&str> = answers.lines().collect();
-        assert_eq!(answers, ["graph", "--format", "svg", "zsh", "warnings", "--watch", "trip.saga.yaml"]);
+        assert_eq!(
+            answers,
+            [
+                "graph",
+                "--format",
+                "svg",
+                "zsh",
+                "warnings",
+                "--watch",
+                "trip.saga.yaml"
+            ]
+        );
     }
 
     /// What zsh completes interactively was tried by hand; here it reads the script and finds its function.
@@ -160,7 +211,9 @@ mod tests {
     fn zsh_loads_the_script() {
         let questions = "fpath=($PWD $fpath); autoload -Uz compinit && compinit -D -u && zsh -n _saga \
                          && print -r -- ${_comps[saga]} && autoload +X _saga && print -r -- $+functions[_saga]";
-        let Some(answers) = asked("zsh", "_saga", &script(shells::Zsh), questions) else { return };
+        let Some(answers) = asked("zsh", "_saga", &script(shells::Zsh), questions) else {
+            return;
+        };
         assert_eq!(answers, "_saga\n1\n");
     }
 }

@@ -33,7 +33,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     list.sort_by(|a, b| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
     let rows: Vec<_> = list.iter().map(json::Definition::from).collect();
     let id = |row: &json::Definition| format!("{}@{}", row.name, row.version);
-    output::list(args.output, &rows, id, |wide| screen(&list, wide, Frame::of_stdout()))?;
+    output::list(args.output, &rows, id, |wide| {
+        screen(&list, wide, Frame::of_stdout())
+    })?;
     if list.is_empty() && matches!(args.output, ListFormat::Table | ListFormat::Wide) {
         output::note("no definitions yet: saga deploy FILE");
     }
@@ -44,7 +46,14 @@ fn screen(list: &[DefinitionInfo], wide: bool, frame: Frame) -> String {
     if list.is_empty() {
         return String::new();
     }
-    let frame = if wide { Frame { width: None, ..frame } } else { frame };
+    let frame = if wide {
+        Frame {
+            width: None,
+            ..frame
+        }
+    } else {
+        frame
+    };
     let rows = list.iter().map(|definition| {
         let hash: String = match wide {
             true => definition.hash.clone(),
@@ -54,12 +63,25 @@ fn screen(list: &[DefinitionInfo], wide: bool, frame: Frame) -> String {
             Text::plain(format!("{}@{}", definition.name, definition.version)),
             Text::plain(definition.steps.to_string()),
             Text::plain(count(definition.open_sagas)),
-            Text::plain(time::span(frame.now_us.saturating_sub(definition.deployed_at_us))),
+            Text::plain(time::span(
+                frame.now_us.saturating_sub(definition.deployed_at_us),
+            )),
             Text::dim(hash),
             Text::plain(definition.description.as_str()),
         ]
     });
-    table::draw(&["DEFINITION", "STEPS", "ACTIVE", "AGE", "HASH", "DESCRIPTION"], rows.collect(), frame)
+    table::draw(
+        &[
+            "DEFINITION",
+            "STEPS",
+            "ACTIVE",
+            "AGE",
+            "HASH",
+            "DESCRIPTION",
+        ],
+        rows.collect(),
+        frame,
+    )
 }
 
 #[cfg(test)]
@@ -86,9 +108,33 @@ mod tests {
                 ..DefinitionInfo::default()
             },
         ];
-        let narrow = screen(&list, false, Frame { width: Some(80), now_us: NOW_US });
-        let wide = screen(&list, true, Frame { width: Some(80), now_us: NOW_US });
+        let narrow = screen(
+            &list,
+            false,
+            Frame {
+                width: Some(80),
+                now_us: NOW_US,
+            },
+        );
+        let wide = screen(
+            &list,
+            true,
+            Frame {
+                width: Some(80),
+                now_us: NOW_US,
+            },
+        );
         insta::assert_snapshot!(bare(&format!("{narrow}\n{wide}")));
-        assert_eq!(screen(&[], false, Frame { width: None, now_us: 0 }), "");
+        assert_eq!(
+            screen(
+                &[],
+                false,
+                Frame {
+                    width: None,
+                    now_us: 0
+                }
+            ),
+            ""
+        );
     }
 }

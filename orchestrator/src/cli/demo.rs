@@ -67,7 +67,11 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         // Without the signal there is no way to stop but to be killed, which the children notice.
         let _ = tokio::signal::ctrl_c().await;
     }
-    if held { Ok(Exit::Ok) } else { Err(Failure::error("a guarantee was broken")) }
+    if held {
+        Ok(Exit::Ok)
+    } else {
+        Err(Failure::error("a guarantee was broken"))
+    }
 }
 
 /// Sets the stage, runs all scenes, and tells whether the guarantees held.
@@ -82,7 +86,10 @@ async fn play(dir: &Path, args: &Args, slot: &mut Option<Stage>) -> Result<bool,
     }
     let ledger = ledger(stage).await?;
     let checks = verdict::checks(&played, &ledger);
-    output::data(&epilogue(&verdict::table(&played, &ledger, output::Frame::of_stdout()), &checks))?;
+    output::data(&epilogue(
+        &verdict::table(&played, &ledger, output::Frame::of_stdout()),
+        &checks,
+    ))?;
     Ok(checks.iter().all(|check| check.broken.is_empty()))
 }
 
@@ -92,37 +99,59 @@ async fn perform(stage: &mut Stage, scene: Scene) -> Result<Played, Failure> {
         stage.flights_will_hang().await?;
     }
     let saga_id = start(stage, &scene).await?;
-    let uuid = Uuid::from_slice(&saga_id).map_err(|_| Failure::error("the server answered no saga id"))?;
+    let uuid =
+        Uuid::from_slice(&saga_id).map_err(|_| Failure::error("the server answered no saga id"))?;
     if scene.plot == Plot::KilledFlights {
         kill_flights(stage, &uuid.to_string()).await?;
     }
-    let how = Follow { show: Show::Text, timeout: Some(SCENE_LIMIT), through_incidents: false };
+    let how = Follow {
+        show: Show::Text,
+        timeout: Some(SCENE_LIMIT),
+        through_incidents: false,
+    };
     let ending = follow::follow(stage.server(), &ids::id_of(&saga_id), how).await?;
     output::line(&follow::verdict(&ending))?;
     let detail = ending.detail.unwrap_or_default();
-    let status = detail.summary.as_ref().map(|summary| summary.status.clone()).unwrap_or_default();
+    let status = detail
+        .summary
+        .as_ref()
+        .map(|summary| summary.status.clone())
+        .unwrap_or_default();
     let (tries, over_broker) = (tries(&detail, scene.plot), stage.over_broker());
-    Ok(Played { scene, saga_id: uuid.to_string(), status, tries, over_broker })
+    Ok(Played {
+        scene,
+        saga_id: uuid.to_string(),
+        status,
+        tries,
+        over_broker,
+    })
 }
 
 /// Kills flights between its commit and its reply, shows that the seat is booked, and starts it again.
 async fn kill_flights(stage: &mut Stage, saga_id: &str) -> Result<(), Failure> {
     let killed = stage.kill_flights(SCENE_LIMIT).await?;
     let ledger = ledger(stage).await?;
-    let seat = ledger.iter().find(|row| row.participant == "flights" && row.saga_id == saga_id);
-    let seat =
-        seat.ok_or_else(|| Failure::error("flights said that it had committed, but its ledger is empty"))?;
+    let seat = ledger
+        .iter()
+        .find(|row| row.participant == "flights" && row.saga_id == saga_id);
+    let seat = seat.ok_or_else(|| {
+        Failure::error("flights said that it had committed, but its ledger is empty")
+    })?;
     output::line(&format!(
         "flights has booked seat {} and was killed before it could say so (process {killed})",
         seat.subject
     ))?;
     let again = stage.start_flights()?;
-    output::line(&format!("flights runs again on the same database (process {again})"))
+    output::line(&format!(
+        "flights runs again on the same database (process {again})"
+    ))
 }
 
 /// The participants' ledgers.
 async fn ledger(stage: &Stage) -> Result<Vec<LedgerRow>, Failure> {
-    book_trip::ledger(stage.data()).await.map_err(|error| Failure::error(error.to_string()))
+    book_trip::ledger(stage.data())
+        .await
+        .map_err(|error| Failure::error(error.to_string()))
 }
 
 async fn start(stage: &Stage, scene: &Scene) -> Result<Vec<u8>, Failure> {
@@ -132,7 +161,11 @@ async fn start(stage: &Stage, scene: &Scene) -> Result<Vec<u8>, Failure> {
         ..StartSagaRequest::default()
     };
     let answer = stage.server().sagas().start_saga(request).await;
-    Ok(answer.map_err(|status| stage.server().failure(status))?.into_inner().saga_id.to_vec())
+    Ok(answer
+        .map_err(|status| stage.server().failure(status))?
+        .into_inner()
+        .saga_id
+        .to_vec())
 }
 
 /// Attempts of the step at which the scene aims.
@@ -141,12 +174,19 @@ fn tries(detail: &SagaDetail, plot: Plot) -> u32 {
         Plot::FlakyHotel => "reserve_hotel",
         Plot::Plain | Plot::Declined | Plot::KilledFlights => "reserve_flight",
     };
-    detail.steps.iter().find(|known| known.id == step).map_or(0, |step| step.tries)
+    detail
+        .steps
+        .iter()
+        .find(|known| known.id == step)
+        .map_or(0, |step| step.tries)
 }
 
 fn heading(number: usize, scene: &Scene) -> String {
     let bold = anstyle::Style::new().bold();
-    format!("\n{bold}{number}. {}{bold:#}  ({})\n   {}\n\n", scene.title, scene.trip_id, scene.look)
+    format!(
+        "\n{bold}{number}. {}{bold:#}  ({})\n   {}\n\n",
+        scene.title, scene.trip_id, scene.look
+    )
 }
 
 fn epilogue(table: &str, checks: &[Check]) -> String {
@@ -154,7 +194,11 @@ fn epilogue(table: &str, checks: &[Check]) -> String {
     for Check { promise, broken } in checks {
         text += &match broken.is_empty() {
             true => format!("{} {promise}\n", Tone::Good.paint("✔")),
-            false => format!("{} {promise}: broken for {}\n", Tone::Bad.paint("✗"), broken.join(", ")),
+            false => format!(
+                "{} {promise}: broken for {}\n",
+                Tone::Bad.paint("✗"),
+                broken.join(", ")
+            ),
         };
     }
     text += match checks.iter().all(|check| check.broken.is_empty()) {
@@ -169,7 +213,8 @@ fn invitation(stage: &Stage) -> Result<String, Failure> {
     let endpoint = stage.endpoint();
     let input = stage.data().join("trip-5.json");
     let written = std::fs::write(&input, scenes::trip("trip-5", Plot::Plain).to_string());
-    written.map_err(|error| Failure::error(format!("cannot write {}: {error}", input.display())))?;
+    written
+        .map_err(|error| Failure::error(format!("cannot write {}: {error}", input.display())))?;
     Ok(format!(
         "\nIt runs on until Ctrl-C. In another terminal:\n  \
          saga list --all --endpoint {endpoint}\n  \

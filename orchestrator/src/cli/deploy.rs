@@ -41,7 +41,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let mut files = Vec::new();
     for path in expand(&args.paths)? {
         let content = files::read(&path, files::SAGA_FILE_BYTES_MAX)?;
-        files.push(SagaFile { path: files::shown(&path).to_owned(), content: content.into() });
+        files.push(SagaFile {
+            path: files::shown(&path).to_owned(),
+            content: content.into(),
+        });
     }
     let server = context.server().await?;
     let answer = deploy(&server, files, args.dry_run).await?;
@@ -63,12 +66,18 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 }
 
 /// Sends files to the server, unless they are more than one deploy takes.
-pub async fn deploy(server: &Server, files: Vec<SagaFile>, dry_run: bool) -> Result<DeployResponse, Failure> {
+pub async fn deploy(
+    server: &Server,
+    files: Vec<SagaFile>,
+    dry_run: bool,
+) -> Result<DeployResponse, Failure> {
     fits(&files)?;
     let request = DeployRequest { files, dry_run };
     if dry_run {
         let answer = server.definitions().deploy(request).await;
-        return Ok(answer.map_err(|status| server.failure(status))?.into_inner());
+        return Ok(answer
+            .map_err(|status| server.failure(status))?
+            .into_inner());
     }
     let fate = Fate {
         what: "the files are registered".to_owned(),
@@ -79,8 +88,13 @@ pub async fn deploy(server: &Server, files: Vec<SagaFile>, dry_run: bool) -> Res
 
 /// One deploy is all or nothing, so it travels in one message.
 fn fits(files: &[SagaFile]) -> Result<(), Failure> {
-    let (count, bytes) =
-        (files.len(), files.iter().map(|file| file.path.len() + file.content.len()).sum::<usize>());
+    let (count, bytes) = (
+        files.len(),
+        files
+            .iter()
+            .map(|file| file.path.len() + file.content.len())
+            .sum::<usize>(),
+    );
     if count <= DEPLOY_FILES_MAX && bytes <= DEPLOY_BYTES_MAX {
         return Ok(());
     }
@@ -102,10 +116,17 @@ fn expand(paths: &[String]) -> Result<Vec<String>, Failure> {
         }
         let found = files::saga_files(Path::new(path))?;
         if found.is_empty() {
-            return Err(Failure::error(format!("{path}: no saga files in this folder"))
-                .help("their names end in .saga.yaml"));
+            return Err(
+                Failure::error(format!("{path}: no saga files in this folder"))
+                    .help("their names end in .saga.yaml"),
+            );
         }
-        files.extend(found.iter().map(PathBuf::as_path).map(|path| path.display().to_string()));
+        files.extend(
+            found
+                .iter()
+                .map(PathBuf::as_path)
+                .map(|path| path.display().to_string()),
+        );
     }
     Ok(files)
 }
@@ -118,10 +139,18 @@ pub fn shown(diagnostic: &Diagnostic) -> String {
             0 => diagnostic.path.clone(),
             line => format!("{}:{line}:{}", diagnostic.path, diagnostic.column),
         };
-        let text = format!("{}[{}]: {} ({place})", diagnostic.severity, diagnostic.code, diagnostic.message);
+        let text = format!(
+            "{}[{}]: {} ({place})",
+            diagnostic.severity, diagnostic.code, diagnostic.message
+        );
         return output::printable(&text).into_owned();
     }
-    drawn.lines().map(output::printable).collect::<Vec<_>>().join("\n") + "\n"
+    drawn
+        .lines()
+        .map(output::printable)
+        .collect::<Vec<_>>()
+        .join("\n")
+        + "\n"
 }
 
 fn screen(answer: &DeployResponse, dry_run: bool) -> String {
@@ -136,9 +165,16 @@ fn screen(answer: &DeployResponse, dry_run: bool) -> String {
         };
     }
     if !answer.accepted {
-        let faults = answer.diagnostics.iter().filter(|diagnostic| diagnostic.severity == "error").count();
+        let faults = answer
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == "error")
+            .count();
         let noun = if faults == 1 { "fault" } else { "faults" };
-        text += &format!("{} nothing registered: {faults} {noun}\n", Tone::Bad.paint("✗"));
+        text += &format!(
+            "{} nothing registered: {faults} {noun}\n",
+            Tone::Bad.paint("✗")
+        );
     }
     text
 }
@@ -242,8 +278,11 @@ mod tests {
 
     #[test]
     fn the_screens() {
-        let screens =
-            [screen(&answer(true), false), screen(&answer(true), true), screen(&answer(false), false)];
+        let screens = [
+            screen(&answer(true), false),
+            screen(&answer(true), true),
+            screen(&answer(false), false),
+        ];
         insta::assert_snapshot!(bare(&screens.join("\n")), @r"
         ✔ book_trip@1 registered
         = lab_report@1 unchanged
@@ -267,11 +306,17 @@ mod tests {
 
     #[test]
     fn more_than_one_deploy_takes_is_refused_before_it_is_sent() {
-        let file = |bytes: usize| SagaFile { path: String::new(), content: vec![b' '; bytes].into() };
+        let file = |bytes: usize| SagaFile {
+            path: String::new(),
+            content: vec![b' '; bytes].into(),
+        };
         assert!(fits(&[file(DEPLOY_BYTES_MAX)]).is_ok());
         assert!(fits(&vec![file(1); DEPLOY_FILES_MAX]).is_ok());
         let failure = fits(&[file(DEPLOY_BYTES_MAX), file(1)]).expect_err("one byte more");
-        assert!(failure.to_string().contains("2 files of 8388609 bytes"), "{failure}");
+        assert!(
+            failure.to_string().contains("2 files of 8388609 bytes"),
+            "{failure}"
+        );
         assert!(fits(&vec![file(1); DEPLOY_FILES_MAX + 1]).is_err());
     }
 

@@ -33,13 +33,22 @@ pub struct Args {
 /// Runs `saga describe`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
-    let detail = server.sagas().get_saga(GetSagaRequest { saga: args.saga }).await;
-    let detail = detail.map_err(|status| server.failure(status))?.into_inner();
+    let detail = server
+        .sagas()
+        .get_saga(GetSagaRequest { saga: args.saga })
+        .await;
+    let detail = detail
+        .map_err(|status| server.failure(status))?
+        .into_inner();
     match args.output {
         Format::Json => output::json(&json::Detail::from(&detail))?,
-        Format::Text => {
-            output::data(&screen(&detail, Frame { now_us: detail.now_us, ..Frame::of_stdout() }))?
-        }
+        Format::Text => output::data(&screen(
+            &detail,
+            Frame {
+                now_us: detail.now_us,
+                ..Frame::of_stdout()
+            },
+        ))?,
     }
     Ok(Exit::Ok)
 }
@@ -56,12 +65,23 @@ pub fn screen(detail: &SagaDetail, frame: Frame) -> String {
     }
     for incident in &detail.incidents {
         let since = time::span(frame.now_us.saturating_sub(incident.since_us));
-        let place = if incident.step.is_empty() { String::new() } else { format!("{}: ", incident.step) };
-        let sentence = format!("{} {place}{} (for {since})", incident.code, incident.message);
+        let place = if incident.step.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", incident.step)
+        };
+        let sentence = format!(
+            "{} {place}{} (for {since})",
+            incident.code, incident.message
+        );
         text += &paragraph("incident", &sentence, Tone::Bad, frame.width);
     }
     text += &tree::draw(detail, frame);
-    let next = detail.summary.as_ref().map(|summary| summary.next.as_str()).unwrap_or_default();
+    let next = detail
+        .summary
+        .as_ref()
+        .map(|summary| summary.next.as_str())
+        .unwrap_or_default();
     if !next.is_empty() {
         text += &say("next", next);
     }
@@ -70,14 +90,23 @@ pub fn screen(detail: &SagaDetail, frame: Frame) -> String {
     }
     if !detail.output.is_empty() {
         // Not wrapped: it is there to be copied.
-        text += &paragraph("output", &String::from_utf8_lossy(&detail.output), Tone::Plain, None);
+        text += &paragraph(
+            "output",
+            &String::from_utf8_lossy(&detail.output),
+            Tone::Plain,
+            None,
+        );
     }
     text
 }
 
 fn head(detail: &SagaDetail, now_us: i64) -> String {
     let summary = detail.summary.clone().unwrap_or_default();
-    let end_us = if summary.ended_at_us == 0 { now_us } else { summary.ended_at_us };
+    let end_us = if summary.ended_at_us == 0 {
+        now_us
+    } else {
+        summary.ended_at_us
+    };
     let age = time::span(end_us.saturating_sub(summary.started_at_us));
     let mut parts = vec![
         format!("{}@{}", printable(&summary.name), summary.version),
@@ -99,7 +128,11 @@ fn head(detail: &SagaDetail, now_us: i64) -> String {
 
 /// `charge_card: card_declined "no funds"`.
 pub fn fault(fault: &Fault) -> String {
-    let place = if fault.step.is_empty() { String::new() } else { format!("{}: ", fault.step) };
+    let place = if fault.step.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", fault.step)
+    };
     match (fault.code.is_empty(), fault.message.is_empty()) {
         (_, true) => format!("{place}{}", fault.code),
         (true, false) => format!("{place}{}", fault.message),
@@ -117,12 +150,19 @@ fn paragraph(title: &str, text: &str, tone: Tone, width: Option<u16>) -> String 
     let text = printable(text);
     let lines = match width {
         None => vec![text.into_owned()],
-        Some(width) => output::wrapped(&text, usize::from(width).saturating_sub(TITLE + 1).max(PROSE_MIN)),
+        Some(width) => output::wrapped(
+            &text,
+            usize::from(width).saturating_sub(TITLE + 1).max(PROSE_MIN),
+        ),
     };
     let mut shown = String::new();
     for (at, line) in lines.iter().enumerate() {
         let title = if at == 0 { title } else { "" };
-        shown += &format!("{}{}\n", Tone::Dim.paint(&format!("{title:<TITLE$}")), tone.paint(line));
+        shown += &format!(
+            "{}{}\n",
+            Tone::Dim.paint(&format!("{title:<TITLE$}")),
+            tone.paint(line)
+        );
     }
     shown
 }
@@ -133,7 +173,13 @@ mod tests {
     use super::*;
 
     fn shown(detail: &SagaDetail, width: Option<u16>) -> String {
-        bare(&screen(detail, Frame { width, now_us: detail.now_us }))
+        bare(&screen(
+            detail,
+            Frame {
+                width,
+                now_us: detail.now_us,
+            },
+        ))
     }
 
     #[test]
@@ -162,7 +208,13 @@ mod tests {
     #[test]
     fn colours_are_there_and_carry_no_meaning_alone() {
         let detail = sample::incident();
-        let painted = screen(&detail, Frame { width: None, now_us: detail.now_us });
+        let painted = screen(
+            &detail,
+            Frame {
+                width: None,
+                now_us: detail.now_us,
+            },
+        );
         assert!(painted.contains("\u{1b}[31m"), "no red in {painted:?}");
         assert!(bare(&painted).contains("✗ incident"));
     }
@@ -174,8 +226,17 @@ mod tests {
             failure.message = "\u{1b}[2J\u{1b}[31mfine".into();
         }
         detail.steps[0].note = "a\nb\u{1b}]0;title\u{7}".into();
-        let screen = screen(&detail, Frame { width: None, now_us: 0 });
-        assert!(!screen.contains("\u{1b}[2J") && !screen.contains("\u{1b}]0"), "{screen:?}");
+        let screen = screen(
+            &detail,
+            Frame {
+                width: None,
+                now_us: 0,
+            },
+        );
+        assert!(
+            !screen.contains("\u{1b}[2J") && !screen.contains("\u{1b}]0"),
+            "{screen:?}"
+        );
     }
 
     #[test]
@@ -186,7 +247,8 @@ mod tests {
 
     #[test]
     fn the_json_form() {
-        let text = serde_json::to_string_pretty(&json::Detail::from(&sample::compensating())).expect("JSON");
+        let text = serde_json::to_string_pretty(&json::Detail::from(&sample::compensating()))
+            .expect("JSON");
         insta::assert_snapshot!(text);
     }
 }

@@ -13,7 +13,11 @@ const NAMED: usize = 4;
 pub fn sentence(step: &str, before: Option<Json<'_>>, after: Json<'_>) -> String {
     let (mut changed, mut same) = (Vec::new(), Vec::new());
     compare("", before, Some(after), &mut changed, &mut same);
-    let changes = if changed.is_empty() { "nothing changes".to_owned() } else { changed.join(", ") };
+    let changes = if changed.is_empty() {
+        "nothing changes".to_owned()
+    } else {
+        changed.join(", ")
+    };
     let rest = match same.len() {
         0 => String::new(),
         count if count > NAMED => format!("; {count} other fields unchanged"),
@@ -33,9 +37,16 @@ fn compare(
     if let (Some(Shape::Object(before)), Some(Shape::Object(after))) =
         (before.map(Json::shape), after.map(Json::shape))
     {
-        let gone = before.iter().filter(|(name, _)| after.get(name).is_none()).map(|(name, _)| name);
+        let gone = before
+            .iter()
+            .filter(|(name, _)| after.get(name).is_none())
+            .map(|(name, _)| name);
         for name in after.iter().map(|(name, _)| name).chain(gone) {
-            let inner = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            let inner = if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            };
             compare(&inner, before.get(name), after.get(name), changed, same);
         }
         return;
@@ -48,7 +59,9 @@ fn compare(
 }
 
 fn shown(json: Option<Json<'_>>) -> String {
-    let Some(json) = json else { return "(absent)".to_owned() };
+    let Some(json) = json else {
+        return "(absent)".to_owned();
+    };
     let text = json.written();
     if text.chars().count() <= SHOWN_CHARS {
         return text.to_owned();
@@ -73,13 +86,22 @@ mod tests {
     fn the_change_is_shown_field_by_field() {
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(100));
         let all = [
-            told(r#"{"order_id":"o1","zip":"1011"}"#, r#"{"order_id":"o1","zip":"10115"}"#),
-            told(r#"{"to":{"zip":10115,"city":"Berlin"}}"#, r#"{"to":{"zip":"10115","city":"Berlin"}}"#),
+            told(
+                r#"{"order_id":"o1","zip":"1011"}"#,
+                r#"{"order_id":"o1","zip":"10115"}"#,
+            ),
+            told(
+                r#"{"to":{"zip":10115,"city":"Berlin"}}"#,
+                r#"{"to":{"zip":"10115","city":"Berlin"}}"#,
+            ),
             told(r#"{"n":100}"#, r#"{"n":100.0,"note":"x"}"#),
             told(r#"{"a":1,"b":2}"#, r#"{"a":1}"#),
             told(r#"{"a":1}"#, r#"{"a":1}"#),
             told(r#"{"a":1}"#, &long),
-            told(r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#, r#"{"a":2,"b":1,"c":1,"d":1,"e":1,"f":1}"#),
+            told(
+                r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}"#,
+                r#"{"a":2,"b":1,"c":1,"d":1,"e":1,"f":1}"#,
+            ),
             told("[1]", "[2]"),
         ];
         insta::assert_snapshot!(all.join("\n"), @r#"

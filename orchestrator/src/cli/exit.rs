@@ -88,7 +88,12 @@ pub enum Failure {
 impl Failure {
     /// A failure without a code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self::Told { exit, code: None, message: message.into(), help: None }
+        Self::Told {
+            exit,
+            code: None,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// A plain error.
@@ -114,9 +119,16 @@ impl Failure {
 
     /// Nobody answers at `endpoint`.
     pub fn unreachable(endpoint: &str, detail: &str) -> Self {
-        let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-        Self::new(Exit::Unreachable, format!("no server at {endpoint}{detail}"))
-            .help("start one with `saga dev`, or name another with --endpoint or SAGA_ENDPOINT")
+        let detail = if detail.is_empty() {
+            String::new()
+        } else {
+            format!(" ({detail})")
+        };
+        Self::new(
+            Exit::Unreachable,
+            format!("no server at {endpoint}{detail}"),
+        )
+        .help("start one with `saga dev`, or name another with --endpoint or SAGA_ENDPOINT")
     }
 
     /// Something was asked for, and whether it was done is unknown. `why` tells how the answer was missed.
@@ -161,14 +173,25 @@ impl Failure {
         }
         // Calls are cut off by our own clock, and a status made here carries no code.
         if code.is_none() && matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
-            return Self::new(Exit::Unreachable, format!("the server at {endpoint} did not answer in time"))
-                .help("it may be busy or hang: look at its log, then try again");
+            return Self::new(
+                Exit::Unreachable,
+                format!("the server at {endpoint} did not answer in time"),
+            )
+            .help("it may be busy or hang: look at its log, then try again");
         }
         let message = without_code(status.message(), code.as_deref());
-        let message =
-            if message.is_empty() { format!("the server answered {:?}", status.code()) } else { message };
+        let message = if message.is_empty() {
+            format!("the server answered {:?}", status.code())
+        } else {
+            message
+        };
         let help = code.as_ref().map(|code| format!("saga explain {code}"));
-        Self::Told { exit, code, message, help }
+        Self::Told {
+            exit,
+            code,
+            message,
+            help,
+        }
     }
 }
 
@@ -184,12 +207,18 @@ pub struct Fate {
 impl Fate {
     /// An act on one saga, which the audit list shows once it is committed.
     pub fn of_saga(what: impl Into<String>, saga: &str) -> Self {
-        Self { what: what.into(), find_out: format!("saga audit {saga} lists it once it is done") }
+        Self {
+            what: what.into(),
+            find_out: format!("saga audit {saga} lists it once it is done"),
+        }
     }
 }
 
 fn stable_code(status: &Status) -> Option<&str> {
-    status.metadata().get(CODE_KEY).and_then(|value| value.to_str().ok())
+    status
+        .metadata()
+        .get(CODE_KEY)
+        .and_then(|value| value.to_str().ok())
 }
 
 /// Whether what was asked for may have been done, or may be done later.
@@ -238,7 +267,9 @@ const fn exit_of(code: Code) -> Exit {
 
 /// The server puts the code before its messages, for clients that show nothing else; we show it apart.
 fn without_code(message: &str, code: Option<&str>) -> String {
-    let rest = code.and_then(|code| message.strip_prefix(code)).unwrap_or(message);
+    let rest = code
+        .and_then(|code| message.strip_prefix(code))
+        .unwrap_or(message);
     rest.trim_start_matches(':').trim().to_owned()
 }
 
@@ -268,7 +299,9 @@ mod tests {
 
     fn coded(code: Code, message: &str, stable: &str) -> Status {
         let mut status = Status::new(code, message);
-        status.metadata_mut().insert(CODE_KEY, stable.parse().expect("ascii"));
+        status
+            .metadata_mut()
+            .insert(CODE_KEY, stable.parse().expect("ascii"));
         status
     }
 
@@ -295,7 +328,14 @@ mod tests {
     #[test]
     fn a_refusal_shows_its_code_once_and_where_to_read_on() {
         let status = coded(Code::NotFound, "A0404 no saga ends in 7QK", "A0404");
-        assert_eq!(told(&status), (5, "no saga ends in 7QK".into(), Some("saga explain A0404".into())));
+        assert_eq!(
+            told(&status),
+            (
+                5,
+                "no saga ends in 7QK".into(),
+                Some("saga explain A0404".into())
+            )
+        );
     }
 
     #[test]
@@ -317,13 +357,19 @@ mod tests {
     #[test]
     fn silence_names_the_endpoint_and_the_remedy() {
         let (number, message, help) = told(&Status::unavailable("tcp connect error"));
-        assert_eq!((number, message.as_str()), (3, "no server at grpc://127.0.0.1:7420"));
+        assert_eq!(
+            (number, message.as_str()),
+            (3, "no server at grpc://127.0.0.1:7420")
+        );
         assert!(help.expect("a remedy").contains("saga dev"));
         assert_eq!(told(&Status::cancelled("Timeout expired")).0, 3);
     }
 
     #[test]
     fn an_empty_message_still_says_something() {
-        assert_eq!(told(&Status::new(Code::Internal, "")).1, "the server answered Internal");
+        assert_eq!(
+            told(&Status::new(Code::Internal, "")).1,
+            "the server answered Internal"
+        );
     }
 }

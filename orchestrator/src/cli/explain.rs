@@ -55,7 +55,11 @@ fn articles() -> impl Iterator<Item = Article> {
         title: code.title(),
         text: code.explanation(),
     });
-    let refusals = CODES.iter().map(|row| Article { code: row.text, title: row.title, text: row.help });
+    let refusals = CODES.iter().map(|row| Article {
+        code: row.text,
+        title: row.title,
+        text: row.help,
+    });
     faults.chain(OF_DEPLOY).chain(refusals)
 }
 
@@ -79,15 +83,26 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
 
 /// Finds a code however it was pasted: `s0303`, `error[S0303]`.
 fn find(text: &str) -> Result<Article, Failure> {
-    let bare = text.rsplit('[').next().unwrap_or(text).trim_end_matches([']', ':', ' ']);
+    let bare = text
+        .rsplit('[')
+        .next()
+        .unwrap_or(text)
+        .trim_end_matches([']', ':', ' ']);
     let wanted = bare.trim().to_ascii_uppercase();
-    articles().find(|article| article.code == wanted).ok_or_else(|| {
-        let failure = Failure::new(Exit::NotFound, format!("there is no code `{}`", output::printable(text)));
-        match meant(&wanted) {
-            Some(near) => failure.help(format!("did you mean {near}? `saga explain` lists all")),
-            None => failure.help("`saga explain` lists all"),
-        }
-    })
+    articles()
+        .find(|article| article.code == wanted)
+        .ok_or_else(|| {
+            let failure = Failure::new(
+                Exit::NotFound,
+                format!("there is no code `{}`", output::printable(text)),
+            );
+            match meant(&wanted) {
+                Some(near) => {
+                    failure.help(format!("did you mean {near}? `saga explain` lists all"))
+                }
+                None => failure.help("`saga explain` lists all"),
+            }
+        })
 }
 
 /// The code that was probably meant: letters read as the digits that they look like, and of equally near ones the one
@@ -101,7 +116,11 @@ fn meant(wanted: &str) -> Option<&'static str> {
     let wanted: String = wanted.chars().enumerate().map(digit).collect();
     let mut codes: Vec<&'static str> = articles().map(|article| article.code).collect();
     codes.sort_by_key(|code| {
-        let shared = code.chars().zip(wanted.chars()).take_while(|(one, other)| one == other).count();
+        let shared = code
+            .chars()
+            .zip(wanted.chars())
+            .take_while(|(one, other)| one == other)
+            .count();
         std::cmp::Reverse(shared)
     });
     saga_dsl::near_miss::near_miss(&wanted, codes)
@@ -120,7 +139,10 @@ fn screen(article: Article) -> String {
 }
 
 fn index(all: &[Article]) -> String {
-    let rows = all.iter().map(|a| vec![table::Text::plain(a.code), table::Text::plain(a.title)]).collect();
+    let rows = all
+        .iter()
+        .map(|a| vec![table::Text::plain(a.code), table::Text::plain(a.title)])
+        .collect();
     table::draw(&["CODE", "TITLE"], rows, output::Frame::of_stdout())
 }
 
@@ -139,7 +161,11 @@ mod tests {
     #[test]
     fn unknown_codes_are_not_found() {
         for text in ["", "nonsense", "S9", "[[[", "é"] {
-            assert_eq!(find(text).expect_err("unknown").exit(), Exit::NotFound, "{text}");
+            assert_eq!(
+                find(text).expect_err("unknown").exit(),
+                Exit::NotFound,
+                "{text}"
+            );
         }
     }
 
@@ -154,15 +180,27 @@ mod tests {
             ("error[S0404]", "S0401"),
             ("w0603", "W0601"),
         ] {
-            let Err(Failure::Told { help: Some(help), .. }) = find(text) else { panic!("{text}") };
-            assert_eq!(help, format!("did you mean {near}? `saga explain` lists all"), "{text}");
+            let Err(Failure::Told {
+                help: Some(help), ..
+            }) = find(text)
+            else {
+                panic!("{text}")
+            };
+            assert_eq!(
+                help,
+                format!("did you mean {near}? `saga explain` lists all"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn every_code_is_found_in_small_letters() {
         for article in articles() {
-            assert_eq!(find(&article.code.to_lowercase()).expect("found").title, article.title);
+            assert_eq!(
+                find(&article.code.to_lowercase()).expect("found").title,
+                article.title
+            );
         }
     }
 
@@ -171,8 +209,16 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for article in articles() {
             assert!(seen.insert(article.code), "{} stands twice", article.code);
-            assert!(!article.title.is_empty() && article.text.ends_with(['.', '`', '…']), "{article:?}");
-            assert!(screen(article).lines().skip(1).all(|line| line.chars().count() <= PROSE_WIDTH));
+            assert!(
+                !article.title.is_empty() && article.text.ends_with(['.', '`', '…']),
+                "{article:?}"
+            );
+            assert!(
+                screen(article)
+                    .lines()
+                    .skip(1)
+                    .all(|line| line.chars().count() <= PROSE_WIDTH)
+            );
         }
     }
 

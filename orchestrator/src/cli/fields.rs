@@ -49,14 +49,20 @@ impl FromStr for Field {
         if parts.len() > PATH_MAX {
             return Err(NotAField::TooDeep);
         }
-        Ok(Self { path: parts, text: value.to_owned() })
+        Ok(Self {
+            path: parts,
+            text: value.to_owned(),
+        })
     }
 }
 
 impl Field {
     /// As the wire has it.
     pub fn edit(&self) -> FieldEdit {
-        FieldEdit { path: self.path.clone(), text: self.text.clone() }
+        FieldEdit {
+            path: self.path.clone(),
+            text: self.text.clone(),
+        }
     }
 }
 
@@ -82,7 +88,10 @@ impl FromStr for Label {
 
 /// Labels as the wire has them; of two with one key the last counts.
 pub fn label_map(labels: &[Label]) -> HashMap<String, String> {
-    labels.iter().map(|Label(key, value)| (key.clone(), value.clone())).collect()
+    labels
+        .iter()
+        .map(|Label(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// `-i`: a file, or `-` for stdin.
@@ -113,14 +122,21 @@ pub fn input(source: Option<&Source>, fields: &[Field], ty: &Type) -> Result<Pay
 fn object(name: &str) -> Result<Payload, Failure> {
     let bytes = files::read(name, INPUT_BYTES_MAX)?;
     let shown = files::shown(name);
-    let input = Payload::from_bytes(&bytes).map_err(|error| Failure::error(format!("{shown}: {error}")))?;
-    input.check().map_err(|fault| Failure::error(format!("{shown}: {fault}")))?;
+    let input =
+        Payload::from_bytes(&bytes).map_err(|error| Failure::error(format!("{shown}: {error}")))?;
+    input
+        .check()
+        .map_err(|fault| Failure::error(format!("{shown}: {fault}")))?;
     if !input.json().is_object() {
-        return Err(Failure::error(format!("{shown}: the input is not a JSON object"))
-            .help("write {\"field\": value, …}"));
+        return Err(
+            Failure::error(format!("{shown}: the input is not a JSON object"))
+                .help("write {\"field\": value, …}"),
+        );
     }
     if let Some(field) = input.repeated_field() {
-        return Err(Failure::error(format!("{shown}: the field `{field}` stands twice in one object")));
+        return Err(Failure::error(format!(
+            "{shown}: the field `{field}` stands twice in one object"
+        )));
     }
     Ok(input)
 }
@@ -128,11 +144,15 @@ fn object(name: &str) -> Result<Payload, Failure> {
 fn set(input: &Payload, field: &Field, ty: &Type) -> Result<Payload, Failure> {
     let path = field.path.join(".");
     let usage = |message: String| Failure::new(Exit::Usage, message);
-    let value =
-        ty.at(&field.path).entered(&field.text).map_err(|fault| usage(format!("-f {path}: {fault}")))?;
+    let value = ty
+        .at(&field.path)
+        .entered(&field.text)
+        .map_err(|fault| usage(format!("-f {path}: {fault}")))?;
     let text = edit::with_field(input.json(), &field.path, &value).map_err(|fault| {
-        usage(format!("-f {path}: {fault}"))
-            .help(format!("give the whole of it as JSON: -f '{}={{…}}'", fault.path))
+        usage(format!("-f {path}: {fault}")).help(format!(
+            "give the whole of it as JSON: -f '{}={{…}}'",
+            fault.path
+        ))
     })?;
     Payload::from_text(text).map_err(|error| usage(format!("-f {path}: {error}")))
 }
@@ -145,25 +165,40 @@ mod tests {
 
     fn made(fields: &[&str]) -> Value {
         let fields: Vec<Field> = fields.iter().map(|f| f.parse().expect("a field")).collect();
-        input(None, &fields, &Type::Any).expect("an input").to_value()
+        input(None, &fields, &Type::Any)
+            .expect("an input")
+            .to_value()
     }
 
     #[test]
     fn without_a_type_values_are_json_or_text() {
         assert_eq!(
-            made(&["n=3", "b=true", "t=FRA", "q=\"3\"", "l=[1,2]", "o={\"x\":1}", "e=", "z=null", "s=a=b"]),
+            made(&[
+                "n=3",
+                "b=true",
+                "t=FRA",
+                "q=\"3\"",
+                "l=[1,2]",
+                "o={\"x\":1}",
+                "e=",
+                "z=null",
+                "s=a=b"
+            ]),
             json!({"n": 3, "b": true, "t": "FRA", "q": "3", "l": [1, 2], "o": {"x": 1}, "e": "", "z": null, "s": "a=b"})
         );
     }
 
     #[test]
     fn a_declared_type_says_what_the_text_is() {
-        let ty =
-            Type::from_value(&json!({"zip": "string", "n": "int", "o": {"Zip": "string"}})).expect("types");
-        let fields =
-            ["zip=01234", "n=18446744073709551615", "o.Zip=215e6"].map(|f| f.parse().expect("a field"));
+        let ty = Type::from_value(&json!({"zip": "string", "n": "int", "o": {"Zip": "string"}}))
+            .expect("types");
+        let fields = ["zip=01234", "n=18446744073709551615", "o.Zip=215e6"]
+            .map(|f| f.parse().expect("a field"));
         let made = input(None, &fields, &ty).expect("an input");
-        assert_eq!(made.text(), r#"{"n":18446744073709551615,"o":{"Zip":"215e6"},"zip":"01234"}"#);
+        assert_eq!(
+            made.text(),
+            r#"{"n":18446744073709551615,"o":{"Zip":"215e6"},"zip":"01234"}"#
+        );
         let long = ["n=12345678901234567890123".parse().expect("a field")];
         assert_eq!(
             input(None, &long, &Type::Any).expect("an input").text(),
@@ -174,7 +209,12 @@ mod tests {
     #[test]
     fn dots_lead_into_objects_and_the_last_field_wins() {
         assert_eq!(
-            made(&["flight.from=FRA", "flight.to=LIS", "flight.from=MUC", "a.b.c=1"]),
+            made(&[
+                "flight.from=FRA",
+                "flight.to=LIS",
+                "flight.from=MUC",
+                "a.b.c=1"
+            ]),
             json!({"flight": {"from": "MUC", "to": "LIS"}, "a": {"b": {"c": 1}}})
         );
         assert_eq!(made(&[]), json!({}));
@@ -182,20 +222,38 @@ mod tests {
 
     #[test]
     fn a_path_through_a_value_is_refused() {
-        let fields = ["a=1".parse().expect("a field"), "a.b=2".parse().expect("a field")];
+        let fields = [
+            "a=1".parse().expect("a field"),
+            "a.b=2".parse().expect("a field"),
+        ];
         let failure = input(None, &fields, &Type::Any).expect_err("`a` is a number");
-        assert_eq!(failure.to_string(), "-f a.b: `a` is a number, it has no fields");
+        assert_eq!(
+            failure.to_string(),
+            "-f a.b: `a` is a number, it has no fields"
+        );
         assert_eq!(failure.exit(), Exit::Usage);
     }
 
     #[test]
     fn what_is_no_field_says_how_to_write_one() {
         assert_eq!("abc".parse::<Field>(), Err(NotAField::NoValue));
-        assert_eq!("a..b=1".parse::<Field>(), Err(NotAField::EmptyPart("a..b".into())));
-        assert_eq!("=1".parse::<Field>(), Err(NotAField::EmptyPart(String::new())));
-        assert_eq!(format!("{}a=1", "a.".repeat(200)).parse::<Field>(), Err(NotAField::TooDeep));
+        assert_eq!(
+            "a..b=1".parse::<Field>(),
+            Err(NotAField::EmptyPart("a..b".into()))
+        );
+        assert_eq!(
+            "=1".parse::<Field>(),
+            Err(NotAField::EmptyPart(String::new()))
+        );
+        assert_eq!(
+            format!("{}a=1", "a.".repeat(200)).parse::<Field>(),
+            Err(NotAField::TooDeep)
+        );
         assert_eq!("=x".parse::<Label>(), Err(NotALabel));
-        assert_eq!("team=a=b".parse::<Label>(), Ok(Label("team".into(), "a=b".into())));
+        assert_eq!(
+            "team=a=b".parse::<Label>(),
+            Ok(Label("team".into(), "a=b".into()))
+        );
     }
 
     #[test]
@@ -209,10 +267,20 @@ mod tests {
         assert_eq!(made.text(), r#"{"a":1.10,"b":{"c":3}}"#);
         std::fs::write(&path, r#"{"a": 1, "a": 2}"#).expect("written");
         let failure = input(Some(&source), &[], &Type::Any).expect_err("twice");
-        assert!(failure.to_string().ends_with("the field `a` stands twice in one object"), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .ends_with("the field `a` stands twice in one object"),
+            "{failure}"
+        );
         std::fs::write(&path, "[1]").expect("written");
         let failure = input(Some(&source), &[], &Type::Any).expect_err("a list");
-        assert!(failure.to_string().ends_with("the input is not a JSON object"), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .ends_with("the input is not a JSON object"),
+            "{failure}"
+        );
     }
 
     proptest! {

@@ -47,7 +47,11 @@ struct Tally {
 
 impl Tally {
     fn line(self, check: bool) -> String {
-        let files = if self.files == 1 { "1 file".to_owned() } else { format!("{} files", self.files) };
+        let files = if self.files == 1 {
+            "1 file".to_owned()
+        } else {
+            format!("{} files", self.files)
+        };
         let what = if check { "would change" } else { "changed" };
         let failed = match self.failed {
             0 => String::new(),
@@ -75,7 +79,11 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         output::note(&tally.line(args.check));
     }
     let would_change = args.check && tally.changed > 0;
-    Ok(if tally.failed > 0 || would_change { Exit::Error } else { Exit::Ok })
+    Ok(if tally.failed > 0 || would_change {
+        Exit::Error
+    } else {
+        Exit::Ok
+    })
 }
 
 /// The files that are meant, folders replaced by what is in them.
@@ -103,8 +111,9 @@ fn one(name: &str, check: bool) -> Result<bool, Failure> {
         (_, true) if changed => output::line(shown)?,
         (_, false) if changed => {
             replace(Path::new(name), text.as_bytes()).map_err(|error| {
-                Failure::error(format!("{name}: cannot write it: {error}"))
-                    .help("check that the folder can be written by this user; the file is as it was")
+                Failure::error(format!("{name}: cannot write it: {error}")).help(
+                    "check that the folder can be written by this user; the file is as it was",
+                )
             })?;
             output::line(shown)?;
         }
@@ -119,12 +128,15 @@ fn refused(name: &str, bytes: &[u8], error: &FormatError) -> Failure {
             let drawn = lint::drawn(found, bytes, output::stderr_has_colour());
             output::note(drawn.trim_end_matches('\n'));
             output::note("");
-            Failure::error(format!("{name}: the text has faults, and was left as it is"))
-                .help("mend them first")
+            Failure::error(format!(
+                "{name}: the text has faults, and was left as it is"
+            ))
+            .help("mend them first")
         }
         FormatError::Changed(what) => {
             let message = format!("{name}: left as it is, because formatting would change {what}");
-            Failure::error(message).help("this is a fault of `saga fmt`: please report it with the file")
+            Failure::error(message)
+                .help("this is a fault of `saga fmt`: please report it with the file")
         }
     }
 }
@@ -136,7 +148,8 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut new = tempfile::NamedTempFile::new_in(folder)?;
     new.write_all(content)?;
-    new.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
+    new.as_file()
+        .set_permissions(fs::metadata(&path)?.permissions())?;
     new.as_file().sync_all()?;
     new.persist(&path)?;
     Ok(())
@@ -150,7 +163,10 @@ mod tests {
     const PRETTY: &str = "saga: trip\nversion: 1\n";
 
     fn fmt(paths: &[&Path], check: bool) -> Exit {
-        let paths = paths.iter().map(|path| path.display().to_string()).collect();
+        let paths = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         run(Args { paths, check }).expect("no failure of the verb")
     }
 
@@ -159,18 +175,29 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let below = dir.path().join("below");
         fs::create_dir_all(&below).expect("a folder");
-        let files = [dir.path().join("a.saga.yaml"), below.join("b.saga.test.yaml")];
+        let files = [
+            dir.path().join("a.saga.yaml"),
+            below.join("b.saga.test.yaml"),
+        ];
         let other = dir.path().join("values.yaml");
         for file in files.iter().chain([&other]) {
             fs::write(file, UGLY).expect("written");
         }
         assert_eq!(fmt(&[dir.path()], true), Exit::Error);
-        assert_eq!(fs::read_to_string(&files[0]).expect("read"), UGLY, "--check changes nothing");
+        assert_eq!(
+            fs::read_to_string(&files[0]).expect("read"),
+            UGLY,
+            "--check changes nothing"
+        );
         assert_eq!(fmt(&[dir.path()], false), Exit::Ok);
         for file in &files {
             assert_eq!(fs::read_to_string(file).expect("read"), PRETTY);
         }
-        assert_eq!(fs::read_to_string(&other).expect("read"), UGLY, "only saga files");
+        assert_eq!(
+            fs::read_to_string(&other).expect("read"),
+            UGLY,
+            "only saga files"
+        );
         assert_eq!(fmt(&[dir.path()], true), Exit::Ok);
         let left: Vec<_> = fs::read_dir(dir.path()).expect("a folder").collect();
         assert_eq!(left.len(), 3, "no temporary file is left: {left:?}");
@@ -179,11 +206,17 @@ mod tests {
     #[test]
     fn a_file_with_faults_is_left_alone_and_the_next_one_is_formatted() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (bad, good) = (dir.path().join("bad.saga.yaml"), dir.path().join("good.saga.yaml"));
+        let (bad, good) = (
+            dir.path().join("bad.saga.yaml"),
+            dir.path().join("good.saga.yaml"),
+        );
         fs::write(&bad, "version:   1\nsaga: [\n").expect("written");
         fs::write(&good, UGLY).expect("written");
         assert_eq!(fmt(&[&bad, &good], false), Exit::Error);
-        assert_eq!(fs::read_to_string(&bad).expect("read"), "version:   1\nsaga: [\n");
+        assert_eq!(
+            fs::read_to_string(&bad).expect("read"),
+            "version:   1\nsaga: [\n"
+        );
         assert_eq!(fs::read_to_string(&good).expect("read"), PRETTY);
     }
 
@@ -192,20 +225,37 @@ mod tests {
     fn permissions_and_links_stay() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let dir = tempfile::tempdir().expect("a folder");
-        let (file, link) = (dir.path().join("a.saga.yaml"), dir.path().join("link.saga.yaml"));
+        let (file, link) = (
+            dir.path().join("a.saga.yaml"),
+            dir.path().join("link.saga.yaml"),
+        );
         fs::write(&file, UGLY).expect("written");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("set");
         symlink(&file, &link).expect("a link");
         assert_eq!(fmt(&[&link], false), Exit::Ok);
         assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
         assert_eq!(fs::read_to_string(&file).expect("read"), PRETTY);
-        assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o640);
+        assert_eq!(
+            fs::metadata(&file).expect("there").permissions().mode() & 0o777,
+            0o640
+        );
     }
 
     #[test]
     fn the_last_line() {
-        let tally = Tally { files: 3, changed: 1, failed: 1 };
+        let tally = Tally {
+            files: 3,
+            changed: 1,
+            failed: 1,
+        };
         assert_eq!(tally.line(true), "3 files, 1 would change, 1 left alone");
-        assert_eq!(Tally { files: 1, ..Tally::default() }.line(false), "1 file, 0 changed");
+        assert_eq!(
+            Tally {
+                files: 1,
+                ..Tally::default()
+            }
+            .line(false),
+            "1 file, 0 changed"
+        );
     }
 }

@@ -64,11 +64,16 @@ pub async fn follow(server: &Server, saga: &str, how: Follow) -> Result<Ending, 
     let exit = match how.timeout {
         None => watching.await,
         // Past this the saga goes on alone; only our patience has ended.
-        Some(limit) => tokio::time::timeout(limit, watching).await.unwrap_or(Ok(Exit::GaveUp)),
+        Some(limit) => tokio::time::timeout(limit, watching)
+            .await
+            .unwrap_or(Ok(Exit::GaveUp)),
     };
     // Also when the connection broke: the moving picture must not stay behind as if it still moved.
     view.finish(last.as_ref())?;
-    Ok(Ending { exit: exit?, detail: last })
+    Ok(Ending {
+        exit: exit?,
+        detail: last,
+    })
 }
 
 async fn watch(
@@ -80,12 +85,16 @@ async fn watch(
 ) -> Result<Exit, Failure> {
     let mut breaks = 0_u32;
     loop {
-        let request = GetSagaRequest { saga: saga.to_owned() };
+        let request = GetSagaRequest {
+            saga: saga.to_owned(),
+        };
         let broke = match server.sagas().watch_saga(request).await {
-            Ok(stream) => match pictures(stream.into_inner(), how, view, last, &mut breaks).await? {
-                Flow::Ended(exit) => return Ok(exit),
-                Flow::Broke(status) => status,
-            },
+            Ok(stream) => {
+                match pictures(stream.into_inner(), how, view, last, &mut breaks).await? {
+                    Flow::Ended(exit) => return Ok(exit),
+                    Flow::Broke(status) => status,
+                }
+            }
             Err(status) => status,
         };
         if breaks >= BREAKS_MAX || !is_break(&broke) {
@@ -134,8 +143,10 @@ async fn pictures(
 
 /// A broken connection shows as one of these; a refusal never does.
 pub fn is_break(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded)
-        || (status.code() == Code::Internal && status.metadata().get("saga-code").is_none())
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded
+    ) || (status.code() == Code::Internal && status.metadata().get("saga-code").is_none())
 }
 
 /// Whether this picture is the last one to wait for, and what the shell sees then.
@@ -152,7 +163,11 @@ fn ending(detail: &SagaDetail, through_incidents: bool) -> Option<Exit> {
 
 /// What became of it, in a sentence for stderr.
 pub fn verdict(ending: &Ending) -> String {
-    let Some(summary) = ending.detail.as_ref().and_then(|detail| detail.summary.as_ref()) else {
+    let Some(summary) = ending
+        .detail
+        .as_ref()
+        .and_then(|detail| detail.summary.as_ref())
+    else {
         return "gave up waiting; the saga goes on without us".into();
     };
     let id = super::ids::short(&super::ids::id_text(summary));
@@ -160,18 +175,33 @@ pub fn verdict(ending: &Ending) -> String {
     match ending.exit {
         Exit::GaveUp => format!("gave up waiting, the saga goes on: saga watch {id}"),
         Exit::Incident => format!("an operator is needed: saga describe {id}"),
-        _ => format!("{} after {age}{}", words::saga(summary).painted(), cause(ending)),
+        _ => format!(
+            "{} after {age}{}",
+            words::saga(summary).painted(),
+            cause(ending)
+        ),
     }
 }
 
 /// Which step sent the saga back, with which code.
 fn cause(ending: &Ending) -> String {
-    let Some(failure) = ending.detail.as_ref().and_then(|detail| detail.failure.as_ref()) else {
+    let Some(failure) = ending
+        .detail
+        .as_ref()
+        .and_then(|detail| detail.failure.as_ref())
+    else {
         return String::new();
     };
-    let step = if failure.step.is_empty() { String::new() } else { format!("{} ", failure.step) };
-    let message =
-        if failure.message.is_empty() { String::new() } else { format!(" \"{}\"", failure.message) };
+    let step = if failure.step.is_empty() {
+        String::new()
+    } else {
+        format!("{} ", failure.step)
+    };
+    let message = if failure.message.is_empty() {
+        String::new()
+    } else {
+        format!(" \"{}\"", failure.message)
+    };
     output::printable(&format!(": {step}{}{message}", failure.code)).into_owned()
 }
 
@@ -200,7 +230,11 @@ impl View {
                         .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()),
                 );
                 notices.draw();
-                Self::Live { bar, came: Instant::now(), notices: notices.clone() }
+                Self::Live {
+                    bar,
+                    came: Instant::now(),
+                    notices: notices.clone(),
+                }
             }
             Show::Text => Self::Plain,
         }
@@ -214,7 +248,9 @@ impl View {
         match self {
             Self::Quiet => Ok(()),
             Self::Json => output::json_line(&json::Detail::from(detail)),
-            Self::Plain => changes::lines(before, detail).iter().try_for_each(|line| output::line(line)),
+            Self::Plain => changes::lines(before, detail)
+                .iter()
+                .try_for_each(|line| output::line(line)),
             Self::Live { came, .. } => {
                 *came = Instant::now();
                 self.tick(Some(detail));
@@ -224,10 +260,18 @@ impl View {
     }
 
     fn tick(&self, detail: Option<&SagaDetail>) {
-        let (Self::Live { bar, came, notices }, Some(detail)) = (self, detail) else { return };
+        let (Self::Live { bar, came, notices }, Some(detail)) = (self, detail) else {
+            return;
+        };
         let since = i64::try_from(came.elapsed().as_micros()).unwrap_or(0);
-        let frame = Frame { now_us: detail.now_us.saturating_add(since), ..Frame::of_stdout() };
-        let above = notices.line().map(|line| format!("{line}\n")).unwrap_or_default();
+        let frame = Frame {
+            now_us: detail.now_us.saturating_add(since),
+            ..Frame::of_stdout()
+        };
+        let above = notices
+            .line()
+            .map(|line| format!("{line}\n"))
+            .unwrap_or_default();
         let screen = describe::screen(detail, frame);
         bar.set_message(for_stderr(&format!("{above}{}", screen.trim_end())));
         bar.tick();
@@ -238,7 +282,13 @@ impl View {
             (Self::Live { bar, .. }, detail) => {
                 bar.finish_and_clear();
                 let Some(detail) = detail else { return Ok(()) };
-                output::data(&describe::screen(detail, Frame { now_us: detail.now_us, ..Frame::of_stdout() }))
+                output::data(&describe::screen(
+                    detail,
+                    Frame {
+                        now_us: detail.now_us,
+                        ..Frame::of_stdout()
+                    },
+                ))
             }
             (Self::Quiet | Self::Plain | Self::Json, _) => Ok(()),
         }
@@ -262,7 +312,10 @@ mod tests {
     #[test]
     fn each_end_has_its_exit_code() {
         assert_eq!(ending(&with("completed", ""), false), Some(Exit::Ok));
-        assert_eq!(ending(&with("compensated", ""), false), Some(Exit::Compensated));
+        assert_eq!(
+            ending(&with("compensated", ""), false),
+            Some(Exit::Compensated)
+        );
         assert_eq!(ending(&with("abandoned", ""), false), Some(Exit::Abandoned));
         assert_eq!(ending(&with("running", ""), false), None);
         assert_eq!(ending(&with("compensating", "waiting"), false), None);
@@ -271,31 +324,49 @@ mod tests {
 
     #[test]
     fn an_incident_ends_the_wait_unless_told_otherwise() {
-        assert_eq!(ending(&with("running", "incident"), false), Some(Exit::Incident));
+        assert_eq!(
+            ending(&with("running", "incident"), false),
+            Some(Exit::Incident)
+        );
         assert_eq!(ending(&with("running", "incident"), true), None);
-        assert_eq!(ending(&with("compensated", "incident"), true), Some(Exit::Compensated));
+        assert_eq!(
+            ending(&with("compensated", "incident"), true),
+            Some(Exit::Compensated)
+        );
     }
 
     #[test]
     fn only_breaks_of_the_connection_are_bridged() {
         assert!(is_break(&Status::unavailable("gone")));
         assert!(is_break(&Status::unknown("h2 protocol error")));
-        for refusal in [Status::not_found("x"), Status::permission_denied("x"), Status::invalid_argument("x")]
-        {
+        for refusal in [
+            Status::not_found("x"),
+            Status::permission_denied("x"),
+            Status::invalid_argument("x"),
+        ] {
             assert!(!is_break(&refusal), "{refusal}");
         }
     }
 
     #[test]
     fn the_verdict_names_what_to_do() {
-        let ending = |exit, detail: SagaDetail| Ending { exit, detail: Some(detail) };
-        assert_eq!(bare(&verdict(&ending(Exit::Ok, sample::completed()))), "✔ completed after 10s");
+        let ending = |exit, detail: SagaDetail| Ending {
+            exit,
+            detail: Some(detail),
+        };
+        assert_eq!(
+            bare(&verdict(&ending(Exit::Ok, sample::completed()))),
+            "✔ completed after 10s"
+        );
         let failure = saga_proto::v1::Fault {
             code: "card_declined".into(),
             message: "no\ncover".into(),
             step: "charge".into(),
         };
-        let back = SagaDetail { failure: Some(failure), ..with("compensated", "") };
+        let back = SagaDetail {
+            failure: Some(failure),
+            ..with("compensated", "")
+        };
         assert_eq!(
             bare(&verdict(&ending(Exit::Compensated, back))),
             "↩ compensated after 10s: charge card_declined \"no cover\""

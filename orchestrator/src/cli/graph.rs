@@ -62,7 +62,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         return Err(no_file(&args.what));
     }
     let server = context.server().await?;
-    let detail = server.sagas().get_saga(GetSagaRequest { saga: args.what.clone() }).await;
+    let detail = server
+        .sagas()
+        .get_saga(GetSagaRequest {
+            saga: args.what.clone(),
+        })
+        .await;
     let detail = detail.map_err(|status| match server.failure(status) {
         failure if failure.exit() == Exit::NotFound => {
             failure.help("name a saga as `saga list` does, or a saga file")
@@ -77,7 +82,9 @@ fn of_file(name: &str, format: Picture, width: Option<u16>) -> Result<Exit, Fail
     let bytes = files::read(name, files::SAGA_FILE_BYTES_MAX)?;
     let loaded = file::load(files::shown(name), &bytes);
     let Some(plan) = loaded.plan else {
-        output::note(lint::drawn(&loaded.diagnostics, &bytes, output::stderr_has_colour()).trim_end());
+        output::note(
+            lint::drawn(&loaded.diagnostics, &bytes, output::stderr_has_colour()).trim_end(),
+        );
         return Ok(Exit::Error);
     };
     output::data(&drawn(&plan, &BTreeMap::new(), format, width))?;
@@ -107,12 +114,23 @@ fn of_saga(detail: &SagaDetail, picture: Picture, width: Option<u16>) -> Result<
     let word = |step: &StepDetail| words::step(step, forward, detail.now_us);
     let standing = |step: &StepDetail| {
         let word = word(step);
-        (step.id.clone(), Standing { tone: tone(word.tone), words: word.text() })
+        (
+            step.id.clone(),
+            Standing {
+                tone: tone(word.tone),
+                words: word.text(),
+            },
+        )
     };
     let standings: BTreeMap<String, Standing> = detail.steps.iter().map(standing).collect();
     let mut text = drawn(&plan, &standings, picture, width);
     if picture == Picture::Ascii {
-        let longest = detail.steps.iter().map(|step| step.id.chars().count()).max().unwrap_or_default();
+        let longest = detail
+            .steps
+            .iter()
+            .map(|step| step.id.chars().count())
+            .max()
+            .unwrap_or_default();
         text.push('\n');
         for step in &detail.steps {
             let id = output::printable(&step.id);
@@ -154,13 +172,18 @@ fn nodes(steps: &[StepDetail], depth: usize) -> Vec<Value> {
         let group = first.groups.get(depth);
         let count = match group {
             None => 1,
-            Some(_) => rest.iter().take_while(|step| step.groups.get(depth) == group).count(),
+            Some(_) => rest
+                .iter()
+                .take_while(|step| step.groups.get(depth) == group)
+                .count(),
         };
         let (members, after) = rest.split_at(count);
         items.push(match group {
             None => node(first),
             Some(group) => {
-                let word = group.split_once(':').map_or(group.as_str(), |(word, _)| word);
+                let word = group
+                    .split_once(':')
+                    .map_or(group.as_str(), |(word, _)| word);
                 json!({ word: nodes(members, depth + 1) })
             }
         });
@@ -183,7 +206,9 @@ fn node(step: &StepDetail) -> Value {
 /// Whether a file is meant, also one that is not there.
 fn is_file(name: &str) -> bool {
     let path = Path::new(name);
-    let is_yaml = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let is_yaml = path
+        .extension()
+        .is_some_and(|ending| ending == "yaml" || ending == "yml");
     name == "-" || is_yaml || path.exists()
 }
 
@@ -192,7 +217,9 @@ fn no_file(name: &str) -> Failure {
     Failure::error(format!(
         "{name}: there is no such file, and a server does not hand out the definitions it holds"
     ))
-    .help(format!("name the file that was deployed: saga graph {saga}.saga.yaml"))
+    .help(format!(
+        "name the file that was deployed: saga graph {saga}.saga.yaml"
+    ))
 }
 
 #[cfg(test)]
@@ -204,16 +231,28 @@ mod tests {
 
     fn graph(what: &str) -> Result<Exit, Failure> {
         // Nobody listens there, and nobody may be asked.
-        let context = Context { endpoint: "grpc://127.0.0.1:1".to_owned(), endpoint_written: false };
-        let args = Args { what: what.to_owned(), format: Picture::Dot };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let context = Context {
+            endpoint: "grpc://127.0.0.1:1".to_owned(),
+            endpoint_written: false,
+        };
+        let args = Args {
+            what: what.to_owned(),
+            format: Picture::Dot,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(run(args, &context))
     }
 
     #[test]
     fn what_is_no_file_is_asked_of_the_server() {
         for name in ["7QK3MV2A", "book_trip/trip-1"] {
-            assert_eq!(graph(name).expect_err("no server").exit(), Exit::Unreachable);
+            assert_eq!(
+                graph(name).expect_err("no server").exit(),
+                Exit::Unreachable
+            );
         }
     }
 
@@ -222,9 +261,14 @@ mod tests {
         let saga = sample::compensating();
         insta::assert_snapshot!(bare(&of_saga(&saga, Picture::Ascii, None).expect("drawn")));
         let svg = of_saga(&saga, Picture::Svg, None).expect("drawn");
-        for wanted in
-            ["t-back", "t-bad", "↩ compensated", "✗ refused", "– not reached", "book_trip version 1"]
-        {
+        for wanted in [
+            "t-back",
+            "t-bad",
+            "↩ compensated",
+            "✗ refused",
+            "– not reached",
+            "book_trip version 1",
+        ] {
             assert!(svg.contains(wanted), "{wanted}: {svg}");
         }
     }
@@ -253,22 +297,46 @@ mod tests {
         let [Node::Step(_), Node::Sequence(one), Node::Sequence(other)] = &*first.parallel else {
             panic!("{first:?}");
         };
-        assert_eq!((one.sequence.len(), other.sequence.len(), second.parallel.len()), (2, 1, 1));
+        assert_eq!(
+            (
+                one.sequence.len(),
+                other.sequence.len(),
+                second.parallel.len()
+            ),
+            (2, 1, 1)
+        );
     }
 
     #[test]
     fn a_registered_definition_is_refused_with_a_way_out() {
-        let Err(Failure::Told { exit, message, help, .. }) = graph("book_trip@3") else { panic!("refused") };
+        let Err(Failure::Told {
+            exit,
+            message,
+            help,
+            ..
+        }) = graph("book_trip@3")
+        else {
+            panic!("refused")
+        };
         assert_eq!(exit, Exit::Error);
-        assert!(message.starts_with("book_trip@3: there is no such file"), "{message}");
-        assert!(help.expect("a remedy").ends_with("saga graph book_trip.saga.yaml"));
+        assert!(
+            message.starts_with("book_trip@3: there is no such file"),
+            "{message}"
+        );
+        assert!(
+            help.expect("a remedy")
+                .ends_with("saga graph book_trip.saga.yaml")
+        );
     }
 
     #[test]
     fn a_file_that_is_not_there_is_not_taken_for_a_name() {
         for name in ["none.saga.yaml", "none.yml"] {
             let failure = graph(name).expect_err("missing");
-            assert_eq!(failure.to_string(), format!("{name}: there is no such file"));
+            assert_eq!(
+                failure.to_string(),
+                format!("{name}: there is no such file")
+            );
         }
     }
 
@@ -277,16 +345,21 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("trip");
         let named = path.display().to_string();
-        let right = "saga: trip\nversion: 1\nsteps:\n  - {step: a, action: p/do, compensation: p/undo}\n";
+        let right =
+            "saga: trip\nversion: 1\nsteps:\n  - {step: a, action: p/do, compensation: p/undo}\n";
         std::fs::write(&path, right).expect("written");
         assert_eq!(graph(&named).expect("drawn"), Exit::Ok);
         std::fs::write(&path, right.replace("compensation", "compensatoin")).expect("written");
-        assert_eq!(graph(&named).expect("faults are no failure of the verb"), Exit::Error);
+        assert_eq!(
+            graph(&named).expect("faults are no failure of the verb"),
+            Exit::Error
+        );
     }
 
     #[test]
     fn every_format_is_its_own() {
-        let source = b"saga: t\nversion: 1\nsteps:\n  - {step: a, action: p/do, compensation: p/undo}\n";
+        let source =
+            b"saga: t\nversion: 1\nsteps:\n  - {step: a, action: p/do, compensation: p/undo}\n";
         let plan = file::load("t", source).plan.expect("no faults");
         let none = BTreeMap::new();
         assert!(drawn(&plan, &none, Picture::Ascii, None).starts_with("start ── a ↩ ── end\n"));

@@ -45,7 +45,13 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
     let saga = args.saga.clone();
-    let mut reader = Reader { server: &server, saga, format: args.output, after_seq: 0, after_event: 0 };
+    let mut reader = Reader {
+        server: &server,
+        saga,
+        format: args.output,
+        after_seq: 0,
+        after_event: 0,
+    };
     reader.read_all().await?;
     if args.follow {
         follow(&mut reader).await?;
@@ -73,9 +79,16 @@ impl Reader<'_> {
                 after_event: self.after_event,
                 splits: true,
             };
-            let page = self.server.sagas().history(request).await.map_err(|s| self.server.failure(s))?;
+            let page = self
+                .server
+                .sagas()
+                .history(request)
+                .await
+                .map_err(|s| self.server.failure(s))?;
             let page = page.into_inner();
-            let Some(last) = page.events.last().map(|event| event.seq) else { return Ok(()) };
+            let Some(last) = page.events.last().map(|event| event.seq) else {
+                return Ok(());
+            };
             let mut text = String::new();
             for event in &page.events {
                 match self.format {
@@ -85,7 +98,8 @@ impl Reader<'_> {
             }
             output::data(&text)?;
             let read = (self.after_seq, self.after_event);
-            (self.after_seq, self.after_event) = match (page.next_after_seq, page.next_after_event) {
+            (self.after_seq, self.after_event) = match (page.next_after_seq, page.next_after_event)
+            {
                 // An older server ends its pages between decisions and does not say where it goes on.
                 (0, 0) => (self.after_seq.max(last), 0),
                 next => next,
@@ -103,7 +117,9 @@ async fn follow(reader: &mut Reader<'_>) -> Result<(), Failure> {
     let mut breaks = 0;
     let _looking = reader.server.wire().keep_looking();
     loop {
-        let request = GetSagaRequest { saga: reader.saga.clone() };
+        let request = GetSagaRequest {
+            saga: reader.saga.clone(),
+        };
         let status = match reader.server.sagas().watch_saga(request).await {
             Err(status) => status,
             Ok(stream) => {
@@ -111,13 +127,18 @@ async fn follow(reader: &mut Reader<'_>) -> Result<(), Failure> {
                 loop {
                     match stream.message().await {
                         Err(status) => break status,
-                        Ok(None) => break tonic::Status::unavailable("the server closed the stream"),
+                        Ok(None) => {
+                            break tonic::Status::unavailable("the server closed the stream");
+                        }
                         Ok(Some(detail)) => {
                             breaks = 0;
                             if detail.seq > reader.after_seq {
                                 reader.read_all().await?;
                             }
-                            if detail.summary.is_some_and(|summary| words::is_end(&summary.status)) {
+                            if detail
+                                .summary
+                                .is_some_and(|summary| words::is_end(&summary.status))
+                            {
                                 return Ok(());
                             }
                         }
@@ -138,9 +159,17 @@ fn line(event: &HistoryEvent) -> String {
     let kind = format!("{:<22}", event.kind);
     let kind = tone(&event.kind).paint(&printable(&kind));
     let at = Tone::Dim.paint(&time::utc(event.at_us));
-    let step = if event.step.is_empty() { "–" } else { &event.step };
+    let step = if event.step.is_empty() {
+        "–"
+    } else {
+        &event.step
+    };
     let text = format!("{step:<20}  {}", event.text);
-    format!("{:>5}  {at}  {kind}  {}\n", event.seq, printable(text.trim_end()))
+    format!(
+        "{:>5}  {at}  {kind}  {}\n",
+        event.seq,
+        printable(text.trim_end())
+    )
 }
 
 fn tone(kind: &str) -> Tone {
@@ -177,16 +206,32 @@ mod tests {
     fn the_screen() {
         let events = [
             event(1, "started", "", "started with key trip-4711"),
-            event(1, "step_dispatched", "reserve_flight", "flights/reserve, attempt 1"),
-            event(2, "step_refused", "charge_card", "card_declined \"insufficient\nfunds\""),
-            event(12, "compensation_begun", "", "going back: charge_card was refused"),
+            event(
+                1,
+                "step_dispatched",
+                "reserve_flight",
+                "flights/reserve, attempt 1",
+            ),
+            event(
+                2,
+                "step_refused",
+                "charge_card",
+                "card_declined \"insufficient\nfunds\"",
+            ),
+            event(
+                12,
+                "compensation_begun",
+                "",
+                "going back: charge_card was refused",
+            ),
         ];
         insta::assert_snapshot!(bare(&events.iter().map(line).collect::<String>()));
     }
 
     #[test]
     fn the_json_form_embeds_the_event() {
-        let text = serde_json::to_string(&json::Event::from(&event(1, "started", "", "x"))).expect("JSON");
+        let text =
+            serde_json::to_string(&json::Event::from(&event(1, "started", "", "x"))).expect("JSON");
         assert_eq!(
             text,
             r#"{"seq":1,"at":"2026-05-28T20:26:40.001500Z","kind":"started","text":"x","event":{"type":"x"}}"#

@@ -8,7 +8,11 @@ const SHOWN: usize = 8;
 
 /// The 26 letters of a saga's id.
 pub fn id_text(summary: &SagaSummary) -> String {
-    if summary.id.is_empty() { id_of(&summary.saga_id) } else { summary.id.clone() }
+    if summary.id.is_empty() {
+        id_of(&summary.saga_id)
+    } else {
+        summary.id.clone()
+    }
 }
 
 /// The letters of an id in bytes; hexadecimal, should a newer server have ids of another size.

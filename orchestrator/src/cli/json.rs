@@ -324,7 +324,11 @@ impl From<&v1::SagaDetail> for Detail {
 
 impl From<&v1::Fault> for Fault {
     fn from(f: &v1::Fault) -> Self {
-        Self { code: f.code.clone(), message: f.message.clone(), step: some(&f.step) }
+        Self {
+            code: f.code.clone(),
+            message: f.message.clone(),
+            step: some(&f.step),
+        }
     }
 }
 

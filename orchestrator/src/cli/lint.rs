@@ -78,15 +78,22 @@ impl Tally {
             _ => format!("{count} {noun}s"),
         };
         let files = number(files, "file");
-        let found: Vec<String> = [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")]
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, noun)| number(count, noun))
-            .collect();
+        let found: Vec<String> = [
+            (self.errors, "error"),
+            (self.warnings, "warning"),
+            (self.notes, "note"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, noun)| number(count, noun))
+        .collect();
         if found.is_empty() {
             format!("{files}, no faults")
         } else {
-            let more = self.first.map(|code| format!("; more: saga explain {code}")).unwrap_or_default();
+            let more = self
+                .first
+                .map(|code| format!("; more: saga explain {code}"))
+                .unwrap_or_default();
             format!("{files}: {}{more}", found.join(", "))
         }
     }
@@ -109,7 +116,11 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         let loaded = file::load(files::shown(name), &bytes);
         tally.add(&loaded.diagnostics);
         if args.output == Format::Text {
-            output::data(&drawn(&loaded.diagnostics, &bytes, output::stdout_has_colour()))?;
+            output::data(&drawn(
+                &loaded.diagnostics,
+                &bytes,
+                output::stdout_has_colour(),
+            ))?;
         }
         found.extend(loaded.diagnostics);
     }
@@ -117,13 +128,20 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         Format::Json => output::json(&found.iter().map(fault).collect::<Vec<_>>())?,
         Format::Text => output::note(&tally.line(args.files.len())),
     }
-    Ok(if unread { Exit::Error } else { tally.exit(args.deny) })
+    Ok(if unread {
+        Exit::Error
+    } else {
+        tally.exit(args.deny)
+    })
 }
 
 /// Diagnostics with their source lines, a blank line after each.
 pub fn drawn(found: &[Diagnostic], source: &[u8], colour: bool) -> String {
     let source = String::from_utf8_lossy(source);
-    found.iter().map(|diagnostic| diagnostic.render(&source, colour) + "\n\n").collect()
+    found
+        .iter()
+        .map(|diagnostic| diagnostic.render(&source, colour) + "\n\n")
+        .collect()
 }
 
 fn fault(diagnostic: &Diagnostic) -> Fault<'_> {
@@ -142,7 +160,8 @@ fn fault(diagnostic: &Diagnostic) -> Fault<'_> {
 mod tests {
     use super::*;
 
-    const BROKEN: &[u8] = b"saga: trip\nversion: 1\nsteps:\n  - step: book\n    action: flights/reserve\n";
+    const BROKEN: &[u8] =
+        b"saga: trip\nversion: 1\nsteps:\n  - step: book\n    action: flights/reserve\n";
 
     #[test]
     fn a_fault_is_drawn_with_its_line_and_fails() {
@@ -152,7 +171,10 @@ mod tests {
         assert!(tally.errors > 0);
         assert_eq!(tally.exit(None), Exit::Error);
         let drawn = drawn(&loaded.diagnostics, BROKEN, false);
-        assert!(drawn.contains("error[S0303]") && drawn.contains("trip.saga.yaml:4"), "{drawn}");
+        assert!(
+            drawn.contains("error[S0303]") && drawn.contains("trip.saga.yaml:4"),
+            "{drawn}"
+        );
     }
 
     #[test]
@@ -167,12 +189,23 @@ mod tests {
 
     #[test]
     fn warnings_fail_only_when_denied() {
-        let tally = Tally { warnings: 2, notes: 1, ..Tally::default() };
+        let tally = Tally {
+            warnings: 2,
+            notes: 1,
+            ..Tally::default()
+        };
         assert_eq!(tally.exit(None), Exit::Ok);
         assert_eq!(tally.exit(Some(Deny::Warnings)), Exit::Error);
         assert_eq!(tally.line(1), "1 file: 2 warnings, 1 note");
         assert_eq!(Tally::default().line(2), "2 files, no faults");
-        assert_eq!(Tally { notes: 9, ..Tally::default() }.exit(Some(Deny::Warnings)), Exit::Ok);
+        assert_eq!(
+            Tally {
+                notes: 9,
+                ..Tally::default()
+            }
+            .exit(Some(Deny::Warnings)),
+            Exit::Ok
+        );
     }
 
     #[test]
@@ -187,8 +220,15 @@ mod tests {
     #[test]
     fn the_json_form() {
         let loaded = file::load("trip.saga.yaml", BROKEN);
-        let first = loaded.diagnostics.iter().find(|d| d.code.as_str() == "S0303").expect("found");
+        let first = loaded
+            .diagnostics
+            .iter()
+            .find(|d| d.code.as_str() == "S0303")
+            .expect("found");
         let value = serde_json::to_value(fault(first)).expect("JSON");
-        assert_eq!((&value["severity"], &value["line"]), (&"error".into(), &4.into()));
+        assert_eq!(
+            (&value["severity"], &value["line"]),
+            (&"error".into(), &4.into())
+        );
     }
 }

@@ -22,8 +22,16 @@ const PAGE: u32 = 1_000;
 const ROWS: u32 = 100;
 
 /// Every word that the column STATUS prints: statuses, and the marks that stand before them.
-const WORDS: [&str; 8] =
-    ["running", "compensating", "completed", "compensated", "abandoned", "incident", "waiting", "paused"];
+const WORDS: [&str; 8] = [
+    "running",
+    "compensating",
+    "completed",
+    "compensated",
+    "abandoned",
+    "incident",
+    "waiting",
+    "paused",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,17 +74,31 @@ pub struct Args {
 impl Args {
     fn request(&self, now_us: i64) -> ListSagasRequest {
         let ended = self.status.iter().any(|status| words::is_end(status));
-        let since_us =
-            self.since.map_or(0, |since| i64::try_from(since.ms).unwrap_or(i64::MAX / 1_000) * 1_000);
+        let since_us = self.since.map_or(0, |since| {
+            i64::try_from(since.ms).unwrap_or(i64::MAX / 1_000) * 1_000
+        });
         // The server knows one mark; the others are told apart here, among the open sagas.
         let marks = self.status.iter().any(|word| is_mark(word));
-        let incident = self.incident || (marks && self.status.iter().all(|word| word == "incident"));
+        let incident =
+            self.incident || (marks && self.status.iter().all(|word| word == "incident"));
         ListSagasRequest {
-            statuses: if marks { Vec::new() } else { self.status.clone() },
+            statuses: if marks {
+                Vec::new()
+            } else {
+                self.status.clone()
+            },
             name: self.saga.clone().unwrap_or_default(),
             labels: label_map(&self.label),
-            mark: if incident { "incident".into() } else { String::new() },
-            started_after_us: if since_us == 0 { 0 } else { now_us.saturating_sub(since_us) },
+            mark: if incident {
+                "incident".into()
+            } else {
+                String::new()
+            },
+            started_after_us: if since_us == 0 {
+                0
+            } else {
+                now_us.saturating_sub(since_us)
+            },
             open_only: !self.all && !ended,
             ..ListSagasRequest::default()
         }
@@ -121,10 +143,15 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     loop {
         let missing = limit.map_or(usize::MAX, |limit| limit.saturating_sub(all.sagas.len()));
         request.page_size = u32::try_from(missing).unwrap_or(PAGE).min(PAGE);
-        let page = client.list_sagas(request.clone()).await.map_err(|s| server.failure(s))?.into_inner();
+        let page = client
+            .list_sagas(request.clone())
+            .await
+            .map_err(|s| server.failure(s))?
+            .into_inner();
         (all.open_total, all.finished_total) = (page.open_total, page.finished_total);
         let came = page.sagas.len();
-        all.sagas.extend(page.sagas.into_iter().filter(|saga| args.wants(saga)));
+        all.sagas
+            .extend(page.sagas.into_iter().filter(|saga| args.wants(saga)));
         all.next_page_token = page.next_page_token;
         if args.streams() {
             print(&args, &all.sagas, frame)?;
@@ -154,13 +181,23 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 fn print(args: &Args, sagas: &[SagaSummary], frame: Frame) -> Result<(), Failure> {
     let rows: Vec<json::Saga> = sagas.iter().map(json::Saga::from).collect();
-    output::list(args.output, &rows, |row| row.id.clone(), |wide| screen(sagas, wide, frame))
+    output::list(
+        args.output,
+        &rows,
+        |row| row.id.clone(),
+        |wide| screen(sagas, wide, frame),
+    )
 }
 
 /// Those that need an operator, then the open ones, then the ended; the newest first in each.
 fn urgent_first(sagas: &mut [SagaSummary]) {
     sagas.sort_by_key(|s| {
-        (words::is_end(&s.status), s.mark != "incident", Reverse(s.started_at_us), Reverse(s.saga_id.clone()))
+        (
+            words::is_end(&s.status),
+            s.mark != "incident",
+            Reverse(s.started_at_us),
+            Reverse(s.saga_id.clone()),
+        )
     });
 }
 
@@ -169,19 +206,33 @@ fn screen(sagas: &[SagaSummary], wide: bool, frame: Frame) -> String {
     if sagas.is_empty() {
         return String::new();
     }
-    let frame = if wide { Frame { width: None, ..frame } } else { frame };
+    let frame = if wide {
+        Frame {
+            width: None,
+            ..frame
+        }
+    } else {
+        frame
+    };
     let mut header = vec!["STATUS", "ID", "SAGA", "STEP", "TRIES", "AGE"];
     if wide {
         header.extend(["KEY", "LABELS", "STARTED"]);
     }
     header.push("NEXT");
-    let rows = sagas.iter().map(|saga| row(saga, wide, frame.now_us)).collect();
+    let rows = sagas
+        .iter()
+        .map(|saga| row(saga, wide, frame.now_us))
+        .collect();
     table::draw(&header, rows, frame)
 }
 
 fn row(saga: &SagaSummary, wide: bool, now_us: i64) -> Vec<Text> {
     let id = id_text(saga);
-    let end_us = if saga.ended_at_us == 0 { now_us } else { saga.ended_at_us };
+    let end_us = if saga.ended_at_us == 0 {
+        now_us
+    } else {
+        saga.ended_at_us
+    };
     let mut row = vec![
         words::saga(saga).into(),
         Text::plain(if wide { id } else { short(&id) }),
@@ -192,7 +243,10 @@ fn row(saga: &SagaSummary, wide: bool, now_us: i64) -> Vec<Text> {
     ];
     if wide {
         let labels: std::collections::BTreeMap<_, _> = saga.labels.iter().collect();
-        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         row.extend([
             Text::plain(dash(&saga.key)),
             Text::plain(dash(&labels.join(","))),
@@ -210,12 +264,23 @@ fn dash(text: &str) -> &str {
 /// What is not on the screen, and how to see it.
 fn footer(list: &ListSagasResponse, open_only: bool) -> String {
     let shown = list.sagas.len() as u64;
-    let open = list.sagas.iter().filter(|saga| !words::is_end(&saga.status)).count() as u64;
-    let more = if list.next_page_token.is_empty() { "" } else { "; more match: --limit" };
+    let open = list
+        .sagas
+        .iter()
+        .filter(|saga| !words::is_end(&saga.status))
+        .count() as u64;
+    let more = if list.next_page_token.is_empty() {
+        ""
+    } else {
+        "; more match: --limit"
+    };
     let (active, finished) = (count(list.open_total), count(list.finished_total));
     if open_only {
-        let hidden =
-            if list.finished_total == 0 { String::new() } else { format!(" ({finished} finished: --all)") };
+        let hidden = if list.finished_total == 0 {
+            String::new()
+        } else {
+            format!(" ({finished} finished: --all)")
+        };
         format!("{} of {active} active{hidden}{more}", count(shown))
     } else {
         let (open, ended) = (count(open), count(shown - open));
@@ -253,8 +318,11 @@ mod tests {
                 step: "reserve_hotel".into(),
                 tries: 4,
                 next: "retry in 8s: hotels/cancel 503, breaker closed".into(),
-                labels: [("team".to_owned(), "trips".to_owned()), ("env".to_owned(), "prod".to_owned())]
-                    .into(),
+                labels: [
+                    ("team".to_owned(), "trips".to_owned()),
+                    ("env".to_owned(), "prod".to_owned()),
+                ]
+                .into(),
                 ..base("0X2QAC4MB", "book_trip", 1, "compensating", "")
             },
             SagaSummary {
@@ -334,7 +402,9 @@ mod tests {
     fn programs_get_every_row_and_tables_a_hundred() {
         let limit = |line: &[&str]| {
             let line = std::iter::once("list").chain(line.iter().copied());
-            Line::try_parse_from(line).map(|line| (line.args.limit(), line.args.streams())).expect("a line")
+            Line::try_parse_from(line)
+                .map(|line| (line.args.limit(), line.args.streams()))
+                .expect("a line")
         };
         assert_eq!(limit(&[]), (Some(100), false));
         assert_eq!(limit(&["-o", "wide"]), (Some(100), false));
@@ -356,26 +426,52 @@ mod tests {
         };
         assert_eq!(shown("waiting"), ["lab_report"]);
         assert_eq!(shown("incident"), ["fulfil_order"]);
-        assert_eq!(shown("incident,compensating"), ["book_trip", "fulfil_order"]);
+        assert_eq!(
+            shown("incident,compensating"),
+            ["book_trip", "fulfil_order"]
+        );
         assert_eq!(shown("running"), ["lab_report", "fulfil_order"]);
         assert_eq!(request(&["--status", "incident"]).mark, "incident");
         let waiting = request(&["--status", "waiting,incident"]);
         assert!(waiting.open_only && waiting.mark.is_empty() && waiting.statuses.is_empty());
         for saga in sagas() {
-            let screen =
-                bare(&screen(std::slice::from_ref(&saga), false, Frame { width: None, now_us: NOW }));
-            let printed =
-                WORDS.iter().any(|word| screen.lines().last().is_some_and(|line| line.contains(word)));
+            let screen = bare(&screen(
+                std::slice::from_ref(&saga),
+                false,
+                Frame {
+                    width: None,
+                    now_us: NOW,
+                },
+            ));
+            let printed = WORDS.iter().any(|word| {
+                screen
+                    .lines()
+                    .last()
+                    .is_some_and(|line| line.contains(word))
+            });
             assert!(printed, "{screen}");
         }
     }
 
     #[test]
     fn filters_reach_the_server() {
-        let request =
-            request(&["--since", "2h", "--label", "team=trips", "--incident", "--saga", "book_trip"]);
+        let request = request(&[
+            "--since",
+            "2h",
+            "--label",
+            "team=trips",
+            "--incident",
+            "--saga",
+            "book_trip",
+        ]);
         assert_eq!(request.started_after_us, NOW - 2 * HOUR);
-        assert_eq!(request.labels.get("team").map(String::as_str), Some("trips"));
-        assert_eq!((request.mark.as_str(), request.name.as_str()), ("incident", "book_trip"));
+        assert_eq!(
+            request.labels.get("team").map(String::as_str),
+            Some("trips")
+        );
+        assert_eq!(
+            (request.mark.as_str(), request.name.as_str()),
+            ("incident", "book_trip")
+        );
     }
 }

@@ -199,7 +199,11 @@ impl Context {
     /// # Errors
     /// When what stands there is no endpoint.
     fn written_endpoint(&self) -> Result<Option<Endpoint>, Failure> {
-        if self.endpoint_written { self.endpoint().map(Some) } else { Ok(None) }
+        if self.endpoint_written {
+            self.endpoint().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
@@ -214,18 +218,27 @@ impl Context {
 pub fn main() -> ExitCode {
     child::obey_leash();
     let matches = Cli::command().try_get_matches();
-    let written = |matches: &ArgMatches| matches.value_source("endpoint") == Some(ValueSource::CommandLine);
-    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, written(&matches))));
+    let written =
+        |matches: &ArgMatches| matches.value_source("endpoint") == Some(ValueSource::CommandLine);
+    let parsed =
+        matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, written(&matches))));
     let (cli, endpoint_written) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help that nobody reads any more is no failure.
             let _ = error.print();
-            let usage = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let usage = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
             return usage.into();
         }
     };
-    let context = Context { endpoint: cli.global.endpoint, endpoint_written };
+    let context = Context {
+        endpoint: cli.global.endpoint,
+        endpoint_written,
+    };
     match dispatch(cli.command, &context) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -289,5 +302,7 @@ fn run_on(
     verb: impl Future<Output = Result<Exit, Failure>>,
 ) -> Result<Exit, Failure> {
     let runtime = builder.enable_all().build();
-    runtime.map_err(|error| Failure::error(format!("cannot start: {error}")))?.block_on(verb)
+    runtime
+        .map_err(|error| Failure::error(format!("cannot start: {error}")))?
+        .block_on(verb)
 }

@@ -45,7 +45,10 @@ const SDK_PACKAGE: &str = "name = \"saga-participant\"";
 
 const TEMPLATES: &[(&str, &str)] = &[
     ("my_saga.saga.yaml", include_str!("new/template/saga.yaml")),
-    ("my_saga.saga.test.yaml", include_str!("new/template/test.yaml")),
+    (
+        "my_saga.saga.test.yaml",
+        include_str!("new/template/test.yaml"),
+    ),
     ("Cargo.toml", include_str!("new/template/manifest.toml")),
     ("src/main.rs", include_str!("new/template/main.rs")),
     ("README.md", include_str!("new/template/readme.txt")),
@@ -58,11 +61,15 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     let folder = args.dir.unwrap_or_else(|| PathBuf::from(&args.name));
     let sdk = match &args.sdk {
         Some(path) => Some(named_sdk(path)?),
-        None => std::env::current_exe().ok().and_then(|program| sdk_beside(&program)),
+        None => std::env::current_exe()
+            .ok()
+            .and_then(|program| sdk_beside(&program)),
     };
     make(&folder, &files(&args.name, sdk.as_deref()))?;
     if sdk.is_none() {
-        output::note("Cargo.toml needs a word from you: where the Rust SDK lies. It says so there.");
+        output::note(
+            "Cargo.toml needs a word from you: where the Rust SDK lies. It says so there.",
+        );
     }
     output::data(&screen(&args.name, &folder))?;
     Ok(Exit::Ok)
@@ -71,10 +78,14 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
 /// Refuses what a saga file would be refused for.
 fn check_name(name: &str) -> Result<(), Failure> {
     let shown = output::printable(name);
-    let refused = |why: String| Failure::new(Exit::Usage, format!("`{shown}` cannot name a saga: {why}"));
+    let refused =
+        |why: String| Failure::new(Exit::Usage, format!("`{shown}` cannot name a saga: {why}"));
     if let Err(error) = names::check_id(name) {
-        let mended: String =
-            name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let mended: String = name
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect();
         let failure = refused(error.to_string());
         return Err(match names::check_id(&mended) {
             Ok(()) => failure.help(format!("saga new {mended}")),
@@ -94,18 +105,28 @@ fn named_sdk(path: &Path) -> Result<PathBuf, Failure> {
         Failure::new(Exit::Usage, format!("{}: {why}", path.display()))
             .help("name the folder `participants` of a copy of saga")
     };
-    let path = path.canonicalize().map_err(|_| refused("there is no such folder"))?;
-    if is_sdk(&path) { Ok(path) } else { Err(refused("the Rust SDK is not in it")) }
+    let path = path
+        .canonicalize()
+        .map_err(|_| refused("there is no such folder"))?;
+    if is_sdk(&path) {
+        Ok(path)
+    } else {
+        Err(refused("the Rust SDK is not in it"))
+    }
 }
 
 fn is_sdk(folder: &Path) -> bool {
-    fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains(SDK_PACKAGE))
+    fs::read_to_string(folder.join("Cargo.toml"))
+        .is_ok_and(|manifest| manifest.contains(SDK_PACKAGE))
 }
 
 /// The SDK of the copy of the repository in which a program was built.
 fn sdk_beside(program: &Path) -> Option<PathBuf> {
     let program = program.canonicalize().ok()?;
-    program.ancestors().map(|folder| folder.join(SDK_FOLDER)).find(|folder| is_sdk(folder))
+    program
+        .ancestors()
+        .map(|folder| folder.join(SDK_FOLDER))
+        .find(|folder| is_sdk(folder))
 }
 
 /// What is written, by path.
@@ -123,20 +144,26 @@ fn files(name: &str, sdk: Option<&Path>) -> Vec<(String, String)> {
              saga-participant = { path = \"../saga/participants\" }",
         ),
     };
-    TEMPLATES.iter().map(|(path, text)| (named(path), with_sdk(&named(text)))).collect()
+    TEMPLATES
+        .iter()
+        .map(|(path, text)| (named(path), with_sdk(&named(text))))
+        .collect()
 }
 
 /// Writes the files into a folder that is new or empty.
 fn make(folder: &Path, files: &[(String, String)]) -> Result<(), Failure> {
     let shown = folder.display().to_string();
     let unwritten = |error: std::io::Error| {
-        Failure::error(format!("{shown}: cannot write: {error}")).help("choose another folder with --dir")
+        Failure::error(format!("{shown}: cannot write: {error}"))
+            .help("choose another folder with --dir")
     };
     if folder.exists() {
         let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
         if !empty {
-            return Err(Failure::error(format!("{shown} exists, and nothing is overwritten"))
-                .help("choose another name, or another folder with --dir"));
+            return Err(
+                Failure::error(format!("{shown} exists, and nothing is overwritten"))
+                    .help("choose another name, or another folder with --dir"),
+            );
         }
     }
     for (path, text) in files {
@@ -173,7 +200,11 @@ mod tests {
     use super::*;
 
     fn new(name: &str, dir: &Path) -> Result<Exit, Failure> {
-        run(Args { name: name.to_owned(), dir: Some(dir.to_owned()), sdk: None })
+        run(Args {
+            name: name.to_owned(),
+            dir: Some(dir.to_owned()),
+            sdk: None,
+        })
     }
 
     #[test]
@@ -185,7 +216,11 @@ mod tests {
         let saga = read("order.saga.yaml");
         let loaded = file::load("order.saga.yaml", saga.as_bytes());
         assert!(loaded.plan.is_some(), "{:?}", loaded.diagnostics);
-        let codes: Vec<_> = loaded.diagnostics.iter().map(|found| found.code.as_str()).collect();
+        let codes: Vec<_> = loaded
+            .diagnostics
+            .iter()
+            .map(|found| found.code.as_str())
+            .collect();
         assert!(codes.iter().all(|code| *code == "N0701"), "{codes:?}");
         for (name, _) in TEMPLATES.iter().filter(|(name, _)| name.ends_with(".yaml")) {
             let text = read(&name.replace(PLACEHOLDER, "order"));
@@ -193,18 +228,31 @@ mod tests {
         }
         for (name, _) in TEMPLATES {
             let text = read(&name.replace(PLACEHOLDER, "order"));
-            assert!(!text.contains(PLACEHOLDER) && !text.contains(SDK_PLACEHOLDER), "{name}: {text}");
+            assert!(
+                !text.contains(PLACEHOLDER) && !text.contains(SDK_PLACEHOLDER),
+                "{name}: {text}"
+            );
         }
     }
 
     #[test]
     fn the_actions_of_the_file_are_those_of_the_participant() {
-        let saga = file::load("", TEMPLATES[0].1.as_bytes()).plan.expect("a plan");
+        let saga = file::load("", TEMPLATES[0].1.as_bytes())
+            .plan
+            .expect("a plan");
         let main = include_str!("new/template/main.rs");
         for step in &saga.steps {
-            assert!(main.contains(&format!(".action(\"{}\", ", step.action.action)), "{}", step.id);
+            assert!(
+                main.contains(&format!(".action(\"{}\", ", step.action.action)),
+                "{}",
+                step.id
+            );
             if let Some(undo) = &step.compensation {
-                assert!(main.contains(&format!(".compensation(\"{}\", ", undo.action)), "{}", step.id);
+                assert!(
+                    main.contains(&format!(".compensation(\"{}\", ", undo.action)),
+                    "{}",
+                    step.id
+                );
             }
         }
     }
@@ -214,19 +262,30 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join("notes"), "mine").expect("written");
         let failure = new("order", dir.path()).expect_err("refused");
-        assert!(failure.to_string().ends_with("exists, and nothing is overwritten"), "{failure}");
+        assert!(
+            failure
+                .to_string()
+                .ends_with("exists, and nothing is overwritten"),
+            "{failure}"
+        );
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
         let empty = dir.path().join("empty");
         fs::create_dir(&empty).expect("a folder");
-        assert_eq!(new("order", &empty).expect("an empty folder will do"), Exit::Ok);
+        assert_eq!(
+            new("order", &empty).expect("an empty folder will do"),
+            Exit::Ok
+        );
     }
 
     #[test]
     fn bad_names_are_refused_with_a_better_one() {
         let refused = |name: &str| match check_name(name) {
-            Err(Failure::Told { exit: Exit::Usage, message, help, .. }) => {
-                (message, help.unwrap_or_default())
-            }
+            Err(Failure::Told {
+                exit: Exit::Usage,
+                message,
+                help,
+                ..
+            }) => (message, help.unwrap_or_default()),
             other => panic!("{name}: {other:?}"),
         };
         for (name, help) in [
@@ -239,7 +298,10 @@ mod tests {
             ("true", "choose another name"),
         ] {
             let (message, found) = refused(name);
-            assert!(message.starts_with(&format!("`{name}` cannot name a saga: ")), "{message}");
+            assert!(
+                message.starts_with(&format!("`{name}` cannot name a saga: ")),
+                "{message}"
+            );
             assert_eq!(found, help, "{name}");
         }
         assert!(refused(&"a".repeat(64)).0.contains("63"));
@@ -254,16 +316,30 @@ mod tests {
         fs::create_dir_all(program.parent().expect("a folder")).expect("a folder");
         fs::write(&program, "").expect("written");
         assert_eq!(sdk_beside(&program), None);
-        assert!(named_sdk(&sdk).expect_err("no SDK").to_string().ends_with("the Rust SDK is not in it"));
-        assert!(named_sdk(&sdk.join("x")).expect_err("none").to_string().ends_with("no such folder"));
-        fs::write(sdk.join("Cargo.toml"), format!("[package]\n{SDK_PACKAGE}\n")).expect("written");
+        assert!(
+            named_sdk(&sdk)
+                .expect_err("no SDK")
+                .to_string()
+                .ends_with("the Rust SDK is not in it")
+        );
+        assert!(
+            named_sdk(&sdk.join("x"))
+                .expect_err("none")
+                .to_string()
+                .ends_with("no such folder")
+        );
+        fs::write(
+            sdk.join("Cargo.toml"),
+            format!("[package]\n{SDK_PACKAGE}\n"),
+        )
+        .expect("written");
         let found = sdk_beside(&program).expect("found");
         assert_eq!(named_sdk(&sdk).expect("found"), found);
         let manifest = |sdk: Option<&Path>| files("order", sdk)[2].1.clone();
-        assert!(
-            manifest(Some(&found))
-                .contains(&format!("saga-participant = {{ path = \"{}\" }}", found.display()))
-        );
+        assert!(manifest(Some(&found)).contains(&format!(
+            "saga-participant = {{ path = \"{}\" }}",
+            found.display()
+        )));
         assert!(manifest(None).contains("# Here goes the path of the folder `participants`"));
     }
 

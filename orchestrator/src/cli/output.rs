@@ -51,8 +51,15 @@ pub struct Frame {
 impl Frame {
     /// The frame of this process's stdout.
     pub fn of_stdout() -> Self {
-        let width = if io::stdout().is_terminal() { comfy_table::Table::new().width() } else { None };
-        Self { width, now_us: super::time::now_us() }
+        let width = if io::stdout().is_terminal() {
+            comfy_table::Table::new().width()
+        } else {
+            None
+        };
+        Self {
+            width,
+            now_us: super::time::now_us(),
+        }
     }
 }
 
@@ -70,10 +77,13 @@ pub fn can_ask() -> bool {
 /// Writes to stdout and flushes, so that a reader sees each change when it happens.
 pub fn data(text: &str) -> Result<(), Failure> {
     let mut stdout = anstream::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::ReaderLeft,
-        _ => Failure::error(format!("cannot write the output: {error}")),
-    })
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => Failure::ReaderLeft,
+            _ => Failure::error(format!("cannot write the output: {error}")),
+        })
 }
 
 /// One line on stdout.
@@ -100,13 +110,20 @@ pub fn ask(text: &str) -> io::Result<String> {
 pub fn failure(failure: &Failure) {
     match failure {
         Failure::ReaderLeft => {}
-        Failure::Told { code, message, help, .. } => note(&told(code.as_deref(), message, help.as_deref())),
+        Failure::Told {
+            code,
+            message,
+            help,
+            ..
+        } => note(&told(code.as_deref(), message, help.as_deref())),
     }
 }
 
 fn told(code: Option<&str>, message: &str, help: Option<&str>) -> String {
     let red = AnsiColor::Red.on_default().bold();
-    let code = code.map(|code| format!("[{}]", printable(code))).unwrap_or_default();
+    let code = code
+        .map(|code| format!("[{}]", printable(code)))
+        .unwrap_or_default();
     let mut text = format!("{red}error{code}{red:#}: {}", printable(message));
     if let Some(help) = help {
         let bold = Style::new().bold();
@@ -117,7 +134,9 @@ fn told(code: Option<&str>, message: &str, help: Option<&str>) -> String {
 
 /// An indented JSON document.
 pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
-    line(&shown_json(serde_json::to_string_pretty(value).map_err(not_json)?))
+    line(&shown_json(
+        serde_json::to_string_pretty(value).map_err(not_json)?,
+    ))
 }
 
 /// A JSON document on one line.
@@ -171,7 +190,11 @@ pub fn list<T: Serialize>(
 /// screen or break a table's row.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_odd) {
-        Cow::Owned(text.chars().map(|c| if is_odd(c) { ' ' } else { c }).collect())
+        Cow::Owned(
+            text.chars()
+                .map(|c| if is_odd(c) { ' ' } else { c })
+                .collect(),
+        )
     } else {
         Cow::Borrowed(text)
     }
@@ -179,7 +202,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// Control characters, and those that turn the direction of the text around them.
 fn is_odd(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    c.is_control()
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 /// Words of a text in lines of at most `width` letters; a longer word has its own line. At least one line.
@@ -254,7 +278,10 @@ mod tests {
         let through = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(through, text, "nothing in it is taken for a command");
         assert_eq!(serde_json::from_str::<String>(&through).expect("JSON"), all);
-        assert_eq!(shown_json("{\"k\":\"a\u{7f}b\"}".to_owned()), r#"{"k":"a\u007fb"}"#);
+        assert_eq!(
+            shown_json("{\"k\":\"a\u{7f}b\"}".to_owned()),
+            r#"{"k":"a\u007fb"}"#
+        );
     }
 
     #[test]
@@ -266,7 +293,10 @@ mod tests {
 
     #[test]
     fn thousands_stand_apart() {
-        assert_eq!([0, 999, 1_842, 1_000_000].map(count), ["0", "999", "1 842", "1 000 000"]);
+        assert_eq!(
+            [0, 999, 1_842, 1_000_000].map(count),
+            ["0", "999", "1 842", "1 000 000"]
+        );
     }
 
     #[test]

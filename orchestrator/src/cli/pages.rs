@@ -28,9 +28,15 @@ pub async fn definitions(server: &Server) -> Result<Vec<DefinitionInfo>, Failure
 /// # Errors
 /// Refusals of the server.
 pub async fn participants(server: &Server) -> Result<ListParticipantsResponse, Failure> {
-    let (mut all, mut request) = (ListParticipantsResponse::default(), ListParticipantsRequest::default());
+    let (mut all, mut request) = (
+        ListParticipantsResponse::default(),
+        ListParticipantsRequest::default(),
+    );
     loop {
-        let page = server.participants().list_participants(request.clone()).await;
+        let page = server
+            .participants()
+            .list_participants(request.clone())
+            .await;
         let page = page.map_err(|status| server.failure(status))?.into_inner();
         all.participants.extend(page.participants);
         all.broker = page.broker;

@@ -35,7 +35,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     list.sort_by(|a, b| a.name.cmp(&b.name));
     let rows: Vec<_> = list.iter().map(json::Participant::from).collect();
     let id = |row: &json::Participant| row.name.clone();
-    output::list(args.output, &rows, id, |wide| screen(&list, wide, Frame::of_stdout()))?;
+    output::list(args.output, &rows, id, |wide| {
+        screen(&list, wide, Frame::of_stdout())
+    })?;
     if list.is_empty() && matches!(args.output, ListFormat::Table | ListFormat::Wide) {
         output::note(
             "no participants yet: they register when they connect, with SAGA_ENDPOINT set to this server",
@@ -47,28 +49,66 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 /// Nobody can be heard by way of the broker, so that those who are missed may well be there.
 fn trouble(broker: &BrokerTrouble, now_us: i64) -> String {
     let span = time::span(now_us.saturating_sub(broker.since_us));
-    format!("{}, for {span}: {}", broker.state, output::printable(&broker.why))
+    format!(
+        "{}, for {span}: {}",
+        broker.state,
+        output::printable(&broker.why)
+    )
 }
 
 fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
     if list.is_empty() {
         return String::new();
     }
-    let frame = if wide { Frame { width: None, ..frame } } else { frame };
-    let rows = list.iter().map(|participant| row(participant, frame.now_us)).collect();
-    let header = ["STATUS", "PARTICIPANT", "INSTANCES", "INBOX", "IN FLIGHT", "WAITING", "SEEN", "ACTIONS"];
+    let frame = if wide {
+        Frame {
+            width: None,
+            ..frame
+        }
+    } else {
+        frame
+    };
+    let rows = list
+        .iter()
+        .map(|participant| row(participant, frame.now_us))
+        .collect();
+    let header = [
+        "STATUS",
+        "PARTICIPANT",
+        "INSTANCES",
+        "INBOX",
+        "IN FLIGHT",
+        "WAITING",
+        "SEEN",
+        "ACTIONS",
+    ];
     let mut text = table::draw(&header, rows, frame);
     if wide {
-        let rows: Vec<_> =
-            list.iter().flat_map(|p| p.instances.iter().map(|i| instance(p, i, frame.now_us))).collect();
+        let rows: Vec<_> = list
+            .iter()
+            .flat_map(|p| p.instances.iter().map(|i| instance(p, i, frame.now_us)))
+            .collect();
         if !rows.is_empty() {
-            let header =
-                ["STATUS", "PARTICIPANT", "INSTANCE", "CONNECTED", "SEEN", "IN FLIGHT", "SDK", "PEER"];
+            let header = [
+                "STATUS",
+                "PARTICIPANT",
+                "INSTANCE",
+                "CONNECTED",
+                "SEEN",
+                "IN FLIGHT",
+                "SDK",
+                "PEER",
+            ];
             text = format!("{text}\n{}", table::draw(&header, rows, frame));
         }
-        for participant in list.iter().filter(|participant| participant.instances_left_out > 0) {
-            let (name, left_out) =
-                (output::printable(&participant.name), count(participant.instances_left_out));
+        for participant in list
+            .iter()
+            .filter(|participant| participant.instances_left_out > 0)
+        {
+            let (name, left_out) = (
+                output::printable(&participant.name),
+                count(participant.instances_left_out),
+            );
             text += &format!("and {left_out} more instances of {name}\n");
         }
     }
@@ -76,7 +116,12 @@ fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
 }
 
 fn row(participant: &ParticipantInfo, now_us: i64) -> Vec<Text> {
-    let there = || participant.instances.iter().filter(|instance| !instance.lost);
+    let there = || {
+        participant
+            .instances
+            .iter()
+            .filter(|instance| !instance.lost)
+    };
     let status = if there().any(|instance| !instance.draining && !instance.held) {
         Word::live()
     } else if there().any(|instance| instance.held) {
@@ -153,7 +198,10 @@ mod tests {
             last_seen_us: NOW_US - 1_000_000,
             ..InstanceInfo::default()
         };
-        let held = InstanceInfo { held: true, ..instance("rooms-1", false) };
+        let held = InstanceInfo {
+            held: true,
+            ..instance("rooms-1", false)
+        };
         let lost = |name: &str| InstanceInfo {
             lost: true,
             last_seen_us: NOW_US - 7_000_000,
@@ -169,7 +217,10 @@ mod tests {
             ..ParticipantInfo::default()
         };
         vec![
-            participant("flights", vec![instance("flights-1", false), instance("flights-2", true)]),
+            participant(
+                "flights",
+                vec![instance("flights-1", false), instance("flights-2", true)],
+            ),
             ParticipantInfo {
                 waiting: 37,
                 last_seen_us: NOW_US - 900_000_000,
@@ -177,7 +228,10 @@ mod tests {
             },
             participant("payments", vec![instance("payments-1", true)]),
             participant("rooms", vec![held]),
-            participant("stock", vec![lost("stock-1"), lost("stock-2"), instance("stock-3", false)]),
+            participant(
+                "stock",
+                vec![lost("stock-1"), lost("stock-2"), instance("stock-3", false)],
+            ),
             participant("taxis", vec![lost("taxis-1")]),
             ParticipantInfo::default(),
         ]
@@ -191,14 +245,24 @@ mod tests {
             since_us: NOW_US - 125_000_000,
         };
         let line = trouble(&broker, NOW_US);
-        assert!(line.starts_with("the broker cannot be reached, for 2m 5s: connecting"), "{line}");
+        assert!(
+            line.starts_with("the broker cannot be reached, for 2m 5s: connecting"),
+            "{line}"
+        );
         assert!(!line.contains('\x1b'), "{line}");
     }
 
     #[test]
     fn the_screen() {
-        let frame = Frame { width: Some(100), now_us: NOW_US };
-        let screens = format!("{}\n{}", screen(&list(), false, frame), screen(&list(), true, frame));
+        let frame = Frame {
+            width: Some(100),
+            now_us: NOW_US,
+        };
+        let screens = format!(
+            "{}\n{}",
+            screen(&list(), false, frame),
+            screen(&list(), true, frame)
+        );
         insta::assert_snapshot!(bare(&screens));
         assert_eq!(screen(&[], true, frame), "");
     }

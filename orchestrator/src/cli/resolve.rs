@@ -60,11 +60,16 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let given = args.result.is_some() || !args.field.is_empty();
     if given && args.outcome == As::Failed {
-        return Err(Failure::new(Exit::Usage, "a step that failed has no result")
-            .help("leave out --result and --field, or say --as succeeded"));
+        return Err(
+            Failure::new(Exit::Usage, "a step that failed has no result")
+                .help("leave out --result and --field, or say --as succeeded"),
+        );
     }
     let output = match given {
-        true => fields::input(args.result.as_ref(), &args.field, &Type::Any)?.text().to_owned().into_bytes(),
+        true => fields::input(args.result.as_ref(), &args.field, &Type::Any)?
+            .text()
+            .to_owned()
+            .into_bytes(),
         false => Vec::new(),
     };
     let server = context.server().await?;
@@ -76,7 +81,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     if !steer::confirmed(&server, &args.saga, &args.common, question).await? {
         return Ok(Exit::Error);
     }
-    let fate = Fate::of_saga(format!("{} of {} is settled as {word}", args.step, args.saga), &args.saga);
+    let fate = Fate::of_saga(
+        format!("{} of {} is settled as {word}", args.step, args.saga),
+        &args.saga,
+    );
     let request = ResolveRequest {
         saga: args.saga,
         step: args.step,
@@ -86,6 +94,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         by: steer::by(),
         force: args.force,
     };
-    let answer = server.act(server.operators().resolve(request), fate).await?;
+    let answer = server
+        .act(server.operators().resolve(request), fate)
+        .await?;
     steer::show(answer, args.common.output)
 }

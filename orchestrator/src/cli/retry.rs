@@ -88,12 +88,19 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 /// The input to send, shown and confirmed; `None`: it is not wanted.
 async fn edited_input(server: &Server, args: &Args) -> Result<Option<Vec<u8>>, Failure> {
-    let whole = args.input.as_ref().map(|source| fields::input(Some(source), &[], &Type::Any)).transpose()?;
+    let whole = args
+        .input
+        .as_ref()
+        .map(|source| fields::input(Some(source), &[], &Type::Any))
+        .transpose()?;
     let step = args.step.clone().unwrap_or_default();
     let request = PreviewRetryRequest {
         saga: args.saga.clone(),
         step: step.clone(),
-        input: whole.as_ref().map(|input| input.text().to_owned().into_bytes().into()).unwrap_or_default(),
+        input: whole
+            .as_ref()
+            .map(|input| input.text().to_owned().into_bytes().into())
+            .unwrap_or_default(),
         fields: args.field.iter().map(Field::edit).collect(),
     };
     let preview = match server.operators().preview_retry(request).await {
@@ -109,14 +116,18 @@ async fn edited_input(server: &Server, args: &Args) -> Result<Option<Vec<u8>>, F
     };
     let unreadable = |error| Failure::error(format!("the server's preview is no JSON: {error}"));
     let after = Payload::from_bytes(&preview.after).map_err(unreadable)?;
-    let before = (!preview.before.is_empty()).then(|| Payload::from_bytes(&preview.before)).transpose();
+    let before = (!preview.before.is_empty())
+        .then(|| Payload::from_bytes(&preview.before))
+        .transpose();
     let before = before.map_err(unreadable)?;
     let change = edit_preview::sentence(&step, before.as_ref().map(Payload::json), after.json());
     if !preview.mismatches.is_empty() {
         output::note(&change);
         let list = preview.mismatches.join("; ");
-        let message =
-            format!("nothing was sent; the input does not fit what {} registered: {list}", preview.action);
+        let message = format!(
+            "nothing was sent; the input does not fit what {} registered: {list}",
+            preview.action
+        );
         return Err(Failure::error(message).help("saga explain A0422"));
     }
     if !steer::asks(&args.common) {

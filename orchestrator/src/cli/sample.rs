@@ -69,7 +69,12 @@ pub fn compensating() -> SagaDetail {
                 undo_started_at_us: ago(30),
                 undo_settled_at_us: ago(29),
                 ..parallel(
-                    step("reserve_flight", "compensatable", "flights/reserve", "compensated"),
+                    step(
+                        "reserve_flight",
+                        "compensatable",
+                        "flights/reserve",
+                        "compensated",
+                    ),
                     "flights/cancel",
                 )
             },
@@ -80,7 +85,12 @@ pub fn compensating() -> SagaDetail {
                 note: "hotels/cancel: 503 service unavailable".into(),
                 output: br#"{"room":12}"#.as_slice().into(),
                 ..parallel(
-                    step("reserve_hotel", "compensatable", "hotels/reserve", "undo_backing_off"),
+                    step(
+                        "reserve_hotel",
+                        "compensatable",
+                        "hotels/reserve",
+                        "undo_backing_off",
+                    ),
                     "hotels/cancel",
                 )
             },
@@ -95,7 +105,12 @@ pub fn compensating() -> SagaDetail {
                 }),
                 ..step("charge_card", "pivot", "payments/charge", "refused")
             },
-            step("send_confirmation", "retriable", "notifications/send", "pending"),
+            step(
+                "send_confirmation",
+                "retriable",
+                "notifications/send",
+                "pending",
+            ),
         ],
         story: vec![
             "charge_card was refused by payments, so everything before it is undone.".into(),
@@ -117,12 +132,21 @@ pub fn completed() -> SagaDetail {
         ..step(id, kind, action, "succeeded")
     };
     SagaDetail {
-        summary: Some(SagaSummary { ended_at_us: ago(50), ..summary("completed", 60) }),
+        summary: Some(SagaSummary {
+            ended_at_us: ago(50),
+            ..summary("completed", 60)
+        }),
         output: br#"{"receipt":"r-1"}"#.as_slice().into(),
         deadline_us: NOW_US,
         steps: vec![
             done("charge_card", "pivot", "payments/charge", 60, 54),
-            done("send_confirmation", "retriable", "notifications/send", 54, 50),
+            done(
+                "send_confirmation",
+                "retriable",
+                "notifications/send",
+                54,
+                50,
+            ),
         ],
         seq: 5,
         now_us: NOW_US,

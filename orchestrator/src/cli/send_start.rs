@@ -35,7 +35,10 @@ pub async fn send_start(
 ) -> Result<StartSagaResponse, Failure> {
     let began = Instant::now();
     let arrived = Cell::new(false);
-    let mut answer = pin!(timeout_at(until, sent_again(server, request, until, &arrived)));
+    let mut answer = pin!(timeout_at(
+        until,
+        sent_again(server, request, until, &arrived)
+    ));
     let mut is_explained = false;
     let answer = loop {
         tokio::select! {
@@ -49,16 +52,21 @@ pub async fn send_start(
     };
     match answer {
         Ok(Ok(started)) => Ok(started),
-        Ok(Err(status)) if is_fate_unknown(&status) => Err(server.act_failed(&status, fate(request))),
-        // Refused for certain. An earlier sending may still have arrived, if this is not about the start itself.
-        Ok(Err(status)) if arrived.get() && status.code() == Code::Unavailable => Err(Failure::unknown(
-            fate(request),
-            "the answer was cut off, and the server is not there any more",
-        )),
-        Ok(Err(status)) => Err(server.failure(status)),
-        Err(_) => {
-            Err(Failure::unknown(fate(request), &format!("no answer came within {}", words(began.elapsed()))))
+        Ok(Err(status)) if is_fate_unknown(&status) => {
+            Err(server.act_failed(&status, fate(request)))
         }
+        // Refused for certain. An earlier sending may still have arrived, if this is not about the start itself.
+        Ok(Err(status)) if arrived.get() && status.code() == Code::Unavailable => {
+            Err(Failure::unknown(
+                fate(request),
+                "the answer was cut off, and the server is not there any more",
+            ))
+        }
+        Ok(Err(status)) => Err(server.failure(status)),
+        Err(_) => Err(Failure::unknown(
+            fate(request),
+            &format!("no answer came within {}", words(began.elapsed())),
+        )),
     }
 }
 
@@ -72,7 +80,9 @@ async fn explain(server: &Server, began: Instant, until: Instant) {
         Some(_) => "waiting for the start to be committed",
         None => "waiting for the server's answer",
     };
-    output::note(&format!("{what}, for {so_far} so far and at most {left} more"));
+    output::note(&format!(
+        "{what}, for {so_far} so far and at most {left} more"
+    ));
 }
 
 /// To the nearest second: a limit of 4 s is not shown as 3.
@@ -131,13 +141,21 @@ fn may_be_sent_again(status: &Status) -> bool {
 /// What is unknown, and how to learn it. The same request id or key never starts a second saga.
 fn fate(request: &StartSagaRequest) -> Fate {
     let find_out = match (request.key.as_str(), Uuid::from_slice(&request.request_id)) {
-        ("", Ok(id)) => format!("the same command with --request-id {id} tells, and starts nothing twice"),
+        ("", Ok(id)) => {
+            format!("the same command with --request-id {id} tells, and starts nothing twice")
+        }
         ("", Err(_)) => format!("saga list --all --saga {} --since 5m", request.name),
         (key, _) => {
-            format!("saga describe {}/{key} tells; the same command starts nothing twice", request.name)
+            format!(
+                "saga describe {}/{key} tells; the same command starts nothing twice",
+                request.name
+            )
         }
     };
-    Fate { what: format!("{} was started", request.name), find_out }
+    Fate {
+        what: format!("{} was started", request.name),
+        find_out,
+    }
 }
 
 #[cfg(test)]
@@ -149,11 +167,15 @@ mod tests {
         assert!(may_be_sent_again(&Status::unavailable("tcp connect error")));
         assert!(may_be_sent_again(&Status::cancelled("Timeout expired")));
         let mut fault = Status::internal("A0500 a fault of the server");
-        fault.metadata_mut().insert("saga-code", "A0500".parse().expect("ascii"));
+        fault
+            .metadata_mut()
+            .insert("saga-code", "A0500".parse().expect("ascii"));
         assert!(!may_be_sent_again(&fault));
         for code in [Code::InvalidArgument, Code::AlreadyExists, Code::NotFound] {
             let mut refusal = Status::new(code, "x");
-            refusal.metadata_mut().insert("saga-code", "A0400".parse().expect("ascii"));
+            refusal
+                .metadata_mut()
+                .insert("saga-code", "A0400".parse().expect("ascii"));
             assert!(!may_be_sent_again(&refusal), "{refusal}");
         }
     }
@@ -166,7 +188,8 @@ mod tests {
             request_id: id.as_bytes().to_vec().into(),
             ..StartSagaRequest::default()
         };
-        let expected = format!("the same command with --request-id {id} tells, and starts nothing twice");
+        let expected =
+            format!("the same command with --request-id {id} tells, and starts nothing twice");
         assert_eq!(fate(&request).find_out, expected);
         request.key = "K-1".into();
         let expected = "saga describe book_trip/K-1 tells; the same command starts nothing twice";

@@ -58,7 +58,10 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let _ = output::line(&format!("listening on grpc://{address}"));
     let is_owner = running.is_owner();
     tracing::info!(%address, store, is_owner, version = env!("CARGO_PKG_VERSION"), "listening");
-    until_told(running, || tracing::info!("told to stop; finishing what is in flight")).await
+    until_told(running, || {
+        tracing::info!("told to stop; finishing what is in flight")
+    })
+    .await
 }
 
 /// Bytes of stack for every thread of a server at a broker. A message whose headers are nested 18,000 deep, the most that
@@ -69,14 +72,17 @@ const STACK_VARIABLE: &str = "RUST_MIN_STACK";
 
 /// Begins this program anew with deep stacks, unless it has them.
 fn with_deep_stacks() -> Result<(), Failure> {
-    let set = std::env::var(STACK_VARIABLE).ok().and_then(|bytes| bytes.parse::<usize>().ok());
+    let set = std::env::var(STACK_VARIABLE)
+        .ok()
+        .and_then(|bytes| bytes.parse::<usize>().ok());
     if set.is_some_and(|bytes| bytes >= STACK_BYTES) {
         return Ok(());
     }
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt;
-        let failed = |error| Failure::error(format!("cannot begin anew with {STACK_VARIABLE}: {error}"));
+        let failed =
+            |error| Failure::error(format!("cannot begin anew with {STACK_VARIABLE}: {error}"));
         let program = std::env::current_exe().map_err(failed)?;
         let mut arguments = std::env::args_os();
         let mut command = std::process::Command::new(program);
@@ -84,10 +90,17 @@ fn with_deep_stacks() -> Result<(), Failure> {
             command.arg0(name);
         }
         // Returns only when it fails.
-        Err(failed(command.args(arguments).env(STACK_VARIABLE, STACK_BYTES.to_string()).exec()))
+        Err(failed(
+            command
+                .args(arguments)
+                .env(STACK_VARIABLE, STACK_BYTES.to_string())
+                .exec(),
+        ))
     }
     #[cfg(not(unix))]
-    Err(Failure::error(format!("set {STACK_VARIABLE}={STACK_BYTES} before starting a server at a broker")))
+    Err(Failure::error(format!(
+        "set {STACK_VARIABLE}={STACK_BYTES} before starting a server at a broker"
+    )))
 }
 
 /// Starts a server.
@@ -121,18 +134,30 @@ pub fn misconfigured(error: &config::Error) -> Failure {
 fn down(error: &server::Error) -> Failure {
     let failure = Failure::error(error.to_string());
     match error {
-        server::Error::Store { source: store::Error::Held { .. }, .. } => {
-            failure.help("stop that server, or choose another file with --store")
-        }
-        server::Error::Store { source: store::Error::Unavailable(_), path } if path.contains("://") => {
-            failure.help("`saga serve` starts once that is put right; another database is named with --store")
-        }
+        server::Error::Store {
+            source: store::Error::Held { .. },
+            ..
+        } => failure.help("stop that server, or choose another file with --store"),
+        server::Error::Store {
+            source: store::Error::Unavailable(_),
+            path,
+        } if path.contains("://") => failure.help(
+            "`saga serve` starts once that is put right; another database is named with --store",
+        ),
         // Its words say what to do.
         server::Error::Store {
-            source: store::Error::Unavailable(Cause { kind: Kind::Moved, .. }), ..
+            source:
+                store::Error::Unavailable(Cause {
+                    kind: Kind::Moved, ..
+                }),
+            ..
         } => failure,
-        server::Error::Store { source: store::Error::Unavailable(_), .. } => failure
-            .help("check that the folder exists and can be written, or choose another file with --store"),
+        server::Error::Store {
+            source: store::Error::Unavailable(_),
+            ..
+        } => failure.help(
+            "check that the folder exists and can be written, or choose another file with --store",
+        ),
         server::Error::Bind { .. } => failure.help("choose another address with --listen"),
         server::Error::Store { .. }
         | server::Error::AddressInUse { .. }

@@ -43,9 +43,18 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     if !steer::confirmed(&server, &args.saga, &args.common, question).await? {
         return Ok(Exit::Error);
     }
-    let fate = Fate::of_saga(format!("{} of {} is left out", args.step, args.saga), &args.saga);
+    let fate = Fate::of_saga(
+        format!("{} of {} is left out", args.step, args.saga),
+        &args.saga,
+    );
     let (saga, step, reason) = (args.saga, args.step, args.reason);
-    let request = SkipRequest { saga, step, reason, by: steer::by(), force: args.force };
+    let request = SkipRequest {
+        saga,
+        step,
+        reason,
+        by: steer::by(),
+        force: args.force,
+    };
     let answer = server.act(server.operators().skip(request), fate).await?;
     steer::show(answer, args.common.output)
 }

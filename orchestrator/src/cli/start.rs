@@ -109,7 +109,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         true => None,
         false => declared(&server, &args).await?,
     };
-    let ty = known.as_ref().map_or(Type::Any, |known| Type::Object(known.input.clone()));
+    let ty = known
+        .as_ref()
+        .map_or(Type::Any, |known| Type::Object(known.input.clone()));
     let input = fields::input(args.input.as_ref(), &args.field, &ty)?;
     let request = StartSagaRequest {
         name: args.name.clone(),
@@ -117,7 +119,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         input: input.text().to_owned().into_bytes().into(),
         key: args.key.clone().unwrap_or_default(),
         labels: fields::label_map(&args.label),
-        request_id: args.request_id.unwrap_or_else(Uuid::now_v7).as_bytes().to_vec().into(),
+        request_id: args
+            .request_id
+            .unwrap_or_else(Uuid::now_v7)
+            .as_bytes()
+            .to_vec()
+            .into(),
     };
     if args.dry_run {
         return dry_run(&server, &args, &request, &input, known.as_ref()).await;
@@ -131,7 +138,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         StartFormat::Json if waits => {}
         StartFormat::Json => {
             let (created, status) = (started.created, started.status.clone());
-            output::json(&Started { id: id.clone(), created, status })?;
+            output::json(&Started {
+                id: id.clone(),
+                created,
+                status,
+            })?;
         }
     }
     if args.output == StartFormat::Text && !started.created {
@@ -141,24 +152,48 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         ));
     }
     let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
-    if waits { wait(&server, &id, &args, left).await } else { Ok(Exit::Ok) }
+    if waits {
+        wait(&server, &id, &args, left).await
+    } else {
+        Ok(Exit::Ok)
+    }
 }
 
 /// A request id as the server takes it.
 fn request_id(text: &str) -> Result<Uuid, String> {
     let id = Uuid::try_parse(text).map_err(|error| error.to_string())?;
-    if id.get_version_num() == 7 { Ok(id) } else { Err("it is no UUIDv7".to_owned()) }
+    if id.get_version_num() == 7 {
+        Ok(id)
+    } else {
+        Err("it is no UUIDv7".to_owned())
+    }
 }
 
-async fn wait(server: &Server, id: &str, args: &Args, timeout: Option<StdDuration>) -> Result<Exit, Failure> {
+async fn wait(
+    server: &Server,
+    id: &str,
+    args: &Args,
+    timeout: Option<StdDuration>,
+) -> Result<Exit, Failure> {
     let show = match (args.watch, args.output) {
         (true, StartFormat::Text) => Show::Text,
         (true, StartFormat::Json) => Show::Json,
         (true, StartFormat::Id) | (false, _) => Show::Nothing,
     };
-    let ending = follow::follow(server, id, Follow { show, timeout, through_incidents: false }).await?;
+    let ending = follow::follow(
+        server,
+        id,
+        Follow {
+            show,
+            timeout,
+            through_incidents: false,
+        },
+    )
+    .await?;
     match (args.output, &ending.detail) {
-        (StartFormat::Json, Some(detail)) if !args.watch => output::json(&json::Detail::from(detail))?,
+        (StartFormat::Json, Some(detail)) if !args.watch => {
+            output::json(&json::Detail::from(detail))?
+        }
         _ => {}
     }
     if args.output != StartFormat::Id {
@@ -169,7 +204,10 @@ async fn wait(server: &Server, id: &str, args: &Args, timeout: Option<StdDuratio
 
 /// The definition that would be started; `None`: it is not registered, or the server is of a release that cannot tell.
 async fn declared(server: &Server, args: &Args) -> Result<Option<Definition>, Failure> {
-    let request = GetDefinitionRequest { name: args.name.clone(), version: args.version.unwrap_or(0) };
+    let request = GetDefinitionRequest {
+        name: args.name.clone(),
+        version: args.version.unwrap_or(0),
+    };
     match server.definitions().get_definition(request).await {
         Ok(answer) => {
             let text = String::from_utf8_lossy(&answer.into_inner().definition).into_owned();
@@ -206,7 +244,11 @@ async fn dry_run(
     if let Some(known) = known {
         let mismatches = Type::Object(known.input.clone()).check_json(input.json());
         if !mismatches.is_empty() {
-            let list = mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let list = mismatches
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
             let message = format!("the input does not fit {}@{version}: {list}", args.name);
             return Err(Failure::error(message).help("saga explain A0422"));
         }
@@ -214,11 +256,19 @@ async fn dry_run(
     match args.output {
         StartFormat::Id => {}
         StartFormat::Json => {
-            output::json(&Plan { saga: &args.name, version, key: args.key.as_deref(), input })?;
+            output::json(&Plan {
+                saga: &args.name,
+                version,
+                key: args.key.as_deref(),
+                input,
+            })?;
         }
         StartFormat::Text => {
             let text = output::printable(input.text());
-            output::line(&format!("{}@{version} would be started with\n{text}", args.name))?;
+            output::line(&format!(
+                "{}@{version} would be started with\n{text}",
+                args.name
+            ))?;
         }
     }
     output::note(match known {
@@ -231,8 +281,16 @@ async fn dry_run(
 /// The version that would be started, by the list of what is registered.
 async fn listed(server: &Server, args: &Args, request: &StartSagaRequest) -> Result<u32, Failure> {
     let list = pages::definitions(server).await?;
-    let named: Vec<u32> = list.iter().filter(|d| d.name == args.name).map(|d| d.version).collect();
-    let wanted = named.iter().copied().filter(|version| [0, *version].contains(&request.version)).max();
+    let named: Vec<u32> = list
+        .iter()
+        .filter(|d| d.name == args.name)
+        .map(|d| d.version)
+        .collect();
+    let wanted = named
+        .iter()
+        .copied()
+        .filter(|version| [0, *version].contains(&request.version))
+        .max();
     let names = list.iter().map(|definition| definition.name.as_str());
     wanted.ok_or_else(|| not_registered(&args.name, args.version, &named, names))
 }
@@ -245,15 +303,21 @@ fn not_registered<'a>(
 ) -> Failure {
     if let (Some(version), false) = (version, versions.is_empty()) {
         let known: Vec<String> = versions.iter().map(u32::to_string).collect();
-        return Failure::new(Exit::NotFound, format!("no version {version} of {name} is registered"))
-            .help(format!("registered: {}", known.join(", ")));
+        return Failure::new(
+            Exit::NotFound,
+            format!("no version {version} of {name} is registered"),
+        )
+        .help(format!("registered: {}", known.join(", ")));
     }
-    let failure = Failure::new(Exit::NotFound, format!("no definition `{name}` is registered"));
+    let failure = Failure::new(
+        Exit::NotFound,
+        format!("no definition `{name}` is registered"),
+    );
     match saga_dsl::near_miss::near_miss(name, names) {
         Some(near) => failure.help(format!("did you mean `{near}`?")),
-        None => {
-            failure.help("`saga definitions` shows what is registered; `saga deploy FILE` registers a file")
-        }
+        None => failure.help(
+            "`saga definitions` shows what is registered; `saga deploy FILE` registers a file",
+        ),
     }
 }
 
@@ -264,17 +328,34 @@ mod tests {
     #[test]
     fn a_slip_in_the_name_is_met_with_the_right_one() {
         let told = |failure: Failure| match failure {
-            Failure::Told { exit, message, help, .. } => (exit, message, help.unwrap_or_default()),
+            Failure::Told {
+                exit,
+                message,
+                help,
+                ..
+            } => (exit, message, help.unwrap_or_default()),
             Failure::ReaderLeft => panic!("not told"),
         };
         let names = ["book_trip", "fulfil_order"];
-        let (exit, message, help) = told(not_registered("book_tripp", None, &[], names.into_iter()));
-        assert_eq!((exit, message.as_str()), (Exit::NotFound, "no definition `book_tripp` is registered"));
+        let (exit, message, help) =
+            told(not_registered("book_tripp", None, &[], names.into_iter()));
+        assert_eq!(
+            (exit, message.as_str()),
+            (Exit::NotFound, "no definition `book_tripp` is registered")
+        );
         assert_eq!(help, "did you mean `book_trip`?");
-        let (_, message, help) = told(not_registered("book_trip", Some(9), &[1, 2], names.into_iter()));
+        let (_, message, help) = told(not_registered(
+            "book_trip",
+            Some(9),
+            &[1, 2],
+            names.into_iter(),
+        ));
         assert_eq!(
             (message.as_str(), help.as_str()),
-            ("no version 9 of book_trip is registered", "registered: 1, 2")
+            (
+                "no version 9 of book_trip is registered",
+                "registered: 1, 2"
+            )
         );
     }
 }

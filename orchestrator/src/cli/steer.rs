@@ -71,15 +71,28 @@ pub fn ask(question: &str) -> Result<String, Failure> {
 
 /// The saga as it is now.
 pub async fn summary(server: &Server, saga: &str) -> Result<SagaSummary, Failure> {
-    let detail = server.sagas().get_saga(GetSagaRequest { saga: saga.to_owned() }).await;
-    let detail = detail.map_err(|status| server.failure(status))?.into_inner();
+    let detail = server
+        .sagas()
+        .get_saga(GetSagaRequest {
+            saga: saga.to_owned(),
+        })
+        .await;
+    let detail = detail
+        .map_err(|status| server.failure(status))?
+        .into_inner();
     Ok(detail.summary.unwrap_or_default())
 }
 
 /// `book_trip@1 0X2QAC4M ↺ compensating`.
 pub fn named(summary: &SagaSummary) -> String {
     let word = words::saga(summary);
-    let text = format!("{}@{} {} {}", summary.name, summary.version, short(&id_text(summary)), word.text());
+    let text = format!(
+        "{}@{} {} {}",
+        summary.name,
+        summary.version,
+        short(&id_text(summary)),
+        word.text()
+    );
     printable(&text).into_owned()
 }
 
@@ -92,7 +105,10 @@ pub fn show(answer: InterventionResponse, format: Format) -> Result<Exit, Failur
     match format {
         Format::Json => {
             let step = answer.step.as_ref().map(json::Step::from);
-            output::json(&Steered { saga: json::Saga::from(&saga), step })?;
+            output::json(&Steered {
+                saga: json::Saga::from(&saga),
+                step,
+            })?;
         }
         Format::Text => {
             output::line(&sentence(&saga, answer.step.as_ref(), answer.now_us))?;
@@ -112,13 +128,32 @@ fn sentence(saga: &SagaSummary, step: Option<&StepDetail>, now_us: i64) -> Strin
     let open = !words::is_end(&saga.status);
     let place = step.map_or_else(String::new, |step| {
         let word = words::step(step, saga.status == "running", now_us);
-        let note = if step.note.is_empty() { String::new() } else { format!(" ({})", step.note) };
-        let round = if step.round > 1 { format!(", round {}", step.round) } else { String::new() };
+        let note = if step.note.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", step.note)
+        };
+        let round = if step.round > 1 {
+            format!(", round {}", step.round)
+        } else {
+            String::new()
+        };
         format!("{} {}{round}{note}; ", step.id, word.text())
     });
-    let next = if saga.next.is_empty() { String::new() } else { format!(", next: {}", saga.next) };
-    let more = if open { format!("   (saga watch {id})") } else { String::new() };
-    let text = format!("{id}: {place}the saga is {}{next}{more}", words::saga(saga).text());
+    let next = if saga.next.is_empty() {
+        String::new()
+    } else {
+        format!(", next: {}", saga.next)
+    };
+    let more = if open {
+        format!("   (saga watch {id})")
+    } else {
+        String::new()
+    };
+    let text = format!(
+        "{id}: {place}the saga is {}{next}{more}",
+        words::saga(saga).text()
+    );
     printable(&text).into_owned()
 }
 
@@ -131,9 +166,17 @@ mod tests {
     fn the_answer_says_where_step_and_saga_stand() {
         let detail = sample::compensating();
         let saga = detail.summary.clone().expect("there");
-        let ended =
-            SagaSummary { status: "abandoned".into(), exceptions: true, next: String::new(), ..saga.clone() };
-        let again = StepDetail { round: 2, status: "running".into(), ..detail.steps[1].clone() };
+        let ended = SagaSummary {
+            status: "abandoned".into(),
+            exceptions: true,
+            next: String::new(),
+            ..saga.clone()
+        };
+        let again = StepDetail {
+            round: 2,
+            status: "running".into(),
+            ..detail.steps[1].clone()
+        };
         let all = [
             sentence(&saga, detail.steps.get(1), sample::NOW_US),
             sentence(&saga, Some(&again), sample::NOW_US),

@@ -78,7 +78,10 @@ impl Notices {
 fn line(trouble: &StoreTrouble) -> String {
     let span = time::span(i64::try_from(trouble.for_ms.saturating_mul(1_000)).unwrap_or(i64::MAX));
     let why = printable(&trouble.why);
-    let text = format!("! the store has taken no commit for {span}: {why}{}", waiting(trouble));
+    let text = format!(
+        "! the store has taken no commit for {span}: {why}{}",
+        waiting(trouble)
+    );
     Tone::Bad.paint(&text)
 }
 
@@ -90,7 +93,11 @@ fn waiting(trouble: &StoreTrouble) -> String {
     };
     let starts = number(trouble.starts, "start", "starts");
     let others = number(trouble.others, "other input", "other inputs");
-    let verb = if trouble.starts.saturating_add(trouble.others) == 1 { "waits" } else { "wait" };
+    let verb = if trouble.starts.saturating_add(trouble.others) == 1 {
+        "waits"
+    } else {
+        "wait"
+    };
     match (starts, others) {
         (None, None) => String::new(),
         (Some(these), None) | (None, Some(these)) => format!(" ({these} {verb})"),
@@ -108,7 +115,10 @@ pub struct Wire {
 impl Wire {
     /// Looks at all answers that come over the channel.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, notices: Notices::default() }
+        Self {
+            channel,
+            notices: Notices::default(),
+        }
     }
 
     /// What the answers said.
@@ -118,7 +128,9 @@ impl Wire {
 
     /// Asks for nothing but the state of the store. Silence is no answer and changes nothing.
     pub async fn look(&self) {
-        let request = HealthCheckRequest { service: HEALTH_SERVICE.to_owned() };
+        let request = HealthCheckRequest {
+            service: HEALTH_SERVICE.to_owned(),
+        };
         let mut health = HealthClient::new(self.clone());
         // The answer itself says less than its metadata, which [`Wire`] has read by now.
         let _ = tokio::time::timeout(LOOKS_FOR, health.check(request)).await;
@@ -168,7 +180,8 @@ impl Service<http::Request<Body>> for Wire {
 /// The trouble that an answer carries.
 fn carried(headers: &http::HeaderMap) -> Option<StoreTrouble> {
     let value = headers.get(METADATA_KEY)?;
-    let alone = http::HeaderMap::from_iter([(http::HeaderName::from_static(METADATA_KEY), value.clone())]);
+    let alone =
+        http::HeaderMap::from_iter([(http::HeaderName::from_static(METADATA_KEY), value.clone())]);
     let metadata = MetadataMap::from_headers(alone);
     let bytes = metadata.get_bin(METADATA_KEY)?.to_bytes().ok()?;
     StoreTrouble::decode(bytes).ok()

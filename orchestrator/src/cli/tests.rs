@@ -48,7 +48,11 @@ fn verbs_parse() {
         "--endpoint grpc://h:1 list",
         "list --endpoint h:1",
     ] {
-        assert!(parse(line).is_ok(), "{line}: {}", parse(line).map(|_| ()).expect_err("refused"));
+        assert!(
+            parse(line).is_ok(),
+            "{line}: {}",
+            parse(line).map(|_| ()).expect_err("refused")
+        );
     }
 }
 
@@ -79,13 +83,19 @@ fn slips_are_usage_errors() {
         "schema book_trip",
     ] {
         let error = parse(line).map(|_| ()).expect_err(line);
-        assert!(error.use_stderr() && error.exit_code() == 2, "{line}: {error}");
+        assert!(
+            error.use_stderr() && error.exit_code() == 2,
+            "{line}: {error}"
+        );
     }
 }
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for (line, kind) in [("--help", ErrorKind::DisplayHelp), ("--version", ErrorKind::DisplayVersion)] {
+    for (line, kind) in [
+        ("--help", ErrorKind::DisplayHelp),
+        ("--version", ErrorKind::DisplayVersion),
+    ] {
         let error = parse(line).map(|_| ()).expect_err("shown instead");
         assert_eq!((error.kind(), error.use_stderr()), (kind, false));
     }
@@ -97,7 +107,11 @@ fn every_verb_has_a_summary_and_most_have_examples() {
     // They take no arguments that would need one.
     let plain = ["version", "help", "demo"];
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        assert!(verb.get_about().is_some(), "{} says nothing", verb.get_name());
+        assert!(
+            verb.get_about().is_some(),
+            "{} says nothing",
+            verb.get_name()
+        );
         let explained = plain.contains(&verb.get_name()) || verb.get_after_help().is_some();
         assert!(explained, "{} has no examples", verb.get_name());
     }
@@ -113,7 +127,10 @@ fn long_help() {
 fn help_of_every_verb() {
     let mut command = Cli::command().term_width(100);
     command.build();
-    for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
+    for verb in command
+        .get_subcommands_mut()
+        .filter(|verb| !verb.is_hide_set())
+    {
         let name = format!("help_{}", verb.get_name());
         if verb.get_name() != "help" {
             insta::assert_snapshot!(name, verb.render_long_help().to_string());
@@ -123,5 +140,8 @@ fn help_of_every_verb() {
 
 #[test]
 fn ls_is_list() {
-    assert!(matches!(parse("ls").map(|cli| cli.command), Ok(Command::List(_))));
+    assert!(matches!(
+        parse("ls").map(|cli| cli.command),
+        Ok(Command::List(_))
+    ));
 }

@@ -43,7 +43,11 @@ pub fn until(at_us: i64, now_us: i64) -> Option<String> {
 
 /// A countdown shows whole seconds, rounded up, or it would say `7s` right after `8s` was set.
 const fn round_up(us: i64) -> i64 {
-    if us < SECOND_US { us } else { us.saturating_add(SECOND_US - 1) / SECOND_US * SECOND_US }
+    if us < SECOND_US {
+        us
+    } else {
+        us.saturating_add(SECOND_US - 1) / SECOND_US * SECOND_US
+    }
 }
 
 /// RFC 3339 in UTC with milliseconds: sorts, and lines up with the logs of the participants.
@@ -58,7 +62,9 @@ pub fn utc(at_us: i64) -> String {
 pub fn rfc3339(at_us: i64) -> Option<String> {
     match at_us {
         0 => None,
-        at => Timestamp::from_microsecond(at).ok().map(|at| format!("{at:.6}")),
+        at => Timestamp::from_microsecond(at)
+            .ok()
+            .map(|at| format!("{at:.6}")),
     }
 }
 
@@ -89,13 +95,19 @@ mod tests {
         assert_eq!(until(10, 5_000_000).as_deref(), Some("now"));
         assert_eq!(until(7_100_000, 0).as_deref(), Some("in 8s"));
         assert_eq!(until(400_000, 0).as_deref(), Some("in 400ms"));
-        assert_eq!(until(i64::MAX, i64::MIN).as_deref(), Some("in 106751991d 4h"));
+        assert_eq!(
+            until(i64::MAX, i64::MIN).as_deref(),
+            Some("in 106751991d 4h")
+        );
     }
 
     #[test]
     fn moments_are_utc() {
         assert_eq!(utc(1_780_000_000_123_456), "2026-05-28T20:26:40.123Z");
-        assert_eq!(rfc3339(1_780_000_000_123_456).as_deref(), Some("2026-05-28T20:26:40.123456Z"));
+        assert_eq!(
+            rfc3339(1_780_000_000_123_456).as_deref(),
+            Some("2026-05-28T20:26:40.123456Z")
+        );
         assert_eq!(rfc3339(0), None);
         assert_eq!(utc(i64::MAX), format!("{}us", i64::MAX));
     }

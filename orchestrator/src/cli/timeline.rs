@@ -16,8 +16,15 @@ pub struct Window {
 impl Window {
     /// From the saga's start to its end, or to now.
     pub fn of(summary: &SagaSummary, now_us: i64) -> Self {
-        let to_us = if summary.ended_at_us == 0 { now_us } else { summary.ended_at_us };
-        Self { from_us: summary.started_at_us, to_us: to_us.max(summary.started_at_us.saturating_add(1)) }
+        let to_us = if summary.ended_at_us == 0 {
+            now_us
+        } else {
+            summary.ended_at_us
+        };
+        Self {
+            from_us: summary.started_at_us,
+            to_us: to_us.max(summary.started_at_us.saturating_add(1)),
+        }
     }
 
     /// What stands above the bars: `0s` at the left, the saga's age at the right.
@@ -30,7 +37,12 @@ impl Window {
     pub fn bar(&self, step: &StepDetail) -> String {
         let mut cells = [' '; CELLS];
         self.fill(&mut cells, step.started_at_us, step.settled_at_us, '█');
-        self.fill(&mut cells, step.undo_started_at_us, step.undo_settled_at_us, '▒');
+        self.fill(
+            &mut cells,
+            step.undo_started_at_us,
+            step.undo_settled_at_us,
+            '▒',
+        );
         cells.iter().collect::<String>().trim_end().to_owned()
     }
 
@@ -50,7 +62,9 @@ impl Window {
     fn cell(&self, at_us: i64) -> usize {
         let life = (i128::from(self.to_us) - i128::from(self.from_us)).max(1);
         let at = (i128::from(at_us) - i128::from(self.from_us)).clamp(0, life);
-        usize::try_from(at * CELLS as i128 / life).unwrap_or(0).min(CELLS - 1)
+        usize::try_from(at * CELLS as i128 / life)
+            .unwrap_or(0)
+            .min(CELLS - 1)
     }
 }
 
@@ -62,8 +76,11 @@ mod tests {
 
     #[test]
     fn bars_show_action_and_undo() {
-        let summary =
-            SagaSummary { started_at_us: 100 * SECOND, ended_at_us: 124 * SECOND, ..SagaSummary::default() };
+        let summary = SagaSummary {
+            started_at_us: 100 * SECOND,
+            ended_at_us: 124 * SECOND,
+            ..SagaSummary::default()
+        };
         let window = Window::of(&summary, 999 * SECOND);
         assert_eq!(window.scale(), "0s                   24s");
         let step = StepDetail {
@@ -78,15 +95,27 @@ mod tests {
 
     #[test]
     fn times_outside_of_the_window_do_not_panic() {
-        let summary = SagaSummary { started_at_us: i64::MAX, ..SagaSummary::default() };
+        let summary = SagaSummary {
+            started_at_us: i64::MAX,
+            ..SagaSummary::default()
+        };
         let window = Window::of(&summary, i64::MIN);
         for at in [i64::MIN, -1, 1, i64::MAX] {
-            let step =
-                StepDetail { started_at_us: at, settled_at_us: at.wrapping_neg(), ..StepDetail::default() };
+            let step = StepDetail {
+                started_at_us: at,
+                settled_at_us: at.wrapping_neg(),
+                ..StepDetail::default()
+            };
             window.bar(&step);
         }
-        let backwards =
-            SagaSummary { started_at_us: i64::MIN, ended_at_us: i64::MAX, ..SagaSummary::default() };
-        Window::of(&backwards, 0).bar(&StepDetail { started_at_us: 5, ..StepDetail::default() });
+        let backwards = SagaSummary {
+            started_at_us: i64::MIN,
+            ended_at_us: i64::MAX,
+            ..SagaSummary::default()
+        };
+        Window::of(&backwards, 0).bar(&StepDetail {
+            started_at_us: 5,
+            ..StepDetail::default()
+        });
     }
 }

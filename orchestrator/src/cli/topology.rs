@@ -49,7 +49,10 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<Exit, Failure> {
     for name in &args.participants {
         check_id(name).map_err(|error| {
-            Failure::new(Exit::Usage, format!("participant `{}`: {error}", output::printable(name)))
+            Failure::new(
+                Exit::Usage,
+                format!("participant `{}`: {error}", output::printable(name)),
+            )
         })?;
     }
     let Some(url) = &args.declare else {
@@ -57,7 +60,11 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     };
     let broker = Broker::at(url).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-    let broker = Broker { password_file: args.password_file, ca_file: args.ca, ..broker };
+    let broker = Broker {
+        password_file: args.password_file,
+        ca_file: args.ca,
+        ..broker
+    };
     prepare(&broker, &args.participants.iter().cloned().collect())
         .await
         .map_err(|why| Failure::error(format!("broker {broker}: {why}")))?;
@@ -66,7 +73,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 fn screen(participants: &[String], frame: Frame) -> String {
-    let rows = objects(participants).into_iter().map(|line| Vec::from(line.map(Text::plain)));
+    let rows = objects(participants)
+        .into_iter()
+        .map(|line| Vec::from(line.map(Text::plain)));
     let declared = table::draw(&["OBJECT", "KIND", "WHAT FOR"], rows.collect(), frame);
     let line = |user: &str, permissions: [String; 3]| {
         let mut row = vec![Text::plain(user)];
@@ -74,11 +83,20 @@ fn screen(participants: &[String], frame: Frame) -> String {
         row
     };
     let mut rows = vec![line("the server", orchestrator_permissions())];
-    rows.extend(
-        participants.iter().map(|name| line(&format!("participant {name}"), participant_permissions(name))),
-    );
-    rows.push(line("a service that starts sagas", starter_permissions("NAME")));
-    rows.push(line("a service that reads events", reader_permissions("NAME")));
+    rows.extend(participants.iter().map(|name| {
+        line(
+            &format!("participant {name}"),
+            participant_permissions(name),
+        )
+    }));
+    rows.push(line(
+        "a service that starts sagas",
+        starter_permissions("NAME"),
+    ));
+    rows.push(line(
+        "a service that reads events",
+        reader_permissions("NAME"),
+    ));
     let permitted = table::draw(&["USER", "CONFIGURE", "WRITE", "READ"], rows, frame);
     format!("{declared}\n{permitted}")
 }
@@ -89,7 +107,10 @@ mod tests {
 
     #[test]
     fn the_screen_names_objects_and_permissions() {
-        let frame = Frame { width: None, ..Frame::of_stdout() };
+        let frame = Frame {
+            width: None,
+            ..Frame::of_stdout()
+        };
         let screen = output::bare(&screen(&["flights".to_owned()], frame));
         for wanted in [
             "saga.cmd.flights",

@@ -56,16 +56,34 @@ pub fn draw(detail: &SagaDetail, frame: Frame) -> String {
 
 /// Why it waits, or its last error; a second round is worth a word, for somebody ordered it.
 fn note(step: &StepDetail) -> String {
-    let round = if step.round > 1 { format!("round {}", step.round) } else { String::new() };
-    let error = step.error.as_ref().map(|fault| match fault.code.is_empty() {
-        true => fault.message.clone(),
-        false => format!("{}: {}", fault.code, fault.message),
-    });
+    let round = if step.round > 1 {
+        format!("round {}", step.round)
+    } else {
+        String::new()
+    };
+    let error = step
+        .error
+        .as_ref()
+        .map(|fault| match fault.code.is_empty() {
+            true => fault.message.clone(),
+            false => format!("{}: {}", fault.code, fault.message),
+        });
     // An error that was overcome is history, and would only worry people.
-    let overcome = matches!(step.status.as_str(), "succeeded" | "compensated" | "nothing_to_undo");
+    let overcome = matches!(
+        step.status.as_str(),
+        "succeeded" | "compensated" | "nothing_to_undo"
+    );
     let error = error.filter(|_| !overcome);
-    let text = if step.note.is_empty() { error.unwrap_or_default() } else { step.note.clone() };
-    [round, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+    let text = if step.note.is_empty() {
+        error.unwrap_or_default()
+    } else {
+        step.note.clone()
+    };
+    [round, text]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Steps in order, each with the groups around it, become rows with lines.
@@ -90,7 +108,10 @@ fn grow<'a>(
         let group = head.groups.get(depth);
         let length = match group {
             None => 1,
-            Some(_) => rest.iter().take_while(|step| step.groups.get(depth) == group).count(),
+            Some(_) => rest
+                .iter()
+                .take_while(|step| step.groups.get(depth) == group)
+                .count(),
         };
         let (members, after) = rest.split_at(length);
         let last = after.is_empty();
@@ -101,11 +122,23 @@ fn grow<'a>(
             (false, true) => "└─",
         };
         match group {
-            None => rows.push(Branch { label: format!("{indent}{line} {}", head.id), step: Some(head) }),
+            None => rows.push(Branch {
+                label: format!("{indent}{line} {}", head.id),
+                step: Some(head),
+            }),
             Some(group) => {
-                rows.push(Branch { label: format!("{indent}{line} {}", group_word(group)), step: None });
+                rows.push(Branch {
+                    label: format!("{indent}{line} {}", group_word(group)),
+                    step: None,
+                });
                 let deeper = if last { "   " } else { "│  " };
-                grow(members, depth + 1, &format!("{indent}{deeper}"), false, rows);
+                grow(
+                    members,
+                    depth + 1,
+                    &format!("{indent}{deeper}"),
+                    false,
+                    rows,
+                );
             }
         }
         rest = after;
@@ -126,7 +159,11 @@ pub fn step_line(step: &StepDetail, forward: bool, now_us: i64) -> String {
         0 => String::new(),
         _ => format!("  tries {}", words::tries(step.tries, step.undo_tries)),
     };
-    let note = if note.is_empty() { note } else { format!("  {note}") };
+    let note = if note.is_empty() {
+        note
+    } else {
+        format!("  {note}")
+    };
     format!("{}  {}{tries}{note}", step.id, word.text())
 }
 
@@ -143,7 +180,10 @@ mod tests {
     }
 
     fn lines(steps: &[StepDetail]) -> String {
-        branches(steps).into_iter().map(|branch| branch.label + "\n").collect()
+        branches(steps)
+            .into_iter()
+            .map(|branch| branch.label + "\n")
+            .collect()
     }
 
     #[test]
@@ -173,7 +213,16 @@ mod tests {
     fn one_step_is_a_line_and_none_is_nothing() {
         assert_eq!(lines(&[step("only", &[])]), " ── only\n");
         assert_eq!(lines(&[]), "");
-        assert_eq!(draw(&SagaDetail::default(), Frame { width: None, now_us: 0 }), "");
+        assert_eq!(
+            draw(
+                &SagaDetail::default(),
+                Frame {
+                    width: None,
+                    now_us: 0
+                }
+            ),
+            ""
+        );
     }
 
     #[test]

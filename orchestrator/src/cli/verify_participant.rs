@@ -113,10 +113,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         reason: args.reason.clone().unwrap_or_default(),
         by: steer::by(),
     };
-    let mut stream = server.act(server.operators().verify_participant(request), fate(&args)).await?;
+    let mut stream = server
+        .act(server.operators().verify_participant(request), fate(&args))
+        .await?;
     let mut verdicts = Vec::new();
-    while let Some(verdict) =
-        stream.message().await.map_err(|status| server.act_failed(&status, fate(&args)))?
+    while let Some(verdict) = stream
+        .message()
+        .await
+        .map_err(|status| server.act_failed(&status, fate(&args)))?
     {
         if args.output == Format::Text {
             output::line(&told(&verdict))?;
@@ -133,9 +137,13 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 /// Commands to a participant really happen, also where nobody hears the verdict.
 fn fate(args: &Args) -> Fate {
     Fate {
-        what: format!("all hazards were fired at {}/{}", args.participant, args.action),
-        find_out: "look at the participant: what it was sent has test ids, which begin with 7TEST0SAGA"
-            .to_owned(),
+        what: format!(
+            "all hazards were fired at {}/{}",
+            args.participant, args.action
+        ),
+        find_out:
+            "look at the participant: what it was sent has test ids, which begin with 7TEST0SAGA"
+                .to_owned(),
     }
 }
 
@@ -144,8 +152,10 @@ fn confirmed(args: &Args) -> Result<bool, Failure> {
         return Ok(true);
     }
     if args.output != Format::Text || !output::can_ask() {
-        let message =
-            format!("{}/{} would really happen, and nobody can be asked", args.participant, args.action);
+        let message = format!(
+            "{}/{} would really happen, and nobody can be asked",
+            args.participant, args.action
+        );
         return Err(Failure::new(Exit::Usage, message).help("--yes, if that may be"));
     }
     let undone = match &args.compensation {
@@ -156,7 +166,10 @@ fn confirmed(args: &Args) -> Result<bool, Failure> {
         "{}/{} really happens, eight times, and is {undone}. Go on? [y/N] ",
         args.participant, args.action
     );
-    let yes = matches!(steer::ask(&printable(&question))?.to_lowercase().as_str(), "y" | "yes");
+    let yes = matches!(
+        steer::ask(&printable(&question))?.to_lowercase().as_str(),
+        "y" | "yes"
+    );
     if !yes {
         output::note("nothing was sent");
     }
@@ -170,7 +183,12 @@ fn told(verdict: &HazardVerdict) -> String {
         "fail" => ("✗ FAIL", Tone::Bad),
         _ => ("– n/a ", Tone::Dim),
     };
-    let mut text = format!("{}  {:<21} {}", tone.paint(mark), verdict.hazard, printable(&verdict.rule));
+    let mut text = format!(
+        "{}  {:<21} {}",
+        tone.paint(mark),
+        verdict.hazard,
+        printable(&verdict.rule)
+    );
     match verdict.verdict.as_str() {
         "pass" => {}
         "fail" => {
@@ -181,7 +199,10 @@ fn told(verdict: &HazardVerdict) -> String {
                 } else {
                     format!("   ← must be: {}", exchange.expected)
                 };
-                text.push_str(&format!("\n          {sent} → {came}{}", printable(&expected)));
+                text.push_str(&format!(
+                    "\n          {sent} → {came}{}",
+                    printable(&expected)
+                ));
             }
             text.push_str(&format!(
                 "\n          of saga {}: {}",
@@ -195,19 +216,31 @@ fn told(verdict: &HazardVerdict) -> String {
 }
 
 fn count(verdicts: &[HazardVerdict], word: &str) -> usize {
-    verdicts.iter().filter(|verdict| verdict.verdict == word).count()
+    verdicts
+        .iter()
+        .filter(|verdict| verdict.verdict == word)
+        .count()
 }
 
 fn summary(verdicts: &[HazardVerdict]) -> String {
-    let [passed, failed, left] = ["pass", "fail", "not_applicable"].map(|word| count(verdicts, word));
-    format!("{} hazards: {passed} passed, {failed} failed, {left} did not apply", verdicts.len())
+    let [passed, failed, left] =
+        ["pass", "fail", "not_applicable"].map(|word| count(verdicts, word));
+    format!(
+        "{} hazards: {passed} passed, {failed} failed, {left} did not apply",
+        verdicts.len()
+    )
 }
 
 /// A participant whose action did not even succeed once has proved nothing.
 fn exit(verdicts: &[HazardVerdict]) -> Exit {
-    let proved =
-        verdicts.iter().any(|verdict| verdict.hazard == "duplicate_action" && verdict.verdict == "pass");
-    if proved && count(verdicts, "fail") == 0 { Exit::Ok } else { Exit::Error }
+    let proved = verdicts
+        .iter()
+        .any(|verdict| verdict.hazard == "duplicate_action" && verdict.verdict == "pass");
+    if proved && count(verdicts, "fail") == 0 {
+        Exit::Ok
+    } else {
+        Exit::Error
+    }
 }
 
 fn report(args: &Args, verdicts: &[HazardVerdict]) -> Report {
@@ -258,8 +291,18 @@ mod tests {
             },
             test_id: saga_core::SagaId::for_test(1).to_bytes().to_vec().into(),
             exchanges: vec![
-                exchange("compensation, attempt 1, known: unknown", "nothing_to_do", "nothing_to_do", true),
-                exchange("action, attempt 1", "succeeded {\"seat\":\u{1b}[31m4}", "blocked", false),
+                exchange(
+                    "compensation, attempt 1, known: unknown",
+                    "nothing_to_do",
+                    "nothing_to_do",
+                    true,
+                ),
+                exchange(
+                    "action, attempt 1",
+                    "succeeded {\"seat\":\u{1b}[31m4}",
+                    "blocked",
+                    false,
+                ),
             ],
         }
     }
@@ -272,15 +315,25 @@ mod tests {
             verdict("late_action", "not_applicable"),
         ];
         let lines: Vec<_> = verdicts.iter().map(told).collect();
-        insta::assert_snapshot!(bare(&format!("{}\n{}", lines.join("\n"), summary(&verdicts))));
+        insta::assert_snapshot!(bare(&format!(
+            "{}\n{}",
+            lines.join("\n"),
+            summary(&verdicts)
+        )));
     }
 
     #[test]
     fn only_who_proved_something_and_broke_nothing_ends_well() {
-        let (pass, left) = (verdict("duplicate_action", "pass"), verdict("late_action", "not_applicable"));
+        let (pass, left) = (
+            verdict("duplicate_action", "pass"),
+            verdict("late_action", "not_applicable"),
+        );
         assert_eq!(exit(&[pass.clone(), left.clone()]), Exit::Ok);
         assert_eq!(exit(&[pass, verdict("late_action", "fail")]), Exit::Error);
-        assert_eq!(exit(&[verdict("duplicate_action", "not_applicable"), left]), Exit::Error);
+        assert_eq!(
+            exit(&[verdict("duplicate_action", "not_applicable"), left]),
+            Exit::Error
+        );
         assert_eq!(exit(&[]), Exit::Error);
     }
 }

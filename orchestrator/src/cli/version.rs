@@ -36,7 +36,10 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     match args.output {
         Format::Json => output::json(&version)?,
         Format::Text => {
-            output::line(&format!("saga {} (wire {}, {})", version.version, version.wire, version.target))?;
+            output::line(&format!(
+                "saga {} (wire {}, {})",
+                version.version, version.wire, version.target
+            ))?;
         }
     }
     Ok(Exit::Ok)

@@ -42,7 +42,11 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let server = context.server().await?;
     let timeout = args.timeout.map(|limit| StdDuration::from_millis(limit.ms));
-    let how = Follow { show: Show::Nothing, timeout, through_incidents: args.through_incidents };
+    let how = Follow {
+        show: Show::Nothing,
+        timeout,
+        through_incidents: args.through_incidents,
+    };
     let ending = follow::follow(&server, &args.saga, how).await?;
     match (args.output, &ending.detail) {
         (Format::Json, Some(detail)) => output::json(&json::Detail::from(detail))?,

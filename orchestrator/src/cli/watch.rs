@@ -61,7 +61,11 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         Format::Text => Show::Text,
         Format::Json => Show::Json,
     };
-    let how = Follow { show, timeout, through_incidents: args.through_incidents };
+    let how = Follow {
+        show,
+        timeout,
+        through_incidents: args.through_incidents,
+    };
     let ending = follow::follow(&server, saga, how).await?;
     output::note(&follow::verdict(&ending));
     Ok(ending.exit)
@@ -85,7 +89,11 @@ impl Counts {
     fn of(list: &ListSagasResponse, now_us: i64) -> Self {
         let mut by_status = BTreeMap::new();
         for saga in &list.sagas {
-            let name = if saga.mark.is_empty() { &saga.status } else { &saga.mark };
+            let name = if saga.mark.is_empty() {
+                &saga.status
+            } else {
+                &saga.mark
+            };
             *by_status.entry(name.clone()).or_insert(0) += 1;
         }
         Self {
@@ -98,7 +106,8 @@ impl Counts {
     }
 
     fn same_as(&self, other: &Self) -> bool {
-        (self.open, self.finished, &self.by_status) == (other.open, other.finished, &other.by_status)
+        (self.open, self.finished, &self.by_status)
+            == (other.open, other.finished, &other.by_status)
     }
 
     /// One line; `ended_per_second` since the line before.
@@ -108,51 +117,90 @@ impl Counts {
             .iter()
             .map(|(name, number)| {
                 let word = word(name);
-                word.tone.paint(&format!("{} {}", output::printable(&word.text()), count(*number)))
+                word.tone.paint(&format!(
+                    "{} {}",
+                    output::printable(&word.text()),
+                    count(*number)
+                ))
             })
             .collect();
-        let about = if self.complete { "" } else { " of the newest 1 000" };
-        let parts = if parts.is_empty() { String::new() } else { format!(" ({}{about})", parts.join(", ")) };
+        let about = if self.complete {
+            ""
+        } else {
+            " of the newest 1 000"
+        };
+        let parts = if parts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({}{about})", parts.join(", "))
+        };
         let rate = match ended_per_second {
             Some(rate) if rate > 0 => format!(", {}/s", count(rate)),
             _ => String::new(),
         };
-        format!("{} active{parts}, {} finished{rate}", count(self.open), count(self.finished))
+        format!(
+            "{} active{parts}, {} finished{rate}",
+            count(self.open),
+            count(self.finished)
+        )
     }
 }
 
 fn word(name: &str) -> Word {
-    let marked = saga_proto::v1::SagaSummary { mark: name.into(), status: name.into(), ..Default::default() };
+    let marked = saga_proto::v1::SagaSummary {
+        mark: name.into(),
+        status: name.into(),
+        ..Default::default()
+    };
     words::saga(&marked)
 }
 
-async fn counts(server: &Server, format: Format, timeout: Option<StdDuration>) -> Result<Exit, Failure> {
+async fn counts(
+    server: &Server,
+    format: Format,
+    timeout: Option<StdDuration>,
+) -> Result<Exit, Failure> {
     let until = timeout.map(|limit| Instant::now() + limit);
     let bar = (format == Format::Text && output::is_live()).then(live_line);
     if bar.is_some() {
         server.notices().draw();
     }
-    let request = ListSagasRequest { open_only: true, page_size: SAMPLE, ..ListSagasRequest::default() };
+    let request = ListSagasRequest {
+        open_only: true,
+        page_size: SAMPLE,
+        ..ListSagasRequest::default()
+    };
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before: Option<Counts> = None;
     loop {
         ticks.tick().await;
         let list = server.sagas().list_sagas(request.clone()).await;
-        let now = Counts::of(&list.map_err(|s| server.failure(s))?.into_inner(), time::now_us());
-        let rate = before.as_ref().map(|old| now.finished.saturating_sub(old.finished) / INTERVAL.as_secs());
+        let now = Counts::of(
+            &list.map_err(|s| server.failure(s))?.into_inner(),
+            time::now_us(),
+        );
+        let rate = before
+            .as_ref()
+            .map(|old| now.finished.saturating_sub(old.finished) / INTERVAL.as_secs());
         let news = before.as_ref().is_none_or(|old| !old.same_as(&now));
         match (&bar, format) {
             (Some(bar), _) => {
-                let above = server.notices().line().map(|line| format!("{line}\n")).unwrap_or_default();
+                let above = server
+                    .notices()
+                    .line()
+                    .map(|line| format!("{line}\n"))
+                    .unwrap_or_default();
                 bar.set_message(for_stderr(&format!("{above}{}", now.line(rate))));
                 bar.tick();
             }
             (None, Format::Json) if news => output::json_line(&now)?,
             // The rate would make every line a change; a reader of lines can count for itself.
-            (None, Format::Text) if news => {
-                output::line(&format!("{}  {}", time::utc(time::now_us()), now.line(None)))?
-            }
+            (None, Format::Text) if news => output::line(&format!(
+                "{}  {}",
+                time::utc(time::now_us()),
+                now.line(None)
+            ))?,
             (None, _) => {}
         }
         before = Some(now);
@@ -168,7 +216,9 @@ async fn counts(server: &Server, format: Format, timeout: Option<StdDuration>) -
 
 fn live_line() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.set_style(
+        ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
     bar
 }
 
@@ -178,9 +228,16 @@ mod tests {
     use super::*;
 
     fn list() -> ListSagasResponse {
-        let sagas = [sample::compensating(), sample::compensating(), sample::incident()];
+        let sagas = [
+            sample::compensating(),
+            sample::compensating(),
+            sample::incident(),
+        ];
         ListSagasResponse {
-            sagas: sagas.into_iter().filter_map(|detail| detail.summary).collect(),
+            sagas: sagas
+                .into_iter()
+                .filter_map(|detail| detail.summary)
+                .collect(),
             open_total: 3,
             finished_total: 1_842,
             next_page_token: String::new(),

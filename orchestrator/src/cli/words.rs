@@ -55,7 +55,11 @@ pub struct Word {
 
 impl Word {
     fn new(symbol: &'static str, word: impl Into<String>, tone: Tone) -> Self {
-        Self { symbol, word: word.into(), tone }
+        Self {
+            symbol,
+            word: word.into(),
+            tone,
+        }
     }
 
     /// Where a circuit breaker stands.
@@ -114,7 +118,11 @@ pub fn saga(summary: &SagaSummary) -> Word {
         _ if summary.exceptions && is_end(&summary.status) => {
             let plain = status(&summary.status);
             // Whoever skims must not take it for an end that was proved.
-            Word { word: format!("{} (exceptions)", plain.word), tone: Tone::Bad, ..plain }
+            Word {
+                word: format!("{} (exceptions)", plain.word),
+                tone: Tone::Bad,
+                ..plain
+            }
         }
         _ => status(&summary.status),
     }
@@ -140,7 +148,9 @@ pub fn is_end(status: &str) -> bool {
 /// A step's status. `forward` is false once the saga goes back or has ended: a step that is pending then is
 /// one that will not be reached.
 pub fn step(step: &StepDetail, forward: bool, now_us: i64) -> Word {
-    let next = time::until(step.next_due_us, now_us).map(|at| format!(" {at}")).unwrap_or_default();
+    let next = time::until(step.next_due_us, now_us)
+        .map(|at| format!(" {at}"))
+        .unwrap_or_default();
     match step.status.as_str() {
         "pending" if forward => Word::new("·", "pending", Tone::Dim),
         "pending" => Word::new("–", "not reached", Tone::Dim),
@@ -204,12 +214,21 @@ mod tests {
             "undo_skipped",
             "sealed",
         ] {
-            let detail = StepDetail { status: name.into(), ..StepDetail::default() };
+            let detail = StepDetail {
+                status: name.into(),
+                ..StepDetail::default()
+            };
             let word = step(&detail, true, 0);
             assert_ne!(word.tone, Tone::Plain, "{name} is not known");
             assert!(!word.word.is_empty());
         }
-        for name in ["running", "compensating", "completed", "compensated", "abandoned"] {
+        for name in [
+            "running",
+            "compensating",
+            "completed",
+            "compensated",
+            "abandoned",
+        ] {
             assert_ne!(status(name).tone, Tone::Plain, "{name} is not known");
         }
     }
@@ -217,24 +236,36 @@ mod tests {
     #[test]
     fn a_status_of_a_newer_server_is_shown_as_it_came() {
         assert_eq!(status("frozen").text(), "? frozen");
-        let detail = StepDetail { status: "melting".into(), ..StepDetail::default() };
+        let detail = StepDetail {
+            status: "melting".into(),
+            ..StepDetail::default()
+        };
         assert_eq!(step(&detail, true, 0).text(), "? melting");
     }
 
     #[test]
     fn the_mark_stands_before_the_status() {
-        let summary =
-            SagaSummary { status: "running".into(), mark: "incident".into(), ..SagaSummary::default() };
+        let summary = SagaSummary {
+            status: "running".into(),
+            mark: "incident".into(),
+            ..SagaSummary::default()
+        };
         assert_eq!(saga(&summary).text(), "✗ incident");
-        let summary =
-            SagaSummary { status: "compensated".into(), exceptions: true, ..SagaSummary::default() };
+        let summary = SagaSummary {
+            status: "compensated".into(),
+            exceptions: true,
+            ..SagaSummary::default()
+        };
         assert_eq!(saga(&summary).text(), "↩ compensated (exceptions)");
     }
 
     #[test]
     fn waiting_undo_says_when() {
-        let detail =
-            StepDetail { status: "undo_backing_off".into(), next_due_us: 8_000_000, ..StepDetail::default() };
+        let detail = StepDetail {
+            status: "undo_backing_off".into(),
+            next_due_us: 8_000_000,
+            ..StepDetail::default()
+        };
         assert_eq!(step(&detail, false, 0).text(), "↺ undo in 8s");
         assert_eq!(tries(1, 4), "1 + 4");
         assert_eq!(tries(0, 0), "–");

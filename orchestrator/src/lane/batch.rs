@@ -8,7 +8,9 @@ use super::{
     slot::{Slot, face},
     starting::Starter,
 };
-use crate::store::record::{AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, SagaRow, StartRow};
+use crate::store::record::{
+    AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, SagaRow, StartRow,
+};
 use saga_core::{Effect, Event, Partition, Record, SagaId, SagaState, Timestamp, input::Input};
 use saga_dsl::plan::StepIx;
 
@@ -28,7 +30,14 @@ pub(super) enum Job {
 impl Job {
     /// Whether it only says that a timer fired.
     pub(super) fn is_due(&self) -> bool {
-        matches!(self, Self::Input { input: Input::Due, answer: None, .. })
+        matches!(
+            self,
+            Self::Input {
+                input: Input::Due,
+                answer: None,
+                ..
+            }
+        )
     }
 
     pub(super) fn id(&self) -> SagaId {
@@ -40,7 +49,14 @@ impl Job {
 
     /// Whether it only says that the saga is to be looked at.
     pub(super) fn is_wake(&self) -> bool {
-        matches!(self, Self::Input { input: Input::Wake, answer: None, .. })
+        matches!(
+            self,
+            Self::Input {
+                input: Input::Wake,
+                answer: None,
+                ..
+            }
+        )
     }
 }
 
@@ -105,7 +121,10 @@ impl Pending {
         let now_face = face(&slot.state);
         if let Some(input_hash) = input_hash {
             self.start_at.insert(id, self.rows.starts.len());
-            self.rows.starts.push(StartRow { row: saga_row(slot, at), input_hash });
+            self.rows.starts.push(StartRow {
+                row: saga_row(slot, at),
+                input_hash,
+            });
             self.start_jobs.push(self.jobs.len());
         } else if before.map(face) != Some(now_face) {
             if let Some(&at) = self.start_at.get(&id) {
@@ -120,7 +139,12 @@ impl Pending {
         self.rows.audit.extend(audit(slot, &events, at));
         let body = encode(events);
         self.bytes += body.len();
-        self.rows.journal.push(JournalRow { saga_id: id, seq: slot.state.seq, at, body });
+        self.rows.journal.push(JournalRow {
+            saga_id: id,
+            seq: slot.state.seq,
+            at,
+            body,
+        });
     }
 
     /// Marks a saga's row without a decision: it could not be loaded, so none can be made.
@@ -143,20 +167,34 @@ impl Pending {
     pub(super) fn take_rows(&mut self, commit_no: u64, fences: &[Fence]) -> Batch {
         let mut rows = std::mem::take(&mut self.rows);
         rows.commit_no = commit_no;
-        self.start_statuses = rows.starts.iter().map(|start| start.row.face.status).collect();
-        rows.fence = fences.iter().filter(|f| self.partitions.contains(&f.partition)).copied().collect();
+        self.start_statuses = rows
+            .starts
+            .iter()
+            .map(|start| start.row.face.status)
+            .collect();
+        rows.fence = fences
+            .iter()
+            .filter(|f| self.partitions.contains(&f.partition))
+            .copied()
+            .collect();
         rows
     }
 }
 
 /// What operators did in a decision.
-fn audit<'a>(slot: &'a Slot, events: &'a [Event], at: Timestamp) -> impl Iterator<Item = AuditRow> + 'a {
+fn audit<'a>(
+    slot: &'a Slot,
+    events: &'a [Event],
+    at: Timestamp,
+) -> impl Iterator<Item = AuditRow> + 'a {
     let row = move |verb: &str, step: Option<StepIx>, who: &str, reason: &str, forced| AuditRow {
         saga_id: slot.state.id,
         seq: slot.state.seq,
         at,
         verb: verb.to_owned(),
-        step: step.and_then(|ix| slot.plan.step(ix)).map(|step| step.id.clone()),
+        step: step
+            .and_then(|ix| slot.plan.step(ix))
+            .map(|step| step.id.clone()),
         who: who.to_owned(),
         reason: reason.to_owned(),
         forced,
@@ -170,7 +208,11 @@ fn audit<'a>(slot: &'a Slot, events: &'a [Event], at: Timestamp) -> impl Iterato
 
 fn encode(events: Vec<Event>) -> Vec<u8> {
     // Events hold texts, numbers and valid JSON only, so encoding cannot fail.
-    serde_json::to_vec(&Record { v: Record::VERSION, events }).unwrap_or_default()
+    serde_json::to_vec(&Record {
+        v: Record::VERSION,
+        events,
+    })
+    .unwrap_or_default()
 }
 
 fn saga_row(slot: &Slot, at: Timestamp) -> SagaRow {

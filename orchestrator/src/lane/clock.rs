@@ -40,7 +40,9 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The wall clock of this machine.
 #[must_use]
 pub fn system() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros());
     Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
 }
 
@@ -49,7 +51,9 @@ pub fn system() -> Timestamp {
 #[must_use]
 pub fn boot() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000)
+    now.tv_sec
+        .saturating_mul(1_000_000)
+        .saturating_add(now.tv_nsec / 1_000)
 }
 
 /// The time since the first call. Other systems have no such clock that a safe call reads.
@@ -127,13 +131,20 @@ impl Default for LaneClock {
 impl LaneClock {
     pub(super) fn new(wall: Wall, boot: Boot, floor: Timestamp) -> Self {
         let base = AtomicI64::new(wall().0.max(floor.0).saturating_sub(boot()));
-        Self { shared: Arc::new(Shared { wall, boot, base }) }
+        Self {
+            shared: Arc::new(Shared { wall, boot, base }),
+        }
     }
 
     /// The lane's time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp(self.shared.base.load(Ordering::Acquire).saturating_add((self.shared.boot)()))
+        Timestamp(
+            self.shared
+                .base
+                .load(Ordering::Acquire)
+                .saturating_add((self.shared.boot)()),
+        )
     }
 
     /// The later of the lane's time and the wall clock: what a participant's clock may show. A wall clock that is ahead by
@@ -141,7 +152,11 @@ impl LaneClock {
     #[must_use]
     pub fn latest(&self) -> Timestamp {
         let (now, wall) = (self.now(), (self.shared.wall)());
-        if wall.0.saturating_sub(now.0) > STEP_US_MAX { now } else { now.max(wall) }
+        if wall.0.saturating_sub(now.0) > STEP_US_MAX {
+            now
+        } else {
+            now.max(wall)
+        }
     }
 
     /// How far the wall clock is away; `None`: not worth a word.
@@ -194,7 +209,13 @@ impl Clock {
     /// A clock that never shows an earlier moment than `floor`, which is the last one that was committed.
     pub(super) fn new(wall: Wall, boot: Boot, look_every: Duration, floor: Timestamp) -> Self {
         let looked = boot();
-        Self { shown: LaneClock::new(wall, boot, floor), look_every, looked, ahead: None, told: None }
+        Self {
+            shown: LaneClock::new(wall, boot, floor),
+            look_every,
+            looked,
+            ahead: None,
+            told: None,
+        }
     }
 
     pub(super) fn shown(&self) -> LaneClock {
@@ -225,7 +246,9 @@ impl Clock {
     /// Looks at the wall clock, now and then.
     pub(super) fn look(&mut self) -> Look {
         let boot = (self.shown.shared.boot)();
-        if boot.saturating_sub(self.looked) < i64::try_from(self.look_every.as_micros()).unwrap_or(i64::MAX) {
+        if boot.saturating_sub(self.looked)
+            < i64::try_from(self.look_every.as_micros()).unwrap_or(i64::MAX)
+        {
             return Look::Fine;
         }
         self.looked = boot;
@@ -247,22 +270,33 @@ impl Clock {
         }
         let wall = (self.shown.shared.wall)();
         let wall_less_boot = wall.0.saturating_sub(boot);
-        let stands =
-            self.ahead.filter(|a| a.wall_less_boot.abs_diff(wall_less_boot) <= TOLERANCE_US.unsigned_abs());
-        let ahead = stands.unwrap_or(Ahead { since: boot, wall_less_boot });
+        let stands = self
+            .ahead
+            .filter(|a| a.wall_less_boot.abs_diff(wall_less_boot) <= TOLERANCE_US.unsigned_abs());
+        let ahead = stands.unwrap_or(Ahead {
+            since: boot,
+            wall_less_boot,
+        });
         self.ahead = Some(ahead);
         Look::AskStore
     }
 
     /// What the store's clock shows; `None`: it has none. An answer that is late confirms nothing.
     pub(super) fn store_says(&mut self, at: Option<Timestamp>) {
-        let Some(Ahead { since, .. }) = self.ahead else { return };
+        let Some(Ahead { since, .. }) = self.ahead else {
+            return;
+        };
         let wall = (self.shown.shared.wall)();
         let confirmed = match at {
             Some(at) => at.0.abs_diff(wall.0) <= AGREES_US.unsigned_abs(),
             None => (self.shown.shared.boot)().saturating_sub(since) >= STANDS_US,
         };
-        if confirmed && self.shown.drift().is_some_and(|drift| drift.then == Then::Follows) {
+        if confirmed
+            && self
+                .shown
+                .drift()
+                .is_some_and(|drift| drift.then == Then::Follows)
+        {
             let by_ms = wall.0.saturating_sub(self.now().0) / 1_000;
             tracing::warn!(by_ms, "the server follows the host's clock");
             self.shown.raise(wall);
@@ -316,14 +350,21 @@ mod tests {
         assert_eq!(shows(&clock), 3 * HOUR);
         assert_eq!(clock.shown.drift(), None);
         let woken = clock.instant(Some(Timestamp(BEGIN + 4 * HOUR)));
-        assert!(woken <= Instant::now() + LOOK_EVERY, "a sleep of an hour would not see a suspension");
+        assert!(
+            woken <= Instant::now() + LOOK_EVERY,
+            "a sleep of an hour would not see a suspension"
+        );
     }
 
     #[test]
     fn a_late_correction_is_followed_after_a_minute_without_a_second_clock() {
         let mut clock = begin();
         WALL.set(WALL.get() + 2 * HOUR);
-        assert_eq!(clock.latest().0 - BEGIN, 2 * HOUR, "what participants compare with their clocks");
+        assert_eq!(
+            clock.latest().0 - BEGIN,
+            2 * HOUR,
+            "what participants compare with their clocks"
+        );
         pass(&mut clock, 60, None);
         assert_eq!(shows(&clock), 60 * SECOND);
         pass(&mut clock, 2, None);
@@ -345,7 +386,10 @@ mod tests {
         WALL.set(WALL.get() + 2 * HOUR);
         pass(&mut clock, 600, Some(-2 * HOUR));
         assert_eq!(shows(&clock), 600 * SECOND);
-        assert_eq!(clock.shown.drift().map(|drift| drift.then), Some(Then::Follows));
+        assert_eq!(
+            clock.shown.drift().map(|drift| drift.then),
+            Some(Then::Follows)
+        );
     }
 
     #[test]
@@ -355,7 +399,10 @@ mod tests {
         WALL.set(WALL.get() + YEARS);
         pass(&mut clock, 2, Some(0));
         assert_eq!((shows(&clock), clock.latest()), (2 * SECOND, clock.now()));
-        assert_eq!(clock.shown.drift().map(|drift| drift.then), Some(Then::NeedsRestart));
+        assert_eq!(
+            clock.shown.drift().map(|drift| drift.then),
+            Some(Then::NeedsRestart)
+        );
         WALL.set(WALL.get() - YEARS);
         pass(&mut clock, 100, None);
         assert_eq!((shows(&clock), clock.shown.drift()), (102 * SECOND, None));
@@ -379,7 +426,10 @@ mod tests {
         WALL.set(WALL.get() - 5 * HOUR);
         pass(&mut clock, 100, Some(0));
         assert_eq!(shows(&clock), 100 * SECOND);
-        assert_eq!(clock.shown.drift().map(|drift| drift.then), Some(Then::Waits));
+        assert_eq!(
+            clock.shown.drift().map(|drift| drift.then),
+            Some(Then::Waits)
+        );
         clock.not_before(Timestamp(BEGIN));
         assert_eq!(shows(&clock), 100 * SECOND);
         clock.not_before(Timestamp(BEGIN + HOUR));

@@ -50,8 +50,12 @@ impl Worker {
             // The id comes of the request, so this is the same request again, or a mistake.
             let same_name = slot.plan.definition.saga == job.plan.definition.saga;
             let begun_with = slot.state.birth.as_ref().map(|birth| &birth.input);
-            let started = if same_name && begun_with.is_some_and(|input| is_same_input(job, input)) {
-                Started::Existing { id: job.id, status: face(&slot.state).status }
+            let started = if same_name && begun_with.is_some_and(|input| is_same_input(job, input))
+            {
+                Started::Existing {
+                    id: job.id,
+                    status: face(&slot.state).status,
+                }
             } else {
                 Started::KeyConflict { id: job.id }
             };
@@ -62,7 +66,14 @@ impl Worker {
         let now = self.moment();
         let state = SagaState::unborn(job.id);
         let input = Input::Start(job.start.clone());
-        match decide_safely(self.settings.rules, &job.plan, &state, &input, self.links.gate(), now) {
+        match decide_safely(
+            self.settings.rules,
+            &job.plan,
+            &state,
+            &input,
+            self.links.gate(),
+            now,
+        ) {
             Ok(decision) => self.begin_saga(starter, decision, now),
             Err(refusal) => {
                 tracing::error!(saga_id = %job.id, ?refusal, "a start could not be decided");
@@ -84,10 +95,16 @@ impl Worker {
         let mut slot = Slot::new(job.plan.clone(), decision.state, 0);
         slot.guarded = self.guards.concern(&slot.plan);
         if slot.guarded {
-            self.guards.close_for(&mut slot, (None, &decision.events), self.links.gate_mut(), now);
+            self.guards.close_for(
+                &mut slot,
+                (None, &decision.events),
+                self.links.gate_mut(),
+                now,
+            );
         }
         self.pending.keep(id, None);
-        self.pending.add(&slot, None, decision.events, now, Some(job.input_hash));
+        self.pending
+            .add(&slot, None, decision.events, now, Some(job.input_hash));
         let release = Release {
             id,
             seq: slot.state.seq,
@@ -105,7 +122,8 @@ impl Worker {
 
     fn decide_input(&mut self, id: SagaId, input: Input, answer: Option<Answer>) {
         let Some(slot) = self.sagas.get_mut(&id) else {
-            self.guards.leave(id, self.links.gate_mut(), self.clock.now());
+            self.guards
+                .leave(id, self.links.gate_mut(), self.clock.now());
             refuse(answer, Why::NotOpen);
             return;
         };
@@ -118,8 +136,14 @@ impl Worker {
         if guarded {
             self.guards.open_for(id, self.links.gate_mut(), now);
         }
-        let decided =
-            decide_safely(self.settings.rules, &slot.plan, &slot.state, &input, self.links.gate(), now);
+        let decided = decide_safely(
+            self.settings.rules,
+            &slot.plan,
+            &slot.state,
+            &input,
+            self.links.gate(),
+            now,
+        );
         let decision = match decided {
             Ok(decision) => decision,
             Err(Refusal::Rejected(rejected)) => {
@@ -146,7 +170,9 @@ impl Worker {
         {
             slot.unroute(reply.step, reply.op, reply.round, reply.attempt);
         }
-        let cancelled = answer.is_some().then(|| cancelled(&decision.state, !decision.events.is_empty()));
+        let cancelled = answer
+            .is_some()
+            .then(|| cancelled(&decision.state, !decision.events.is_empty()));
         let release = Release {
             id,
             seq: decision.state.seq,
@@ -157,15 +183,22 @@ impl Worker {
         };
         if decision.events.is_empty() && answer.is_none() {
             if guarded {
-                self.guards.close_for(slot, (Some(&input), &[]), self.links.gate_mut(), now);
+                self.guards
+                    .close_for(slot, (Some(&input), &[]), self.links.gate_mut(), now);
                 self.call_waiting();
             }
             self.carry_out_now(release);
             // A state that no rule of this engine makes: it would be due again at once, and for ever.
-            let stays_due =
-                self.sagas.get(&id).and_then(|slot| slot.state.next_due()).is_some_and(|due| due <= now);
+            let stays_due = self
+                .sagas
+                .get(&id)
+                .and_then(|slot| slot.state.next_due())
+                .is_some_and(|due| due <= now);
             if stays_due && matches!(input, Input::Due) {
-                self.trouble(id, ErrorBody::new("internal", "it is due, and no rule says what to do"));
+                self.trouble(
+                    id,
+                    ErrorBody::new("internal", "it is due, and no rule says what to do"),
+                );
             }
             // The timer that brought a `Due` is spent, even if a sign of life has moved the limit meanwhile.
             self.rearm(id);
@@ -175,12 +208,15 @@ impl Worker {
             let before = std::mem::replace(&mut slot.state, decision.state);
             if guarded {
                 let told = (Some(&input), &decision.events[..]);
-                self.guards.close_for(slot, told, self.links.gate_mut(), now);
+                self.guards
+                    .close_for(slot, told, self.links.gate_mut(), now);
             }
-            self.pending.add(slot, Some(&before), decision.events, now, None);
+            self.pending
+                .add(slot, Some(&before), decision.events, now, None);
             self.pending.keep(id, Some(before));
         } else if guarded {
-            self.guards.close_for(slot, (Some(&input), &[]), self.links.gate_mut(), now);
+            self.guards
+                .close_for(slot, (Some(&input), &[]), self.links.gate_mut(), now);
         }
         self.rearm(id);
         self.pending.releases.push(release);
@@ -193,7 +229,8 @@ impl Worker {
     /// Nothing was decided: room that was kept for the saga is free again.
     fn undecided(&mut self, id: SagaId, guarded: bool, now: Timestamp) {
         if let (true, Some(slot)) = (guarded, self.sagas.get_mut(&id)) {
-            self.guards.close_for(slot, (None, &[]), self.links.gate_mut(), now);
+            self.guards
+                .close_for(slot, (None, &[]), self.links.gate_mut(), now);
             self.call_waiting();
         }
     }
@@ -201,7 +238,11 @@ impl Worker {
     /// Wakes those for whom room is kept at a participant with limits or breakers.
     pub(super) fn call_waiting(&mut self) {
         for id in self.guards.take_woken() {
-            self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+            self.queue.push_back(Job::Input {
+                id,
+                input: Input::Wake,
+                answer: None,
+            });
         }
     }
 
@@ -217,7 +258,11 @@ impl Worker {
                 self.links.await_participant(participant, id);
             }
         }
-        self.queue.push_front(Job::Input { id, input: Input::Trouble(error), answer: None });
+        self.queue.push_front(Job::Input {
+            id,
+            input: Input::Trouble(error),
+            answer: None,
+        });
     }
 
     pub(super) fn rearm(&mut self, id: SagaId) {
@@ -255,7 +300,9 @@ fn decide_safely(
     gate: &Gate,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    match catch_unwind(AssertUnwindSafe(|| decide_under(rules, plan, state, input, gate, now))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        decide_under(rules, plan, state, input, gate, now)
+    })) {
         Ok(decided) => decided.map_err(Refusal::Rejected),
         Err(_) => Err(Refusal::Panicked),
     }
@@ -285,7 +332,11 @@ fn address(input: &Input) -> String {
     match input {
         Input::Reply(reply) => {
             let (step, round, attempt) = (reply.step.0, reply.round, reply.attempt);
-            format!("{:?} of step {step}, round {round}, attempt {attempt}", reply.op).to_lowercase()
+            format!(
+                "{:?} of step {step}, round {round}, attempt {attempt}",
+                reply.op
+            )
+            .to_lowercase()
         }
         Input::Start(_)
         | Input::Lost(_)
@@ -307,7 +358,11 @@ pub(super) fn refuse(answer: Option<Answer>, why: Why) {
 /// Tells whoever started a saga that it did not begin, and why.
 pub(super) fn answer_start(job: StartJob, started: Started) {
     if let Some(listener) = job.ended {
-        let ended = Ended { tag: listener.tag, id: job.id, end: End::NotNew(started.clone()) };
+        let ended = Ended {
+            tag: listener.tag,
+            id: job.id,
+            end: End::NotNew(started.clone()),
+        };
         // Whoever asked may have gone.
         listener.sink.send(ended).ok();
     }

@@ -33,18 +33,30 @@ impl Worker {
         }
         self.look_at_clocks();
         let now = self.clock.now();
-        if self.guards.due(self.links.gate(), now).is_some_and(|due| due <= now) {
+        if self
+            .guards
+            .due(self.links.gate(), now)
+            .is_some_and(|due| due <= now)
+        {
             self.guards.tick(self.links.gate_mut(), now);
             self.call_waiting();
         }
         while self.has_room() {
-            let Some(id) = self.timers.pop(now) else { return };
-            let Some(slot) = self.sagas.get_mut(&id) else { continue };
+            let Some(id) = self.timers.pop(now) else {
+                return;
+            };
+            let Some(slot) = self.sagas.get_mut(&id) else {
+                continue;
+            };
             slot.armed = None;
             let due = slot.due();
             if due.is_some_and(|due| due <= now) {
                 slot.due_waits = true;
-                self.queue.push_back(Job::Input { id, input: Input::Due, answer: None });
+                self.queue.push_back(Job::Input {
+                    id,
+                    input: Input::Due,
+                    answer: None,
+                });
             } else {
                 self.timers.arm(id, &mut slot.armed, due);
             }

@@ -126,7 +126,10 @@ impl Worker {
                 };
                 let by_key = conflict.by_key;
                 let owner = Owner::earlier(conflict, &starter.job, same);
-                let (key, id) = (by_key.then_some(&owner), (owner.id == starter.job.id).then_some(&owner));
+                let (key, id) = (
+                    by_key.then_some(&owner),
+                    (owner.id == starter.job.id).then_some(&owner),
+                );
                 self.starting.finish(&starter, key, id, &mut self.queue);
                 let started = same.map_or(Started::Unavailable, |same| owner.started(same));
                 answer_start(starter.job, started);

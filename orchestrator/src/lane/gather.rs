@@ -26,7 +26,10 @@ pub(super) struct Gather {
 
 impl Gather {
     pub(super) fn new(now: Instant) -> Self {
-        Self { submitted: now, until: None }
+        Self {
+            submitted: now,
+            until: None,
+        }
     }
 
     /// A batch goes to the store.
@@ -84,7 +87,11 @@ mod tests {
     fn who_moves_in_step_or_has_a_fast_or_a_slow_store_waits_for_nothing() {
         for (ms, decisions) in [(2, 0), (2, 15), (2, 64), (0, 20), (9, 20), (500, 20)] {
             let (_, gather) = after_a_write_of(ms, decisions);
-            assert_eq!((gather.until(), gather.holds(1)), (None, false), "{ms} ms, {decisions}");
+            assert_eq!(
+                (gather.until(), gather.holds(1)),
+                (None, false),
+                "{ms} ms, {decisions}"
+            );
         }
     }
 

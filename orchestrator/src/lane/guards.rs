@@ -61,11 +61,25 @@ impl Guards {
         changes: mpsc::UnboundedSender<Change>,
         now: Timestamp,
     ) -> Self {
-        let posts = limits.into_iter().map(|(name, limits)| (name, Post::new(limits))).collect();
+        let posts = limits
+            .into_iter()
+            .map(|(name, limits)| (name, Post::new(limits)))
+            .collect();
         let (calls, woken, doubted) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let mut guards = Self { rules, posts, calls, woken, arrivals: 0, doubted, changes };
+        let mut guards = Self {
+            rules,
+            posts,
+            calls,
+            woken,
+            arrivals: 0,
+            doubted,
+            changes,
+        };
         for row in left {
-            let post = guards.posts.entry(row.participant).or_insert_with(|| Post::new(Limits::default()));
+            let post = guards
+                .posts
+                .entry(row.participant)
+                .or_insert_with(|| Post::new(Limits::default()));
             let breaker = Breaker::restore(post.limits.breaker, rules, row.face, now);
             post.points.entry(row.action).or_default().breaker = Some(breaker);
         }
@@ -75,15 +89,21 @@ impl Guards {
     /// Other limits hold from now on. Breakers whose policy is another one begin anew, but those that are open stay so.
     pub(super) fn set_limits(&mut self, limits: &BTreeMap<String, Limits>, now: Timestamp) {
         for (name, limits) in limits {
-            self.posts.entry(name.clone()).or_insert_with(|| Post::new(*limits));
+            self.posts
+                .entry(name.clone())
+                .or_insert_with(|| Post::new(*limits));
         }
         for (name, post) in &mut self.posts {
             post.limits = limits.get(name).copied().unwrap_or_default();
             for point in post.points.values_mut() {
-                let same = point.breaker.as_ref().is_none_or(|b| b.policy() == post.limits.breaker);
+                let same = point
+                    .breaker
+                    .as_ref()
+                    .is_none_or(|b| b.policy() == post.limits.breaker);
                 if let (false, Some(breaker)) = (same, point.breaker.take()) {
                     let face = breaker.face().clone();
-                    point.breaker = Some(Breaker::restore(post.limits.breaker, self.rules, face, now));
+                    point.breaker =
+                        Some(Breaker::restore(post.limits.breaker, self.rules, face, now));
                 }
             }
         }
@@ -93,8 +113,10 @@ impl Guards {
     pub(super) fn concern(&self, plan: &Plan) -> bool {
         !self.posts.is_empty()
             && plan.steps.iter().any(|step| {
-                let undo =
-                    step.compensation.as_ref().is_some_and(|c| self.posts.contains_key(&c.participant));
+                let undo = step
+                    .compensation
+                    .as_ref()
+                    .is_some_and(|c| self.posts.contains_key(&c.participant));
                 undo || self.posts.contains_key(&step.action.participant)
             })
     }
@@ -143,8 +165,13 @@ impl Guards {
     /// The saga has changed: where it was set aside, it waits in its place again.
     fn recall(&mut self, slot: &Slot) {
         for &(step, op) in &slot.held {
-            let Some((participant, action)) = addressee(&slot.plan, step, op) else { continue };
-            if let Some(point) = self.posts.get_mut(participant).and_then(|post| post.points.get_mut(action))
+            let Some((participant, action)) = addressee(&slot.plan, step, op) else {
+                continue;
+            };
+            if let Some(point) = self
+                .posts
+                .get_mut(participant)
+                .and_then(|post| post.points.get_mut(action))
             {
                 point.recall(slot.state.id);
             }
@@ -175,33 +202,65 @@ impl Guards {
                 continue;
             }
             slot.tickets.swap_remove(at);
-            let health = if ticket.spent { Health::Unsaid } else { health(input, events, ticket) };
-            slot.ended.retain(|t| (t.step, t.op) != (ticket.step, ticket.op));
-            slot.ended.push(Ticket { spent: ticket.spent || health != Health::Unsaid, ..ticket });
-            let Some((participant, action)) = addressee(&slot.plan, ticket.step, ticket.op) else { continue };
-            let Some(post) = self.posts.get_mut(participant) else { continue };
+            let health = if ticket.spent {
+                Health::Unsaid
+            } else {
+                health(input, events, ticket)
+            };
+            slot.ended
+                .retain(|t| (t.step, t.op) != (ticket.step, ticket.op));
+            slot.ended.push(Ticket {
+                spent: ticket.spent || health != Health::Unsaid,
+                ..ticket
+            });
+            let Some((participant, action)) = addressee(&slot.plan, ticket.step, ticket.op) else {
+                continue;
+            };
+            let Some(post) = self.posts.get_mut(participant) else {
+                continue;
+            };
             touched.insert(participant.to_owned());
             post.in_flight = post.in_flight.saturating_sub(1);
-            let breaker = post.points.get_mut(action).and_then(|point| point.breaker.as_mut());
+            let breaker = post
+                .points
+                .get_mut(action)
+                .and_then(|point| point.breaker.as_mut());
             if let Some(breaker) = breaker
                 && breaker.answered(ticket.generation, health, now)
             {
-                tracing::warn!(participant, action, reason = breaker.face().reason, "a breaker opened");
-                self.changes.send(Change::of(participant, action, breaker.face())).ok();
+                tracing::warn!(
+                    participant,
+                    action,
+                    reason = breaker.face().reason,
+                    "a breaker opened"
+                );
+                self.changes
+                    .send(Change::of(participant, action, breaker.face()))
+                    .ok();
             }
         }
     }
 
     /// Commands that this decision sent.
-    fn sent(&mut self, slot: &mut Slot, events: &[Event], touched: &mut BTreeSet<String>, now: Timestamp) {
+    fn sent(
+        &mut self,
+        slot: &mut Slot,
+        events: &[Event],
+        touched: &mut BTreeSet<String>,
+        now: Timestamp,
+    ) {
         for event in events {
             let (step, op) = match event {
                 Event::StepDispatched(e) => (e.step, Op::Action),
                 Event::UndoDispatched(e) => (e.step, Op::Compensation),
                 _ => continue,
             };
-            let Some((participant, action)) = addressee(&slot.plan, step, op) else { continue };
-            let Some(post) = self.posts.get_mut(participant) else { continue };
+            let Some((participant, action)) = addressee(&slot.plan, step, op) else {
+                continue;
+            };
+            let Some(post) = self.posts.get_mut(participant) else {
+                continue;
+            };
             let ticket = Ticket::of(&slot.state, step, op, 0);
             if !is_outstanding(&slot.state, ticket) || slot.tickets.iter().any(|t| t.same(ticket)) {
                 continue;
@@ -218,7 +277,10 @@ impl Guards {
                 point.breaker = Some(Breaker::new(policy, rules, now));
             }
             let generation = point.breaker.as_mut().map_or(0, Breaker::sent);
-            slot.tickets.push(Ticket { generation, ..ticket });
+            slot.tickets.push(Ticket {
+                generation,
+                ..ticket
+            });
         }
     }
 
@@ -230,7 +292,11 @@ impl Guards {
         let points = |held: &[(StepIx, Op)]| -> BTreeSet<(String, String, bool)> {
             let to = |&(step, op): &(StepIx, Op)| {
                 let (participant, action) = addressee(&slot.plan, step, op)?;
-                Some((participant.to_owned(), action.to_owned(), op == Op::Compensation))
+                Some((
+                    participant.to_owned(),
+                    action.to_owned(),
+                    op == Op::Compensation,
+                ))
             };
             held.iter().filter_map(to).collect()
         };
@@ -239,7 +305,10 @@ impl Guards {
         }
         let (old, new) = (points(&before), points(&slot.held));
         for (participant, action, _) in old.difference(&new) {
-            if let Some(point) = self.posts.get_mut(participant).and_then(|post| post.points.get_mut(action))
+            if let Some(point) = self
+                .posts
+                .get_mut(participant)
+                .and_then(|post| post.points.get_mut(action))
             {
                 point.remove(id);
             }
@@ -247,23 +316,33 @@ impl Guards {
         }
         for (participant, action, undo) in new {
             // One that has been set free meanwhile is not guarded any more, and nobody waits there.
-            let Some(post) = self.posts.get_mut(&participant) else { continue };
+            let Some(post) = self.posts.get_mut(&participant) else {
+                continue;
+            };
             self.arrivals += 1;
-            post.points.entry(action).or_default().push(id, undo, self.arrivals);
+            post.points
+                .entry(action)
+                .or_default()
+                .push(id, undo, self.arrivals);
             touched.insert(participant);
         }
     }
 
     /// Calls those for whom there is room, and lets the gate show what is left.
     pub(super) fn pump(&mut self, participant: &str, gate: &mut Gate, now: Timestamp) {
-        let there = gate.participants.contains_key(participant) && self.rules.keep(Rule::WakeOnRoom);
+        let there =
+            gate.participants.contains_key(participant) && self.rules.keep(Rule::WakeOnRoom);
         while there && let Some(post) = self.posts.get_mut(participant) {
             let paced = post.pace(now).is_none_or(|pace| pace.allows(now, 0));
             if post.room() == Some(0) || !paced {
                 break;
             }
-            let Some(action) = post.first_waiting() else { break };
-            let Some(id) = post.points.get_mut(&action).and_then(Point::pop) else { break };
+            let Some(action) = post.first_waiting() else {
+                break;
+            };
+            let Some(id) = post.points.get_mut(&action).and_then(Point::pop) else {
+                break;
+            };
             self.woken.push(id);
             if !self.calls.contains_key(&id) {
                 self.keep(participant, &action, 1);
@@ -273,10 +352,14 @@ impl Guards {
         if let Some(post) = self.posts.get_mut(participant) {
             for (action, point) in &mut post.points {
                 let waiting = point.waiting() > 0;
-                let Some(breaker) = point.breaker.as_mut().filter(|_| !waiting) else { continue };
+                let Some(breaker) = point.breaker.as_mut().filter(|_| !waiting) else {
+                    continue;
+                };
                 if breaker.nobody_waits(now) {
                     tracing::info!(participant, action, "a breaker closed");
-                    self.changes.send(Change::of(participant, action, breaker.face())).ok();
+                    self.changes
+                        .send(Change::of(participant, action, breaker.face()))
+                        .ok();
                 }
             }
         }
@@ -293,11 +376,15 @@ impl Guards {
     }
 
     fn show(&self, participant: &str, gate: &mut Gate, now: Timestamp) {
-        let Some(post) = self.posts.get(participant) else { return };
+        let Some(post) = self.posts.get(participant) else {
+            return;
+        };
         if !gate.guards.contains_key(participant) {
             gate.guards.insert(participant.to_owned(), Guard::default());
         }
-        let Some(guard) = gate.guards.get_mut(participant) else { return };
+        let Some(guard) = gate.guards.get_mut(participant) else {
+            return;
+        };
         guard.room = post.room();
         guard.pace = post.pace(now);
         guard.valves.clear();
@@ -305,7 +392,9 @@ impl Guards {
             if let (Some(breaker), Some(room)) = (&point.breaker, point.room())
                 && let Some(valve) = breaker.valve()
             {
-                guard.valves.insert(action.clone(), saga_core::gate::Valve { room, ..valve });
+                guard
+                    .valves
+                    .insert(action.clone(), saga_core::gate::Valve { room, ..valve });
             }
         }
     }
@@ -316,7 +405,10 @@ impl Guards {
         for (name, post) in &mut self.posts {
             let mut ticked = false;
             for point in post.points.values_mut() {
-                ticked |= point.breaker.as_mut().is_some_and(|breaker| breaker.tick(now));
+                ticked |= point
+                    .breaker
+                    .as_mut()
+                    .is_some_and(|breaker| breaker.tick(now));
                 ticked |= point.recall_until(now);
             }
             let waits = post.limits.rate_limit.is_some() && post.first_waiting().is_some();
@@ -341,11 +433,17 @@ impl Guards {
         let mut next: Option<Timestamp> = None;
         let mut consider = |at: Timestamp| next = Some(next.map_or(at, |n| n.min(at)));
         for (name, post) in &self.posts {
-            post.points.values().filter_map(|point| point.breaker.as_ref()?.due()).for_each(&mut consider);
+            post.points
+                .values()
+                .filter_map(|point| point.breaker.as_ref()?.due())
+                .for_each(&mut consider);
             let woken = self.rules.keep(Rule::WakeOnRoom);
             let free = woken && gate.participants.contains_key(name) && post.room() != Some(0);
             if free {
-                post.points.values().filter_map(Point::aside_until).for_each(&mut consider);
+                post.points
+                    .values()
+                    .filter_map(Point::aside_until)
+                    .for_each(&mut consider);
             }
             // While a saga is called, its decision moves the pace on; the clock alone would wake the lane for nothing.
             if let (true, Some(pace)) = (free && post.called == 0, post.pace(now))
@@ -371,10 +469,15 @@ impl Guards {
         now: Timestamp,
         act: impl FnOnce(&mut Breaker) -> bool,
     ) -> Option<crate::breaker::Face> {
-        let post = self.posts.entry(participant.to_owned()).or_insert_with(|| Post::new(Limits::default()));
+        let post = self
+            .posts
+            .entry(participant.to_owned())
+            .or_insert_with(|| Post::new(Limits::default()));
         let (policy, rules) = (post.limits.breaker, self.rules);
         let point = post.points.entry(action.to_owned()).or_default();
-        let breaker = point.breaker.get_or_insert_with(|| Breaker::new(policy, rules, now));
+        let breaker = point
+            .breaker
+            .get_or_insert_with(|| Breaker::new(policy, rules, now));
         let face = act(breaker).then(|| breaker.face().clone());
         self.pump(participant, gate, now);
         face
@@ -383,11 +486,17 @@ impl Guards {
 
 /// Does a step's command go out with it?
 fn sends(event: &Event) -> bool {
-    matches!(event, Event::StepDispatched(_) | Event::UndoDispatched(_) | Event::PivotAsked(_))
+    matches!(
+        event,
+        Event::StepDispatched(_) | Event::UndoDispatched(_) | Event::PivotAsked(_)
+    )
 }
 
 fn is_outstanding(state: &SagaState, ticket: Ticket) -> bool {
-    let step = state.steps.get(ticket.step.at()).filter(|_| !state.status.is_end());
+    let step = state
+        .steps
+        .get(ticket.step.at())
+        .filter(|_| !state.status.is_end());
     step.is_some_and(|step| outstanding_op(step) == Some(ticket.op))
         && Ticket::of(state, ticket.step, ticket.op, 0).same(ticket)
 }
@@ -419,10 +528,16 @@ fn health(input: Option<&Input>, events: &[Event], ticket: Ticket) -> Health {
         };
     }
     let ended = |event: &Event| match event {
-        Event::StepFailed(e) | Event::StepUnknown(e) => (e.step, Op::Action) == (ticket.step, ticket.op),
+        Event::StepFailed(e) | Event::StepUnknown(e) => {
+            (e.step, Op::Action) == (ticket.step, ticket.op)
+        }
         Event::UndoFailed(e) => (e.step, Op::Compensation) == (ticket.step, ticket.op),
         Event::UndoStuck(e) => (e.step, Op::Compensation) == (ticket.step, ticket.op),
         _ => false,
     };
-    if events.iter().any(ended) { Health::Ill } else { Health::Unsaid }
+    if events.iter().any(ended) {
+        Health::Ill
+    } else {
+        Health::Unsaid
+    }
 }

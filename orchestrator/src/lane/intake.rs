@@ -249,7 +249,13 @@ impl Receipt {
     /// A receipt for the message of that number, which holds so many parts; `done` gets the number in the end.
     #[must_use]
     pub fn new(number: u64, parts: usize, done: mpsc::UnboundedSender<u64>) -> Self {
-        Self { message: Arc::new(Message { number, left: AtomicUsize::new(parts), done }) }
+        Self {
+            message: Arc::new(Message {
+                number,
+                left: AtomicUsize::new(parts),
+                done,
+            }),
+        }
     }
 
     /// One part has been dealt with.

@@ -61,7 +61,10 @@ impl Links {
 
     pub(super) fn connect(&mut self, link: Arc<dyn Link>) {
         self.connects += 1;
-        self.entries.push(Entry { link, takes: Takes::Commands });
+        self.entries.push(Entry {
+            link,
+            takes: Takes::Commands,
+        });
         self.rebuild_gate();
     }
 
@@ -74,7 +77,11 @@ impl Links {
     }
 
     fn set_takes(&mut self, number: u64, takes: Takes) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.link.number() == number) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.link.number() == number)
+        {
             entry.takes = takes;
         }
         self.rebuild_gate();
@@ -87,8 +94,10 @@ impl Links {
 
     /// The ways to a participant that may be taken now.
     pub(super) fn reach(&self, participant: &str) -> Vec<Arc<dyn Link>> {
-        let open =
-            self.entries.iter().filter(|e| e.takes == Takes::Commands && e.link.participant() == participant);
+        let open = self
+            .entries
+            .iter()
+            .filter(|e| e.takes == Takes::Commands && e.link.participant() == participant);
         open.map(|entry| Arc::clone(&entry.link)).collect()
     }
 
@@ -105,10 +114,17 @@ impl Links {
 
     fn rebuild_gate(&mut self) {
         let mut participants: BTreeMap<String, Live> = BTreeMap::new();
-        for entry in self.entries.iter().filter(|entry| entry.takes == Takes::Commands) {
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.takes == Takes::Commands)
+        {
             let live = participants
                 .entry(entry.link.participant().to_owned())
-                .or_insert_with(|| Live { actions: BTreeSet::new(), transactional: true });
+                .or_insert_with(|| Live {
+                    actions: BTreeSet::new(),
+                    transactional: true,
+                });
             live.actions.extend(entry.link.actions().iter().cloned());
             live.transactional &= entry.link.transactional();
         }
@@ -120,7 +136,10 @@ impl Links {
     }
 
     pub(super) fn await_resend(&mut self, participant: &str, id: SagaId) {
-        self.unsent.entry(participant.to_owned()).or_default().insert(id);
+        self.unsent
+            .entry(participant.to_owned())
+            .or_default()
+            .insert(id);
     }
 
     /// The sagas that wait for a participant; they say so again if they still must.
@@ -147,7 +166,12 @@ impl Links {
     }
 
     /// An instance that takes the command; instances take turns.
-    pub(super) fn pick(&mut self, participant: &str, action: &str, op: Op) -> Option<Arc<dyn Link>> {
+    pub(super) fn pick(
+        &mut self,
+        participant: &str,
+        action: &str,
+        op: Op,
+    ) -> Option<Arc<dyn Link>> {
         let count = self.entries.len();
         for offset in 0..count {
             let at = (self.next + offset) % count;
@@ -173,7 +197,11 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn push(&mut self, link: &Arc<dyn Link>, outgoing: Outgoing) {
-        match self.links.iter_mut().find(|(known, _)| known.number() == link.number()) {
+        match self
+            .links
+            .iter_mut()
+            .find(|(known, _)| known.number() == link.number())
+        {
             Some((_, commands)) => commands.push(outgoing),
             None => self.links.push((Arc::clone(link), vec![outgoing])),
         }

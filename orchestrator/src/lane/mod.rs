@@ -128,9 +128,12 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] when the lane takes no more.
     pub async fn send(&self, message: Intake) -> Result<(), Stopped> {
-        let Some(mut message) = self.probes.divert(message) else { return Ok(()) };
+        let Some(mut message) = self.probes.divert(message) else {
+            return Ok(());
+        };
         if let Intake::Starts(jobs) = &mut message {
-            jobs.iter_mut().for_each(|job| job.waits = self.waiting.start());
+            jobs.iter_mut()
+                .for_each(|job| job.waits = self.waiting.start());
         }
         self.intake.send(message).await.map_err(|_| Stopped)
     }

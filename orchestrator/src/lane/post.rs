@@ -34,31 +34,54 @@ pub(super) struct Point {
 
 impl Post {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, in_flight: 0, called: 0, next: Timestamp(i64::MIN), points: BTreeMap::new() }
+        Self {
+            limits,
+            in_flight: 0,
+            called: 0,
+            next: Timestamp(i64::MIN),
+            points: BTreeMap::new(),
+        }
     }
 
     pub(super) fn room(&self) -> Option<u32> {
-        self.limits.max_in_flight.map(|most| most.saturating_sub(self.in_flight.saturating_add(self.called)))
+        self.limits
+            .max_in_flight
+            .map(|most| most.saturating_sub(self.in_flight.saturating_add(self.called)))
     }
 
     pub(super) fn pace(&self, now: Timestamp) -> Option<Pace> {
         let interval_us = self.limits.rate_limit?.interval_us();
-        let kept = i64::try_from(interval_us.saturating_mul(u64::from(self.called))).unwrap_or(i64::MAX);
+        let kept =
+            i64::try_from(interval_us.saturating_mul(u64::from(self.called))).unwrap_or(i64::MAX);
         let next = Timestamp(self.next.0.max(now.0).saturating_add(kept));
-        Some(Pace { next, interval_us, ahead_us: BURST_US.saturating_sub(interval_us) })
+        Some(Pace {
+            next,
+            interval_us,
+            ahead_us: BURST_US.saturating_sub(interval_us),
+        })
     }
 
     /// The action that somebody waits for longest, of those that let anybody through.
     pub(super) fn first_waiting(&self) -> Option<String> {
-        let open = self.points.iter().filter(|(_, point)| point.room() != Some(0));
-        let first = open.filter_map(|(action, point)| Some((*point.queue.first_key_value()?.0, action)));
+        let open = self
+            .points
+            .iter()
+            .filter(|(_, point)| point.room() != Some(0));
+        let first =
+            open.filter_map(|(action, point)| Some((*point.queue.first_key_value()?.0, action)));
         first.min().map(|(_, action)| action.clone())
     }
 }
 
 impl Point {
     pub(super) fn room(&self) -> Option<u32> {
-        Some(self.breaker.as_ref()?.valve()?.room.saturating_sub(self.called))
+        Some(
+            self.breaker
+                .as_ref()?
+                .valve()?
+                .room
+                .saturating_sub(self.called),
+        )
     }
 
     pub(super) fn push(&mut self, id: SagaId, undo: bool, arrival: u64) {

@@ -58,7 +58,11 @@ impl Probes {
     pub(super) fn open(&self, test: SagaId) -> Probe {
         let (hear, heard) = mpsc::channel(HEARD_MAX);
         self.lock().insert(test, hear);
-        Probe { test, probes: self.clone(), heard }
+        Probe {
+            test,
+            probes: self.clone(),
+            heard,
+        }
     }
 
     /// Takes out what is for tests; what is left, if anything, is for the lane.
@@ -68,7 +72,9 @@ impl Probes {
                 let rest = self.replies(replies, None);
                 (!rest.is_empty()).then_some(Intake::Replies(rest))
             }
-            Intake::Delivery { replies, receipt } if replies.iter().any(|reply| reply.saga_id.is_test()) => {
+            Intake::Delivery { replies, receipt }
+                if replies.iter().any(|reply| reply.saga_id.is_test()) =>
+            {
                 let replies = self.replies(replies, Some(&receipt));
                 (!replies.is_empty()).then_some(Intake::Delivery { replies, receipt })
             }
@@ -86,7 +92,9 @@ impl Probes {
     }
 
     fn replies(&self, replies: Vec<Incoming>, receipt: Option<&Receipt>) -> Vec<Incoming> {
-        let (tests, rest): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.saga_id.is_test());
+        let (tests, rest): (Vec<_>, Vec<_>) = replies
+            .into_iter()
+            .partition(|reply| reply.saga_id.is_test());
         for reply in tests {
             self.tell(reply.saga_id, Heard::Reply(reply));
             receipt.cloned().into_iter().for_each(Receipt::part_done);
@@ -118,7 +126,15 @@ mod tests {
     fn reply(saga_id: SagaId, attempt: u32) -> Incoming {
         let participant = Arc::from("hotels");
         let step = "probe".to_owned();
-        Incoming { saga_id, step, round: 1, op: Op::Action, attempt, participant, outcome: Outcome::Running }
+        Incoming {
+            saga_id,
+            step,
+            round: 1,
+            op: Op::Action,
+            attempt,
+            participant,
+            outcome: Outcome::Running,
+        }
     }
 
     #[tokio::test]
@@ -127,24 +143,45 @@ mod tests {
         let saga = SagaId::new(1, Partition(0), 1);
         let mut probe = probes.open(test);
         let (done, mut finished) = mpsc::unbounded_channel();
-        let replies = vec![reply(test, 1), reply(saga, 2), reply(SagaId::for_test(2), 3)];
+        let replies = vec![
+            reply(test, 1),
+            reply(saga, 2),
+            reply(SagaId::for_test(2), 3),
+        ];
         let receipt = Receipt::new(7, replies.len(), done);
         let Some(Intake::Delivery { replies, receipt }) =
             probes.divert(Intake::Delivery { replies, receipt })
         else {
             panic!("nothing for the lane")
         };
-        assert_eq!(replies.iter().map(|reply| reply.attempt).collect::<Vec<_>>(), [2]);
-        assert!(finished.try_recv().is_err(), "one of them is the lane's to deal with");
+        assert_eq!(
+            replies
+                .iter()
+                .map(|reply| reply.attempt)
+                .collect::<Vec<_>>(),
+            [2]
+        );
+        assert!(
+            finished.try_recv().is_err(),
+            "one of them is the lane's to deal with"
+        );
         receipt.part_done();
         assert_eq!(finished.try_recv(), Ok(7));
-        let Heard::Reply(heard) = probe.next().await else { panic!("a reply") };
+        let Heard::Reply(heard) = probe.next().await else {
+            panic!("a reply")
+        };
         assert_eq!(heard.attempt, 1);
-        assert!(probes.divert(Intake::Replies(vec![reply(test, 4)])).is_none());
+        assert!(
+            probes
+                .divert(Intake::Replies(vec![reply(test, 4)]))
+                .is_none()
+        );
         drop(probe);
         assert!(probes.lock().is_empty());
         assert!(
-            probes.divert(Intake::Replies(vec![reply(test, 5)])).is_none(),
+            probes
+                .divert(Intake::Replies(vec![reply(test, 5)]))
+                .is_none(),
             "dropped, the lane is spared"
         );
     }

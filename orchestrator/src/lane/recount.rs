@@ -41,7 +41,10 @@ impl Guards {
             for point in post.points.values_mut() {
                 (point.queue, point.place, point.called) = (BTreeMap::new(), BTreeMap::new(), 0);
                 point.aside.clear();
-                point.breaker.iter_mut().for_each(|breaker| breaker.recount(0));
+                point
+                    .breaker
+                    .iter_mut()
+                    .for_each(|breaker| breaker.recount(0));
             }
         }
         gate.guards.clear();
@@ -59,13 +62,18 @@ impl Guards {
             }
         }
         for ((participant, action), out) in out {
-            let point = self.posts.get_mut(&participant).and_then(|post| post.points.get_mut(&action));
+            let point = self
+                .posts
+                .get_mut(&participant)
+                .and_then(|post| post.points.get_mut(&action));
             if let Some(breaker) = point.and_then(|point| point.breaker.as_mut()) {
                 breaker.recount(out);
             }
         }
-        let mut waiting: Vec<&mut Slot> =
-            slots.into_iter().filter(|slot| slot.guarded && held(&slot.state).next().is_some()).collect();
+        let mut waiting: Vec<&mut Slot> = slots
+            .into_iter()
+            .filter(|slot| slot.guarded && held(&slot.state).next().is_some())
+            .collect();
         waiting.sort_by_key(|slot| (waits_since(&slot.state), slot.state.id));
         for slot in waiting {
             self.queue(slot, &mut BTreeSet::new());
@@ -75,22 +83,40 @@ impl Guards {
         }
     }
 
-    fn recount_sent(&mut self, slot: &mut Slot, known: &[Ticket], out: &mut BTreeMap<(String, String), u32>) {
+    fn recount_sent(
+        &mut self,
+        slot: &mut Slot,
+        known: &[Ticket],
+        out: &mut BTreeMap<(String, String), u32>,
+    ) {
         for ix in (0..).map(StepIx).take(slot.state.steps.len()) {
-            let Some(op @ (Op::Action | Op::Compensation)) = outstanding_op(&slot.state.steps[ix.at()])
+            let Some(op @ (Op::Action | Op::Compensation)) =
+                outstanding_op(&slot.state.steps[ix.at()])
             else {
                 continue;
             };
-            let Some((participant, action)) = addressee(&slot.plan, ix, op) else { continue };
-            let Some(post) = self.posts.get_mut(participant) else { continue };
+            let Some((participant, action)) = addressee(&slot.plan, ix, op) else {
+                continue;
+            };
+            let Some(post) = self.posts.get_mut(participant) else {
+                continue;
+            };
             let ticket = Ticket::of(&slot.state, ix, op, 0);
-            let ticket = known.iter().find(|t| t.same(ticket)).copied().unwrap_or(ticket);
+            let ticket = known
+                .iter()
+                .find(|t| t.same(ticket))
+                .copied()
+                .unwrap_or(ticket);
             let generation = ticket.generation;
             slot.tickets.push(ticket);
             post.in_flight += 1;
             let point = post.points.entry(action.to_owned()).or_default();
-            let current = point.breaker.as_ref().is_some_and(|breaker| breaker.generation() == generation);
-            *out.entry((participant.to_owned(), action.to_owned())).or_default() += u32::from(current);
+            let current = point
+                .breaker
+                .as_ref()
+                .is_some_and(|breaker| breaker.generation() == generation);
+            *out.entry((participant.to_owned(), action.to_owned()))
+                .or_default() += u32::from(current);
         }
     }
 }

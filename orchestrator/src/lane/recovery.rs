@@ -46,7 +46,10 @@ impl Worker {
                         let told = face(&slot.state);
                         if told != row.face {
                             // As after a damage that is mended: the journal counts, and the list follows it.
-                            self.pending.mark(ChangeRow { id: row.id, face: told });
+                            self.pending.mark(ChangeRow {
+                                id: row.id,
+                                face: told,
+                            });
                         }
                         self.resume(slot);
                     }
@@ -56,7 +59,11 @@ impl Worker {
         }
         self.recount();
         if !self.sagas.is_empty() || !self.broken.is_empty() {
-            tracing::info!(open = self.sagas.len(), broken = self.broken.len(), "open sagas loaded");
+            tracing::info!(
+                open = self.sagas.len(),
+                broken = self.broken.len(),
+                "open sagas loaded"
+            );
         }
         Ok(())
     }
@@ -76,14 +83,24 @@ impl Worker {
         self.sagas.insert(id, slot);
         self.rearm(id);
         // What waits for the gate says so again.
-        self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+        self.queue.push_back(Job::Input {
+            id,
+            input: Input::Wake,
+            answer: None,
+        });
     }
 
     /// One saga that cannot be loaded is an incident of its own and does not stop the others.
     fn cannot_load(&mut self, row: &SagaRow, error: ErrorBody) {
         tracing::error!(saga_id = %row.id, %error, "a saga cannot be loaded");
         if !row.face.incident {
-            self.pending.mark(ChangeRow { id: row.id, face: Face { incident: true, ..row.face } });
+            self.pending.mark(ChangeRow {
+                id: row.id,
+                face: Face {
+                    incident: true,
+                    ..row.face
+                },
+            });
         }
         self.broken.insert(row.id, error);
     }
@@ -93,7 +110,8 @@ impl Worker {
         let participant = link.participant().to_owned();
         self.links.connect(link);
         let now = self.clock.now();
-        self.guards.connected(&participant, self.links.gate_mut(), now);
+        self.guards
+            .connected(&participant, self.links.gate_mut(), now);
         self.call_waiting();
         let mut outbox = Outbox::default();
         for id in self.links.take_unsent(&participant) {
@@ -101,8 +119,15 @@ impl Worker {
         }
         outbox.send();
         let waiting = self.links.take_waiting(&participant);
-        for id in waiting.into_iter().filter(|_| self.settings.rules.keep(Rule::WakeOnConnect)) {
-            self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+        for id in waiting
+            .into_iter()
+            .filter(|_| self.settings.rules.keep(Rule::WakeOnConnect))
+        {
+            self.queue.push_back(Job::Input {
+                id,
+                input: Input::Wake,
+                answer: None,
+            });
         }
     }
 
@@ -118,7 +143,8 @@ impl Worker {
                 route.link = number;
                 let (step, op) = (route.step, route.op);
                 if slot.state.rests(step, op) {
-                    slot.state.set_limit(step, op, now.plus_ms(timeout_ms(&slot.plan, step, op)));
+                    slot.state
+                        .set_limit(step, op, now.plus_ms(timeout_ms(&slot.plan, step, op)));
                     awake.push(id);
                 }
             }
@@ -133,7 +159,14 @@ impl Worker {
         let mut asleep = Vec::new();
         for (&id, slot) in &mut self.sagas {
             for at in 0..slot.routes.len() {
-                let Route { link: of, step, round, op, attempt, .. } = slot.routes[at];
+                let Route {
+                    link: of,
+                    step,
+                    round,
+                    op,
+                    attempt,
+                    ..
+                } = slot.routes[at];
                 if of != link || !slot.awaits(step, op, round, attempt) {
                     continue;
                 }
@@ -150,7 +183,11 @@ impl Worker {
     pub(super) fn broker(&mut self, unheard: Option<Wait>) {
         if self.links.set_unheard(unheard) {
             for id in self.links.take_all_waiting() {
-                self.queue.push_back(Job::Input { id, input: Input::Wake, answer: None });
+                self.queue.push_back(Job::Input {
+                    id,
+                    input: Input::Wake,
+                    answer: None,
+                });
             }
         }
     }
@@ -158,7 +195,9 @@ impl Worker {
     /// Sends what is outstanding at a participant and on no wire. A limit runs from the sending, so it begins anew.
     fn send_again(&mut self, id: SagaId, participant: &str, outbox: &mut Outbox) {
         let now = self.clock.now();
-        let Some(slot) = self.sagas.get_mut(&id) else { return };
+        let Some(slot) = self.sagas.get_mut(&id) else {
+            return;
+        };
         if slot.state.seq != slot.committed {
             // What is outstanding may not be committed yet, and then must not be sent; it is looked at again when it is.
             self.resend.push((participant.to_owned(), id));
@@ -167,20 +206,30 @@ impl Worker {
         let mut commands = Vec::new();
         for command in outstanding(&slot.plan, &slot.state) {
             let (step, op) = (command.step, command.op);
-            let Some((to, action)) = addressee(&slot.plan, step, op) else { continue };
+            let Some((to, action)) = addressee(&slot.plan, step, op) else {
+                continue;
+            };
             if to != participant {
                 continue;
             }
-            let routed = slot.routes.iter().any(|route| route.step == step && route.op == op);
+            let routed = slot
+                .routes
+                .iter()
+                .any(|route| route.step == step && route.op == op);
             // What may not be repeated waits for its limit as if it had been sent, and counts as unknown then.
             let repeats = !routed && may_repeat(&slot.plan, step, op);
-            let link = if repeats { self.links.pick(participant, action, op) } else { None };
+            let link = if repeats {
+                self.links.pick(participant, action, op)
+            } else {
+                None
+            };
             if repeats && link.is_none() {
                 // Nobody here serves it yet. It may have been sent before the restart, so it is not unsent: it waits.
                 self.links.await_resend(participant, id);
                 continue;
             }
-            slot.state.set_limit(step, op, now.plus_ms(command.timeout_ms));
+            slot.state
+                .set_limit(step, op, now.plus_ms(command.timeout_ms));
             commands.extend(link.map(|link| (link, command)));
         }
         self.rearm(id);
@@ -227,7 +276,11 @@ impl Worker {
         lost_inputs.sort_by_key(|(id, lost)| (*id, lost.step));
         for (id, lost) in lost_inputs {
             self.rearm(id);
-            self.queue.push_back(Job::Input { id, input: Input::Lost(lost), answer: None });
+            self.queue.push_back(Job::Input {
+                id,
+                input: Input::Lost(lost),
+                answer: None,
+            });
         }
     }
 
@@ -243,7 +296,11 @@ impl Worker {
         self.wards.clear();
         // Who owned the sagas meanwhile may have sent what this lane did not.
         for job in &mut self.queue {
-            if let Job::Input { input: Input::Lost(lost), .. } = job {
+            if let Job::Input {
+                input: Input::Lost(lost),
+                ..
+            } = job
+            {
                 lost.unsent = false;
             }
         }
@@ -303,7 +360,12 @@ impl Worker {
     }
 
     /// The commit whose fate was unknown had ended the saga.
-    async fn announce_from_store(&mut self, id: SagaId, plan: Arc<saga_dsl::plan::Plan>, listener: Listener) {
+    async fn announce_from_store(
+        &mut self,
+        id: SagaId,
+        plan: Arc<saga_dsl::plan::Plan>,
+        listener: Listener,
+    ) {
         let journal = match self.store.journal(id, 0, usize::MAX).await {
             Ok(journal) => journal,
             Err(error) => {
@@ -318,19 +380,30 @@ impl Worker {
                 self.sagas.insert(id, slot);
                 self.announce(id);
             }
-            Err(error) => tracing::error!(saga_id = %id, %error, "the end of a saga cannot be read back"),
+            Err(error) => {
+                tracing::error!(saga_id = %id, %error, "the end of a saga cannot be read back")
+            }
         }
     }
 }
 
 /// A saga from its row and journal.
-fn fold(row: &SagaRow, journal: &[JournalRow], definitions: &Definitions) -> Result<Slot, ErrorBody> {
+fn fold(
+    row: &SagaRow,
+    journal: &[JournalRow],
+    definitions: &Definitions,
+) -> Result<Slot, ErrorBody> {
     let plan = definitions.get(&row.name, row.version).ok_or_else(|| {
-        ErrorBody::new("no_definition", format!("definition {}@{} cannot be loaded", row.name, row.version))
+        ErrorBody::new(
+            "no_definition",
+            format!("definition {}@{} cannot be loaded", row.name, row.version),
+        )
     })?;
     if plan.hash != row.hash {
-        let what =
-            format!("{}@{} is not the definition that the saga was started with", row.name, row.version);
+        let what = format!(
+            "{}@{} is not the definition that the saga was started with",
+            row.name, row.version
+        );
         return Err(ErrorBody::new("other_definition", what));
     }
     let state = replay(row.id, journal)?;
@@ -349,18 +422,28 @@ pub(super) fn replay(id: SagaId, journal: &[JournalRow]) -> Result<SagaState, Er
     let mut state = SagaState::unborn(id);
     for row in journal {
         if row.seq != state.seq + 1 {
-            return Err(ErrorBody::new("journal_gap", format!("row {} follows row {}", row.seq, state.seq)));
+            return Err(ErrorBody::new(
+                "journal_gap",
+                format!("row {} follows row {}", row.seq, state.seq),
+            ));
         }
-        let record: Record = serde_json::from_slice(&row.body)
-            .map_err(|error| ErrorBody::new("journal_unreadable", format!("row {}: {error}", row.seq)))?;
+        let record: Record = serde_json::from_slice(&row.body).map_err(|error| {
+            ErrorBody::new("journal_unreadable", format!("row {}: {error}", row.seq))
+        })?;
         if record.v > Record::VERSION {
-            let what = format!("row {} was written by a newer release (version {})", row.seq, record.v);
+            let what = format!(
+                "row {} was written by a newer release (version {})",
+                row.seq, record.v
+            );
             return Err(ErrorBody::new("journal_too_new", what));
         }
         state = apply_record(state, &record, row.at);
     }
     if state.birth.is_none() {
-        return Err(ErrorBody::new("journal_empty", "the journal does not begin with a start"));
+        return Err(ErrorBody::new(
+            "journal_empty",
+            "the journal does not begin with a start",
+        ));
     }
     Ok(state)
 }

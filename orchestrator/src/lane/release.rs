@@ -27,7 +27,13 @@ use crate::{
 impl Worker {
     /// Carries out a committed batch, in the order of its decisions.
     pub(super) fn release(&mut self, batch: Pending) {
-        let Pending { mut jobs, releases, start_jobs, start_statuses, .. } = batch;
+        let Pending {
+            mut jobs,
+            releases,
+            start_jobs,
+            start_statuses,
+            ..
+        } = batch;
         let mut outbox = Outbox::default();
         for release in releases {
             self.note_committed(&release);
@@ -47,7 +53,8 @@ impl Worker {
     /// A start is committed: its key and its id are its saga's for good.
     fn names_taken(&mut self, starter: &Starter, status: RowStatus) {
         let owner = Owner::begun(&starter.job, status);
-        self.starting.finish(starter, Some(&owner), Some(&owner), &mut self.queue);
+        self.starting
+            .finish(starter, Some(&owner), Some(&owner), &mut self.queue);
     }
 
     /// Carries out effects that need no commit, since nothing was decided that must be remembered.
@@ -81,7 +88,9 @@ impl Worker {
     }
 
     fn note_committed(&mut self, release: &Release) {
-        let Some(slot) = self.sagas.get_mut(&release.id) else { return };
+        let Some(slot) = self.sagas.get_mut(&release.id) else {
+            return;
+        };
         if release.seq <= slot.committed {
             return;
         }
@@ -119,7 +128,11 @@ impl Worker {
                     self.links.await_participant(participant, release.id);
                     if release.connects != self.links.connects() {
                         // Somebody connected while this was being committed, and found nobody waiting.
-                        self.queue.push_back(Job::Input { id: release.id, input: Input::Wake, answer: None });
+                        self.queue.push_back(Job::Input {
+                            id: release.id,
+                            input: Input::Wake,
+                            answer: None,
+                        });
                     }
                 }
                 Effect::Extend { step, due } => {
@@ -136,8 +149,12 @@ impl Worker {
 
     /// Puts a command on a link to its participant; one that has none by now was not sent.
     pub(super) fn send(&mut self, command: Command, outbox: &mut Outbox) {
-        let Some(slot) = self.sagas.get(&command.saga_id) else { return };
-        let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else { return };
+        let Some(slot) = self.sagas.get(&command.saga_id) else {
+            return;
+        };
+        let Some((participant, action)) = addressee(&slot.plan, command.step, command.op) else {
+            return;
+        };
         match self.links.pick(participant, action, command.op) {
             Some(link) => {
                 if !self.send_in_turn(&command) {
@@ -145,7 +162,10 @@ impl Worker {
                 }
             }
             None => {
-                let error = ErrorBody::new("no_participant", format!("no live instance of `{participant}`"));
+                let error = ErrorBody::new(
+                    "no_participant",
+                    format!("no live instance of `{participant}`"),
+                );
                 let lost = Lost {
                     step: command.step,
                     round: command.round,
@@ -164,31 +184,95 @@ impl Worker {
     }
 
     /// Puts a command on a link, and remembers which one.
-    pub(super) fn send_over(&mut self, link: &Arc<dyn Link>, command: Command, outbox: &mut Outbox) {
+    pub(super) fn send_over(
+        &mut self,
+        link: &Arc<dyn Link>,
+        command: Command,
+        outbox: &mut Outbox,
+    ) {
         let since = self.clock.now();
-        let Some(slot) = self.sagas.get_mut(&command.saga_id) else { return };
-        let Command { step, round, op, attempt, .. } = command;
+        let Some(slot) = self.sagas.get_mut(&command.saga_id) else {
+            return;
+        };
+        let Command {
+            step,
+            round,
+            op,
+            attempt,
+            ..
+        } = command;
         if let Some(error) = limits::unsendable(&command.input) {
             // It may have been sent by the release that recorded it.
-            let lost = Lost { step, round, op, attempt, unsent: false, error };
-            self.queue.push_back(Job::Input { id: command.saga_id, input: Input::Lost(lost), answer: None });
+            let lost = Lost {
+                step,
+                round,
+                op,
+                attempt,
+                unsent: false,
+                error,
+            };
+            self.queue.push_back(Job::Input {
+                id: command.saga_id,
+                input: Input::Lost(lost),
+                answer: None,
+            });
             return;
         }
-        slot.route(Route { link: link.number(), step, round, op, attempt, since, alone: false, deaths: 0 });
-        outbox.push(link, Outgoing { plan: slot.plan.clone(), command, alone: false });
+        slot.route(Route {
+            link: link.number(),
+            step,
+            round,
+            op,
+            attempt,
+            since,
+            alone: false,
+            deaths: 0,
+        });
+        outbox.push(
+            link,
+            Outgoing {
+                plan: slot.plan.clone(),
+                command,
+                alone: false,
+            },
+        );
     }
 
     /// The saga has ended: it leaves memory, and whoever waits for it is told.
     pub(super) fn announce(&mut self, id: SagaId) {
-        let Some(mut slot) = self.sagas.remove(&id) else { return };
+        let Some(mut slot) = self.sagas.remove(&id) else {
+            return;
+        };
         self.timers.disarm(id, &mut slot.armed);
-        let Some(listener) = slot.listener else { return };
+        let Some(listener) = slot.listener else {
+            return;
+        };
         let failure = slot.state.failure.clone();
-        let failed_step =
-            failure.as_ref().and_then(|f| f.step).and_then(|ix| slot.plan.step(ix)).map(|s| s.id.clone());
-        let (status, output, output_error) = (slot.state.status, slot.state.output, slot.state.output_error);
-        let end = End::Over { status, output, output_error, failure, failed_step };
+        let failed_step = failure
+            .as_ref()
+            .and_then(|f| f.step)
+            .and_then(|ix| slot.plan.step(ix))
+            .map(|s| s.id.clone());
+        let (status, output, output_error) = (
+            slot.state.status,
+            slot.state.output,
+            slot.state.output_error,
+        );
+        let end = End::Over {
+            status,
+            output,
+            output_error,
+            failure,
+            failed_step,
+        };
         // Whoever asked may have gone.
-        listener.sink.send(Ended { tag: listener.tag, id, end }).ok();
+        listener
+            .sink
+            .send(Ended {
+                tag: listener.tag,
+                id,
+                end,
+            })
+            .ok();
     }
 }

@@ -32,7 +32,8 @@ pub(super) async fn started_before(
     }
     let definition = &job.plan.definition;
     let (name, version) = (&definition.saga, definition.version);
-    if input_hash::is_current(&earlier.input_hash) && earlier.definition == (name.clone(), version) {
+    if input_hash::is_current(&earlier.input_hash) && earlier.definition == (name.clone(), version)
+    {
         return Ok(false);
     }
     let keyed = job.start.key.is_some();
@@ -45,7 +46,9 @@ pub(super) async fn started_before(
     }
     let journal = store.journal(earlier.existing, 0, 1).await?;
     let state = replay(earlier.existing, &journal).map_err(Unread::Journal)?;
-    Ok(state.birth.is_some_and(|birth| is_same_input(job, &birth.input)))
+    Ok(state
+        .birth
+        .is_some_and(|birth| is_same_input(job, &birth.input)))
 }
 
 /// Whether both are one value by the types of the definition.

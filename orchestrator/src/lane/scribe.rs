@@ -28,18 +28,35 @@ pub(super) struct Change {
 impl Change {
     pub(super) fn of(participant: &str, action: &str, face: &Face) -> Self {
         let (participant, action) = (participant.to_owned(), action.to_owned());
-        Self { row: BreakerRow { participant, action, face: face.clone() }, audit: None, written: None }
+        Self {
+            row: BreakerRow {
+                participant,
+                action,
+                face: face.clone(),
+            },
+            audit: None,
+            written: None,
+        }
     }
 
     /// The same as what an operator did, who is told when it is written.
     pub(super) fn by_operator(self, audit: AuditRow, written: oneshot::Sender<()>) -> Self {
-        Self { audit: Some(audit), written: Some(written), ..self }
+        Self {
+            audit: Some(audit),
+            written: Some(written),
+            ..self
+        }
     }
 }
 
 /// Writes until the lane is gone.
 pub(super) async fn write(store: Arc<dyn Store>, mut changes: mpsc::UnboundedReceiver<Change>) {
-    while let Some(Change { row, audit, written }) = changes.recv().await {
+    while let Some(Change {
+        row,
+        audit,
+        written,
+    }) = changes.recv().await
+    {
         let mut told = false;
         loop {
             match store.put_breaker(row.clone(), audit.clone()).await {

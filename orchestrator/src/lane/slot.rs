@@ -111,12 +111,23 @@ impl Ticket {
             Op::Compensation => (at.round, at.undo_attempts),
             Op::Query | Op::Seal => (at.round, at.asks),
         });
-        Self { step, op, round, attempt, generation, spent: false }
+        Self {
+            step,
+            op,
+            round,
+            attempt,
+            generation,
+            spent: false,
+        }
     }
 
     /// Is it for the same command?
     pub(super) fn same(self, other: Self) -> bool {
-        Self { generation: other.generation, spent: other.spent, ..self } == other
+        Self {
+            generation: other.generation,
+            spent: other.spent,
+            ..self
+        } == other
     }
 }
 
@@ -158,9 +169,13 @@ impl Slot {
         let waiting = |step: &StepState| match (&step.undo, &step.action) {
             (UndoState::Waiting { .. }, _) => Some(Op::Compensation),
             (_, ActionState::Waiting { .. }) => Some(Op::Action),
-            (_, ActionState::Asking { seal, ask: Ask::Waiting }) => {
-                Some(if *seal { Op::Seal } else { Op::Query })
-            }
+            (
+                _,
+                ActionState::Asking {
+                    seal,
+                    ask: Ask::Waiting,
+                },
+            ) => Some(if *seal { Op::Seal } else { Op::Query }),
             (
                 UndoState::None
                 | UndoState::Sent { .. }
@@ -172,7 +187,10 @@ impl Slot {
                 | ActionState::Skipped
                 | ActionState::Sent { .. }
                 | ActionState::BackingOff { .. }
-                | ActionState::Asking { ask: Ask::Sent { .. } | Ask::Again { .. }, .. }
+                | ActionState::Asking {
+                    ask: Ask::Sent { .. } | Ask::Again { .. },
+                    ..
+                }
                 | ActionState::Succeeded(_)
                 | ActionState::Refused(_)
                 | ActionState::Failed { .. }
@@ -181,23 +199,36 @@ impl Slot {
         };
         let steps = (0..).map(StepIx).zip(&self.state.steps);
         let addressed = steps.filter_map(|(ix, step)| addressee(&self.plan, ix, waiting(step)?));
-        addressed.map(|(participant, _)| participant.to_owned()).collect()
+        addressed
+            .map(|(participant, _)| participant.to_owned())
+            .collect()
     }
 
     /// Notes that a connection ended with a command on it; what to say of it.
     pub(super) fn lose(&mut self, route: &Route, now: Timestamp) -> ErrorBody {
         let held_ms = u64::try_from(now.0.saturating_sub(route.since.0)).unwrap_or(0) / 1_000;
         let (step, op) = (route.step, route.op);
-        let known = self.losses.iter().position(|losses| (losses.step, losses.op) == (step, op));
+        let known = self
+            .losses
+            .iter()
+            .position(|losses| (losses.step, losses.op) == (step, op));
         let at = known.unwrap_or_else(|| {
-            self.losses.push(Losses { step, op, count: 0, longest_ms: 0 });
+            self.losses.push(Losses {
+                step,
+                op,
+                count: 0,
+                longest_ms: 0,
+            });
             self.losses.len() - 1
         });
         let losses = &mut self.losses[at];
         losses.count += 1;
         losses.longest_ms = losses.longest_ms.max(held_ms);
         match losses.count {
-            1 => ErrorBody::new("connection_lost", "the participant's connection ended before it answered"),
+            1 => ErrorBody::new(
+                "connection_lost",
+                "the participant's connection ended before it answered",
+            ),
             count => ErrorBody::new(
                 "instances_lost",
                 format!(
@@ -210,19 +241,25 @@ impl Slot {
 
     /// A step was answered: whoever took its command lives.
     pub(super) fn forget_losses(&mut self, step: StepIx, op: Op) {
-        self.losses.retain(|losses| (losses.step, losses.op) != (step, op));
-        self.suspected.retain(|suspected| (suspected.step, suspected.op) != (step, op));
+        self.losses
+            .retain(|losses| (losses.step, losses.op) != (step, op));
+        self.suspected
+            .retain(|suspected| (suspected.step, suspected.op) != (step, op));
     }
 
     /// A command of the step was given up for good.
     pub(super) fn suspect(&mut self, now: Suspected) {
-        self.suspected.retain(|before| (before.step, before.op) != (now.step, now.op));
+        self.suspected
+            .retain(|before| (before.step, before.op) != (now.step, now.op));
         self.suspected.push(now);
     }
 
     /// What is known of the step's commands that were given up, since it was last answered.
     pub(super) fn suspected(&self, step: StepIx, op: Op) -> Option<Suspected> {
-        self.suspected.iter().find(|suspected| (suspected.step, suspected.op) == (step, op)).copied()
+        self.suspected
+            .iter()
+            .find(|suspected| (suspected.step, suspected.op) == (step, op))
+            .copied()
     }
 
     /// Remembers where a command went; an earlier attempt at the same is forgotten.
@@ -233,7 +270,14 @@ impl Slot {
 
     /// A command is on no wire any more. If its limit rested, it has passed: should what follows from the loss come to
     /// nothing, since the store refuses the row, the saga still has a timer.
-    pub(super) fn end_rest(&mut self, step: StepIx, op: Op, round: u32, attempt: u32, now: Timestamp) {
+    pub(super) fn end_rest(
+        &mut self,
+        step: StepIx,
+        op: Op,
+        round: u32,
+        attempt: u32,
+        now: Timestamp,
+    ) {
         if self.state.rests(step, op) && self.awaits(step, op, round, attempt) {
             self.state.set_limit(step, op, now);
         }
@@ -241,7 +285,8 @@ impl Slot {
 
     /// Is this very attempt outstanding? A route may be of an earlier one, whose time is over.
     pub(super) fn awaits(&self, step: StepIx, op: Op, round: u32, attempt: u32) -> bool {
-        let is = |command: Command| (command.op, command.round, command.attempt) == (op, round, attempt);
+        let is =
+            |command: Command| (command.op, command.round, command.attempt) == (op, round, attempt);
         outstanding_at(&self.plan, &self.state, step).is_some_and(is)
     }
 
@@ -261,7 +306,8 @@ impl Slot {
 
     /// Forgets the commands of a step up to an attempt of a round: they are answered or overtaken.
     pub(super) fn unroute(&mut self, step: StepIx, op: Op, round: u32, attempt: u32) {
-        self.routes.retain(|r| r.step != step || r.op != op || (r.round, r.attempt) > (round, attempt));
+        self.routes
+            .retain(|r| r.step != step || r.op != op || (r.round, r.attempt) > (round, attempt));
     }
 }
 
@@ -280,5 +326,10 @@ pub(super) fn face(state: &SagaState) -> Face {
         saga_core::Status::Abandoned => RowStatus::Abandoned,
     };
     let (incident, exceptions) = (!state.incidents.is_empty(), state.exceptions);
-    Face { status, incident, exceptions, ended_at: state.ended_at }
+    Face {
+        status,
+        incident,
+        exceptions,
+        ended_at: state.ended_at,
+    }
 }

@@ -54,9 +54,17 @@ pub(super) struct Owner {
 /// What is known of an owner's start.
 enum Known {
     /// It was made from this one.
-    Start { definition: String, input: Payload, input_hash: [u8; 32] },
+    Start {
+        definition: String,
+        input: Payload,
+        input_hash: [u8; 32],
+    },
     /// It was there before, and what a start with that hash is answered is known already.
-    Earlier { conflict: StartConflict, held_by: [u8; 32], same: Option<bool> },
+    Earlier {
+        conflict: StartConflict,
+        held_by: [u8; 32],
+        same: Option<bool>,
+    },
 }
 
 /// The starts that wait for a name, and the input of the one that holds it.
@@ -75,12 +83,20 @@ pub(super) struct Starting {
 
 impl Starter {
     pub(super) fn new(job: StartJob) -> Box<Self> {
-        Box::new(Self { job, has_key: false, has_id: false, bytes: 0 })
+        Box::new(Self {
+            job,
+            has_key: false,
+            has_id: false,
+            bytes: 0,
+        })
     }
 
     fn key(&self) -> Option<Name> {
         let key = self.job.start.key.as_ref()?;
-        Some(Name::Key(self.job.plan.definition.saga.clone(), Arc::clone(key)))
+        Some(Name::Key(
+            self.job.plan.definition.saga.clone(),
+            Arc::clone(key),
+        ))
     }
 
     fn held(&self) -> [Option<Name>; 2] {
@@ -93,19 +109,38 @@ impl Owner {
     /// The saga that a start has begun.
     pub(super) fn begun(job: &StartJob, status: RowStatus) -> Self {
         let (definition, input) = (job.plan.definition.saga.clone(), job.start.input.clone());
-        Self { id: job.id, status, known: Known::Start { definition, input, input_hash: job.input_hash } }
+        Self {
+            id: job.id,
+            status,
+            known: Known::Start {
+                definition,
+                input,
+                input_hash: job.input_hash,
+            },
+        }
     }
 
     /// The saga that a start met in the store; `same`: whether that was started with its input.
     pub(super) fn earlier(conflict: StartConflict, job: &StartJob, same: Option<bool>) -> Self {
         let (id, status) = (conflict.existing, conflict.status);
-        Self { id, status, known: Known::Earlier { conflict, held_by: job.input_hash, same } }
+        Self {
+            id,
+            status,
+            known: Known::Earlier {
+                conflict,
+                held_by: job.input_hash,
+                same,
+            },
+        }
     }
 
     /// What a start is answered that asked for the name.
     pub(super) fn started(&self, same: bool) -> Started {
         match same {
-            true => Started::Existing { id: self.id, status: self.status },
+            true => Started::Existing {
+                id: self.id,
+                status: self.status,
+            },
             false => Started::KeyConflict { id: self.id },
         }
     }
@@ -114,7 +149,11 @@ impl Owner {
     fn is_same(&self, job: &StartJob) -> Option<bool> {
         let definition = &job.plan.definition;
         match &self.known {
-            Known::Start { definition: name, input, input_hash } => {
+            Known::Start {
+                definition: name,
+                input,
+                input_hash,
+            } => {
                 let equal = || *input_hash == job.input_hash || is_same_input(job, input);
                 Some(*name == definition.saga && equal())
             }
@@ -132,14 +171,23 @@ impl Owner {
 
 impl Line {
     fn behind(job: &StartJob) -> Self {
-        Self { input: job.start.input.clone(), input_hash: job.input_hash, waiting: VecDeque::new() }
+        Self {
+            input: job.start.input.clone(),
+            input_hash: job.input_hash,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Adds a start, which gives up its copy of an input that the holder has, too. Returns its bytes.
     fn push(&mut self, mut starter: Box<Starter>) -> usize {
         let start = &mut starter.job.start;
-        let labels: usize = start.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let mut bytes = size_of::<Starter>() + labels + start.key.as_ref().map_or(0, |key| key.len());
+        let labels: usize = start
+            .labels
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        let mut bytes =
+            size_of::<Starter>() + labels + start.key.as_ref().map_or(0, |key| key.len());
         if starter.job.input_hash == self.input_hash {
             start.input = self.input.clone();
         } else {
@@ -206,7 +254,9 @@ impl Starting {
     /// The store refuses the rows of a start. Whatever waits for it with the same input would be refused, too.
     pub(super) fn refuse(&mut self, starter: &Starter, queue: &mut VecDeque<Job>) {
         for name in starter.held().into_iter().flatten() {
-            let Some(line) = self.lines.get_mut(&name) else { continue };
+            let Some(line) = self.lines.get_mut(&name) else {
+                continue;
+            };
             let (alike, others) = std::mem::take(&mut line.waiting)
                 .into_iter()
                 .partition(|waiting| waiting.job.input_hash == starter.job.input_hash);
@@ -218,7 +268,11 @@ impl Starting {
 
     fn answer_line(&mut self, name: &Name, owner: &Owner, queue: &mut VecDeque<Job>) {
         if let Some(line) = self.lines.remove(name) {
-            self.answer_all(line.waiting, |job| Some(owner.started(owner.is_same(job)?)), queue);
+            self.answer_all(
+                line.waiting,
+                |job| Some(owner.started(owner.is_same(job)?)),
+                queue,
+            );
         }
     }
 
@@ -245,7 +299,9 @@ impl Starting {
 
     /// The first in line takes the name, or nobody has it any more.
     fn pass_on(&mut self, name: Name, queue: &mut VecDeque<Job>) {
-        let Entry::Occupied(mut line) = self.lines.entry(name) else { return };
+        let Entry::Occupied(mut line) = self.lines.entry(name) else {
+            return;
+        };
         let Some(mut next) = line.get_mut().waiting.pop_front() else {
             line.remove();
             return;

@@ -12,9 +12,20 @@ use crate::store::record::AuditRow;
 impl Worker {
     /// Trips or resets a breaker. The lane goes by it at once; whoever asked is told when it is written.
     pub(super) fn steer_breaker(&mut self, job: BreakerJob) {
-        let BreakerJob { participant, action, order, by, reason, answer } = job;
+        let BreakerJob {
+            participant,
+            action,
+            order,
+            by,
+            reason,
+            answer,
+        } = job;
         let now = self.clock.now();
-        let known = self.guards.posts.get(&participant).is_some_and(|post| post.points.contains_key(&action));
+        let known = self
+            .guards
+            .posts
+            .get(&participant)
+            .is_some_and(|post| post.points.contains_key(&action));
         if !known && matches!(order, BreakerOrder::Reset) {
             // Whoever asked may have gone.
             answer.send(BreakerSteered::NotOpen).ok();
@@ -26,13 +37,15 @@ impl Worker {
         };
         let guarded = self.guards.posts.contains_key(&participant);
         let gate = self.links.gate_mut();
-        let face = self.guards.steer((&participant, &action), gate, now, |breaker| match order {
-            BreakerOrder::Trip { for_ms } => {
-                breaker.trip(for_ms.map(|ms| now.plus_ms(ms)), &by, &reason, now);
-                true
-            }
-            BreakerOrder::Reset => breaker.reset(&by, &reason, now),
-        });
+        let face = self
+            .guards
+            .steer((&participant, &action), gate, now, |breaker| match order {
+                BreakerOrder::Trip { for_ms } => {
+                    breaker.trip(for_ms.map(|ms| now.plus_ms(ms)), &by, &reason, now);
+                    true
+                }
+                BreakerOrder::Reset => breaker.reset(&by, &reason, now),
+            });
         if !guarded {
             // Sagas that ask this participant are looked at from now on.
             self.recount();
@@ -53,8 +66,13 @@ impl Worker {
             forced: false,
         };
         let (written, done) = tokio::sync::oneshot::channel();
-        self.changes.send(Change::of(&participant, &action, &face).by_operator(audit, written)).ok();
-        let report = self.breakers().into_iter().find(|r| r.participant == participant && r.action == action);
+        self.changes
+            .send(Change::of(&participant, &action, &face).by_operator(audit, written))
+            .ok();
+        let report = self
+            .breakers()
+            .into_iter()
+            .find(|r| r.participant == participant && r.action == action);
         tokio::spawn(async move {
             // The breaker has moved. Without a report, or when the write is given up, no answer is the true one.
             if let (Ok(()), Some(report)) = (done.await, report) {
@@ -69,7 +87,9 @@ impl Worker {
         let mut all = Vec::new();
         for (participant, post) in &self.guards.posts {
             for (action, point) in &post.points {
-                let Some(breaker) = &point.breaker else { continue };
+                let Some(breaker) = &point.breaker else {
+                    continue;
+                };
                 let (calls, failed) = breaker.calls();
                 all.push(BreakerReport {
                     participant: participant.clone(),
@@ -93,7 +113,8 @@ impl Worker {
             return;
         }
         let now = self.clock.now();
-        self.guards.recount(self.sagas.values_mut(), self.links.gate_mut(), now);
+        self.guards
+            .recount(self.sagas.values_mut(), self.links.gate_mut(), now);
         self.call_waiting();
     }
 }

@@ -14,7 +14,12 @@ pub(super) struct Timers {
 
 impl Timers {
     /// Makes sure that the saga is looked at no later than `due`; `armed` is the saga's entry.
-    pub(super) fn arm(&mut self, id: SagaId, armed: &mut Option<Timestamp>, due: Option<Timestamp>) {
+    pub(super) fn arm(
+        &mut self,
+        id: SagaId,
+        armed: &mut Option<Timestamp>,
+        due: Option<Timestamp>,
+    ) {
         let Some(due) = due else { return };
         if let Some(at) = *armed {
             if at <= due {

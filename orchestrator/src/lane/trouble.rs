@@ -22,7 +22,10 @@ pub(super) struct Troubles {
 
 impl Troubles {
     pub(super) fn new() -> Self {
-        Self { told: watch::channel(None).0, late: None }
+        Self {
+            told: watch::channel(None).0,
+            late: None,
+        }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Option<Trouble>> {
@@ -59,16 +62,26 @@ impl Worker {
         self.troubles.told.send_modify(|told| {
             is_new = told.as_ref().is_none_or(|told| told.kind != kind);
             let since = told.as_ref().map_or(now, |told| told.since);
-            *told = Some(Trouble { since, kind, words: words.clone() });
+            *told = Some(Trouble {
+                since,
+                kind,
+                words: words.clone(),
+            });
         });
         if is_new {
-            tracing::error!(reason = words, "the store takes no commits; nothing is lost, trying again");
+            tracing::error!(
+                reason = words,
+                "the store takes no commits; nothing is lost, trying again"
+            );
         }
     }
 
     /// The store has taken a write.
     pub(super) fn untroubled(&self) {
-        let was = self.troubles.told.send_if_modified(|told| told.take().is_some());
+        let was = self
+            .troubles
+            .told
+            .send_if_modified(|told| told.take().is_some());
         if was {
             tracing::info!("the store takes commits again");
         }

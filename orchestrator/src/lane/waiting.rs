@@ -52,7 +52,10 @@ impl Worker {
             Job::Start(_) => false,
             Job::Input { input, .. } => !matches!(input, Input::Due | Input::Wake),
         });
-        self.waiting.counts.others.store(others.count(), Ordering::Relaxed);
+        self.waiting
+            .counts
+            .others
+            .store(others.count(), Ordering::Relaxed);
     }
 }
 

@@ -102,8 +102,18 @@ impl Worker {
         definitions: Arc<Definitions>,
         settings: Settings,
     ) -> Result<Self, store::Error> {
-        let left = store.breakers().await?.into_iter().filter(|row| row.face.open).collect();
-        let clock = Clock::new(settings.wall, settings.boot, settings.look_every, claim.last_commit_at);
+        let left = store
+            .breakers()
+            .await?
+            .into_iter()
+            .filter(|row| row.face.open)
+            .collect();
+        let clock = Clock::new(
+            settings.wall,
+            settings.boot,
+            settings.look_every,
+            claim.last_commit_at,
+        );
         let (changes, written) = mpsc::unbounded_channel();
         tokio::spawn(scribe::write(Arc::clone(&store), written));
         let limits = definitions.limits();
@@ -204,20 +214,33 @@ impl Worker {
 
     pub(super) fn take(&mut self, message: Intake) {
         match message {
-            Intake::Starts(jobs) => {
-                self.queue.extend(jobs.into_iter().map(|job| Job::Start(Starter::new(job))))
-            }
-            Intake::Replies(replies) => replies.into_iter().for_each(|reply| self.take_reply(reply, None)),
+            Intake::Starts(jobs) => self
+                .queue
+                .extend(jobs.into_iter().map(|job| Job::Start(Starter::new(job)))),
+            Intake::Replies(replies) => replies
+                .into_iter()
+                .for_each(|reply| self.take_reply(reply, None)),
             Intake::Delivery { replies, receipt } => {
-                replies.into_iter().for_each(|reply| self.take_reply(reply, Some(receipt.clone())));
+                replies
+                    .into_iter()
+                    .for_each(|reply| self.take_reply(reply, Some(receipt.clone())));
             }
             Intake::Lost { lost, receipt } => {
-                lost.into_iter().for_each(|lost| self.take_lost(lost, receipt.clone()));
+                lost.into_iter()
+                    .for_each(|lost| self.take_lost(lost, receipt.clone()));
             }
-            Intake::DeadLetters { dead, given_up, receipt } => self.take_dead(dead, given_up, &receipt),
+            Intake::DeadLetters {
+                dead,
+                given_up,
+                receipt,
+            } => self.take_dead(dead, given_up, &receipt),
             Intake::Cancel(job) => {
                 let (id, answer) = (job.id, Some(Answer::Cancel(job.answer)));
-                self.queue.push_back(Job::Input { id, input: Input::Cancel(job.cancel), answer });
+                self.queue.push_back(Job::Input {
+                    id,
+                    input: Input::Cancel(job.cancel),
+                    answer,
+                });
             }
             Intake::Intervene(job) => self.take_intervention(job),
             Intake::Watch(job) => self.watch(job),
@@ -228,7 +251,10 @@ impl Worker {
             Intake::Replaced { link, by } => self.replaced(link, by),
             Intake::Broker(unheard) => self.broker(unheard),
             // Whoever asked may have gone, here and below.
-            Intake::Reach { participant, answer } => drop(answer.send(self.links.reach(&participant))),
+            Intake::Reach {
+                participant,
+                answer,
+            } => drop(answer.send(self.links.reach(&participant))),
             Intake::Census(answer) => drop(answer.send(self.census())),
             Intake::Breakers(answer) => drop(answer.send(self.breakers())),
             Intake::SteerBreaker(job) => self.steer_breaker(job),
@@ -260,7 +286,11 @@ impl Worker {
             attempt: reply.attempt,
             outcome: reply.outcome,
         });
-        self.queue.push_back(Job::Input { id: reply.saga_id, input, answer: receipt.map(Answer::Receipt) });
+        self.queue.push_back(Job::Input {
+            id: reply.saga_id,
+            input,
+            answer: receipt.map(Answer::Receipt),
+        });
     }
 
     pub(super) fn take_lost(&mut self, lost: LostCommand, receipt: Option<Receipt>) {
@@ -268,14 +298,33 @@ impl Worker {
             receipt.into_iter().for_each(Receipt::part_done);
             return;
         };
-        let LostCommand { saga_id: id, round, op, attempt, unsent, error, .. } = lost;
+        let LostCommand {
+            saga_id: id,
+            round,
+            op,
+            attempt,
+            unsent,
+            error,
+            ..
+        } = lost;
         if let Some(slot) = self.sagas.get_mut(&id) {
             slot.unroute(step, op, round, attempt);
             slot.end_rest(step, op, round, attempt, self.clock.now());
         }
         self.rearm(id);
-        let input = Input::Lost(Lost { step, round, op, attempt, unsent, error });
-        self.queue.push_back(Job::Input { id, input, answer: receipt.map(Answer::Receipt) });
+        let input = Input::Lost(Lost {
+            step,
+            round,
+            op,
+            attempt,
+            unsent,
+            error,
+        });
+        self.queue.push_back(Job::Input {
+            id,
+            input,
+            answer: receipt.map(Answer::Receipt),
+        });
     }
 
     /// The step that a message names, if the saga is open and has it.
@@ -293,7 +342,15 @@ impl Worker {
     }
 
     fn take_intervention(&mut self, job: InterveneJob) {
-        let InterveneJob { id, step, order, reason, by, force, answer } = job;
+        let InterveneJob {
+            id,
+            step,
+            order,
+            reason,
+            by,
+            force,
+            answer,
+        } = job;
         let answer = Answer::Intervene(answer);
         let Some(slot) = self.sagas.get(&id) else {
             answer.refuse(Why::NotOpen);
@@ -304,14 +361,26 @@ impl Worker {
             answer.refuse(Why::NoSuchStep { step });
             return;
         }
-        let input = Input::Intervene(Intervention { order, step: ix.flatten(), reason, by, force });
-        self.queue.push_back(Job::Input { id, input, answer: Some(answer) });
+        let input = Input::Intervene(Intervention {
+            order,
+            step: ix.flatten(),
+            reason,
+            by,
+            force,
+        });
+        self.queue.push_back(Job::Input {
+            id,
+            input,
+            answer: Some(answer),
+        });
     }
 
     fn watch(&mut self, job: WatchJob) {
         let receiver = self.sagas.get_mut(&job.id).map(|slot| {
             let committed = slot.committed;
-            slot.watch.get_or_insert_with(|| watch::channel(committed).0).subscribe()
+            slot.watch
+                .get_or_insert_with(|| watch::channel(committed).0)
+                .subscribe()
         });
         // Whoever asked may have gone.
         job.answer.send(receiver).ok();
@@ -338,14 +407,21 @@ impl Worker {
             open: self.sagas.len(),
             links,
             waiting: self.waiting(),
-            broken: self.broken.iter().map(|(id, error)| (*id, error.clone())).collect(),
+            broken: self
+                .broken
+                .iter()
+                .map(|(id, error)| (*id, error.clone()))
+                .collect(),
         }
     }
 
     /// Sagas that wait for a participant, whatever holds them.
     fn waiting(&self) -> Vec<(String, usize)> {
-        let mut waiting: BTreeMap<String, usize> =
-            self.links.waiting().map(|(name, ids)| (name.clone(), ids.len())).collect();
+        let mut waiting: BTreeMap<String, usize> = self
+            .links
+            .waiting()
+            .map(|(name, ids)| (name.clone(), ids.len()))
+            .collect();
         for (name, post) in &self.guards.posts {
             let held: usize = post.points.values().map(|point| point.waiting()).sum();
             if held > 0 {
@@ -383,7 +459,9 @@ impl Worker {
     }
 
     pub(super) async fn written(&mut self, outcome: Result<(), CommitError>) {
-        let Some(Writing { batch, .. }) = self.writing.take() else { return };
+        let Some(Writing { batch, .. }) = self.writing.take() else {
+            return;
+        };
         self.troubles.answered();
         match outcome {
             Ok(()) => {
@@ -392,7 +470,8 @@ impl Worker {
                 self.batch_inputs = (self.batch_inputs * 2).min(self.settings.batch_inputs_max);
                 // The store is idle: the next batch goes out before this one's effects are carried out. One without rows
                 // has nothing to write and is released in its turn.
-                self.gather.written(self.pending.decisions(), Instant::now());
+                self.gather
+                    .written(self.pending.decisions(), Instant::now());
                 if self.pending.has_rows() {
                     self.submit();
                 }

@@ -50,7 +50,9 @@ impl Remedy {
             Act::Skip => "skip",
             Act::Succeeded | Act::Failed => "resolve",
         };
-        let step = self.step.map_or_else(String::new, |ix| format!(" {}", words::step(&picture.plan, ix)));
+        let step = self.step.map_or_else(String::new, |ix| {
+            format!(" {}", words::step(&picture.plan, ix))
+        });
         let rest = match self.act {
             Act::Retry => "",
             Act::RetryEdited => " --input FILE",
@@ -59,7 +61,10 @@ impl Remedy {
             Act::Failed => " --as failed --reason ...",
         };
         let force = if self.force { " --force" } else { "" };
-        format!("saga {verb} {}{step}{rest}{force}", picture.state.id.short())
+        format!(
+            "saga {verb} {}{step}{rest}{force}",
+            picture.state.id.short()
+        )
     }
 
     fn sentence(&self, picture: &Picture) -> String {
@@ -79,13 +84,23 @@ pub fn remedies(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Vec<R
         IncidentKind::Slow => (
             &[(Act::Retry, "tries at once")],
             // An attempt that is on its way cannot be repeated, only given up.
-            &[(Act::Skip, "goes on without it"), (Act::Failed, "gives it up, and the saga goes back")],
+            &[
+                (Act::Skip, "goes on without it"),
+                (Act::Failed, "gives it up, and the saga goes back"),
+            ],
         ),
-        IncidentKind::UndoSlow => {
-            (&[(Act::Retry, "tries at once"), (Act::Skip, "helps when it was undone by hand")], &[])
-        }
+        IncidentKind::UndoSlow => (
+            &[
+                (Act::Retry, "tries at once"),
+                (Act::Skip, "helps when it was undone by hand"),
+            ],
+            &[],
+        ),
         IncidentKind::UndoStuck => (
-            &[(Act::Retry, "tries again"), (Act::Skip, "helps when it was undone by hand")],
+            &[
+                (Act::Retry, "tries again"),
+                (Act::Skip, "helps when it was undone by hand"),
+            ],
             &[(Act::RetryEdited, "gives the undo another input")],
         ),
         IncidentKind::RetriableRefused => (
@@ -105,16 +120,29 @@ pub fn remedies(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Vec<R
             &[],
         ),
         IncidentKind::Expression => (
-            &[(Act::RetryEdited, "gives it its input"), (Act::Skip, "goes on without it")],
+            &[
+                (Act::RetryEdited, "gives it its input"),
+                (Act::Skip, "goes on without it"),
+            ],
             &[(Act::Succeeded, "helps when it was done by hand")],
         ),
-        IncidentKind::PivotUnknown => {
-            (&[(Act::Succeeded, "helps when it took effect"), (Act::Failed, "helps when it did not")], &[])
-        }
+        IncidentKind::PivotUnknown => (
+            &[
+                (Act::Succeeded, "helps when it took effect"),
+                (Act::Failed, "helps when it did not"),
+            ],
+            &[],
+        ),
         IncidentKind::OutputNotTaken => (
             &[
-                (Act::Succeeded, "goes on; `-f FIELD=VALUE` gives the output that later steps read"),
-                (Act::Retry, "asks again, once the participant answers with an output that can be taken"),
+                (
+                    Act::Succeeded,
+                    "goes on; `-f FIELD=VALUE` gives the output that later steps read",
+                ),
+                (
+                    Act::Retry,
+                    "asks again, once the participant answers with an output that can be taken",
+                ),
             ],
             &[(Act::Skip, "goes on without it")],
         ),
@@ -122,16 +150,25 @@ pub fn remedies(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Vec<R
         IncidentKind::Deadline | IncidentKind::Contradiction => (&[], &[]),
     };
     let accepted = |wanted: &[Candidate]| -> Vec<Remedy> {
-        wanted.iter().filter_map(|(act, then)| remedy(picture, *act, step, then, now)).collect()
+        wanted
+            .iter()
+            .filter_map(|(act, then)| remedy(picture, *act, step, then, now))
+            .collect()
     };
     let remedies = accepted(first);
-    if remedies.is_empty() { accepted(last) } else { remedies }
+    if remedies.is_empty() {
+        accepted(last)
+    } else {
+        remedies
+    }
 }
 
 /// The commands as sentences, for the story.
 pub(super) fn sentences(picture: &Picture, open: &OpenIncident, now: Timestamp) -> String {
-    let sentences: Vec<String> =
-        remedies(picture, open, now).iter().map(|remedy| remedy.sentence(picture)).collect();
+    let sentences: Vec<String> = remedies(picture, open, now)
+        .iter()
+        .map(|remedy| remedy.sentence(picture))
+        .collect();
     sentences.join(" ")
 }
 
@@ -145,7 +182,12 @@ fn remedy(
     let force = [false, true]
         .into_iter()
         .find(|force| is_accepted(picture, &intervention(act, step, *force), now))?;
-    Some(Remedy { act, step, force, then })
+    Some(Remedy {
+        act,
+        step,
+        force,
+        then,
+    })
 }
 
 /// What the command asks of the core.
@@ -154,12 +196,20 @@ pub fn intervention(act: Act, step: Option<StepIx>, force: bool) -> Intervention
     let null = || Payload::from_value(serde_json::Value::Null);
     let order = match act {
         Act::Retry => Order::Retry { input: None },
-        Act::RetryEdited => Order::Retry { input: Some(null()) },
+        Act::RetryEdited => Order::Retry {
+            input: Some(null()),
+        },
         Act::Skip => Order::Skip,
         Act::Succeeded => Order::ResolveSucceeded { output: null() },
         Act::Failed => Order::ResolveFailed,
     };
-    Intervention { order, step, reason: String::new(), by: String::new(), force }
+    Intervention {
+        order,
+        step,
+        reason: String::new(),
+        by: String::new(),
+        force,
+    }
 }
 
 /// Decided with every participant away: what the core accepts does not depend on who is connected.

@@ -54,13 +54,21 @@ pub fn kind_word(kind: Kind) -> &'static str {
 fn view(picture: &Picture, ix: StepIx, step: &StepState, trouble: &Trouble) -> StepView {
     let going_back = going_back(picture);
     let undo_begun = !matches!(step.undo, UndoState::None);
-    let error = if undo_begun { &trouble.undo } else { &trouble.action };
+    let error = if undo_begun {
+        &trouble.undo
+    } else {
+        &trouble.action
+    };
     StepView {
         ix,
         status: status(picture, ix, step),
-        note: held(picture, ix, step, going_back).unwrap_or_else(|| note(step, trouble, going_back)),
+        note: held(picture, ix, step, going_back)
+            .unwrap_or_else(|| note(step, trouble, going_back)),
         next_due: next_due(step, going_back),
-        error: error.as_ref().or(trouble.action.as_ref()).map(|last| last.error.clone()),
+        error: error
+            .as_ref()
+            .or(trouble.action.as_ref())
+            .map(|last| last.error.clone()),
         output: match &step.action {
             ActionState::Succeeded(output) => Some(output.clone()),
             ActionState::Pending
@@ -89,18 +97,35 @@ fn status(picture: &Picture, ix: StepIx, step: &StepState) -> &'static str {
         UndoState::Waiting { .. } => return "undo_waiting",
         UndoState::Sent { .. } => return "undoing",
         UndoState::BackingOff { .. } => return "undo_backing_off",
-        UndoState::Done { nothing_to_do: false } => return "compensated",
-        UndoState::Done { nothing_to_do: true } => return "nothing_to_undo",
+        UndoState::Done {
+            nothing_to_do: false,
+        } => return "compensated",
+        UndoState::Done {
+            nothing_to_do: true,
+        } => return "nothing_to_undo",
         UndoState::Stuck { .. } => return "not_undone",
         UndoState::Skipped => return "undo_skipped",
         UndoState::None => {}
     }
-    let in_flight =
-        matches!(step.action, ActionState::Sent { .. } | ActionState::Asking { ask: Ask::Sent { .. }, .. });
-    let has_undo = picture.plan.step(ix).is_some_and(|planned| planned.compensation.is_some());
+    let in_flight = matches!(
+        step.action,
+        ActionState::Sent { .. }
+            | ActionState::Asking {
+                ask: Ask::Sent { .. },
+                ..
+            }
+    );
+    let has_undo = picture
+        .plan
+        .step(ix)
+        .is_some_and(|planned| planned.compensation.is_some());
     match picture.state.status {
         Status::Compensating if !in_flight && step.may_have_happened() => {
-            return if has_undo { "undo_pending" } else { "nothing_to_undo" };
+            return if has_undo {
+                "undo_pending"
+            } else {
+                "nothing_to_undo"
+            };
         }
         Status::Compensated if step.may_have_happened() => return "nothing_to_undo",
         Status::Running
@@ -142,10 +167,16 @@ fn held(picture: &Picture, ix: StepIx, step: &StepState, going_back: bool) -> Op
 }
 
 fn note(step: &StepState, trouble: &Trouble, going_back: bool) -> String {
-    let last = |last: &Option<LastError>| last.as_ref().map(|l| words::error(&l.error)).unwrap_or_default();
+    let last = |last: &Option<LastError>| {
+        last.as_ref()
+            .map(|l| words::error(&l.error))
+            .unwrap_or_default()
+    };
     match &step.undo {
         UndoState::Waiting { reason, .. } => return reason.to_string(),
-        UndoState::Stuck { error } | UndoState::BackingOff { error, .. } => return words::error(error),
+        UndoState::Stuck { error } | UndoState::BackingOff { error, .. } => {
+            return words::error(error);
+        }
         UndoState::Sent { .. } => return last(&trouble.undo),
         UndoState::Skipped => return BY_WORD.to_owned(),
         UndoState::Done { .. } | UndoState::None => {}
@@ -160,10 +191,14 @@ fn note(step: &StepState, trouble: &Trouble, going_back: bool) -> String {
         | ActionState::Failed { error }
         | ActionState::BackingOff { error, .. } => words::error(error),
         ActionState::Sent { accepted: true, .. } => "the participant works on it".to_owned(),
-        ActionState::Sent { accepted: false, .. } | ActionState::Asking { .. } => last(&trouble.action),
-        ActionState::Pending | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
-            String::new()
+        ActionState::Sent {
+            accepted: false, ..
         }
+        | ActionState::Asking { .. } => last(&trouble.action),
+        ActionState::Pending
+        | ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Sealed => String::new(),
     }
 }
 
@@ -177,13 +212,22 @@ fn next_due(step: &StepState, going_back: bool) -> Option<Timestamp> {
         UndoState::None => {}
     }
     match &step.action {
-        ActionState::Sent { due, .. } | ActionState::Asking { ask: Ask::Sent { due }, .. } => *due,
-        ActionState::Asking { ask: Ask::Again { due, .. }, .. } => Some(*due),
+        ActionState::Sent { due, .. }
+        | ActionState::Asking {
+            ask: Ask::Sent { due },
+            ..
+        } => *due,
+        ActionState::Asking {
+            ask: Ask::Again { due, .. },
+            ..
+        } => Some(*due),
         ActionState::BackingOff { due, .. } => (!going_back).then_some(*due),
         ActionState::Pending
         | ActionState::Skipped
         | ActionState::Waiting { .. }
-        | ActionState::Asking { ask: Ask::Waiting, .. }
+        | ActionState::Asking {
+            ask: Ask::Waiting, ..
+        }
         | ActionState::Succeeded(_)
         | ActionState::Refused(_)
         | ActionState::Failed { .. }

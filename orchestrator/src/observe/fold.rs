@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use saga_core::{
-    ErrorBody, Event, Record, SagaId, SagaState, Timestamp, apply_record, event::AttemptEnded, gate::Wait,
+    ErrorBody, Event, Record, SagaId, SagaState, Timestamp, apply_record, event::AttemptEnded,
+    gate::Wait,
 };
 use saga_dsl::plan::{Plan, StepIx};
 
@@ -60,7 +61,10 @@ pub enum Unreadable {
         source: serde_json::Error,
     },
     /// A row was written by a later release.
-    #[error("decision {seq} has encoding {found}, this release reads {}", Record::VERSION)]
+    #[error(
+        "decision {seq} has encoding {found}, this release reads {}",
+        Record::VERSION
+    )]
     Newer {
         /// Its number.
         seq: u64,
@@ -82,10 +86,15 @@ pub enum Unreadable {
 /// # Errors
 /// [`Unreadable`] when it is damaged or from a later release.
 pub fn record(row: &JournalRow) -> Result<Record, Unreadable> {
-    let record: Record =
-        serde_json::from_slice(&row.body).map_err(|source| Unreadable::Row { seq: row.seq, source })?;
+    let record: Record = serde_json::from_slice(&row.body).map_err(|source| Unreadable::Row {
+        seq: row.seq,
+        source,
+    })?;
     if record.v > Record::VERSION {
-        return Err(Unreadable::Newer { seq: row.seq, found: record.v });
+        return Err(Unreadable::Newer {
+            seq: row.seq,
+            found: record.v,
+        });
     }
     Ok(record)
 }
@@ -98,7 +107,14 @@ impl Picture {
     pub fn fold(plan: Arc<Plan>, id: SagaId, journal: &[JournalRow]) -> Result<Self, Unreadable> {
         let troubles = vec![Trouble::default(); plan.steps.len()];
         let (held, stalled, turned_at) = (BTreeMap::new(), BTreeMap::new(), None);
-        let mut picture = Self { plan, state: SagaState::unborn(id), troubles, held, stalled, turned_at };
+        let mut picture = Self {
+            plan,
+            state: SagaState::unborn(id),
+            troubles,
+            held,
+            stalled,
+            turned_at,
+        };
         for row in journal {
             let record = record(row)?;
             picture.take(&record, row.at);
@@ -113,7 +129,10 @@ impl Picture {
     /// Why a step is held back, in as many words as there are.
     #[must_use]
     pub fn why_held(&self, ix: StepIx, reason: Wait) -> String {
-        self.held.get(&ix).cloned().unwrap_or_else(|| reason.to_string())
+        self.held
+            .get(&ix)
+            .cloned()
+            .unwrap_or_else(|| reason.to_string())
     }
 
     /// Takes one further decision.
@@ -128,18 +147,40 @@ impl Picture {
     fn note(&mut self, event: &Event, at: Timestamp) {
         match event {
             Event::StepFailed(ended) | Event::StepUnknown(ended) | Event::PivotUnclear(ended) => {
-                let AttemptEnded { step, attempt, error, .. } = ended;
+                let AttemptEnded {
+                    step,
+                    attempt,
+                    error,
+                    ..
+                } = ended;
                 self.trouble(*step, |trouble| &mut trouble.action, *attempt, error, at);
             }
             Event::StepRefused(erred) => {
-                self.trouble(erred.step, |trouble| &mut trouble.action, erred.attempt, &erred.error, at);
+                self.trouble(
+                    erred.step,
+                    |trouble| &mut trouble.action,
+                    erred.attempt,
+                    &erred.error,
+                    at,
+                );
             }
             Event::UndoFailed(ended) => {
-                let AttemptEnded { step, attempt, error, .. } = ended;
+                let AttemptEnded {
+                    step,
+                    attempt,
+                    error,
+                    ..
+                } = ended;
                 self.trouble(*step, |trouble| &mut trouble.undo, *attempt, error, at);
             }
             Event::UndoStuck(erred) => {
-                self.trouble(erred.step, |trouble| &mut trouble.undo, erred.attempt, &erred.error, at);
+                self.trouble(
+                    erred.step,
+                    |trouble| &mut trouble.undo,
+                    erred.attempt,
+                    &erred.error,
+                    at,
+                );
             }
             Event::Failing(_) => self.turned_at = Some(at),
             Event::Started(_)
@@ -186,9 +227,19 @@ impl Picture {
         error: &ErrorBody,
         at: Timestamp,
     ) {
-        let Some(trouble) = self.troubles.get_mut(step.at()) else { return };
+        let Some(trouble) = self.troubles.get_mut(step.at()) else {
+            return;
+        };
         let last = side(trouble);
-        let since = last.as_ref().filter(|l| l.error.code == error.code).map_or(at, |l| l.since);
-        *last = Some(LastError { error: error.clone(), attempt, at, since });
+        let since = last
+            .as_ref()
+            .filter(|l| l.error.code == error.code)
+            .map_or(at, |l| l.since);
+        *last = Some(LastError {
+            error: error.clone(),
+            attempt,
+            at,
+            since,
+        });
     }
 }

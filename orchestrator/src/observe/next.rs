@@ -39,7 +39,11 @@ pub(super) fn focus(state: &SagaState) -> Option<StepIx> {
 }
 
 fn weigh(state: &SagaState, ix: StepIx, step: &StepState) -> Weight {
-    if state.incidents.iter().any(|open| open.incident.step == Some(ix)) {
+    if state
+        .incidents
+        .iter()
+        .any(|open| open.incident.step == Some(ix))
+    {
         return Weight::Incident;
     }
     match &step.undo {
@@ -52,7 +56,9 @@ fn weigh(state: &SagaState, ix: StepIx, step: &StepState) -> Weight {
     match &step.action {
         ActionState::Asking { .. } => Weight::PivotUnsettled,
         // Once the saga goes back, nothing new is begun: these are at rest.
-        ActionState::Waiting { .. } | ActionState::BackingOff { .. } if state.status != Status::Running => {
+        ActionState::Waiting { .. } | ActionState::BackingOff { .. }
+            if state.status != Status::Running =>
+        {
             Weight::Settled
         }
         ActionState::Waiting { .. } => Weight::Waiting,
@@ -82,7 +88,9 @@ pub(super) fn tries(step: &StepState) -> u32 {
 
 /// What happens next at a step, in one line.
 pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
-    let Some(step) = picture.state.steps.get(ix.at()) else { return String::new() };
+    let Some(step) = picture.state.steps.get(ix.at()) else {
+        return String::new();
+    };
     if let Some(why) = picture.stalled.get(&ix) {
         let undo = matches!(step.undo, UndoState::Sent { .. });
         let (what, with) = match undo {
@@ -91,17 +99,28 @@ pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
         };
         return format!("{what} of {with} waits: {why}");
     }
-    let line = undo_line(picture, ix, step, now).unwrap_or_else(|| action_line(picture, ix, step, now));
-    let open: Vec<&OpenIncident> =
-        picture.state.incidents.iter().filter(|open| open.incident.step == Some(ix)).collect();
-    let Some(newest) = open.last() else { return line };
+    let line =
+        undo_line(picture, ix, step, now).unwrap_or_else(|| action_line(picture, ix, step, now));
+    let open: Vec<&OpenIncident> = picture
+        .state
+        .incidents
+        .iter()
+        .filter(|open| open.incident.step == Some(ix))
+        .collect();
+    let Some(newest) = open.last() else {
+        return line;
+    };
     // The step goes on by itself; a person is told, not waited for.
     if !open.iter().any(|open| open.incident.kind.needs_a_person()) {
         return format!("slow: {line}");
     }
     match line.as_str() {
         // Nothing of the step is under way, so the incident is all there is to say.
-        "" => format!("operator: {} {}", words::action(&picture.plan, ix), newest.incident.error.code),
+        "" => format!(
+            "operator: {} {}",
+            words::action(&picture.plan, ix),
+            newest.incident.error.code
+        ),
         line if line.starts_with("operator") => line.to_owned(),
         line => format!("operator: {line}"),
     }
@@ -112,12 +131,17 @@ fn undo_line(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) ->
     match &step.undo {
         UndoState::Waiting { reason, until, .. } => Some(match until {
             Some(until) => format!("undo {} with {undo}: {reason}", words::until(now, *until)),
-            None => format!("waits to undo with {undo}: {}", picture.why_held(ix, *reason)),
+            None => format!(
+                "waits to undo with {undo}: {}",
+                picture.why_held(ix, *reason)
+            ),
         }),
         UndoState::Sent { due } => Some(answer("undo", &undo, *due, now)),
-        UndoState::BackingOff { due, error } => {
-            Some(format!("retry {}: {undo} {}", words::until(now, *due), error.code))
-        }
+        UndoState::BackingOff { due, error } => Some(format!(
+            "retry {}: {undo} {}",
+            words::until(now, *due),
+            error.code
+        )),
         UndoState::Stuck { error } => Some(format!("operator: {undo} {}", error.code)),
         UndoState::None | UndoState::Done { .. } | UndoState::Skipped => None,
     }
@@ -129,8 +153,14 @@ fn action_line(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) 
         ActionState::Waiting { reason, .. } => {
             format!("waits for {action}: {}", picture.why_held(ix, *reason))
         }
-        ActionState::Sent { due, accepted: false } => answer("answer", &action, *due, now),
-        ActionState::Sent { due, accepted: true } => answer("outcome", &action, *due, now),
+        ActionState::Sent {
+            due,
+            accepted: false,
+        } => answer("answer", &action, *due, now),
+        ActionState::Sent {
+            due,
+            accepted: true,
+        } => answer("outcome", &action, *due, now),
         ActionState::BackingOff { due, error } => {
             format!("retry {}: {action} {}", words::until(now, *due), error.code)
         }
@@ -139,15 +169,22 @@ fn action_line(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) 
             match ask {
                 Ask::Sent { due } => answer(question, &action, *due, now),
                 Ask::Again { due, error } => {
-                    format!("{question} {}: {action} {}", words::until(now, *due), error.code)
+                    format!(
+                        "{question} {}: {action} {}",
+                        words::until(now, *due),
+                        error.code
+                    )
                 }
                 Ask::Waiting => format!("{question} waits for participant of {action}"),
             }
         }
-        ActionState::Failed { error } | ActionState::Refused(error) => format!("{action} {}", error.code),
-        ActionState::Pending | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
-            String::new()
+        ActionState::Failed { error } | ActionState::Refused(error) => {
+            format!("{action} {}", error.code)
         }
+        ActionState::Pending
+        | ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Sealed => String::new(),
     }
 }
 

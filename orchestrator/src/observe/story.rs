@@ -34,7 +34,8 @@ pub fn summary(picture: &Picture, now: Timestamp) -> Summary {
     let step = next::focus(state);
     let at = step.and_then(|ix| state.steps.get(ix.at()));
     let waits = at.is_some_and(|step| {
-        matches!(step.action, ActionState::Waiting { .. }) || matches!(step.undo, UndoState::Waiting { .. })
+        matches!(step.action, ActionState::Waiting { .. })
+            || matches!(step.undo, UndoState::Waiting { .. })
     }) || step.is_some_and(|ix| picture.stalled.contains_key(&ix));
     let mark = match (state.incidents.is_empty(), waits) {
         (false, _) => "incident",
@@ -45,7 +46,9 @@ pub fn summary(picture: &Picture, now: Timestamp) -> Summary {
         mark,
         step,
         tries: at.map_or(0, next::tries),
-        next: step.map(|ix| next::line(picture, ix, now)).unwrap_or_default(),
+        next: step
+            .map(|ix| next::line(picture, ix, now))
+            .unwrap_or_default(),
         next_due: state.next_due(),
     }
 }
@@ -55,9 +58,16 @@ pub fn summary(picture: &Picture, now: Timestamp) -> Summary {
 #[must_use]
 pub fn story(picture: &Picture, now: Timestamp) -> Vec<String> {
     let state = &picture.state;
-    let Some(birth) = &state.birth else { return vec!["The saga has not begun.".to_owned()] };
+    let Some(birth) = &state.birth else {
+        return vec!["The saga has not begun.".to_owned()];
+    };
     let mut story = vec![opening(picture, birth, now)];
-    story.extend(state.failure.as_deref().map(|failure| cause(picture, failure, now)));
+    story.extend(
+        state
+            .failure
+            .as_deref()
+            .map(|failure| cause(picture, failure, now)),
+    );
     story.extend(state.exceptions.then(|| exceptions(picture)));
     if state.status.is_end() {
         if let Some(error) = &state.output_error {
@@ -73,8 +83,17 @@ pub fn story(picture: &Picture, now: Timestamp) -> Vec<String> {
             reason(picture, closing)
         ));
     }
-    story.extend((0_u16..).zip(&state.steps).filter_map(|(at, step)| busy(picture, StepIx(at), step, now)));
-    story.extend(state.incidents.iter().map(|open| incident(picture, open, now)));
+    story.extend(
+        (0_u16..)
+            .zip(&state.steps)
+            .filter_map(|(at, step)| busy(picture, StepIx(at), step, now)),
+    );
+    story.extend(
+        state
+            .incidents
+            .iter()
+            .map(|open| incident(picture, open, now)),
+    );
     story.push(outlook(picture, now));
     story
 }
@@ -83,7 +102,11 @@ fn opening(picture: &Picture, birth: &Birth, now: Timestamp) -> String {
     let state = &picture.state;
     let ended = |what: &str| {
         let end = state.ended_at.unwrap_or(now);
-        format!("It {what} {} ago, after {}.", words::span(end, now), words::span(birth.at, end))
+        format!(
+            "It {what} {} ago, after {}.",
+            words::span(end, now),
+            words::span(birth.at, end)
+        )
     };
     match state.status {
         Status::Running => format!("It has been running for {}.", words::span(birth.at, now)),
@@ -99,11 +122,16 @@ fn opening(picture: &Picture, birth: &Birth, now: Timestamp) -> String {
 
 fn exceptions(picture: &Picture) -> String {
     let id = picture.state.id.short();
-    format!("In part it rests on an operator's word, which nobody proved; `saga audit {id}` tells whose.")
+    format!(
+        "In part it rests on an operator's word, which nobody proved; `saga audit {id}` tells whose."
+    )
 }
 
 fn cause(picture: &Picture, failure: &Failure, now: Timestamp) -> String {
-    let ago = picture.turned_at.map(|at| format!(", {} ago", words::span(at, now))).unwrap_or_default();
+    let ago = picture
+        .turned_at
+        .map(|at| format!(", {} ago", words::span(at, now)))
+        .unwrap_or_default();
     format!("It turned back because {}{ago}.", reason(picture, failure))
 }
 
@@ -121,7 +149,11 @@ pub fn reason(picture: &Picture, failure: &Failure) -> String {
         };
     };
     let (step, action) = (words::step(plan, ix), words::action(plan, ix));
-    let attempts = picture.state.steps.get(ix.at()).map_or(0, |step| step.attempts);
+    let attempts = picture
+        .state
+        .steps
+        .get(ix.at())
+        .map_or(0, |step| step.attempts);
     match failure.cause {
         Cause::Refused => format!("{step} was refused by {action}: {error}"),
         Cause::Exhausted => format!("{step} ran out of attempts ({attempts}) at {action}: {error}"),
@@ -141,21 +173,34 @@ fn busy(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Opti
 }
 
 fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
-    let (id, undo) = (words::step(&picture.plan, ix), words::compensation(&picture.plan, ix));
+    let (id, undo) = (
+        words::step(&picture.plan, ix),
+        words::compensation(&picture.plan, ix),
+    );
     let attempt = step.undo_attempts;
     match &step.undo {
-        UndoState::Waiting { reason, since, until } => Some(format!(
+        UndoState::Waiting {
+            reason,
+            since,
+            until,
+        } => Some(format!(
             "{id} has been waiting to be undone with {undo} for {}: {}{}.",
             words::span(*since, now),
             picture.why_held(ix, *reason),
-            until.map(|at| format!("; {} left", words::span(now, at))).unwrap_or_default(),
+            until
+                .map(|at| format!("; {} left", words::span(now, at)))
+                .unwrap_or_default(),
         )),
-        UndoState::Sent { due } => {
-            Some(format!("{id} is being undone: {undo}, attempt {attempt}{}.", left(picture, ix, *due, now)))
-        }
+        UndoState::Sent { due } => Some(format!(
+            "{id} is being undone: {undo}, attempt {attempt}{}.",
+            left(picture, ix, *due, now)
+        )),
         UndoState::BackingOff { due, error } => {
-            let since =
-                picture.troubles.get(ix.at()).and_then(|t| t.undo.as_ref()).map_or(now, |last| last.since);
+            let since = picture
+                .troubles
+                .get(ix.at())
+                .and_then(|t| t.undo.as_ref())
+                .map_or(now, |last| last.since);
             Some(format!(
                 "{undo} has answered {} for {}; attempt {} {}.",
                 words::error(error),
@@ -164,12 +209,17 @@ fn undoing(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> O
                 words::until(now, *due),
             ))
         }
-        UndoState::Stuck { .. } | UndoState::None | UndoState::Done { .. } | UndoState::Skipped => None,
+        UndoState::Stuck { .. } | UndoState::None | UndoState::Done { .. } | UndoState::Skipped => {
+            None
+        }
     }
 }
 
 fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
-    let (id, action) = (words::step(&picture.plan, ix), words::action(&picture.plan, ix));
+    let (id, action) = (
+        words::step(&picture.plan, ix),
+        words::action(&picture.plan, ix),
+    );
     let attempt = step.attempts;
     // Once a saga goes back, only what is outstanding still moves forward.
     let forward = picture.state.status == Status::Running;
@@ -179,12 +229,20 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
             words::span(*since, now),
             picture.why_held(ix, *reason)
         )),
-        ActionState::Sent { due, accepted: false } => {
-            Some(format!("{id} is with {action}, attempt {attempt}{}.", left(picture, ix, *due, now)))
-        }
-        ActionState::Sent { due, accepted: true } => {
-            Some(format!("{id} was accepted by {action}, which works on it{}.", left(picture, ix, *due, now)))
-        }
+        ActionState::Sent {
+            due,
+            accepted: false,
+        } => Some(format!(
+            "{id} is with {action}, attempt {attempt}{}.",
+            left(picture, ix, *due, now)
+        )),
+        ActionState::Sent {
+            due,
+            accepted: true,
+        } => Some(format!(
+            "{id} was accepted by {action}, which works on it{}.",
+            left(picture, ix, *due, now)
+        )),
         ActionState::BackingOff { due, error } if forward => Some(format!(
             "{id} failed at {action} with {}; attempt {} {}.",
             words::error(error),
@@ -198,9 +256,17 @@ fn acting(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Op
                     format!("{id} begins another round once {action} has been asked")
                 }
                 Some(AfterSeal::Skip) => format!("{id} is left out once {action} has been asked"),
-                Some(AfterSeal::Fail) => format!("{id} counts as failed once {action} has been asked"),
+                Some(AfterSeal::Fail) => {
+                    format!("{id} counts as failed once {action} has been asked")
+                }
             };
-            Some(asking(&what, *seal, ask, |due| left(picture, ix, due, now), now))
+            Some(asking(
+                &what,
+                *seal,
+                ask,
+                |due| left(picture, ix, due, now),
+                now,
+            ))
         }
         ActionState::Waiting { .. }
         | ActionState::BackingOff { .. }
@@ -220,11 +286,19 @@ fn asking(
     left: impl Fn(Option<Timestamp>) -> String,
     now: Timestamp,
 ) -> String {
-    let purpose = if seal { "to settle it for good (done, or never)" } else { "before it is tried again" };
+    let purpose = if seal {
+        "to settle it for good (done, or never)"
+    } else {
+        "before it is tried again"
+    };
     let when = match ask {
         Ask::Sent { due } => format!("the question is on its way{}", left(*due)),
         Ask::Again { due, error } => {
-            format!("the last answer was {}, asked again {}", words::error(error), words::until(now, *due))
+            format!(
+                "the last answer was {}, asked again {}",
+                words::error(error),
+                words::until(now, *due)
+            )
         }
         Ask::Waiting => "it is asked as soon as the participant can be reached".to_owned(),
     };
@@ -247,32 +321,53 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
     let plan = &*picture.plan;
     let age = words::span(open.since, now);
     let error = words::error(&open.incident.error);
-    let step = open.incident.step.map_or("the saga", |ix| words::step(plan, ix));
-    let action = open.incident.step.map_or_else(String::new, |ix| words::action(plan, ix));
-    let undo = open.incident.step.map_or_else(String::new, |ix| words::compensation(plan, ix));
+    let step = open
+        .incident
+        .step
+        .map_or("the saga", |ix| words::step(plan, ix));
+    let action = open
+        .incident
+        .step
+        .map_or_else(String::new, |ix| words::action(plan, ix));
+    let undo = open
+        .incident
+        .step
+        .map_or_else(String::new, |ix| words::compensation(plan, ix));
     let id = picture.state.id.short();
-    let key = open.incident.step.map_or_else(String::new, |ix| step_key(plan, &picture.state, ix));
+    let key = open
+        .incident
+        .step
+        .map_or_else(String::new, |ix| step_key(plan, &picture.state, ix));
     let alone = |of: &str| {
-        format!("Once {of} answers, the saga moves on by itself; `saga participants` shows who is connected.")
+        format!(
+            "Once {of} answers, the saga moves on by itself; `saga participants` shows who is connected."
+        )
     };
     let no_way_back = || "There is no way back.".to_owned();
     let (what, help) = match open.incident.kind {
-        IncidentKind::Slow => (format!("{step} takes longer than its escalate_after"), alone(&action)),
-        IncidentKind::UndoSlow => {
-            (format!("the undo of {step} takes longer than its escalate_after"), alone(&undo))
-        }
+        IncidentKind::Slow => (
+            format!("{step} takes longer than its escalate_after"),
+            alone(&action),
+        ),
+        IncidentKind::UndoSlow => (
+            format!("the undo of {step} takes longer than its escalate_after"),
+            alone(&undo),
+        ),
         IncidentKind::UndoStuck => (
             format!("{step} cannot be undone by machine"),
             format!("{undo} is not called again by itself; the other steps are undone."),
         ),
-        IncidentKind::RetriableRefused => (format!("{step} was refused after the pivot"), no_way_back()),
+        IncidentKind::RetriableRefused => {
+            (format!("{step} was refused after the pivot"), no_way_back())
+        }
         IncidentKind::RetriableExhausted => (
             format!("{step} used up its retries after the pivot"),
             format!("There is no way back. `saga history {id}` shows what {action} answered."),
         ),
-        IncidentKind::Expression => {
-            (format!("an expression of {step} failed after the pivot"), no_way_back())
-        }
+        IncidentKind::Expression => (
+            format!("an expression of {step} failed after the pivot"),
+            no_way_back(),
+        ),
         IncidentKind::Deadline => (
             "the deadline passed after the pivot".to_owned(),
             "The saga goes on until it completes.".to_owned(),
@@ -283,7 +378,9 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         ),
         IncidentKind::OutputNotTaken => (
             format!("{step} took effect, and its output cannot be taken"),
-            format!("{action} has stored that answer and gives it again, so nothing is tried by itself."),
+            format!(
+                "{action} has stored that answer and gives it again, so nothing is tried by itself."
+            ),
         ),
         IncidentKind::Contradiction => (
             format!("{step}: the participant contradicts what it said before"),
@@ -291,11 +388,16 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         ),
         IncidentKind::Internal => (
             "the orchestrator itself stumbled over it".to_owned(),
-            "The server's log tells more; please report it. Other sagas are not affected.".to_owned(),
+            "The server's log tells more; please report it. Other sagas are not affected."
+                .to_owned(),
         ),
     };
     let commands = advice::sentences(picture, open, now);
-    let commands = if commands.is_empty() { commands } else { format!(" {commands}") };
+    let commands = if commands.is_empty() {
+        commands
+    } else {
+        format!(" {commands}")
+    };
     format!("Incident, {age} old: {what} ({error}). {help}{commands}")
 }
 
@@ -331,7 +433,10 @@ fn outlook(picture: &Picture, now: Timestamp) -> String {
                 Some(_) => "an incident is raised and it goes on",
                 None => "it is undone",
             };
-            format!(" If it has not completed {} (its deadline), {then}.", words::until(now, deadline))
+            format!(
+                " If it has not completed {} (its deadline), {then}.",
+                words::until(now, deadline)
+            )
         }
         (Status::Running, None) => " It has no deadline.".to_owned(),
         // Where no timer is armed, the sentence before has said it all.

@@ -55,7 +55,11 @@ struct Play {
 impl Play {
     fn begin() -> Self {
         let loaded = saga_dsl::file::load("book_trip.saga.yaml", TRIP.as_bytes());
-        let plan = Arc::new(loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)));
+        let plan = Arc::new(
+            loaded
+                .plan
+                .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)),
+        );
         let id = SagaId::new(1_780_000_000_000, Partition(3), 42);
         let mut play = Self {
             plan,
@@ -71,7 +75,10 @@ impl Play {
             ("mail", ["send", "unsend"]),
         ];
         for (participant, served) in actions {
-            let live = Live { actions: served.map(str::to_owned).into(), transactional: true };
+            let live = Live {
+                actions: served.map(str::to_owned).into(),
+                transactional: true,
+            };
             play.gate.participants.insert(participant.to_owned(), live);
         }
         play
@@ -85,15 +92,23 @@ impl Play {
 
     fn start(&mut self) {
         let input = Payload::from_bytes(br#"{"customer":"c-1"}"#).expect("JSON");
-        let start = Start { input, key: Some("trip-4711".into()), labels: Default::default() };
+        let start = Start {
+            input,
+            key: Some("trip-4711".into()),
+            labels: Default::default(),
+        };
         self.input(&Input::Start(start));
     }
 
     fn input(&mut self, input: &Input) {
-        let decision = decide(&self.plan, &self.state, input, &self.gate, self.now).expect("makes sense");
+        let decision =
+            decide(&self.plan, &self.state, input, &self.gate, self.now).expect("makes sense");
         self.state = decision.state;
         if !decision.events.is_empty() {
-            let record = Record { v: Record::VERSION, events: decision.events };
+            let record = Record {
+                v: Record::VERSION,
+                events: decision.events,
+            };
             self.journal.push(JournalRow {
                 saga_id: self.state.id,
                 seq: self.state.seq,
@@ -122,8 +137,14 @@ impl Play {
             Op::Query | Op::Seal => at.asks,
         };
         let (participant, _) = saga_core::command::addressee(&self.plan, ix, op).expect("somebody");
-        let reply =
-            Reply { participant: participant.into(), step: ix, round: at.round, op, attempt, outcome };
+        let reply = Reply {
+            participant: participant.into(),
+            step: ix,
+            round: at.round,
+            op,
+            attempt,
+            outcome,
+        };
         self.input(&Input::Reply(reply));
         self
     }
@@ -135,17 +156,25 @@ impl Play {
 
     /// Everything that screens show, as text.
     fn shown(&self) -> String {
-        let picture = Picture::fold(Arc::clone(&self.plan), self.state.id, &self.journal).expect("readable");
+        let picture =
+            Picture::fold(Arc::clone(&self.plan), self.state.id, &self.journal).expect("readable");
         assert_eq!(picture.state, self.state, "the fold is what the lane holds");
         let summary = story::summary(&picture, self.now);
         let mut text = String::new();
         let step = summary.step.map_or("-", |ix| words::step(&self.plan, ix));
         let due = summary.next_due.map(|due| words::until(self.now, due));
-        writeln!(text, "mark: {:?}  step: {step}  tries: {}  due: {due:?}", summary.mark, summary.tries)
-            .expect("text");
+        writeln!(
+            text,
+            "mark: {:?}  step: {step}  tries: {}  due: {due:?}",
+            summary.mark, summary.tries
+        )
+        .expect("text");
         writeln!(text, "next: {}", summary.next).expect("text");
         for view in detail::steps(&picture) {
-            let due = view.next_due.map(|due| words::until(self.now, due)).unwrap_or_default();
+            let due = view
+                .next_due
+                .map(|due| words::until(self.now, due))
+                .unwrap_or_default();
             let line = format!(
                 "  {:<18}{:<18}{:<10}{}",
                 words::step(&self.plan, view.ix),
@@ -185,14 +214,22 @@ fn waiting_for_a_participant() {
 #[test]
 fn backing_off() {
     let mut play = Play::started();
-    play.after_ms(100).answer("reserve_hotel", Op::Action, Outcome::Failed(error("hotel_busy")));
+    play.after_ms(100).answer(
+        "reserve_hotel",
+        Op::Action,
+        Outcome::Failed(error("hotel_busy")),
+    );
     insta::assert_snapshot!(play.after_ms(500).shown());
 }
 
 #[test]
 fn an_attempt_after_a_failure_still_shows_the_error() {
     let mut play = Play::started();
-    play.after_ms(100).answer("reserve_hotel", Op::Action, Outcome::Failed(error("hotel_busy")));
+    play.after_ms(100).answer(
+        "reserve_hotel",
+        Op::Action,
+        Outcome::Failed(error("hotel_busy")),
+    );
     play.after_ms(2_000).due();
     insta::assert_snapshot!(play.after_ms(500).shown());
 }
@@ -200,25 +237,42 @@ fn an_attempt_after_a_failure_still_shows_the_error() {
 /// Both reservations stand and the card is refused.
 fn turned_back() -> Play {
     let mut play = Play::started();
-    play.after_ms(900).succeeded("reserve_flight").succeeded("reserve_hotel");
-    play.after_ms(1_100).answer("charge_card", Op::Action, Outcome::Refused(error("card_declined")));
+    play.after_ms(900)
+        .succeeded("reserve_flight")
+        .succeeded("reserve_hotel");
+    play.after_ms(1_100).answer(
+        "charge_card",
+        Op::Action,
+        Outcome::Refused(error("card_declined")),
+    );
     play
 }
 
 #[test]
 fn compensating_with_an_undo_that_is_tried_again() {
     let mut play = turned_back();
-    play.after_ms(300).answer("reserve_flight", Op::Compensation, Outcome::Compensated);
-    play.answer("reserve_hotel", Op::Compensation, Outcome::Failed(error("hotel_busy")));
+    play.after_ms(300)
+        .answer("reserve_flight", Op::Compensation, Outcome::Compensated);
+    play.answer(
+        "reserve_hotel",
+        Op::Compensation,
+        Outcome::Failed(error("hotel_busy")),
+    );
     play.after_ms(8_000).due().after_ms(50);
-    play.answer("reserve_hotel", Op::Compensation, Outcome::Failed(error("hotel_busy")));
+    play.answer(
+        "reserve_hotel",
+        Op::Compensation,
+        Outcome::Failed(error("hotel_busy")),
+    );
     insta::assert_snapshot!(play.after_ms(3_000).shown());
 }
 
 #[test]
 fn a_pivot_whose_outcome_is_unknown() {
     let mut play = Play::started();
-    play.after_ms(900).succeeded("reserve_flight").succeeded("reserve_hotel");
+    play.after_ms(900)
+        .succeeded("reserve_flight")
+        .succeeded("reserve_hotel");
     // No answer within the attempt's limit, then the question before the next attempt.
     play.after_ms(30_000).due().after_ms(4_000).due();
     insta::assert_snapshot!(play.after_ms(1_000).shown());
@@ -227,24 +281,39 @@ fn a_pivot_whose_outcome_is_unknown() {
 #[test]
 fn a_pivot_that_is_sealed_because_of_a_cancel() {
     let mut play = Play::started();
-    play.after_ms(900).succeeded("reserve_flight").succeeded("reserve_hotel");
-    play.after_ms(50).input(&Input::Cancel(Cancel { reason: "wrong customer".into(), by: "eve".into() }));
+    play.after_ms(900)
+        .succeeded("reserve_flight")
+        .succeeded("reserve_hotel");
+    play.after_ms(50).input(&Input::Cancel(Cancel {
+        reason: "wrong customer".into(),
+        by: "eve".into(),
+    }));
     insta::assert_snapshot!(play.after_ms(1_000).shown());
 }
 
 #[test]
 fn an_incident() {
     let mut play = turned_back();
-    play.after_ms(300).answer("reserve_flight", Op::Compensation, Outcome::Compensated);
-    play.answer("reserve_hotel", Op::Compensation, Outcome::NeedsOperator(error("room_let_on")));
+    play.after_ms(300)
+        .answer("reserve_flight", Op::Compensation, Outcome::Compensated);
+    play.answer(
+        "reserve_hotel",
+        Op::Compensation,
+        Outcome::NeedsOperator(error("room_let_on")),
+    );
     insta::assert_snapshot!(play.after_ms(7_380_000).shown());
 }
 
 #[test]
 fn completed() {
     let mut play = Play::started();
-    play.after_ms(900).succeeded("reserve_flight").succeeded("reserve_hotel");
-    play.after_ms(900).succeeded("charge_card").after_ms(50).succeeded("send_confirmation");
+    play.after_ms(900)
+        .succeeded("reserve_flight")
+        .succeeded("reserve_hotel");
+    play.after_ms(900)
+        .succeeded("charge_card")
+        .after_ms(50)
+        .succeeded("send_confirmation");
     insta::assert_snapshot!(play.after_ms(60_000).shown());
 }
 
@@ -252,7 +321,8 @@ fn completed() {
 fn compensated() {
     let mut play = turned_back();
     play.answer("reserve_flight", Op::Compensation, Outcome::Compensated);
-    play.after_ms(10).answer("reserve_hotel", Op::Compensation, Outcome::NothingToDo);
+    play.after_ms(10)
+        .answer("reserve_hotel", Op::Compensation, Outcome::NothingToDo);
     insta::assert_snapshot!(play.after_ms(60_000).shown());
 }
 
@@ -261,7 +331,10 @@ fn what_waited_when_the_saga_was_cancelled_is_not_waited_for() {
     let mut play = Play::begin();
     play.gate.participants.remove("hotels");
     play.start();
-    play.after_ms(50).input(&Input::Cancel(Cancel { reason: "wrong customer".into(), by: "eve".into() }));
+    play.after_ms(50).input(&Input::Cancel(Cancel {
+        reason: "wrong customer".into(),
+        by: "eve".into(),
+    }));
     insta::assert_snapshot!(play.after_ms(1_000).shown());
 }
 
@@ -269,13 +342,25 @@ fn what_waited_when_the_saga_was_cancelled_is_not_waited_for() {
 fn a_history_has_a_line_for_each_event() {
     let mut play = turned_back();
     play.answer("reserve_flight", Op::Compensation, Outcome::Compensated);
-    play.answer("reserve_hotel", Op::Compensation, Outcome::Failed(error("hotel_busy")));
+    play.answer(
+        "reserve_hotel",
+        Op::Compensation,
+        Outcome::Failed(error("hotel_busy")),
+    );
     let mut text = String::new();
     for row in &play.journal {
         for event in &super::fold::record(row).expect("readable").events {
             let line = events::describe(&play.plan, event, row.at);
-            let step = line.step.map(|ix| words::step(&play.plan, ix)).unwrap_or_default();
-            writeln!(text, "{:>2} {:<18}{step:<18}{}", row.seq, line.kind, line.text).expect("text");
+            let step = line
+                .step
+                .map(|ix| words::step(&play.plan, ix))
+                .unwrap_or_default();
+            writeln!(
+                text,
+                "{:>2} {:<18}{step:<18}{}",
+                row.seq, line.kind, line.text
+            )
+            .expect("text");
         }
     }
     insta::assert_snapshot!(text);

@@ -27,7 +27,11 @@ pub fn span(from: Timestamp, to: Timestamp) -> String {
 /// `in 8s`, or `now` when the moment has come.
 #[must_use]
 pub fn until(now: Timestamp, due: Timestamp) -> String {
-    if due <= now { "now".to_owned() } else { format!("in {}", span(now, due)) }
+    if due <= now {
+        "now".to_owned()
+    } else {
+        format!("in {}", span(now, due))
+    }
 }
 
 /// Id of a step.
@@ -39,7 +43,9 @@ pub fn step(plan: &Plan, ix: StepIx) -> &str {
 /// `participant/action` of a step's way forward.
 #[must_use]
 pub fn action(plan: &Plan, ix: StepIx) -> String {
-    plan.step(ix).map_or_else(String::new, |s| format!("{}/{}", s.action.participant, s.action.action))
+    plan.step(ix).map_or_else(String::new, |s| {
+        format!("{}/{}", s.action.participant, s.action.action)
+    })
 }
 
 /// `participant/action` of a step's way back; empty when there is none.
@@ -60,10 +66,15 @@ pub fn breaker(report: &BreakerReport, reason: Option<Wait>) -> Option<String> {
         Phase::Open { until: Some(until) } => {
             format!("{name} open, probe {}", self::until(report.now, until))
         }
-        Phase::Open { until: None } => format!("{name} open until it is reset, by {}", report.face.by),
+        Phase::Open { until: None } => {
+            format!("{name} open until it is reset, by {}", report.face.by)
+        }
         Phase::HalfOpen { .. } => format!("{name} half open, one probe at a time"),
         Phase::Recovering { cohort, .. } => {
-            format!("{name} recovering, {cohort} at a time, {} wait", report.waiting)
+            format!(
+                "{name} recovering, {cohort} at a time, {} wait",
+                report.waiting
+            )
         }
         Phase::Closed => format!("{name} closed"),
     })

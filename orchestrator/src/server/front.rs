@@ -57,7 +57,10 @@ pub(super) struct Front<S> {
 
 impl<S> Front<S> {
     pub(super) fn new(standing: watch::Receiver<Standing>) -> Self {
-        Self { standing, service: PhantomData }
+        Self {
+            standing,
+            service: PhantomData,
+        }
     }
 }
 
@@ -128,21 +131,50 @@ mod tests {
     async fn call(standing: Standing) -> String {
         let (_keep, standing) = watch::channel(standing);
         let mut front: Front<SagaServiceServer<Api>> = Front::new(standing);
-        let response = front.call(http::Request::new(Body::empty())).await.expect("an answer");
+        let response = front
+            .call(http::Request::new(Body::empty()))
+            .await
+            .expect("an answer");
         let code = response.headers().get(refusal::METADATA_KEY);
-        code.map(|code| code.to_str().expect("ASCII").to_owned()).unwrap_or_default()
+        code.map(|code| code.to_str().expect("ASCII").to_owned())
+            .unwrap_or_default()
     }
 
     #[tokio::test]
     async fn calls_are_refused_at_once_while_standing_by() {
-        assert_eq!(call(Standing::By("somebody else owns it".into())).await, "A0507");
+        assert_eq!(
+            call(Standing::By("somebody else owns it".into())).await,
+            "A0507"
+        );
         let tenure = Tenure::unlimited();
         tenure.end("taken over");
-        assert_eq!(call(Standing::Owner { routes: Routes::default(), tenure }).await, "A0507");
+        assert_eq!(
+            call(Standing::Owner {
+                routes: Routes::default(),
+                tenure
+            })
+            .await,
+            "A0507"
+        );
         let tenure = Tenure::until(std::time::Duration::ZERO);
-        assert_eq!(call(Standing::Owner { routes: Routes::default(), tenure }).await, "A0507", "run out");
+        assert_eq!(
+            call(Standing::Owner {
+                routes: Routes::default(),
+                tenure
+            })
+            .await,
+            "A0507",
+            "run out"
+        );
         // No such service: the routes were asked.
         let tenure = Tenure::unlimited();
-        assert_eq!(call(Standing::Owner { routes: Routes::default(), tenure }).await, "");
+        assert_eq!(
+            call(Standing::Owner {
+                routes: Routes::default(),
+                tenure
+            })
+            .await,
+            ""
+        );
     }
 }

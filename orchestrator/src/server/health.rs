@@ -6,7 +6,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{BROKER_SERVICE, STANDBY_SERVICE};
 use crate::{
-    api::store_trouble::HEALTH_SERVICE, store::trouble::Trouble, transport::directory::BrokerTrouble,
+    api::store_trouble::HEALTH_SERVICE, store::trouble::Trouble,
+    transport::directory::BrokerTrouble,
 };
 
 /// The services that answer calls, under their names and all together under none.
@@ -20,7 +21,11 @@ const SERVICES: [&str; 6] = [
 ];
 
 async fn set(reporter: &HealthReporter, service: &str, is_well: bool) {
-    let status = if is_well { ServingStatus::Serving } else { ServingStatus::NotServing };
+    let status = if is_well {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
     reporter.set_service_status(service, status).await;
 }
 

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use saga_core::Rules;
 use saga_dsl::{limits::Participant, plan::Plan};
 use saga_proto::v1::{
-    definition_service_server::DefinitionServiceServer, operator_service_server::OperatorServiceServer,
+    definition_service_server::DefinitionServiceServer,
+    operator_service_server::OperatorServiceServer,
     participant_directory_server::ParticipantDirectoryServer,
     participant_service_server::ParticipantServiceServer, saga_service_server::SagaServiceServer,
 };
@@ -22,7 +23,9 @@ use crate::{
     config::Config,
     definitions::Definitions,
     lane::{self, clock::LaneClock},
-    store::{self, Store, chronicle::Chronicle, screens::Screens, tenure::Tenure, trouble::Trouble},
+    store::{
+        self, Store, chronicle::Chronicle, screens::Screens, tenure::Tenure, trouble::Trouble,
+    },
     transport::{
         amqp,
         directory::{BrokerTrouble, Directory},
@@ -60,18 +63,35 @@ impl Reign {
     /// # Errors
     /// Those of the store; [`store::Error::Owned`] while another process owns it.
     pub(super) async fn begin(house: &House) -> Result<Self, store::Error> {
-        let House { rules, config, address, store, chronicle } = house;
+        let House {
+            rules,
+            config,
+            address,
+            store,
+            chronicle,
+        } = house;
         let claim = lane::claim(&**store).await?;
-        let (tenure, number) = (claim.tenure.clone(), claim.fences.first().map_or(0, |fence| fence.epoch));
+        let (tenure, number) = (
+            claim.tenure.clone(),
+            claim.fences.first().map_or(0, |fence| fence.epoch),
+        );
         // Read after the claim: whoever owned the store before may have changed it until then.
         let definitions = Arc::new(load_definitions(&**store, config.limits.clone()).await?);
         let directory = Arc::new(Directory::load(Arc::clone(store)).await?);
-        let settings = lane::Settings { rules: *rules, ..lane::Settings::default() };
+        let settings = lane::Settings {
+            rules: *rules,
+            ..lane::Settings::default()
+        };
         let (lane, lane_done) =
             lane::spawn_on(claim, Arc::clone(store), Arc::clone(&definitions), settings).await?;
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let participants =
-            Participants::new(lane.clone(), Arc::clone(&directory), *address, closing.clone(), tasks.clone());
+        let participants = Participants::new(
+            lane.clone(),
+            Arc::clone(&directory),
+            *address,
+            closing.clone(),
+            tasks.clone(),
+        );
         let api = Api::new(Parts {
             store: Screens::new(Arc::clone(store)),
             lane: lane.clone(),
@@ -93,7 +113,16 @@ impl Reign {
             };
             amqp::spawn(broker, parts, &tasks);
         }
-        Ok(Self { tenure, lane_done, closing, tasks, api, participants, lane, directory })
+        Ok(Self {
+            tenure,
+            lane_done,
+            closing,
+            tasks,
+            api,
+            participants,
+            lane,
+            directory,
+        })
     }
 
     /// The services of this claim.
@@ -159,7 +188,9 @@ impl Reign {
         self.lane_done.abort();
         self.close();
         if timeout(ROADS_END_WITHIN, self.tasks.wait()).await.is_err() {
-            tracing::warn!("some roads of the claim that has ended do not let go; they can do no harm");
+            tracing::warn!(
+                "some roads of the claim that has ended do not let go; they can do no harm"
+            );
         }
     }
 

@@ -39,7 +39,11 @@ pub trait Store: Send + Sync + 'static {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>>;
 
     /// The open sagas of the claimed partitions, in order of their ids, after `after`, at most `limit`.
-    fn open_sagas(&self, after: Option<SagaId>, limit: usize) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>>;
+    fn open_sagas(
+        &self,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>>;
 
     /// The saga's row, if it exists.
     fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>>;
@@ -58,10 +62,18 @@ pub trait Store: Send + Sync + 'static {
     /// Ids that end in the given letters (case does not matter), open sagas first, then the finished ones, each
     /// newest first; at most `limit`. The search may stop after the newest 100,000 finished sagas. Letters that no
     /// id has find nothing.
-    fn find_by_suffix(&self, suffix: String, limit: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>>;
+    fn find_by_suffix(
+        &self,
+        suffix: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>>;
 
     /// The saga that was started with this key, over all versions of the definition.
-    fn find_by_key(&self, name: String, key: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>>;
+    fn find_by_key(
+        &self,
+        name: String,
+        key: String,
+    ) -> BoxFuture<'_, Result<Option<SagaId>, Error>>;
 
     /// A page of sagas, newest first, older than `before`.
     fn list(
@@ -105,7 +117,11 @@ pub trait Store: Send + Sync + 'static {
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>>;
 
     /// Writes what became of a breaker, unless something newer is known of it, and what an operator did, if one did.
-    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>>;
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>>;
 
     /// All breakers that ever opened, by participant, then action.
     fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>>;
@@ -149,7 +165,12 @@ pub struct Claim {
 /// Compares what was claimed. A tenure is no part of that.
 impl PartialEq for Claim {
     fn eq(&self, other: &Self) -> bool {
-        let Self { fences, last_commit_no, last_commit_at, tenure: _ } = self;
+        let Self {
+            fences,
+            last_commit_no,
+            last_commit_at,
+            tenure: _,
+        } = self;
         (fences, last_commit_no, last_commit_at)
             == (&other.fences, &other.last_commit_no, &other.last_commit_at)
     }

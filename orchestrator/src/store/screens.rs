@@ -11,7 +11,9 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     DefinitionCount, Error, Store,
-    record::{AuditEntry, AuditRow, DefinitionRow, JournalRow, ListFilter, Page, RowStatus, SagaRow},
+    record::{
+        AuditEntry, AuditRow, DefinitionRow, JournalRow, ListFilter, Page, RowStatus, SagaRow,
+    },
 };
 
 /// Reads for screens that run at once. Stores have more readers than this; the others are for lanes and for events.
@@ -35,7 +37,11 @@ impl Screens {
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         let places = Arc::new(Semaphore::new(READS_AT_ONCE + READS_WAITING_MAX));
-        Self { store, places, turns: Arc::new(Semaphore::new(READS_AT_ONCE)) }
+        Self {
+            store,
+            places,
+            turns: Arc::new(Semaphore::new(READS_AT_ONCE)),
+        }
     }
 
     async fn read<T: Send + 'static>(
@@ -45,7 +51,9 @@ impl Screens {
         let busy = || Error::Busy {
             waiting: READS_WAITING_MAX - self.places.available_permits().min(READS_WAITING_MAX),
         };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| busy())?;
         let turn = match timeout(READ_WAITS, Arc::clone(&self.turns).acquire_owned()).await {
             Ok(turn) => turn.map_err(|_| Error::Closed)?,
             Err(_) => return Err(busy()),
@@ -56,7 +64,8 @@ impl Screens {
             let _held = (place, turn);
             reading.await
         });
-        task.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
+        task.await
+            .unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
     }
 
     /// As [`Store::saga`].
@@ -64,27 +73,37 @@ impl Screens {
     /// # Errors
     /// Those of the store, and [`Error::Busy`]; here and below.
     pub async fn saga(&self, id: SagaId) -> Result<Option<SagaRow>, Error> {
-        self.read(move |store| Box::pin(async move { store.saga(id).await })).await
+        self.read(move |store| Box::pin(async move { store.saga(id).await }))
+            .await
     }
 
     /// As [`Store::journal`].
-    pub async fn journal(&self, id: SagaId, after: u64, limit: usize) -> Result<Vec<JournalRow>, Error> {
-        self.read(move |store| Box::pin(async move { store.journal(id, after, limit).await })).await
+    pub async fn journal(
+        &self,
+        id: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<JournalRow>, Error> {
+        self.read(move |store| Box::pin(async move { store.journal(id, after, limit).await }))
+            .await
     }
 
     /// As [`Store::journals`].
     pub async fn journals(&self, ids: Vec<SagaId>) -> Result<Vec<Vec<JournalRow>>, Error> {
-        self.read(move |store| Box::pin(async move { store.journals(ids).await })).await
+        self.read(move |store| Box::pin(async move { store.journals(ids).await }))
+            .await
     }
 
     /// As [`Store::find_by_suffix`].
     pub async fn find_by_suffix(&self, suffix: String, limit: usize) -> Result<Vec<SagaId>, Error> {
-        self.read(move |store| Box::pin(async move { store.find_by_suffix(suffix, limit).await })).await
+        self.read(move |store| Box::pin(async move { store.find_by_suffix(suffix, limit).await }))
+            .await
     }
 
     /// As [`Store::find_by_key`].
     pub async fn find_by_key(&self, name: String, key: String) -> Result<Option<SagaId>, Error> {
-        self.read(move |store| Box::pin(async move { store.find_by_key(name, key).await })).await
+        self.read(move |store| Box::pin(async move { store.find_by_key(name, key).await }))
+            .await
     }
 
     /// As [`Store::list`].
@@ -94,7 +113,8 @@ impl Screens {
         before: Option<SagaId>,
         limit: usize,
     ) -> Result<Page, Error> {
-        self.read(move |store| Box::pin(async move { store.list(filter, before, limit).await })).await
+        self.read(move |store| Box::pin(async move { store.list(filter, before, limit).await }))
+            .await
     }
 
     /// As [`Store::audit`].
@@ -104,22 +124,26 @@ impl Screens {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<AuditEntry>, Error> {
-        self.read(move |store| Box::pin(async move { store.audit(saga, before, limit).await })).await
+        self.read(move |store| Box::pin(async move { store.audit(saga, before, limit).await }))
+            .await
     }
 
     /// As [`Store::counts`].
     pub async fn counts(&self) -> Result<Vec<(RowStatus, u64)>, Error> {
-        self.read(move |store| Box::pin(async move { store.counts().await })).await
+        self.read(move |store| Box::pin(async move { store.counts().await }))
+            .await
     }
 
     /// As [`Store::open_per_definition`].
     pub async fn open_per_definition(&self) -> Result<Vec<DefinitionCount>, Error> {
-        self.read(move |store| Box::pin(async move { store.open_per_definition().await })).await
+        self.read(move |store| Box::pin(async move { store.open_per_definition().await }))
+            .await
     }
 
     /// As [`Store::definitions`].
     pub async fn definitions(&self) -> Result<Vec<DefinitionRow>, Error> {
-        self.read(move |store| Box::pin(async move { store.definitions().await })).await
+        self.read(move |store| Box::pin(async move { store.definitions().await }))
+            .await
     }
 
     /// As [`Store::put_definitions`]; writes are in order anyway and have no bounds here.
@@ -154,7 +178,10 @@ mod tests {
 
     async fn all_turns(screens: &Screens) -> tokio::sync::OwnedSemaphorePermit {
         let turns = u32::try_from(READS_AT_ONCE).expect("small");
-        Arc::clone(&screens.turns).acquire_many_owned(turns).await.expect("turns")
+        Arc::clone(&screens.turns)
+            .acquire_many_owned(turns)
+            .await
+            .expect("turns")
     }
 
     #[tokio::test]
@@ -176,7 +203,10 @@ mod tests {
             screens.journal(id, 0, 1).await.err(),
             screens.journals(vec![id]).await.err(),
             screens.find_by_suffix("abcd".to_owned(), 1).await.err(),
-            screens.find_by_key("a".to_owned(), "b".to_owned()).await.err(),
+            screens
+                .find_by_key("a".to_owned(), "b".to_owned())
+                .await
+                .err(),
             screens.list(ListFilter::default(), None, 1).await.err(),
             screens.audit(None, None, 1).await.err(),
             screens.counts().await.err(),
@@ -184,7 +214,15 @@ mod tests {
             screens.definitions().await.err(),
         ];
         for refusal in refused {
-            assert!(matches!(refusal, Some(Error::Busy { waiting: READS_WAITING_MAX })), "{refusal:?}");
+            assert!(
+                matches!(
+                    refusal,
+                    Some(Error::Busy {
+                        waiting: READS_WAITING_MAX
+                    })
+                ),
+                "{refusal:?}"
+            );
         }
         drop(turns);
         for read in join_all(waiting).await {

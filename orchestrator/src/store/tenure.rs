@@ -54,12 +54,20 @@ impl Tenure {
 
     fn to(until_ms: u64) -> Self {
         let (ended, why) = (CancellationToken::new(), OnceLock::new());
-        Self { shared: Arc::new(Shared { until_ms: AtomicU64::new(until_ms), ended, why }) }
+        Self {
+            shared: Arc::new(Shared {
+                until_ms: AtomicU64::new(until_ms),
+                ended,
+                why,
+            }),
+        }
     }
 
     /// Extends the claim; never shortens it.
     pub fn extend(&self, moment: Duration) {
-        self.shared.until_ms.fetch_max(millis(moment), Ordering::AcqRel);
+        self.shared
+            .until_ms
+            .fetch_max(millis(moment), Ordering::AcqRel);
     }
 
     /// Ends the claim. Only the first reason counts.
@@ -105,7 +113,9 @@ impl Tenure {
     /// The claim as the one who renews it keeps it: a claim that nobody else holds is renewed no more.
     #[must_use]
     pub fn downgrade(&self) -> WeakTenure {
-        WeakTenure { shared: Arc::downgrade(&self.shared) }
+        WeakTenure {
+            shared: Arc::downgrade(&self.shared),
+        }
     }
 }
 

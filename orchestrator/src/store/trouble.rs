@@ -49,7 +49,10 @@ pub struct Cause {
 impl Cause {
     /// A cause in words.
     pub fn new(kind: Kind, words: impl Into<String>) -> Self {
-        Self { kind, words: words.into() }
+        Self {
+            kind,
+            words: words.into(),
+        }
     }
 }
 

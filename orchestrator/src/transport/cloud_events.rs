@@ -94,7 +94,8 @@ pub fn turns(row: &JournalRow) -> Result<Vec<Turn>, serde_json::Error> {
         "\"compensated\":",
         "\"abandoned\":",
     ];
-    let worth = str::from_utf8(&row.body).is_ok_and(|text| NAMES.iter().any(|name| text.contains(name)));
+    let worth =
+        str::from_utf8(&row.body).is_ok_and(|text| NAMES.iter().any(|name| text.contains(name)));
     if !worth {
         return Ok(Vec::new());
     }
@@ -110,9 +111,20 @@ pub fn turns(row: &JournalRow) -> Result<Vec<Turn>, serde_json::Error> {
             // The steps of a saga are its own affair.
             _ => return None,
         };
-        Some(Turn { saga_id: row.saga_id, seq: row.seq, place, at: row.at, what })
+        Some(Turn {
+            saga_id: row.saga_id,
+            seq: row.seq,
+            place,
+            at: row.at,
+            what,
+        })
     };
-    Ok(record.events.into_iter().enumerate().filter_map(turn).collect())
+    Ok(record
+        .events
+        .into_iter()
+        .enumerate()
+        .filter_map(turn)
+        .collect())
 }
 
 impl Turn {
@@ -127,8 +139,12 @@ impl Turn {
     pub fn tell(&self, row: &SagaRow, plan: Option<&Plan>) -> Told {
         let id = format!("{}/{}/{}", self.saga_id, self.seq, self.place);
         let kind = self.what.kind();
-        let name = |ix: Option<StepIx>| ix.and_then(|ix| plan?.step(ix)).map(|step| step.id.as_str());
-        let time = jiff::Timestamp::from_microsecond(self.at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let name = |ix: Option<StepIx>| {
+            ix.and_then(|ix| plan?.step(ix))
+                .map(|step| step.id.as_str())
+        };
+        let time =
+            jiff::Timestamp::from_microsecond(self.at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let event = CloudEvent {
             specversion: "1.0",
             id: &id,
@@ -172,7 +188,11 @@ impl Turn {
         // Texts and numbers always serialise.
         let body = serde_json::to_vec(&event).unwrap_or_default();
         let routing_key = format!("{}.{kind}", row.name);
-        Told { id, routing_key, body }
+        Told {
+            id,
+            routing_key,
+            body,
+        }
     }
 }
 
@@ -231,12 +251,22 @@ mod tests {
 
     fn row(seq: u64, events: &Value) -> JournalRow {
         let body = serde_json::to_vec(&json!({"v": 1, "events": events})).expect("JSON");
-        JournalRow { saga_id: SagaId::from_u128(7), seq, at: Timestamp(1_700_000_000_123_456), body }
+        JournalRow {
+            saga_id: SagaId::from_u128(7),
+            seq,
+            at: Timestamp(1_700_000_000_123_456),
+            body,
+        }
     }
 
     fn saga() -> SagaRow {
         let status = RowStatus::Compensated;
-        let face = Face { status, incident: false, exceptions: true, ended_at: Some(Timestamp(1)) };
+        let face = Face {
+            status,
+            incident: false,
+            exceptions: true,
+            ended_at: Some(Timestamp(1)),
+        };
         SagaRow {
             id: SagaId::from_u128(7),
             name: "trip".to_owned(),
@@ -250,7 +280,9 @@ mod tests {
     }
 
     fn told(events: &Value) -> Vec<(Told, Value)> {
-        let definition = Saga::new("trip", 3).step(step("book").action("p/a").compensation("p/u")).build();
+        let definition = Saga::new("trip", 3)
+            .step(step("book").action("p/a").compensation("p/u"))
+            .build();
         let plan = Plan::from_definition(definition.expect("a definition")).expect("a plan");
         let turns = turns(&row(5, events)).expect("a record");
         let tell = |turn: &Turn| {
@@ -267,7 +299,9 @@ mod tests {
         let failing = json!({"failing": {"cause": "refused", "step": 0, "error": secret}});
         let skipped = json!({"step_skipped": {"step": 0}});
         let told = told(&json!([failing, skipped, {"compensated": {}}]));
-        let [(first, back), (second, end)] = &told[..] else { panic!("{told:?}") };
+        let [(first, back), (second, end)] = &told[..] else {
+            panic!("{told:?}")
+        };
         let saga_id = SagaId::from_u128(7).to_string();
         assert_eq!(first.routing_key, "trip.saga.compensating");
         let expected = json!({
@@ -284,23 +318,41 @@ mod tests {
             },
         });
         assert_eq!(*back, expected);
-        assert_eq!((end["id"].as_str(), second.id.as_str()), (Some(&*second.id), &*format!("{saga_id}/5/2")));
+        assert_eq!(
+            (end["id"].as_str(), second.id.as_str()),
+            (Some(&*second.id), &*format!("{saga_id}/5/2"))
+        );
         assert_eq!(end["data"]["status"], "compensated");
         assert_eq!(end["data"]["exceptions"], true);
     }
 
     #[test]
     fn every_turn_has_its_type_and_steps_have_none() {
-        let incident = json!({"step": 0, "kind": "undo_stuck", "error": {"code": "x", "message": ""}});
+        let incident =
+            json!({"step": 0, "kind": "undo_stuck", "error": {"code": "x", "message": ""}});
         let started = json!({"name": "trip", "version": 3, "steps": 1, "input": {}});
         let events = json!([
             {"started": started}, {"incident_raised": incident}, {"completed": {"output": {"completed": 1}}},
             {"abandoned": {}}, {"step_skipped": {"step": 0}},
         ]);
-        let kinds: Vec<Value> = told(&events).iter().map(|(_, event)| event["type"].clone()).collect();
-        assert_eq!(kinds, ["saga.started", "saga.incident", "saga.completed", "saga.abandoned"]);
+        let kinds: Vec<Value> = told(&events)
+            .iter()
+            .map(|(_, event)| event["type"].clone())
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                "saga.started",
+                "saga.incident",
+                "saga.completed",
+                "saga.abandoned"
+            ]
+        );
         assert_eq!(told(&events)[1].1["data"]["incident"]["kind"], "undo_stuck");
-        assert!(!String::from_utf8_lossy(&told(&events)[2].0.body).contains("output"), "a payload goes out");
+        assert!(
+            !String::from_utf8_lossy(&told(&events)[2].0.body).contains("output"),
+            "a payload goes out"
+        );
     }
 
     #[test]

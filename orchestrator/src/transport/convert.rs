@@ -28,7 +28,11 @@ const _: () = assert!(saga_core::limits::UNDO_BYTES_MAX == limits::UNDO_BYTES_MA
 
 /// A command as the participant gets it.
 pub(super) fn command(outgoing: &Outgoing) -> wire::Command {
-    let Outgoing { plan, command, alone: _ } = outgoing;
+    let Outgoing {
+        plan,
+        command,
+        alone: _,
+    } = outgoing;
     let step = plan.step(command.step).map_or("", |step| step.id.as_str());
     let action = addressee(plan, command.step, command.op).map_or("", |(_, action)| action);
     wire::Command {
@@ -128,20 +132,31 @@ pub fn reply(participant: &Arc<str>, reply: wire::Reply) -> Result<Incoming, Non
 /// An outcome with an output. The effect stands even if the output is not let in; a repetition would bring the same one.
 fn output(bytes: &Bytes, outcome: fn(Payload) -> Outcome) -> Outcome {
     // A handler that returns nothing may send nothing.
-    let bytes = if bytes.is_empty() { b"null" } else { &bytes[..] };
+    let bytes = if bytes.is_empty() {
+        b"null"
+    } else {
+        &bytes[..]
+    };
     match document::read(bytes) {
         Ok(payload) => outcome(payload),
-        Err(fault) => {
-            Outcome::OutputNotTaken(ErrorBody::new("bad_output", format!("the output is not taken: {fault}")))
-        }
+        Err(fault) => Outcome::OutputNotTaken(ErrorBody::new(
+            "bad_output",
+            format!("the output is not taken: {fault}"),
+        )),
     }
 }
 
 fn error(error: Option<wire::ErrorBody>) -> ErrorBody {
-    let Some(error) = error else { return ErrorBody::new("unspecified", "") };
+    let Some(error) = error else {
+        return ErrorBody::new("unspecified", "");
+    };
     let code = clean_text(error.code, CODE_BYTES_MAX);
     ErrorBody {
-        code: if code.is_empty() { "unspecified".to_owned() } else { code },
+        code: if code.is_empty() {
+            "unspecified".to_owned()
+        } else {
+            code
+        },
         message: clean_text(error.message, MESSAGE_BYTES_MAX),
         retry_after_ms: (error.retry_after_ms > 0).then_some(error.retry_after_ms),
     }
@@ -172,24 +187,56 @@ mod tests {
     fn outputs_are_documents_and_an_absent_one_is_null() {
         let null = Payload::from_value(serde_json::Value::Null);
         assert_eq!(taken(succeeded(b"")), Ok(Outcome::Succeeded(null)));
-        let Ok(Outcome::OutputNotTaken(error)) = taken(succeeded(b"{oops")) else { panic!("must fail") };
+        let Ok(Outcome::OutputNotTaken(error)) = taken(succeeded(b"{oops")) else {
+            panic!("must fail")
+        };
         assert_eq!(error.code, "bad_output");
     }
 
     #[test]
     fn nonsense_is_named() {
-        assert_eq!(taken(wire::Reply { saga_id: Bytes::new(), ..succeeded(b"") }), Err(Nonsense::SagaId));
-        assert_eq!(taken(wire::Reply { op: 5, ..succeeded(b"") }), Err(Nonsense::Op));
-        assert_eq!(taken(wire::Reply { outcome: 99, ..succeeded(b"") }), Err(Nonsense::Outcome));
+        assert_eq!(
+            taken(wire::Reply {
+                saga_id: Bytes::new(),
+                ..succeeded(b"")
+            }),
+            Err(Nonsense::SagaId)
+        );
+        assert_eq!(
+            taken(wire::Reply {
+                op: 5,
+                ..succeeded(b"")
+            }),
+            Err(Nonsense::Op)
+        );
+        assert_eq!(
+            taken(wire::Reply {
+                outcome: 99,
+                ..succeeded(b"")
+            }),
+            Err(Nonsense::Outcome)
+        );
     }
 
     #[test]
     fn errors_are_cut_and_cleaned() {
-        let body = wire::ErrorBody { code: String::new(), message: "x\0".repeat(5_000), retry_after_ms: 0 };
-        let message =
-            wire::Reply { outcome: wire::Outcome::Refused.into(), error: Some(body), ..succeeded(b"") };
-        let Ok(Outcome::Refused(error)) = taken(message) else { panic!("must be refused") };
-        assert_eq!((error.code.as_str(), error.message.len()), ("unspecified", MESSAGE_BYTES_MAX));
+        let body = wire::ErrorBody {
+            code: String::new(),
+            message: "x\0".repeat(5_000),
+            retry_after_ms: 0,
+        };
+        let message = wire::Reply {
+            outcome: wire::Outcome::Refused.into(),
+            error: Some(body),
+            ..succeeded(b"")
+        };
+        let Ok(Outcome::Refused(error)) = taken(message) else {
+            panic!("must be refused")
+        };
+        assert_eq!(
+            (error.code.as_str(), error.message.len()),
+            ("unspecified", MESSAGE_BYTES_MAX)
+        );
         assert!(!error.message.contains('\0') && error.retry_after_ms.is_none());
     }
 }

@@ -207,7 +207,12 @@ impl Directory {
     /// # Errors
     /// Those of the store.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, store::Error> {
-        let known = store.participants().await?.into_iter().map(|row| (row.name.clone(), row)).collect();
+        let known = store
+            .participants()
+            .await?
+            .into_iter()
+            .map(|row| (row.name.clone(), row))
+            .collect();
         Ok(Self {
             store,
             known: tokio::sync::Mutex::new(known),
@@ -223,7 +228,11 @@ impl Directory {
     ///
     /// # Errors
     /// See [`NotAdmitted`].
-    pub async fn admit(&self, registration: &Registration, now: Timestamp) -> Result<(), NotAdmitted> {
+    pub async fn admit(
+        &self,
+        registration: &Registration,
+        now: Timestamp,
+    ) -> Result<(), NotAdmitted> {
         let mut known = self.known.lock().await;
         if let Some(row) = known.get(&registration.participant) {
             // A memory inbox gets a new id at each start of its process; nothing is lost with the old one that
@@ -256,7 +265,11 @@ impl Directory {
         self.broker.send_modify(|broker| {
             *broker = trouble.map(|(unheard, why)| {
                 let same = broker.as_ref().filter(|older| older.unheard == unheard);
-                BrokerTrouble { unheard, why: why.to_owned(), since: same.map_or(now, |older| older.since) }
+                BrokerTrouble {
+                    unheard,
+                    why: why.to_owned(),
+                    since: same.map_or(now, |older| older.since),
+                }
             });
         });
     }
@@ -276,7 +289,10 @@ impl Directory {
     /// Lists an instance as connected. An older session of the same process is ended: a process that connects
     /// again has given that one up, even if its end was not seen here yet.
     pub fn connect(&self, instance: Instance) {
-        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for older in connected.values() {
             if older.participant == instance.participant && older.instance == instance.instance {
                 tracing::info!(
@@ -292,8 +308,15 @@ impl Directory {
 
     /// Takes an instance off the list.
     pub fn disconnect(&self, seat: u64) {
-        let removed = self.connected.lock().unwrap_or_else(PoisonError::into_inner).remove(&seat);
-        if let Some(Instance { participant, heard, .. }) = removed {
+        let removed = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&seat);
+        if let Some(Instance {
+            participant, heard, ..
+        }) = removed
+        {
             let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
             let last = gone.entry(participant).or_insert(heard.at());
             *last = heard.at().max(*last);
@@ -302,7 +325,10 @@ impl Directory {
 
     /// An instance wants no new commands.
     pub fn leave(&self, seat: u64) {
-        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(instance) = connected.get_mut(&seat) {
             instance.leaving = true;
         }
@@ -310,8 +336,13 @@ impl Directory {
 
     /// The participants with instances that are reached by way of the broker.
     pub fn at_the_broker(&self) -> BTreeSet<String> {
-        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = connected.values().filter(|instance| instance.road == Road::Broker);
+        let connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let there = connected
+            .values()
+            .filter(|instance| instance.road == Road::Broker);
         there.map(|instance| instance.participant.clone()).collect()
     }
 
@@ -328,18 +359,32 @@ impl Directory {
 
     /// How many processes read a participant's queue, if the broker counts them.
     pub fn readers(&self, participant: &str) -> Option<u32> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).get(participant).copied()
+        self.readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(participant)
+            .copied()
     }
 
     /// When an instance that is gone was last heard.
     pub fn last_heard_gone(&self, participant: &str) -> Option<Timestamp> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner).get(participant).copied()
+        self.gone
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(participant)
+            .copied()
     }
 
     /// Instances that were reached over one link are reached over another.
     pub fn relink(&self, old: u64, new: u64) {
-        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        for instance in connected.values_mut().filter(|instance| instance.link == old) {
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for instance in connected
+            .values_mut()
+            .filter(|instance| instance.link == old)
+        {
             instance.link = new;
         }
     }
@@ -347,13 +392,23 @@ impl Directory {
     /// The instances that are connected now, oldest first.
     #[must_use]
     pub fn connected(&self) -> Vec<Instance> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Whether an instance of the participant is connected.
     pub fn is_connected(&self, participant: &str) -> bool {
-        let connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        connected.values().any(|instance| instance.participant == participant)
+        let connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        connected
+            .values()
+            .any(|instance| instance.participant == participant)
     }
 
     /// Every participant ever registered, by name.

@@ -22,7 +22,10 @@ pub struct Malformed {
 }
 
 fn malformed(field: impl Into<String>, message: impl ToString) -> Malformed {
-    Malformed { field: field.into(), message: message.to_string() }
+    Malformed {
+        field: field.into(),
+        message: message.to_string(),
+    }
 }
 
 /// Checks a hello.
@@ -35,22 +38,32 @@ pub fn read(hello: wire::Hello) -> Result<Registration, Malformed> {
         wire::InboxKind::Journaled => InboxKind::Journaled,
         wire::InboxKind::None => InboxKind::None,
         wire::InboxKind::Unspecified => {
-            return Err(malformed("inbox_kind", "say transactional, journaled or none"));
+            return Err(malformed(
+                "inbox_kind",
+                "say transactional, journaled or none",
+            ));
         }
     };
     check_id(&hello.participant).map_err(|error| malformed("participant", error))?;
     id("instance", &hello.instance)?;
     id("inbox_id", &hello.inbox_id)?;
     if hello.sdk.chars().count() > ID_CHARS_MAX {
-        return Err(malformed("sdk", format!("at most {ID_CHARS_MAX} characters")));
+        return Err(malformed(
+            "sdk",
+            format!("at most {ID_CHARS_MAX} characters"),
+        ));
     }
     if hello.actions.len() > ACTIONS_MAX {
-        return Err(malformed("actions", format!("{} are more than {ACTIONS_MAX}", hello.actions.len())));
+        return Err(malformed(
+            "actions",
+            format!("{} are more than {ACTIONS_MAX}", hello.actions.len()),
+        ));
     }
     let bytes = |action: &wire::Action| action.input_schema.len() + action.output_schema.len();
     let bytes: usize = hello.actions.iter().map(bytes).sum();
     if bytes > SCHEMAS_BYTES_MAX {
-        let what = format!("their schemas have {bytes} bytes together, more than {SCHEMAS_BYTES_MAX}");
+        let what =
+            format!("their schemas have {bytes} bytes together, more than {SCHEMAS_BYTES_MAX}");
         return Err(malformed("actions", what));
     }
     let mut names = BTreeSet::new();
@@ -58,7 +71,10 @@ pub fn read(hello: wire::Hello) -> Result<Registration, Malformed> {
     for action in hello.actions {
         let action = read_action(action)?;
         if !names.insert(action.name.clone()) {
-            return Err(malformed(format!("actions.{}", action.name), "is registered twice"));
+            return Err(malformed(
+                format!("actions.{}", action.name),
+                "is registered twice",
+            ));
         }
         actions.push(action);
     }
@@ -75,10 +91,13 @@ pub fn read(hello: wire::Hello) -> Result<Registration, Malformed> {
 fn id(field: &str, text: &str) -> Result<(), Malformed> {
     match text {
         "" => Err(malformed(field, "is missing")),
-        _ if text.chars().count() > ID_CHARS_MAX => {
-            Err(malformed(field, format!("at most {ID_CHARS_MAX} characters")))
+        _ if text.chars().count() > ID_CHARS_MAX => Err(malformed(
+            field,
+            format!("at most {ID_CHARS_MAX} characters"),
+        )),
+        _ if text.chars().any(char::is_control) => {
+            Err(malformed(field, "holds a control character"))
         }
-        _ if text.chars().any(char::is_control) => Err(malformed(field, "holds a control character")),
         _ => Ok(()),
     }
 }
@@ -95,8 +114,10 @@ fn read_action(action: wire::Action) -> Result<Action, Malformed> {
     };
     Ok(Action {
         compensation,
-        input_schema: schema(&action.input_schema).map_err(|e| malformed(field(".input_schema"), e))?,
-        output_schema: schema(&action.output_schema).map_err(|e| malformed(field(".output_schema"), e))?,
+        input_schema: schema(&action.input_schema)
+            .map_err(|e| malformed(field(".input_schema"), e))?,
+        output_schema: schema(&action.output_schema)
+            .map_err(|e| malformed(field(".output_schema"), e))?,
         undoes: (!action.undoes.is_empty()).then(|| action.undoes.clone()),
         name: action.name,
     })
@@ -107,7 +128,10 @@ fn schema(text: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     if text.len() > SCHEMA_BYTES_MAX {
-        return Err(format!("{} bytes are more than {SCHEMA_BYTES_MAX}", text.len()));
+        return Err(format!(
+            "{} bytes are more than {SCHEMA_BYTES_MAX}",
+            text.len()
+        ));
     }
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(serde_json::Value::Object(_) | serde_json::Value::Bool(_)) => Ok(Some(text.to_owned())),
@@ -133,7 +157,11 @@ mod tests {
     }
 
     fn action(name: &str) -> wire::Action {
-        wire::Action { name: name.to_owned(), input_schema: "{}".to_owned(), ..wire::Action::default() }
+        wire::Action {
+            name: name.to_owned(),
+            input_schema: "{}".to_owned(),
+            ..wire::Action::default()
+        }
     }
 
     fn fault(hello: wire::Hello) -> String {
@@ -153,8 +181,14 @@ mod tests {
         let schema = |bytes: usize| format!("{{\"title\":\"{}\"}}", "x".repeat(bytes - 12));
         let (whole, rest) = (bytes / SCHEMA_BYTES_MAX, bytes % SCHEMA_BYTES_MAX);
         let sizes = std::iter::repeat_n(SCHEMA_BYTES_MAX, whole).chain((rest > 0).then_some(rest));
-        let named = |(at, bytes)| wire::Action { input_schema: schema(bytes), ..action(&format!("a{at}")) };
-        wire::Hello { actions: sizes.enumerate().map(named).collect(), ..hello() }
+        let named = |(at, bytes)| wire::Action {
+            input_schema: schema(bytes),
+            ..action(&format!("a{at}"))
+        };
+        wire::Hello {
+            actions: sizes.enumerate().map(named).collect(),
+            ..hello()
+        }
     }
 
     #[test]
@@ -166,7 +200,10 @@ mod tests {
         assert_eq!(fault(more), expected);
         let mut larger = with_schemas(SCHEMA_BYTES_MAX);
         larger.actions[0].input_schema += " ";
-        assert_eq!(fault(larger), "actions.a0.input_schema: 262145 bytes are more than 262144");
+        assert_eq!(
+            fault(larger),
+            "actions.a0.input_schema: 262145 bytes are more than 262144"
+        );
     }
 
     /// As a client writes it that puts a schema into JSON as a text and escapes whatever is not ASCII.
@@ -178,7 +215,9 @@ mod tests {
         assert!(packed.encoded_len() < MESSAGE_BYTES_MAX);
         let escaped = "\\u00e9".repeat(SCHEMAS_BYTES_MAX / 2);
         let names =
-            "{\"name\":\"\",\"kind\":\"compensation\",\"undoes\":\"\",\"input_schema\":\"\"},".len() + 2 * 63;
+            "{\"name\":\"\",\"kind\":\"compensation\",\"undoes\":\"\",\"input_schema\":\"\"},"
+                .len()
+                + 2 * 63;
         assert!(escaped.len() + ACTIONS_MAX * names < MESSAGE_BYTES_MAX);
     }
 
@@ -189,15 +228,33 @@ mod tests {
             change(&mut hello);
             fault(hello)
         };
-        assert_eq!(with(|h| h.inbox_kind = 9), "inbox_kind: say transactional, journaled or none");
+        assert_eq!(
+            with(|h| h.inbox_kind = 9),
+            "inbox_kind: say transactional, journaled or none"
+        );
         assert!(with(|h| h.participant = "Hotels".to_owned()).starts_with("participant: "));
         assert_eq!(with(|h| h.instance.clear()), "instance: is missing");
-        assert_eq!(with(|h| h.inbox_id = "x".repeat(201)), "inbox_id: at most 200 characters");
-        assert_eq!(with(|h| h.inbox_id = "a\0".to_owned()), "inbox_id: holds a control character");
-        assert_eq!(with(|h| h.actions.push(action("reserve"))), "actions.reserve: is registered twice");
-        assert!(with(|h| h.actions = vec![action("a"); 1_001]).starts_with("actions: 1001 are more"));
-        assert!(with(|h| h.actions[0].input_schema = "{".to_owned()).contains("input_schema: not JSON"));
+        assert_eq!(
+            with(|h| h.inbox_id = "x".repeat(201)),
+            "inbox_id: at most 200 characters"
+        );
+        assert_eq!(
+            with(|h| h.inbox_id = "a\0".to_owned()),
+            "inbox_id: holds a control character"
+        );
+        assert_eq!(
+            with(|h| h.actions.push(action("reserve"))),
+            "actions.reserve: is registered twice"
+        );
+        assert!(
+            with(|h| h.actions = vec![action("a"); 1_001]).starts_with("actions: 1001 are more")
+        );
+        assert!(
+            with(|h| h.actions[0].input_schema = "{".to_owned()).contains("input_schema: not JSON")
+        );
         assert!(with(|h| h.actions[0].output_schema = "3".to_owned()).contains("a JSON Schema is"));
-        assert!(with(|h| h.actions[0].undoes = "B".to_owned()).starts_with("actions.reserve.undoes: "));
+        assert!(
+            with(|h| h.actions[0].undoes = "B".to_owned()).starts_with("actions.reserve.undoes: ")
+        );
     }
 }

@@ -70,13 +70,25 @@ impl Script {
     /// Adds answers of a step.
     #[must_use]
     pub fn with(mut self, step: StepIx, side: Side, answers: Vec<Answer>) -> Self {
-        self.0.insert((step, side), Turns { answers, first: None });
+        self.0.insert(
+            (step, side),
+            Turns {
+                answers,
+                first: None,
+            },
+        );
         self
     }
 
     /// The answer to an attempt; `None`: it succeeds.
     #[must_use]
-    pub fn answer(&self, step: StepIx, side: Side, attempt: u32, since_first_ms: u64) -> Option<&Answer> {
+    pub fn answer(
+        &self,
+        step: StepIx,
+        side: Side,
+        attempt: u32,
+        since_first_ms: u64,
+    ) -> Option<&Answer> {
         let turns = self.0.get(&(step, side))?;
         if let Some((answer, for_ms)) = &turns.first
             && since_first_ms < *for_ms

@@ -35,10 +35,16 @@ pub(super) fn decision(plan: &Plan, before: &SagaState, decision: &Decision) -> 
         if let Effect::Send(command) = effect {
             let planned = &plan.steps[command.step.at()];
             if !out.contains(command) {
-                faults.push(format!("`{}`: a command is sent that is not recorded (I18)", planned.id));
+                faults.push(format!(
+                    "`{}`: a command is sent that is not recorded (I18)",
+                    planned.id
+                ));
             }
             if command.op == Op::Compensation && planned.kind != Kind::Compensatable {
-                faults.push(format!("`{}` is undone and is no compensatable step (I8)", planned.id));
+                faults.push(format!(
+                    "`{}` is undone and is no compensatable step (I8)",
+                    planned.id
+                ));
             }
         }
     }
@@ -56,7 +62,9 @@ fn undo_order(plan: &Plan, state: &SagaState, of: StepIx) -> Option<String> {
     while let Some(ix) = open.pop() {
         if !is_clear(plan, &state.steps[ix.at()], ix) {
             let (first, second) = (&plan.steps[of.at()].id, &plan.steps[ix.at()].id);
-            return Some(format!("`{first}` is undone before `{second}`, which depends on it (I10)"));
+            return Some(format!(
+                "`{first}` is undone before `{second}`, which depends on it (I10)"
+            ));
         }
         open.extend(&plan.steps[ix.at()].before);
     }
@@ -70,17 +78,27 @@ fn is_clear(plan: &Plan, step: &StepState, ix: StepIx) -> bool {
     }
     let harmless = matches!(step.action, ActionState::Refused(_) | ActionState::Sealed)
         || (step.attempts == 0 && !matches!(step.action, ActionState::Succeeded(_)));
-    harmless || plan.steps[ix.at()].compensation.is_none() || matches!(step.undo, UndoState::Done { .. })
+    harmless
+        || plan.steps[ix.at()].compensation.is_none()
+        || matches!(step.undo, UndoState::Done { .. })
 }
 
 /// An operator was called for something that no machine mends.
 pub(super) fn is_parked(state: &SagaState) -> bool {
-    state.incidents.iter().any(|open| open.incident.kind.needs_a_person())
+    state
+        .incidents
+        .iter()
+        .any(|open| open.incident.kind.needs_a_person())
 }
 
 /// What a ledger tells of a step at the end of its saga: faults, and whether something was left behind that nothing
 /// undoes.
-pub(super) fn ledger(plan: &Plan, state: &SagaState, at: StepIx, effects: Effects) -> (Vec<String>, bool) {
+pub(super) fn ledger(
+    plan: &Plan,
+    state: &SagaState,
+    at: StepIx,
+    effects: Effects,
+) -> (Vec<String>, bool) {
     let (planned, step) = (&plan.steps[at.at()], &state.steps[at.at()]);
     let id = &planned.id;
     let Effects { acted, undone } = effects;
@@ -89,7 +107,9 @@ pub(super) fn ledger(plan: &Plan, state: &SagaState, at: StepIx, effects: Effect
         faults.push(format!("`{id}` took effect {acted} times (I1)"));
     }
     if undone > acted {
-        faults.push(format!("`{id}` was undone {undone} times and had taken effect {acted} times (I2)"));
+        faults.push(format!(
+            "`{id}` was undone {undone} times and had taken effect {acted} times (I2)"
+        ));
     }
     let undoes = planned.kind == Kind::Compensatable && planned.compensation.is_some();
     let mut left = false;
@@ -107,7 +127,9 @@ pub(super) fn ledger(plan: &Plan, state: &SagaState, at: StepIx, effects: Effect
             }
         }
         Status::Compensated if acted > undone && undoes => {
-            faults.push(format!("the saga is compensated, and the effect of `{id}` is still there (I5)"));
+            faults.push(format!(
+                "the saga is compensated, and the effect of `{id}` is still there (I5)"
+            ));
         }
         Status::Compensated if acted > undone && planned.kind != Kind::Compensatable => {
             faults.push(format!(
@@ -126,7 +148,9 @@ pub(super) fn ledger(plan: &Plan, state: &SagaState, at: StepIx, effects: Effect
 /// What the saga believes against what was really done.
 fn sticky(step: &StepState, effects: Effects) -> Option<&'static str> {
     match step.action {
-        ActionState::Succeeded(_) if effects.acted == 0 => Some("it counts as done and never took effect"),
+        ActionState::Succeeded(_) if effects.acted == 0 => {
+            Some("it counts as done and never took effect")
+        }
         ActionState::Refused(_) | ActionState::Sealed if effects.acted > 0 => {
             Some("it counts as not done and took effect")
         }

@@ -34,21 +34,32 @@ pub struct Generated {
 /// Makes the cases of a plan.
 #[must_use]
 pub fn generate(plan: &Plan) -> Generated {
-    let mut made = Maker { plan, base: base(plan), cases: Vec::new(), notes: Vec::new() };
+    let mut made = Maker {
+        plan,
+        base: base(plan),
+        cases: Vec::new(),
+        notes: Vec::new(),
+    };
     made.whole();
     for at in 0..plan.steps.len() {
         if let Ok(at) = u16::try_from(at) {
             made.step(StepIx(at));
         }
     }
-    Generated { cases: made.cases, notes: made.notes }
+    Generated {
+        cases: made.cases,
+        notes: made.notes,
+    }
 }
 
 /// Values under which as many steps as possible run.
 pub(super) fn base(plan: &Plan) -> Scenario {
     let mut base = Scenario::of(plan);
     for at in (0..plan.steps.len()).filter_map(|at| u16::try_from(at).ok()) {
-        let kept: Vec<StepIx> = (0..at).map(StepIx).filter(|ix| base.selects(plan, *ix)).collect();
+        let kept: Vec<StepIx> = (0..at)
+            .map(StepIx)
+            .filter(|ix| base.selects(plan, *ix))
+            .collect();
         if let Some(found) = scenario(plan, &base, StepIx(at), true)
             && kept.iter().all(|ix| found.selects(plan, *ix))
         {
@@ -84,7 +95,10 @@ enum Back {
 }
 
 fn words(code: &str, message: &str) -> Words {
-    Words { code: code.to_owned(), message: message.to_owned() }
+    Words {
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 fn refuse() -> Answer {
@@ -102,12 +116,22 @@ fn times(answer: &Answer, count: u32) -> Vec<Answer> {
 }
 
 fn ends(ends: &[End]) -> Expect {
-    Expect::Generated { ends: ends.to_vec(), incidents: Vec::new(), cancel: None, or_cut: false }
+    Expect::Generated {
+        ends: ends.to_vec(),
+        incidents: Vec::new(),
+        cancel: None,
+        or_cut: false,
+    }
 }
 
 /// As [`ends`], where the file's own limits may be shorter than its budget of attempts.
 fn ends_or_cut(list: &[End]) -> Expect {
-    Expect::Generated { ends: list.to_vec(), incidents: Vec::new(), cancel: None, or_cut: true }
+    Expect::Generated {
+        ends: list.to_vec(),
+        incidents: Vec::new(),
+        cancel: None,
+        or_cut: true,
+    }
 }
 
 /// Completed; or whatever follows where the file's own limits end the attempts before that.
@@ -131,7 +155,12 @@ fn is_limited(policy: &RetryPolicy) -> bool {
 }
 
 fn incident(kinds: &[IncidentKind]) -> Expect {
-    Expect::Generated { ends: vec![End::Incident], incidents: kinds.to_vec(), cancel: None, or_cut: false }
+    Expect::Generated {
+        ends: vec![End::Incident],
+        incidents: kinds.to_vec(),
+        cancel: None,
+        or_cut: false,
+    }
 }
 
 impl<'a> Maker<'a> {
@@ -144,7 +173,14 @@ impl<'a> Maker<'a> {
         twists: Vec<Twist>,
         expect: Expect,
     ) {
-        self.cases.push(Case { name, step, scenario: scenario.clone(), script, twists, expect });
+        self.cases.push(Case {
+            name,
+            step,
+            scenario: scenario.clone(),
+            script,
+            twists,
+            expect,
+        });
     }
 
     fn whole(&mut self) {
@@ -162,16 +198,31 @@ impl<'a> Maker<'a> {
             let name = &step.action.participant;
             if !participants.contains(name) && base.selects(self.plan, StepIx(at)) {
                 participants.push(name.clone());
-                let until_ms = self.plan.deadline_ms.map_or(AWAY_MS, |ms| AWAY_MS.min(ms / 2));
-                let twist = Twist::Absent { step: StepIx(at), until_ms };
+                let until_ms = self
+                    .plan
+                    .deadline_ms
+                    .map_or(AWAY_MS, |ms| AWAY_MS.min(ms / 2));
+                let twist = Twist::Absent {
+                    step: StepIx(at),
+                    until_ms,
+                };
                 let title = format!("{name} connects late");
-                self.add(title, None, &base, Script::default(), vec![twist], ends(&[End::Completed]));
+                self.add(
+                    title,
+                    None,
+                    &base,
+                    Script::default(),
+                    vec![twist],
+                    ends(&[End::Completed]),
+                );
             }
         }
     }
 
     fn step(&mut self, ix: StepIx) {
-        let Some(planned) = self.plan.step(ix) else { return };
+        let Some(planned) = self.plan.step(ix) else {
+            return;
+        };
         let id = planned.id.clone();
         if !planned.guards.is_empty() {
             match scenario(self.plan, &self.base, ix, false) {
@@ -186,7 +237,9 @@ impl<'a> Maker<'a> {
                         ends(&[End::Completed]),
                     );
                 }
-                None => self.notes.push(format!("no made-up values make the condition of `{id}` false")),
+                None => self.notes.push(format!(
+                    "no made-up values make the condition of `{id}` false"
+                )),
             }
         }
         let Some(scenario) = scenario(self.plan, &self.base, ix, true) else {
@@ -196,7 +249,12 @@ impl<'a> Maker<'a> {
             return;
         };
         let back = self.back(ix, &scenario);
-        let of = Of { ix, planned, scenario, back };
+        let of = Of {
+            ix,
+            planned,
+            scenario,
+            back,
+        };
         self.refusals(&of);
         self.failures(&of);
         self.silences(&of);
@@ -225,7 +283,10 @@ impl<'a> Maker<'a> {
                 && !self.plan.steps[ix.at()].at_least_once
                 && scenario.selects(self.plan, *ix)
         };
-        later.into_iter().find(can).map_or(Back::Cancel, Back::Refused)
+        later
+            .into_iter()
+            .find(can)
+            .map_or(Back::Cancel, Back::Refused)
     }
 
     fn one(&mut self, of: &Of<'_>, what: &str, script: Script, twists: Vec<Twist>, expect: Expect) {
@@ -234,13 +295,21 @@ impl<'a> Maker<'a> {
     }
 
     fn action(&mut self, of: &Of<'_>, what: &str, answers: Vec<Answer>, expect: Expect) {
-        self.one(of, what, Script::default().with(of.ix, Side::Action, answers), Vec::new(), expect);
+        self.one(
+            of,
+            what,
+            Script::default().with(of.ix, Side::Action, answers),
+            Vec::new(),
+            expect,
+        );
     }
 
     fn refusals(&mut self, of: &Of<'_>) {
         let expect = match of.planned.kind {
             Kind::Compensatable | Kind::Pivot => ends(&[End::Compensated]),
-            Kind::Retriable if self.pivot_runs(&of.scenario) => incident(&[IncidentKind::RetriableRefused]),
+            Kind::Retriable if self.pivot_runs(&of.scenario) => {
+                incident(&[IncidentKind::RetriableRefused])
+            }
             // Where a condition leaves the pivot out, the first retriable step can still be left backwards.
             Kind::Retriable => Expect::Generated {
                 ends: vec![End::Compensated, End::Incident],
@@ -268,10 +337,17 @@ impl<'a> Maker<'a> {
 
     fn failures(&mut self, of: &Of<'_>) {
         let policy = &of.planned.action.retry;
-        let most = policy.max_attempts.map_or(FAILURES, |max| max.saturating_sub(1));
+        let most = policy
+            .max_attempts
+            .map_or(FAILURES, |max| max.saturating_sub(1));
         if most > 0 {
             let what = format!("fails {}, then succeeds", count(most));
-            self.action(of, &what, times(&fail(), most), completed_or_cut(of.planned));
+            self.action(
+                of,
+                &what,
+                times(&fail(), most),
+                completed_or_cut(of.planned),
+            );
         }
         match policy.max_attempts {
             Some(max) => {
@@ -284,19 +360,37 @@ impl<'a> Maker<'a> {
             }
             None => {
                 let for_ms = of.planned.escalate_after_ms.saturating_add(1_000);
-                let turns = Turns { answers: vec![Answer::Succeed(None)], first: Some((fail(), for_ms)) };
+                let turns = Turns {
+                    answers: vec![Answer::Succeed(None)],
+                    first: Some((fail(), for_ms)),
+                };
                 let mut script = Script::default();
                 script.0.insert((of.ix, Side::Action), turns);
                 // Without a budget the deadline is what ends the attempts; that is no surprise to anybody.
-                let before_pivot = of.planned.kind != Kind::Retriable && self.plan.deadline_ms.is_some();
-                let expect =
-                    ends(if before_pivot { &[End::Completed, End::Compensated] } else { &[End::Completed] });
-                self.one(of, "fails until an operator is called", script, Vec::new(), expect);
+                let before_pivot =
+                    of.planned.kind != Kind::Retriable && self.plan.deadline_ms.is_some();
+                let expect = ends(if before_pivot {
+                    &[End::Completed, End::Compensated]
+                } else {
+                    &[End::Completed]
+                });
+                self.one(
+                    of,
+                    "fails until an operator is called",
+                    script,
+                    Vec::new(),
+                    expect,
+                );
             }
         }
         if let Some(code) = policy.non_retryable.first() {
             let what = format!("fails with {code}, which is not retried");
-            self.action(of, &what, vec![Answer::Fail(words(code, ""), None)], Self::exhausted(of));
+            self.action(
+                of,
+                &what,
+                vec![Answer::Fail(words(code, ""), None)],
+                Self::exhausted(of),
+            );
         }
     }
 
@@ -331,12 +425,21 @@ impl<'a> Maker<'a> {
         let script = Script::default().with(of.ix, Side::Action, vec![silent.clone()]);
         match of.planned.kind {
             Kind::Retriable if finite => {
-                self.one(of, &what, script, Vec::new(), incident(&[IncidentKind::RetriableExhausted]));
+                self.one(
+                    of,
+                    &what,
+                    script,
+                    Vec::new(),
+                    incident(&[IncidentKind::RetriableExhausted]),
+                );
             }
             // It goes on for ever, which is what it is for; tried until somebody has been called.
             Kind::Retriable => {
                 let for_ms = of.planned.escalate_after_ms.saturating_add(1_000);
-                let turns = Turns { answers: vec![Answer::Succeed(None)], first: Some((silent, for_ms)) };
+                let turns = Turns {
+                    answers: vec![Answer::Succeed(None)],
+                    first: Some((silent, for_ms)),
+                };
                 let mut script = Script::default();
                 script.0.insert((of.ix, Side::Action), turns);
                 let what = format!("no answer until an operator is called, {effect}");
@@ -347,9 +450,19 @@ impl<'a> Maker<'a> {
             Kind::Compensatable | Kind::Pivot => {
                 // Without a budget and without a deadline only a person ends it.
                 let endless = !finite && self.plan.deadline_ms.is_none();
-                let twists =
-                    if endless { vec![Twist::Cancel { step: of.ix, attempt: 2 }] } else { Vec::new() };
-                let what = if endless { format!("{what}, cancelled at attempt 2") } else { what };
+                let twists = if endless {
+                    vec![Twist::Cancel {
+                        step: of.ix,
+                        attempt: 2,
+                    }]
+                } else {
+                    Vec::new()
+                };
+                let what = if endless {
+                    format!("{what}, cancelled at attempt 2")
+                } else {
+                    what
+                };
                 self.one(of, &what, script, twists, ends(&[End::Compensated]));
             }
         }
@@ -360,7 +473,10 @@ impl<'a> Maker<'a> {
         match of.back {
             Back::Refused(later) => (script.with(later, Side::Action, vec![refuse()]), twists),
             Back::Cancel => {
-                twists.push(Twist::Cancel { step: of.ix, attempt: 1 });
+                twists.push(Twist::Cancel {
+                    step: of.ix,
+                    attempt: 1,
+                });
                 (script, twists)
             }
         }
@@ -372,7 +488,13 @@ impl<'a> Maker<'a> {
 
     fn doubles(&mut self, of: &Of<'_>) {
         let twists = vec![Twist::Twice(of.ix)];
-        self.one(of, "every message comes twice", Script::default(), twists.clone(), ends(&[End::Completed]));
+        self.one(
+            of,
+            "every message comes twice",
+            Script::default(),
+            twists.clone(),
+            ends(&[End::Completed]),
+        );
         if Self::has_way_back(of) {
             let (script, twists) = Self::going_back(of, Script::default(), twists);
             self.one(
@@ -386,13 +508,22 @@ impl<'a> Maker<'a> {
         let single = of.planned.action.retry.max_attempts == Some(1);
         if !single && !of.planned.at_least_once {
             let what = "its first command arrives after the saga has ended";
-            self.one(of, what, Script::default(), vec![Twist::Late(of.ix)], completed_or_cut(of.planned));
+            self.one(
+                of,
+                what,
+                Script::default(),
+                vec![Twist::Late(of.ix)],
+                completed_or_cut(of.planned),
+            );
         }
     }
 
     fn crashes(&mut self, of: &Of<'_>) {
         for (before, when) in [(true, "before"), (false, "after")] {
-            let crash = vec![Twist::Crash { step: of.ix, before }];
+            let crash = vec![Twist::Crash {
+                step: of.ix,
+                before,
+            }];
             // What may not be sent again is unknown after a crash, and its budget may be at its end.
             let expect = if of.planned.at_least_once {
                 Expect::Generated {
@@ -423,16 +554,28 @@ impl<'a> Maker<'a> {
         // Earlier users of the same action would wait in its place.
         let alone = first_user.is_some_and(|step| step.id == of.planned.id);
         if let (Some(deadline_ms), true) = (self.plan.deadline_ms, alone) {
-            let twist = Twist::Unserved { step: of.ix, until_ms: deadline_ms.saturating_add(1_000) };
+            let twist = Twist::Unserved {
+                step: of.ix,
+                until_ms: deadline_ms.saturating_add(1_000),
+            };
             // After the pivot, or where a condition left the pivot out: an operator is called, and it goes on.
             let expect = match of.planned.kind {
                 Kind::Compensatable | Kind::Pivot => ends(&[End::Compensated]),
                 Kind::Retriable if self.pivot_runs(&of.scenario) => ends(&[End::Completed]),
                 Kind::Retriable => ends(&[End::Completed, End::Compensated]),
             };
-            self.one(of, "the deadline passes while it waits", Script::default(), vec![twist], expect);
+            self.one(
+                of,
+                "the deadline passes while it waits",
+                Script::default(),
+                vec![twist],
+                expect,
+            );
         }
-        let cancel = Twist::Cancel { step: of.ix, attempt: 1 };
+        let cancel = Twist::Cancel {
+            step: of.ix,
+            attempt: 1,
+        };
         let expect = |ends: &[End], taken: bool| Expect::Generated {
             ends: ends.to_vec(),
             incidents: Vec::new(),
@@ -442,7 +585,13 @@ impl<'a> Maker<'a> {
         match of.planned.kind {
             Kind::Compensatable => {
                 let expect = expect(&[End::Compensated], true);
-                self.one(of, "cancelled while it is in flight", Script::default(), vec![cancel], expect);
+                self.one(
+                    of,
+                    "cancelled while it is in flight",
+                    Script::default(),
+                    vec![cancel],
+                    expect,
+                );
             }
             Kind::Pivot if of.planned.at_least_once => {}
             Kind::Pivot => {
@@ -451,11 +600,23 @@ impl<'a> Maker<'a> {
                 self.one(of, what, Script::default(), vec![cancel], done);
                 let held = expect(&[End::Compensated], true);
                 let what = "cancelled while its command is held up: sealed first";
-                self.one(of, what, Script::default(), vec![cancel, Twist::AfterUndo(of.ix)], held);
+                self.one(
+                    of,
+                    what,
+                    Script::default(),
+                    vec![cancel, Twist::AfterUndo(of.ix)],
+                    held,
+                );
             }
             Kind::Retriable => {
                 let expect = expect(&[End::Completed], false);
-                self.one(of, "cancelled after the pivot: refused", Script::default(), vec![cancel], expect);
+                self.one(
+                    of,
+                    "cancelled after the pivot: refused",
+                    Script::default(),
+                    vec![cancel],
+                    expect,
+                );
             }
         }
     }
@@ -471,15 +632,32 @@ impl<'a> Maker<'a> {
         if of.planned.at_least_once {
             return;
         }
-        let twists = vec![Twist::AfterUndo(of.ix), Twist::Cancel { step: of.ix, attempt: 1 }];
+        let twists = vec![
+            Twist::AfterUndo(of.ix),
+            Twist::Cancel {
+                step: of.ix,
+                attempt: 1,
+            },
+        ];
         let what = "its undo arrives before its action";
-        self.one(of, what, Script::default(), twists, ends(&[End::Compensated]));
+        self.one(
+            of,
+            what,
+            Script::default(),
+            twists,
+            ends(&[End::Compensated]),
+        );
     }
 
     fn undo(&mut self, of: &Of<'_>) {
-        let Some(undo) = &of.planned.compensation else { return };
+        let Some(undo) = &of.planned.compensation else {
+            return;
+        };
         let answered = |answers: Vec<Answer>| Script::default().with(of.ix, Side::Undo, answers);
-        let most = undo.retry.max_attempts.map_or(FAILURES, |max| max.saturating_sub(1));
+        let most = undo
+            .retry
+            .max_attempts
+            .map_or(FAILURES, |max| max.saturating_sub(1));
         let mut add = |what: String, script: Script, expect: Expect| {
             let (script, twists) = Self::going_back(of, script, Vec::new());
             self.one(of, &what, script, twists, expect);
@@ -490,7 +668,12 @@ impl<'a> Maker<'a> {
                 Some(_) => vec![End::Compensated, End::Incident],
                 None => vec![End::Compensated],
             },
-            incidents: undo.retry.max_elapsed_ms.map(|_| IncidentKind::UndoStuck).into_iter().collect(),
+            incidents: undo
+                .retry
+                .max_elapsed_ms
+                .map(|_| IncidentKind::UndoStuck)
+                .into_iter()
+                .collect(),
             cancel: None,
             or_cut: false,
         };
@@ -499,7 +682,11 @@ impl<'a> Maker<'a> {
             add(what, answered(times(&fail(), most)), compensated());
             for (done, effect) in [(true, "undone"), (false, "not undone")] {
                 let script = answered(times(&Answer::Silent(done), 1));
-                add(format!("its undo does not answer once, {effect}"), script, compensated());
+                add(
+                    format!("its undo does not answer once, {effect}"),
+                    script,
+                    compensated(),
+                );
             }
         }
         let stuck = || incident(&[IncidentKind::UndoStuck]);
@@ -509,11 +696,18 @@ impl<'a> Maker<'a> {
                 add(what, answered(vec![fail()]), stuck());
             }
             None if undo.retry.max_elapsed_ms.is_some() => {
-                add("its undo fails until its time is over".to_owned(), answered(vec![fail()]), stuck());
+                add(
+                    "its undo fails until its time is over".to_owned(),
+                    answered(vec![fail()]),
+                    stuck(),
+                );
             }
             None => {
                 let for_ms = undo.escalate_after_ms.saturating_add(1_000);
-                let turns = Turns { answers: vec![Answer::Succeed(None)], first: Some((fail(), for_ms)) };
+                let turns = Turns {
+                    answers: vec![Answer::Succeed(None)],
+                    first: Some((fail(), for_ms)),
+                };
                 let mut script = Script::default();
                 script.0.insert((of.ix, Side::Undo), turns);
                 let what = "its undo fails until an operator is called".to_owned();
@@ -521,7 +715,11 @@ impl<'a> Maker<'a> {
             }
         }
         let operator = Answer::NeedsOperator(words("trial_by_hand", ""));
-        add("its undo needs an operator".to_owned(), answered(vec![operator]), stuck());
+        add(
+            "its undo needs an operator".to_owned(),
+            answered(vec![operator]),
+            stuck(),
+        );
     }
 }
 

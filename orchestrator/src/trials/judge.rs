@@ -66,10 +66,19 @@ struct Found {
 }
 
 pub(super) async fn judge<C: Cast>(mut world: World<'_, C>) -> Verdict {
-    let mut found = Found { end: end(&world), faults: std::mem::take(&mut world.faults), notes: Vec::new() };
+    let mut found = Found {
+        end: end(&world),
+        faults: std::mem::take(&mut world.faults),
+        notes: Vec::new(),
+    };
     ledgers(&world, &mut found);
     match &world.case.expect {
-        Expect::Generated { ends, incidents, cancel, or_cut } => {
+        Expect::Generated {
+            ends,
+            incidents,
+            cancel,
+            or_cut,
+        } => {
             expressions(&world, &mut found);
             generated(&world, &mut found, ends, incidents, *or_cut);
             cancelled(&world, &mut found, *cancel);
@@ -83,7 +92,11 @@ pub(super) async fn judge<C: Cast>(mut world: World<'_, C>) -> Verdict {
         took_ms: took_ms(&world),
         faults: found.faults,
         notes: found.notes,
-        incidents: world.incidents.iter().map(|incident| incident_code(incident.kind)).collect(),
+        incidents: world
+            .incidents
+            .iter()
+            .map(|incident| incident_code(incident.kind))
+            .collect(),
         story: std::mem::take(&mut world.story),
         seed: world.seed,
     }
@@ -143,11 +156,19 @@ fn has_reason(definition: &Definition, id: &str) -> bool {
 
 /// An expression that fails on values is a fault of the file, or of the sample; either way somebody must look.
 fn expressions<C: Cast>(world: &World<'_, C>, found: &mut Found) {
-    let hint = "if the made-up values are to blame, give `input` or an answer's `succeed` in a test file";
+    let hint =
+        "if the made-up values are to blame, give `input` or an answer's `succeed` in a test file";
     let mut add = |message: &str| {
-        found.faults.push(format!("an expression of the file fails on what it is given: {message} ({hint})"));
+        found.faults.push(format!(
+            "an expression of the file fails on what it is given: {message} ({hint})"
+        ));
     };
-    if let Some(failure) = world.state.failure.as_ref().filter(|failure| failure.cause == Cause::Expression) {
+    if let Some(failure) = world
+        .state
+        .failure
+        .as_ref()
+        .filter(|failure| failure.cause == Cause::Expression)
+    {
         add(&failure.error.message);
     }
     for incident in &world.incidents {
@@ -174,7 +195,9 @@ fn generated<C: Cast>(
             IncidentKind::PivotUnknown if incident.error.code == "slow" => {}
             kind if incidents.contains(&kind) || incident.error.code == "expression" => {}
             kind => {
-                let step = incident.step.map_or("the saga", |ix| words::step(world.plan, ix));
+                let step = incident
+                    .step
+                    .map_or("the saga", |ix| words::step(world.plan, ix));
                 found.faults.push(format!(
                     "{step}: incident {} that this case does not ask for: {}{}",
                     incident_code(kind),
@@ -191,13 +214,19 @@ fn generated<C: Cast>(
     match found.end {
         Some(end) if ends.contains(&end) => {}
         Some(_) if cut && or_cut => found.notes.push(match cause {
-            Some(Cause::Deadline) => "the deadline comes before the attempts are used up".to_owned(),
+            Some(Cause::Deadline) => {
+                "the deadline comes before the attempts are used up".to_owned()
+            }
             _ => "`max_elapsed` or the lifetime of the key ends the attempts first".to_owned(),
         }),
         end => {
             // Where something else is wrong already, the end is only what follows from it.
             if found.faults.is_empty() {
-                found.faults.push(format!("it must end {}, and {}", listed(ends), ended(world, end)));
+                found.faults.push(format!(
+                    "it must end {}, and {}",
+                    listed(ends),
+                    ended(world, end)
+                ));
             }
         }
     }
@@ -231,7 +260,10 @@ fn end_phrase(end: End) -> &'static str {
 
 fn ended<C: Cast>(world: &World<'_, C>, end: Option<End>) -> String {
     let why = world.state.failure.as_ref().map(|failure| {
-        let step = failure.step.map(|ix| format!("{}: ", words::step(world.plan, ix))).unwrap_or_default();
+        let step = failure
+            .step
+            .map(|ix| format!("{}: ", words::step(world.plan, ix)))
+            .unwrap_or_default();
         format!(" ({step}{})", words::error(&failure.error))
     });
     match end {
@@ -259,7 +291,11 @@ fn own<C: Cast>(world: &World<'_, C>, found: &mut Found, expected: &Expectation)
     if let Some(status) = expected.status
         && found.end != Some(status)
     {
-        found.faults.push(format!("expected {}, and {}", end_phrase(status), ended(world, found.end)));
+        found.faults.push(format!(
+            "expected {}, and {}",
+            end_phrase(status),
+            ended(world, found.end)
+        ));
     }
     if expected.status.is_none() && found.end.is_none() {
         found.faults.push(ended(world, None));
@@ -269,11 +305,17 @@ fn own<C: Cast>(world: &World<'_, C>, found: &mut Found, expected: &Expectation)
         compensated(world, found, groups);
     }
     if let Some(output) = &expected.output {
-        let got = world.state.output.as_ref().map_or(Value::Null, saga_core::Payload::to_value);
+        let got = world
+            .state
+            .output
+            .as_ref()
+            .map_or(Value::Null, saga_core::Payload::to_value);
         for (field, wanted) in output {
             let is = got.get(field).unwrap_or(&Value::Null);
             if is != wanted {
-                found.faults.push(format!("expected output `{field}` to be {wanted}, it is {is}"));
+                found.faults.push(format!(
+                    "expected output `{field}` to be {wanted}, it is {is}"
+                ));
             }
         }
     }
@@ -281,10 +323,16 @@ fn own<C: Cast>(world: &World<'_, C>, found: &mut Found, expected: &Expectation)
     for (at, call) in expected.calls.iter().enumerate() {
         if !calls.any(|made| made == call) {
             let before = at.checked_sub(1).and_then(|at| expected.calls.get(at));
-            let after = before.map(|before| format!(" after {before}")).unwrap_or_default();
+            let after = before
+                .map(|before| format!(" after {before}"))
+                .unwrap_or_default();
             found.faults.push(format!(
                 "expected a call of {call}{after}; the calls were {}",
-                if world.calls.is_empty() { "none".to_owned() } else { world.calls.join(", ") }
+                if world.calls.is_empty() {
+                    "none".to_owned()
+                } else {
+                    world.calls.join(", ")
+                }
             ));
             break;
         }
@@ -295,17 +343,30 @@ fn own<C: Cast>(world: &World<'_, C>, found: &mut Found, expected: &Expectation)
 fn place<C: Cast>(world: &World<'_, C>, found: &mut Found, expected: &Expectation) {
     let name = |ix: Option<StepIx>| ix.map(|ix| words::step(world.plan, ix).to_owned());
     let open = world.state.incidents.iter().map(|open| {
-        (name(open.incident.step), open.incident.error.code.clone(), incident_code(open.incident.kind))
+        (
+            name(open.incident.step),
+            open.incident.error.code.clone(),
+            incident_code(open.incident.kind),
+        )
     });
-    let failure =
-        world.state.failure.as_ref().map(|failure| (name(failure.step), failure.error.code.clone(), ""));
+    let failure = world
+        .state
+        .failure
+        .as_ref()
+        .map(|failure| (name(failure.step), failure.error.code.clone(), ""));
     let places: Vec<_> = match expected.status {
         Some(End::Incident) => open.collect(),
         Some(End::Completed | End::Compensated) | None => failure.into_iter().chain(open).collect(),
     };
     let fits = |(step, code, kind): &(Option<String>, String, &str)| {
-        expected.step.as_ref().is_none_or(|wanted| Some(wanted) == step.as_ref())
-            && expected.code.as_ref().is_none_or(|wanted| wanted == code || wanted == kind)
+        expected
+            .step
+            .as_ref()
+            .is_none_or(|wanted| Some(wanted) == step.as_ref())
+            && expected
+                .code
+                .as_ref()
+                .is_none_or(|wanted| wanted == code || wanted == kind)
     };
     if (expected.step.is_some() || expected.code.is_some()) && !places.iter().any(fits) {
         let said = |step: Option<&String>, code: &str| match step {
@@ -313,36 +374,54 @@ fn place<C: Cast>(world: &World<'_, C>, found: &mut Found, expected: &Expectatio
             Some(step) => format!("{code} at {step}"),
             None => code.to_owned(),
         };
-        let wanted = said(expected.step.as_ref(), expected.code.as_deref().unwrap_or_default());
-        let got: Vec<String> = places.iter().map(|(step, code, _)| said(step.as_ref(), code)).collect();
-        let got =
-            if got.is_empty() { "nothing failed".to_owned() } else { format!("it was {}", got.join(", ")) };
+        let wanted = said(
+            expected.step.as_ref(),
+            expected.code.as_deref().unwrap_or_default(),
+        );
+        let got: Vec<String> = places
+            .iter()
+            .map(|(step, code, _)| said(step.as_ref(), code))
+            .collect();
+        let got = if got.is_empty() {
+            "nothing failed".to_owned()
+        } else {
+            format!("it was {}", got.join(", "))
+        };
         found.faults.push(format!("expected {wanted}, and {got}"));
     }
 }
 
 fn compensated<C: Cast>(world: &World<'_, C>, found: &mut Found, groups: &[Vec<String>]) {
     let really = |ix: &StepIx| {
-        world
-            .state
-            .steps
-            .get(ix.at())
-            .is_some_and(|step| step.undo == UndoState::Done { nothing_to_do: false })
+        world.state.steps.get(ix.at()).is_some_and(|step| {
+            step.undo
+                == UndoState::Done {
+                    nothing_to_do: false,
+                }
+        })
     };
     let order: Vec<String> = (world.undos.iter().flatten().filter(|ix| really(ix)))
         .map(|ix| words::step(world.plan, *ix).to_owned())
         .collect();
     let mut rest = order.as_slice();
     let fits = groups.iter().all(|group| {
-        let Some((head, tail)) = rest.split_at_checked(group.len()) else { return false };
+        let Some((head, tail)) = rest.split_at_checked(group.len()) else {
+            return false;
+        };
         rest = tail;
-        let (head, group): (BTreeSet<_>, BTreeSet<_>) = (head.iter().collect(), group.iter().collect());
+        let (head, group): (BTreeSet<_>, BTreeSet<_>) =
+            (head.iter().collect(), group.iter().collect());
         head == group
     });
     if !fits || !rest.is_empty() {
         let wanted: Vec<String> = groups.iter().map(|group| group.join(" and ")).collect();
-        let shown =
-            |steps: &[String]| if steps.is_empty() { "nothing".to_owned() } else { steps.join(", then ") };
+        let shown = |steps: &[String]| {
+            if steps.is_empty() {
+                "nothing".to_owned()
+            } else {
+                steps.join(", then ")
+            }
+        };
         found.faults.push(format!(
             "expected to be undone: {}; was undone: {}",
             shown(&wanted),

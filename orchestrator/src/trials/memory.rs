@@ -36,14 +36,24 @@ struct Row {
 impl Row {
     fn bare(state: RowState, fingerprint: u64) -> Self {
         let output = Payload::from_value(Value::Object(Map::new()));
-        Self { state, output, error: ErrorBody::new("refused", ""), fingerprint }
+        Self {
+            state,
+            output,
+            error: ErrorBody::new("refused", ""),
+            fingerprint,
+        }
     }
 }
 
 impl Cast for Memory {
     async fn take(&mut self, call: &Call<'_>, told: Option<&Answer>) -> Outcome {
         let command = call.command;
-        let key: RowKey = (call.participant.to_owned(), command.saga_id, call.step.to_owned(), command.round);
+        let key: RowKey = (
+            call.participant.to_owned(),
+            command.saga_id,
+            call.step.to_owned(),
+            command.round,
+        );
         let row = self.rows.get(&key).cloned();
         let op = match command.op {
             CoreOp::Action => Op::Action,
@@ -76,7 +86,9 @@ impl Cast for Memory {
 
     async fn effects(&mut self, saga: SagaId) -> BTreeMap<String, Effects> {
         let of_saga = self.effects.iter().filter(|((id, _), _)| *id == saga);
-        of_saga.map(|((_, step), effects)| (step.clone(), *effects)).collect()
+        of_saga
+            .map(|((_, step), effects)| (step.clone(), *effects))
+            .collect()
     }
 }
 
@@ -89,14 +101,17 @@ impl Memory {
         match told {
             Some(Answer::Refuse(words)) => {
                 let error = error(words);
-                let row =
-                    Row { error: error.clone(), ..Row::bare(RowState::Refused, call.command.fingerprint) };
+                let row = Row {
+                    error: error.clone(),
+                    ..Row::bare(RowState::Refused, call.command.fingerprint)
+                };
                 self.rows.insert(key, row);
                 Outcome::Refused(error)
             }
-            Some(Answer::Fail(words, after)) => {
-                Outcome::Failed(ErrorBody { retry_after_ms: *after, ..error(words) })
-            }
+            Some(Answer::Fail(words, after)) => Outcome::Failed(ErrorBody {
+                retry_after_ms: *after,
+                ..error(words)
+            }),
             Some(Answer::NeedsOperator(words)) => Outcome::Failed(error(words)),
             Some(Answer::Succeed(_) | Answer::Silent(_)) | None => {
                 let output = match told {
@@ -104,8 +119,10 @@ impl Memory {
                     Some(_) | None => call.sample.clone(),
                 };
                 let output = Payload::from_value(output);
-                let row =
-                    Row { output: output.clone(), ..Row::bare(RowState::Done, call.command.fingerprint) };
+                let row = Row {
+                    output: output.clone(),
+                    ..Row::bare(RowState::Done, call.command.fingerprint)
+                };
                 self.ledger(&key).acted += 1;
                 self.rows.insert(key, row);
                 Outcome::Succeeded(output)
@@ -119,12 +136,16 @@ impl Memory {
             Some(Answer::Refuse(words) | Answer::NeedsOperator(words)) => {
                 Outcome::NeedsOperator(error(words))
             }
-            Some(Answer::Fail(words, after)) => {
-                Outcome::Failed(ErrorBody { retry_after_ms: *after, ..error(words) })
-            }
+            Some(Answer::Fail(words, after)) => Outcome::Failed(ErrorBody {
+                retry_after_ms: *after,
+                ..error(words)
+            }),
             Some(Answer::Succeed(_) | Answer::Silent(_)) | None => {
                 self.ledger(&key).undone += 1;
-                self.rows.insert(key, Row::bare(RowState::Compensated, call.command.fingerprint));
+                self.rows.insert(
+                    key,
+                    Row::bare(RowState::Compensated, call.command.fingerprint),
+                );
                 Outcome::Compensated
             }
         }
@@ -144,7 +165,10 @@ fn answer(say: Say, row: Option<Row>) -> Outcome {
         Say::Running => Outcome::Running,
         Say::Accepted => Outcome::Accepted,
         Say::Blocked => Outcome::Blocked,
-        Say::Conflict => Outcome::Conflict(ErrorBody::new("conflict", "the key was used with other content")),
+        Say::Conflict => Outcome::Conflict(ErrorBody::new(
+            "conflict",
+            "the key was used with other content",
+        )),
         Say::Expired => Outcome::Expired,
         Say::Contradiction => Outcome::NeedsOperator(ErrorBody::new(
             "inbox_lost",

@@ -18,7 +18,10 @@ pub fn own(plan: &Plan, written: &OwnCase) -> Case {
     let input = written.input.clone().unwrap_or(sample.input);
     let mut script = Script::default();
     for (at, step) in (0_u16..).zip(&plan.steps) {
-        let undo = step.compensation.as_ref().map(|undo| (&undo.participant, &undo.action, Side::Undo));
+        let undo = step
+            .compensation
+            .as_ref()
+            .map(|undo| (&undo.participant, &undo.action, Side::Undo));
         let action = Some((&step.action.participant, &step.action.action, Side::Action));
         for (participant, action, side) in [action, undo].into_iter().flatten() {
             if let Some(answers) = written.answers.get(&format!("{participant}/{action}")) {
@@ -29,7 +32,10 @@ pub fn own(plan: &Plan, written: &OwnCase) -> Case {
     Case {
         name: written.name.clone(),
         step: None,
-        scenario: Scenario { input, outputs: sample.outputs },
+        scenario: Scenario {
+            input,
+            outputs: sample.outputs,
+        },
         script,
         twists: Vec::new(),
         expect: Expect::Own(written.expect.clone()),

@@ -39,7 +39,11 @@ impl Real {
         Fut: Future<Output = BTreeMap<String, Effects>> + Send + 'static,
     {
         let ledger = Box::new(move |saga| -> Counting { Box::pin(ledger(saga)) });
-        Self { participants: BTreeMap::new(), ledger, refused: BTreeMap::new() }
+        Self {
+            participants: BTreeMap::new(),
+            ledger,
+            refused: BTreeMap::new(),
+        }
     }
 
     /// With the participant that saga files call `name`.
@@ -71,12 +75,17 @@ impl Cast for Real {
                 return Outcome::Refused(error(words));
             }
             (Some(Told::Fail(words, after)), CoreOp::Action | CoreOp::Compensation) => {
-                return Outcome::Failed(ErrorBody { retry_after_ms: *after, ..error(words) });
+                return Outcome::Failed(ErrorBody {
+                    retry_after_ms: *after,
+                    ..error(words)
+                });
             }
             (Some(Told::Refuse(words) | Told::NeedsOperator(words)), CoreOp::Compensation) => {
                 return Outcome::NeedsOperator(error(words));
             }
-            (Some(Told::NeedsOperator(words)), CoreOp::Action) => return Outcome::Failed(error(words)),
+            (Some(Told::NeedsOperator(words)), CoreOp::Action) => {
+                return Outcome::Failed(error(words));
+            }
             (Some(_) | None, _) => {}
         }
         let Some(participant) = self.participants.get(call.participant) else {
@@ -103,7 +112,11 @@ fn error(words: &Words) -> ErrorBody {
 fn ask(call: &Call<'_>) -> Ask {
     let command = call.command;
     let saga_id = Uuid::from_bytes(command.saga_id.to_bytes());
-    let key = StepKey { saga_id, step: call.step.into(), round: command.round };
+    let key = StepKey {
+        saga_id,
+        step: call.step.into(),
+        round: command.round,
+    };
     let op = match command.op {
         CoreOp::Action => Op::Action,
         CoreOp::Compensation => Op::Compensation,
@@ -129,19 +142,26 @@ fn ask(call: &Call<'_>) -> Ask {
 
 fn outcome(answer: Answer) -> Outcome {
     match answer {
-        Answer::Succeeded(output) => payload(&output).map_or_else(Outcome::Failed, Outcome::Succeeded),
+        Answer::Succeeded(output) => {
+            payload(&output).map_or_else(Outcome::Failed, Outcome::Succeeded)
+        }
         Answer::Done(output) => payload(&output).map_or_else(Outcome::Failed, Outcome::Done),
         Answer::Refused(fault) => Outcome::Refused(of_fault(fault)),
         Answer::Failed(Failure { fault, retry_after }) => {
-            let retry_after_ms = retry_after.and_then(|after| u64::try_from(after.as_millis()).ok());
-            Outcome::Failed(ErrorBody { retry_after_ms, ..of_fault(fault) })
+            let retry_after_ms =
+                retry_after.and_then(|after| u64::try_from(after.as_millis()).ok());
+            Outcome::Failed(ErrorBody {
+                retry_after_ms,
+                ..of_fault(fault)
+            })
         }
         Answer::Accepted => Outcome::Accepted,
         Answer::Running => Outcome::Running,
         Answer::Blocked => Outcome::Blocked,
-        Answer::Conflict => {
-            Outcome::Conflict(ErrorBody::new("conflict", "the key was used with other content"))
-        }
+        Answer::Conflict => Outcome::Conflict(ErrorBody::new(
+            "conflict",
+            "the key was used with other content",
+        )),
         Answer::Expired => Outcome::Expired,
         Answer::NeedsOperator(fault) => Outcome::NeedsOperator(of_fault(fault)),
         Answer::NothingToDo => Outcome::NothingToDo,
@@ -156,5 +176,6 @@ fn of_fault(fault: Fault) -> ErrorBody {
 }
 
 fn payload(output: &[u8]) -> Result<Payload, ErrorBody> {
-    Payload::from_bytes(output).map_err(|error| ErrorBody::new("output_not_json", error.to_string()))
+    Payload::from_bytes(output)
+        .map_err(|error| ErrorBody::new("output_not_json", error.to_string()))
 }

@@ -8,7 +8,11 @@ const TRIP: &[u8] = include_bytes!("../../../examples/book_trip/book_trip.saga.y
 
 pub(super) fn plan(text: &[u8]) -> Arc<Plan> {
     let loaded = file::load("t.saga.yaml", text);
-    Arc::new(loaded.plan.unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics)))
+    Arc::new(
+        loaded
+            .plan
+            .unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics)),
+    )
 }
 
 async fn broken(plan: &Arc<Plan>, seed: u64) -> Vec<(String, Vec<String>)> {
@@ -82,7 +86,11 @@ fn trip_with(from: &str, to: &str) -> Arc<Plan> {
 }
 
 async fn names_of_broken(plan: &Arc<Plan>) -> Vec<String> {
-    broken(plan, 1).await.into_iter().map(|(name, _)| name).collect()
+    broken(plan, 1)
+        .await
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
 }
 
 #[tokio::test]
@@ -93,30 +101,58 @@ async fn a_compensation_whose_payload_fails_names_the_cases_that_undo() {
         "compensation: {action: hotels/cancel, input: {room: '${has(self.output) ? 1 : int(self.key)}'}}",
     );
     let names = names_of_broken(&plan).await;
-    assert!(names.contains(&"reserve_hotel: never answers, effect happened".to_owned()), "{names:?}");
-    assert!(names.iter().all(|name| name.contains("reserve_hotel")), "{names:?}");
-    assert!(!names.contains(&"reserve_hotel: its undo fails 3 times, then succeeds".to_owned()), "{names:?}");
+    assert!(
+        names.contains(&"reserve_hotel: never answers, effect happened".to_owned()),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().all(|name| name.contains("reserve_hotel")),
+        "{names:?}"
+    );
+    assert!(
+        !names.contains(&"reserve_hotel: its undo fails 3 times, then succeeds".to_owned()),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_compensation_at_the_wrong_participant_is_found() {
-    let plan = trip_with("compensation: hotels/cancel", "compensation: flights/cancel");
+    let plan = trip_with(
+        "compensation: hotels/cancel",
+        "compensation: flights/cancel",
+    );
     let names = names_of_broken(&plan).await;
-    assert!(names.contains(&"charge_card: refused".to_owned()), "{names:?}");
+    assert!(
+        names.contains(&"charge_card: refused".to_owned()),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_effect_that_nothing_undoes_is_noted() {
-    for (to, noted) in
-        [("compensation: none", true), ("compensation: {action: none, reason: free of charge}", false)]
-    {
+    for (to, noted) in [
+        ("compensation: none", true),
+        (
+            "compensation: {action: none, reason: free of charge}",
+            false,
+        ),
+    ] {
         let plan = trip_with("compensation: hotels/cancel", to);
         let cases = generate(&plan).cases;
-        let case = cases.iter().find(|case| case.name == "charge_card: refused").unwrap();
+        let case = cases
+            .iter()
+            .find(|case| case.name == "charge_card: refused")
+            .unwrap();
         let verdict = run(&plan, case, 1, &mut Memory::default()).await;
-        assert_eq!((verdict.passed(), verdict.end), (true, Some(End::Compensated)));
         assert_eq!(
-            verdict.notes.iter().any(|note| note.contains("reserve_hotel")),
+            (verdict.passed(), verdict.end),
+            (true, Some(End::Compensated))
+        );
+        assert_eq!(
+            verdict
+                .notes
+                .iter()
+                .any(|note| note.contains("reserve_hotel")),
             noted,
             "{:?}",
             verdict.notes
@@ -128,7 +164,10 @@ async fn an_effect_that_nothing_undoes_is_noted() {
 async fn the_same_seed_tells_the_same_story_and_another_one_another() {
     let plan = plan(TRIP);
     let cases = generate(&plan).cases;
-    let case = cases.iter().find(|case| case.name.contains("on the way back")).unwrap();
+    let case = cases
+        .iter()
+        .find(|case| case.name.contains("on the way back"))
+        .unwrap();
     let mut stories = Vec::new();
     for seed in [1, 1, 2] {
         stories.push(run(&plan, case, seed, &mut Memory::default()).await.story);
@@ -140,7 +179,11 @@ async fn the_same_seed_tells_the_same_story_and_another_one_another() {
 #[test]
 fn cases_have_names_of_their_own() {
     for shape in SHAPES.iter().map(|shape| shape.as_bytes()).chain([TRIP]) {
-        let names: Vec<String> = generate(&plan(shape)).cases.into_iter().map(|case| case.name).collect();
+        let names: Vec<String> = generate(&plan(shape))
+            .cases
+            .into_iter()
+            .map(|case| case.name)
+            .collect();
         let unique: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(unique.len(), names.len(), "{names:?}");
     }
@@ -150,15 +193,24 @@ fn cases_have_names_of_their_own() {
 async fn trouble_really_happens() {
     let plan = plan(TRIP);
     let expected = [
-        ("crash before each of its commits", "the orchestrator dies before it commits"),
-        ("crash after each of its commits", "the orchestrator dies right after it committed"),
+        (
+            "crash before each of its commits",
+            "the orchestrator dies before it commits",
+        ),
+        (
+            "crash after each of its commits",
+            "the orchestrator dies right after it committed",
+        ),
         ("its undo arrives before its action", "keeps it out"),
         ("no answer once, effect happened", "and the answer is lost"),
         ("no answer once, no effect", "is lost on its way"),
         ("the deadline passes while it waits", "the deadline passed"),
         ("cancelled while its command is held up", "has sealed it"),
         ("connects late", "waits: no live participant"),
-        ("its first command arrives after the saga has ended", "is held up on its way"),
+        (
+            "its first command arrives after the saga has ended",
+            "is held up on its way",
+        ),
     ];
     let mut seen = [0; 9];
     for case in generate(&plan).cases {
@@ -166,7 +218,11 @@ async fn trouble_really_happens() {
         for ((name, text), seen) in expected.iter().zip(&mut seen) {
             if case.name.contains(name) {
                 *seen += 1;
-                assert!(verdict.story.iter().any(|line| line.text.contains(text)), "{}: {text}", case.name);
+                assert!(
+                    verdict.story.iter().any(|line| line.text.contains(text)),
+                    "{}: {text}",
+                    case.name
+                );
             }
         }
     }
@@ -202,7 +258,10 @@ impl Cast for Forgetful {
         }
     }
 
-    async fn effects(&mut self, _: saga_core::SagaId) -> std::collections::BTreeMap<String, cast::Effects> {
+    async fn effects(
+        &mut self,
+        _: saga_core::SagaId,
+    ) -> std::collections::BTreeMap<String, cast::Effects> {
         self.kept.clone()
     }
 }
@@ -213,15 +272,28 @@ async fn broken_promises_are_told_by_their_number() {
     let cases = generate(&plan).cases;
     let faults = async |name: &str, undoes_nothing| {
         let case = cases.iter().find(|case| case.name == name).unwrap();
-        let mut cast = Forgetful { undoes_nothing, ..Forgetful::default() };
+        let mut cast = Forgetful {
+            undoes_nothing,
+            ..Forgetful::default()
+        };
         run(&plan, case, 1, &mut cast).await.faults.join("; ")
     };
     let twice = faults("reserve_hotel: every message comes twice", false).await;
-    assert!(twice.contains("`reserve_hotel` took effect 2 times (I1)"), "{twice}");
+    assert!(
+        twice.contains("`reserve_hotel` took effect 2 times (I1)"),
+        "{twice}"
+    );
     let left = faults("reserve_hotel: cancelled while it is in flight", true).await;
-    assert!(left.contains("the effect of `reserve_hotel` is still there (I5)"), "{left}");
+    assert!(
+        left.contains("the effect of `reserve_hotel` is still there (I5)"),
+        "{left}"
+    );
     let hangs = faults("reserve_hotel: its undo arrives before its action", false).await;
     assert!(hangs.contains("(I22)") || hangs.contains("(I5)"), "{hangs}");
-    let pivot = faults("charge_card: cancelled while it is in flight: settled first", false).await;
+    let pivot = faults(
+        "charge_card: cancelled while it is in flight: settled first",
+        false,
+    )
+    .await;
     assert!(pivot.is_empty() || pivot.contains("charge_card"), "{pivot}");
 }

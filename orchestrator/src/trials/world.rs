@@ -6,8 +6,8 @@ use std::{
 };
 
 use saga_core::{
-    Command, Effect, ErrorBody, Event, Gate, Input, Partition, Payload, Record, Rejected, SagaId, SagaState,
-    Timestamp, apply_record,
+    Command, Effect, ErrorBody, Event, Gate, Input, Partition, Payload, Record, Rejected, SagaId,
+    SagaState, Timestamp, apply_record,
     command::{addressee, may_repeat, outstanding, outstanding_op, timeout_ms},
     decide,
     gate::Live,
@@ -147,7 +147,9 @@ impl<'a, C: Cast> World<'a, C> {
                     }
                 }
                 (_, _) => {
-                    let Some(((at, _), message)) = self.wire.pop_first() else { return };
+                    let Some(((at, _), message)) = self.wire.pop_first() else {
+                        return;
+                    };
                     self.now = self.now.max(at);
                     self.deliver(message).await;
                 }
@@ -164,7 +166,11 @@ impl<'a, C: Cast> World<'a, C> {
         match message {
             Message::Start => {
                 let input = Payload::from_value(self.case.scenario.input.clone());
-                self.take(Input::Start(Start { input, key: None, labels: BTreeMap::new() }));
+                self.take(Input::Start(Start {
+                    input,
+                    key: None,
+                    labels: BTreeMap::new(),
+                }));
             }
             Message::Command(command) => {
                 if let Some(reply) = self.participate(&command).await {
@@ -174,7 +180,10 @@ impl<'a, C: Cast> World<'a, C> {
             }
             Message::Reply(reply) => self.take(Input::Reply(reply)),
             Message::Cancel => {
-                let cancel = Cancel { reason: "the trial says so".into(), by: "the trial".into() };
+                let cancel = Cancel {
+                    reason: "the trial says so".into(),
+                    by: "the trial".into(),
+                };
                 self.take(Input::Cancel(cancel));
             }
             Message::Wake => self.take(Input::Wake),
@@ -189,7 +198,10 @@ impl<'a, C: Cast> World<'a, C> {
     fn gate(&self) -> Gate {
         let mut gate = Gate::default();
         for planned in &self.plan.steps {
-            let undo = planned.compensation.as_ref().map(|c| (&c.participant, &c.action));
+            let undo = planned
+                .compensation
+                .as_ref()
+                .map(|c| (&c.participant, &c.action));
             let called = (&planned.action.participant, &planned.action.action);
             let unserved = self.withheld(|twist| match twist {
                 Twist::Unserved { step, .. } => self
@@ -201,15 +213,19 @@ impl<'a, C: Cast> World<'a, C> {
             let served = Some(called).filter(|_| !unserved);
             for (participant, action) in [served, undo].into_iter().flatten() {
                 let absent = self.withheld(|twist| match twist {
-                    Twist::Absent { step, .. } => {
-                        self.plan.step(*step).is_some_and(|s| s.action.participant == *participant)
-                    }
+                    Twist::Absent { step, .. } => self
+                        .plan
+                        .step(*step)
+                        .is_some_and(|s| s.action.participant == *participant),
                     _ => false,
                 });
                 if absent {
                     continue;
                 }
-                let live = gate.participants.entry(participant.clone()).or_insert_with(Live::default);
+                let live = gate
+                    .participants
+                    .entry(participant.clone())
+                    .or_insert_with(Live::default);
                 live.transactional = true;
                 live.actions.insert(action.clone());
             }
@@ -218,16 +234,20 @@ impl<'a, C: Cast> World<'a, C> {
     }
 
     fn withheld(&self, about: impl Fn(&Twist) -> bool) -> bool {
-        self.case.twists.iter().filter(|twist| about(twist)).any(|twist| match twist {
-            Twist::Unserved { until_ms, .. } | Twist::Absent { until_ms, .. } => {
-                self.now < BEGIN.plus_ms(*until_ms)
-            }
-            Twist::Twice(_)
-            | Twist::Late(_)
-            | Twist::AfterUndo(_)
-            | Twist::Crash { .. }
-            | Twist::Cancel { .. } => false,
-        })
+        self.case
+            .twists
+            .iter()
+            .filter(|twist| about(twist))
+            .any(|twist| match twist {
+                Twist::Unserved { until_ms, .. } | Twist::Absent { until_ms, .. } => {
+                    self.now < BEGIN.plus_ms(*until_ms)
+                }
+                Twist::Twice(_)
+                | Twist::Late(_)
+                | Twist::AfterUndo(_)
+                | Twist::Crash { .. }
+                | Twist::Cancel { .. } => false,
+            })
     }
 
     fn take(&mut self, input: Input) {
@@ -239,7 +259,8 @@ impl<'a, C: Cast> World<'a, C> {
             self.cancel = Some(decided.as_ref().map(|_| ()).map_err(Clone::clone));
         }
         let Ok(decision) = decided else { return };
-        self.faults.extend(checks::decision(self.plan, &self.state, &decision));
+        self.faults
+            .extend(checks::decision(self.plan, &self.state, &decision));
         if self.strikes(&decision.events, true) {
             // Nothing was committed, and whoever brought the input brings it again.
             match input {
@@ -277,10 +298,15 @@ impl<'a, C: Cast> World<'a, C> {
     }
 
     fn commit(&mut self, events: &[Event], after: &SagaState) {
-        let record = Record { v: Record::VERSION, events: events.to_vec() };
+        let record = Record {
+            v: Record::VERSION,
+            events: events.to_vec(),
+        };
         match serde_json::to_string(&record) {
             Ok(text) => self.journal.push((self.now, text)),
-            Err(error) => self.fault(format!("a decision that cannot be written as JSON: {error}")),
+            Err(error) => self.fault(format!(
+                "a decision that cannot be written as JSON: {error}"
+            )),
         }
         if apply_record(self.state.clone(), &record, self.now) != *after {
             self.fault("the journal is not the state (I14)");
@@ -329,16 +355,22 @@ impl<'a, C: Cast> World<'a, C> {
         for event in events {
             match event {
                 Event::StepDispatched(sent) => {
-                    let cancels =
-                        self.case.twists.contains(&Twist::Cancel { step: sent.step, attempt: sent.attempt });
+                    let cancels = self.case.twists.contains(&Twist::Cancel {
+                        step: sent.step,
+                        attempt: sent.attempt,
+                    });
                     if cancels && self.cancel.is_none() {
                         self.after(0, Message::Cancel);
                     }
                 }
-                Event::UndoDone(done) if self.case.twists.contains(&Twist::AfterUndo(done.step)) => {
+                Event::UndoDone(done)
+                    if self.case.twists.contains(&Twist::AfterUndo(done.step)) =>
+                {
                     self.release(done.step);
                 }
-                Event::PivotSealed(sealed) if self.case.twists.contains(&Twist::AfterUndo(sealed.step)) => {
+                Event::PivotSealed(sealed)
+                    if self.case.twists.contains(&Twist::AfterUndo(sealed.step)) =>
+                {
                     self.release(sealed.step);
                 }
                 _ => {}
@@ -347,7 +379,9 @@ impl<'a, C: Cast> World<'a, C> {
     }
 
     fn release(&mut self, step: StepIx) {
-        let (now, later) = std::mem::take(&mut self.held).into_iter().partition(|held| held.step == step);
+        let (now, later) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.step == step);
         self.held = later;
         let now: Vec<Command> = now;
         for command in now {
@@ -372,8 +406,15 @@ impl<'a, C: Cast> World<'a, C> {
         if about.is_empty() || !self.crashed.insert(about.join(" ")) {
             return false;
         }
-        let when = if before_commit { "before it commits" } else { "right after it committed" };
-        self.tell(Some(step), format!("the orchestrator dies {when}: {}", about.join(", ")));
+        let when = if before_commit {
+            "before it commits"
+        } else {
+            "right after it committed"
+        };
+        self.tell(
+            Some(step),
+            format!("the orchestrator dies {when}: {}", about.join(", ")),
+        );
         true
     }
 
@@ -383,13 +424,19 @@ impl<'a, C: Cast> World<'a, C> {
         for (at, text) in &self.journal {
             match serde_json::from_str::<Record>(text) {
                 Ok(record) => state = apply_record(state, &record, *at),
-                Err(error) => return self.fault(format!("a journal row cannot be read again: {error}")),
+                Err(error) => {
+                    return self.fault(format!("a journal row cannot be read again: {error}"));
+                }
             }
         }
         state.suspend_limits();
         self.state = state;
-        self.wire.retain(|_, message| !matches!(message, Message::Reply(_)));
-        self.unsent = outstanding(self.plan, &self.state).iter().map(|c| (c.step, c.op)).collect();
+        self.wire
+            .retain(|_, message| !matches!(message, Message::Reply(_)));
+        self.unsent = outstanding(self.plan, &self.state)
+            .iter()
+            .map(|c| (c.step, c.op))
+            .collect();
         let ms = self.latency();
         self.after(ms, Message::Resume);
     }
@@ -399,12 +446,13 @@ impl<'a, C: Cast> World<'a, C> {
         let gate = self.gate();
         for command in outstanding(self.plan, &self.state) {
             let (step, op) = (command.step, command.op);
-            let reachable =
-                addressee(self.plan, step, op).is_some_and(|(to, _)| gate.participants.contains_key(to));
+            let reachable = addressee(self.plan, step, op)
+                .is_some_and(|(to, _)| gate.participants.contains_key(to));
             if !reachable || !self.unsent.remove(&(step, op)) {
                 continue;
             }
-            self.state.set_limit(step, op, self.now.plus_ms(timeout_ms(self.plan, step, op)));
+            self.state
+                .set_limit(step, op, self.now.plus_ms(timeout_ms(self.plan, step, op)));
             if may_repeat(self.plan, step, op) {
                 self.send(command);
             }
@@ -414,20 +462,32 @@ impl<'a, C: Cast> World<'a, C> {
     fn send(&mut self, command: Command) {
         self.sent.push(command.clone());
         if let Some(side) = Side::of(command.op) {
-            self.first_sent.entry((command.step, side)).or_insert(self.now);
+            self.first_sent
+                .entry((command.step, side))
+                .or_insert(self.now);
         }
         let step = command.step;
         if command.op == Op::Action {
             let late = self.case.twists.contains(&Twist::Late(step)) && command.attempt == 1;
             if late || self.case.twists.contains(&Twist::AfterUndo(step)) {
-                self.tell(Some(step), format!("attempt {} is held up on its way", command.attempt));
+                self.tell(
+                    Some(step),
+                    format!("attempt {} is held up on its way", command.attempt),
+                );
                 self.held.push(command);
                 return;
             }
         }
         if self.answer_of(&command) == Some(Answer::Silent(false)) {
-            let what = if command.op == Op::Compensation { "undo" } else { "attempt" };
-            self.tell(Some(step), format!("{what} {} is lost on its way", command.attempt));
+            let what = if command.op == Op::Compensation {
+                "undo"
+            } else {
+                "attempt"
+            };
+            self.tell(
+                Some(step),
+                format!("{what} {} is lost on its way", command.attempt),
+            );
             return;
         }
         if self.case.twists.contains(&Twist::Twice(step)) {
@@ -440,9 +500,16 @@ impl<'a, C: Cast> World<'a, C> {
 
     fn answer_of(&self, command: &Command) -> Option<Answer> {
         let side = Side::of(command.op)?;
-        let first = self.first_sent.get(&(command.step, side)).copied().unwrap_or(self.now);
+        let first = self
+            .first_sent
+            .get(&(command.step, side))
+            .copied()
+            .unwrap_or(self.now);
         let since_ms = u64::try_from((self.now.0 - first.0) / 1_000).unwrap_or(0);
-        self.case.script.answer(command.step, side, command.attempt, since_ms).cloned()
+        self.case
+            .script
+            .answer(command.step, side, command.attempt, since_ms)
+            .cloned()
     }
 
     /// A command arrives; `None`: nobody hears the answer.
@@ -467,7 +534,10 @@ impl<'a, C: Cast> World<'a, C> {
         let name = call.name();
         let lost = matches!(told, Some(Answer::Silent(_)));
         let heard = if lost { ", and the answer is lost" } else { "" };
-        self.tell(Some(command.step), format!("{name} {}{heard}", said(&outcome)));
+        self.tell(
+            Some(command.step),
+            format!("{name} {}{heard}", said(&outcome)),
+        );
         let reply = Reply {
             participant: participant.into(),
             step: command.step,
@@ -494,10 +564,16 @@ impl<'a, C: Cast> World<'a, C> {
         let sent = std::mem::take(&mut self.sent);
         for command in held.into_iter().chain(sent) {
             let planned = self.plan.step(command.step);
-            let undone = self.state.steps.get(command.step.at()).is_some_and(|s| s.undo != UndoState::None);
+            let undone = self
+                .state
+                .steps
+                .get(command.step.at())
+                .is_some_and(|s| s.undo != UndoState::None);
             // What nothing undoes may still land after the saga went back: its author said that this does no harm.
             let harmless = planned.is_some_and(|step| step.compensation.is_none()) && !undone;
-            let arrived = effects.get(words::step(self.plan, command.step)).is_some_and(|e| e.acted > 0);
+            let arrived = effects
+                .get(words::step(self.plan, command.step))
+                .is_some_and(|e| e.acted > 0);
             if harmless && !arrived && command.op == Op::Action {
                 continue;
             }
@@ -505,7 +581,13 @@ impl<'a, C: Cast> World<'a, C> {
         }
         for reply in std::mem::take(&mut self.answered) {
             if !matches!(
-                decide(self.plan, &self.state, &Input::Reply(reply), &self.gate(), self.now),
+                decide(
+                    self.plan,
+                    &self.state,
+                    &Input::Reply(reply),
+                    &self.gate(),
+                    self.now
+                ),
                 Err(Rejected::Stale)
             ) {
                 self.fault("a message moved the saga after its end (I22)");
@@ -530,13 +612,18 @@ impl<'a, C: Cast> World<'a, C> {
 
     fn after(&mut self, ms: u64, message: Message) {
         self.number += 1;
-        self.wire.insert((self.now.plus_ms(ms), self.number), message);
+        self.wire
+            .insert((self.now.plus_ms(ms), self.number), message);
     }
 
     fn tell(&mut self, step: Option<StepIx>, text: String) {
         if self.story.len() < STORY_MAX {
             let step = step.map(|ix| words::step(self.plan, ix).to_owned());
-            self.story.push(Line { after_ms: self.elapsed_ms(), step, text });
+            self.story.push(Line {
+                after_ms: self.elapsed_ms(),
+                step,
+                text,
+            });
         }
     }
 
@@ -566,7 +653,9 @@ fn said(outcome: &Outcome) -> String {
         Outcome::Compensated => "has undone it".to_owned(),
         Outcome::Absent => "knows nothing of it".to_owned(),
         Outcome::Done(_) => "says that it was done".to_owned(),
-        Outcome::OutputNotTaken(error) => with("has done it, and its output cannot be taken:", error),
+        Outcome::OutputNotTaken(error) => {
+            with("has done it, and its output cannot be taken:", error)
+        }
         Outcome::Sealed => "has sealed it: it never happened and never will".to_owned(),
     }
 }

@@ -19,17 +19,42 @@ pub(super) struct Hazard {
 /// A row of [`ALL`]: its function is boxed here, so that the functions below read as what they are.
 macro_rules! hazard {
     ($name:ident, $undoes:expr, $rule:expr) => {
-        Hazard { name: stringify!($name), rule: $rule, undoes: $undoes, run: |stage| Box::pin($name(stage)) }
+        Hazard {
+            name: stringify!($name),
+            rule: $rule,
+            undoes: $undoes,
+            run: |stage| Box::pin($name(stage)),
+        }
     };
 }
 
 /// In the order in which they are tried.
 pub(super) const ALL: [Hazard; 13] = [
-    hazard!(duplicate_action, false, "an action that comes again is answered again, with the same output"),
-    hazard!(two_at_once, false, "of two copies at the same moment one acts, and both are answered alike"),
-    hazard!(other_input, false, "the same key with another input is a conflict, and nothing is done"),
-    hazard!(unknown_action, false, "an action that is not served fails and leaves no row behind"),
-    hazard!(expired_action, false, "an action that comes after its time does nothing"),
+    hazard!(
+        duplicate_action,
+        false,
+        "an action that comes again is answered again, with the same output"
+    ),
+    hazard!(
+        two_at_once,
+        false,
+        "of two copies at the same moment one acts, and both are answered alike"
+    ),
+    hazard!(
+        other_input,
+        false,
+        "the same key with another input is a conflict, and nothing is done"
+    ),
+    hazard!(
+        unknown_action,
+        false,
+        "an action that is not served fails and leaves no row behind"
+    ),
+    hazard!(
+        expired_action,
+        false,
+        "an action that comes after its time does nothing"
+    ),
     hazard!(
         questions_before,
         false,
@@ -41,8 +66,16 @@ pub(super) const ALL: [Hazard; 13] = [
         true,
         "an undo that comes first finds nothing, and keeps the action out for good"
     ),
-    hazard!(late_action, true, "an action that comes after its undo is kept out"),
-    hazard!(duplicate_undo, true, "an undo that comes again is answered again"),
+    hazard!(
+        late_action,
+        true,
+        "an action that comes after its undo is kept out"
+    ),
+    hazard!(
+        duplicate_undo,
+        true,
+        "an undo that comes again is answered again"
+    ),
     hazard!(
         undo_of_unknown,
         true,
@@ -93,18 +126,32 @@ async fn two_at_once(stage: &mut Stage) -> Result<(), Stop> {
 async fn other_input(stage: &mut Stage) -> Result<(), Stop> {
     stage.act().await?;
     let other = action(2).with_other_input();
-    stage.expect(other, "conflict", |outcome| matches!(outcome, Outcome::Conflict(_))).await?;
+    stage
+        .expect(other, "conflict", |outcome| {
+            matches!(outcome, Outcome::Conflict(_))
+        })
+        .await?;
     stage.expect_output(query(1), DONE).await
 }
 
 async fn unknown_action(stage: &mut Stage) -> Result<(), Stop> {
     let unknown = action(1).of_a_stranger();
-    stage.expect(unknown, "failed", |outcome| matches!(outcome, Outcome::Failed(_))).await?;
-    stage.expect(query(1).of_a_stranger(), "absent", absent).await
+    stage
+        .expect(unknown, "failed", |outcome| {
+            matches!(outcome, Outcome::Failed(_))
+        })
+        .await?;
+    stage
+        .expect(query(1).of_a_stranger(), "absent", absent)
+        .await
 }
 
 async fn expired_action(stage: &mut Stage) -> Result<(), Stop> {
-    stage.expect(action(1).too_late(), "expired", |outcome| *outcome == Outcome::Expired).await?;
+    stage
+        .expect(action(1).too_late(), "expired", |outcome| {
+            *outcome == Outcome::Expired
+        })
+        .await?;
     stage.expect(query(1), "absent", absent).await
 }
 
@@ -123,39 +170,57 @@ async fn seal_before_action(stage: &mut Stage) -> Result<(), Stop> {
 }
 
 async fn undo_before_action(stage: &mut Stage) -> Result<(), Stop> {
-    stage.expect(undo(1, Known::Unknown), "nothing_to_do", nothing_to_do).await?;
+    stage
+        .expect(undo(1, Known::Unknown), "nothing_to_do", nothing_to_do)
+        .await?;
     stage.expect(action(1), "blocked", blocked).await?;
-    stage.expect(undo(2, Known::Unknown), "nothing_to_do", nothing_to_do).await?;
+    stage
+        .expect(undo(2, Known::Unknown), "nothing_to_do", nothing_to_do)
+        .await?;
     stage.expect(query(1), "sealed", sealed).await
 }
 
 async fn late_action(stage: &mut Stage) -> Result<(), Stop> {
     stage.act().await?;
-    stage.expect(undo(1, Known::Done), "compensated", compensated).await?;
+    stage
+        .expect(undo(1, Known::Done), "compensated", compensated)
+        .await?;
     stage.expect(action(1), "blocked", blocked).await?;
     stage.expect(action(2), "blocked", blocked).await
 }
 
 async fn duplicate_undo(stage: &mut Stage) -> Result<(), Stop> {
     stage.act().await?;
-    stage.expect(undo(1, Known::Done), "compensated", compensated).await?;
-    stage.expect(undo(1, Known::Done), "compensated", compensated).await?;
-    stage.expect(undo(2, Known::Done), "compensated", compensated).await
+    stage
+        .expect(undo(1, Known::Done), "compensated", compensated)
+        .await?;
+    stage
+        .expect(undo(1, Known::Done), "compensated", compensated)
+        .await?;
+    stage
+        .expect(undo(2, Known::Done), "compensated", compensated)
+        .await
 }
 
 async fn undo_of_unknown(stage: &mut Stage) -> Result<(), Stop> {
     stage.act().await?;
-    stage.expect(undo(1, Known::Unknown), "compensated", compensated).await
+    stage
+        .expect(undo(1, Known::Unknown), "compensated", compensated)
+        .await
 }
 
 async fn questions_after_undo(stage: &mut Stage) -> Result<(), Stop> {
     stage.act().await?;
-    stage.expect(undo(1, Known::Done), "compensated", compensated).await?;
+    stage
+        .expect(undo(1, Known::Done), "compensated", compensated)
+        .await?;
     stage.expect(query(1), "compensated", compensated).await?;
     stage.expect(seal(2), "compensated", compensated).await
 }
 
 async fn lost_inbox(stage: &mut Stage) -> Result<(), Stop> {
     let calls = |outcome: &Outcome| matches!(outcome, Outcome::NeedsOperator(_));
-    stage.expect(undo(1, Known::Done), "needs_operator", calls).await
+    stage
+        .expect(undo(1, Known::Done), "needs_operator", calls)
+        .await
 }

@@ -111,9 +111,16 @@ pub async fn run(
     let site = Arc::new(Site { target, plan });
     for (number, hazard) in hazards::ALL.iter().enumerate() {
         let test = id_of(run, number);
-        let mut stage = Stage::new(Arc::clone(&site), test, lane.probe(test), reach(lane, &site).await);
+        let mut stage = Stage::new(
+            Arc::clone(&site),
+            test,
+            lane.probe(test),
+            reach(lane, &site).await,
+        );
         let ended = if stage.is_empty() {
-            Err(Stop::Failed("no instance of the participant is connected any more".to_owned()))
+            Err(Stop::Failed(
+                "no instance of the participant is connected any more".to_owned(),
+            ))
         } else if hazard.undoes && site.target.compensation.is_none() {
             Err(Stop::NotApplicable("no compensation was named".to_owned()))
         } else {
@@ -126,7 +133,14 @@ pub async fn run(
             Err(Stop::NotApplicable(note)) => (Judged::NotApplicable, note),
         };
         let (hazard, rule) = (hazard.name, hazard.rule);
-        let verdict = Verdict { hazard, rule, judged, note, test, exchanges: stage.exchanges() };
+        let verdict = Verdict {
+            hazard,
+            rule,
+            judged,
+            note,
+            test,
+            exchanges: stage.exchanges(),
+        };
         if verdicts.send(verdict).await.is_err() {
             break;
         }
@@ -137,7 +151,14 @@ pub async fn run(
 async fn reach(lane: &lane::Handle, site: &Site) -> Vec<Arc<dyn Link>> {
     let (answer, answered) = oneshot::channel();
     let participant = site.target.participant.clone();
-    if lane.send(Intake::Reach { participant, answer }).await.is_err() {
+    if lane
+        .send(Intake::Reach {
+            participant,
+            answer,
+        })
+        .await
+        .is_err()
+    {
         return Vec::new();
     }
     answered.await.unwrap_or_default()
@@ -147,16 +168,25 @@ async fn reach(lane: &lane::Handle, site: &Site) -> Vec<Arc<dyn Link>> {
 fn plan(target: &Target) -> Result<Plan, builder::BuildError> {
     let name = |action: &str| format!("{}/{action}", target.participant);
     let limit = format!("{}ms", target.wait.as_millis().max(1));
-    let verify = builder::step("verify").action(&name(&target.action)).timeout(&limit);
+    let verify = builder::step("verify")
+        .action(&name(&target.action))
+        .timeout(&limit);
     let verify = match &target.compensation {
         Some(compensation) => verify.compensation(&name(compensation)),
         None => verify.no_compensation("none was named"),
     };
-    let stranger =
-        builder::step("stranger").action(&name(STRANGER)).timeout(&limit).no_compensation("unknown");
-    let definition = builder::Saga::new("verify_participant", 1).step(verify).step(stranger).build()?;
-    Plan::from_definition(definition)
-        .map_err(|error| builder::BuildError { place: error.place, message: error.message })
+    let stranger = builder::step("stranger")
+        .action(&name(STRANGER))
+        .timeout(&limit)
+        .no_compensation("unknown");
+    let definition = builder::Saga::new("verify_participant", 1)
+        .step(verify)
+        .step(stranger)
+        .build()?;
+    Plan::from_definition(definition).map_err(|error| builder::BuildError {
+        place: error.place,
+        message: error.message,
+    })
 }
 
 #[cfg(test)]
@@ -166,7 +196,9 @@ mod tests {
     #[test]
     fn every_hazard_has_an_id_of_its_own_that_no_saga_has() {
         let run = run_id();
-        let mut ids: Vec<_> = (0..hazards::ALL.len()).map(|hazard| id_of(run, hazard)).collect();
+        let mut ids: Vec<_> = (0..hazards::ALL.len())
+            .map(|hazard| id_of(run, hazard))
+            .collect();
         assert!(ids.iter().all(|id| id.is_test()) && !ids.contains(&run));
         ids.dedup();
         assert_eq!(ids.len(), hazards::ALL.len());
@@ -182,6 +214,12 @@ mod tests {
             wait: Duration::from_secs(1),
         };
         assert!(plan(&target).is_err());
-        assert!(plan(&Target { action: "reserve".to_owned(), ..target }).is_ok());
+        assert!(
+            plan(&Target {
+                action: "reserve".to_owned(),
+                ..target
+            })
+            .is_ok()
+        );
     }
 }

@@ -58,35 +58,64 @@ enum Kind {
 }
 
 pub(super) fn action(attempt: u32) -> Ask {
-    Ask { op: Op::Action, attempt, known: None, kind: Kind::Plain }
+    Ask {
+        op: Op::Action,
+        attempt,
+        known: None,
+        kind: Kind::Plain,
+    }
 }
 
 pub(super) fn undo(attempt: u32, known: Known) -> Ask {
-    Ask { op: Op::Compensation, attempt, known: Some(known), kind: Kind::Plain }
+    Ask {
+        op: Op::Compensation,
+        attempt,
+        known: Some(known),
+        kind: Kind::Plain,
+    }
 }
 
 pub(super) fn query(attempt: u32) -> Ask {
-    Ask { op: Op::Query, attempt, known: None, kind: Kind::Plain }
+    Ask {
+        op: Op::Query,
+        attempt,
+        known: None,
+        kind: Kind::Plain,
+    }
 }
 
 pub(super) fn seal(attempt: u32) -> Ask {
-    Ask { op: Op::Seal, attempt, known: None, kind: Kind::Plain }
+    Ask {
+        op: Op::Seal,
+        attempt,
+        known: None,
+        kind: Kind::Plain,
+    }
 }
 
 impl Ask {
     /// The action under the same key with another input.
     pub(super) fn with_other_input(self) -> Self {
-        Self { kind: Kind::OtherInput, ..self }
+        Self {
+            kind: Kind::OtherInput,
+            ..self
+        }
     }
 
     /// After its time.
     pub(super) fn too_late(self) -> Self {
-        Self { kind: Kind::Late, ..self }
+        Self {
+            kind: Kind::Late,
+            ..self
+        }
     }
 
     /// Of an action that nobody serves.
     pub(super) fn of_a_stranger(self) -> Self {
-        Self { kind: Kind::Stranger, ..self }
+        Self {
+            kind: Kind::Stranger,
+            ..self
+        }
     }
 
     fn words(self) -> String {
@@ -131,9 +160,23 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(site: Arc<Site>, test: SagaId, probe: Probe, links: Vec<Arc<dyn Link>>) -> Self {
+    pub(super) fn new(
+        site: Arc<Site>,
+        test: SagaId,
+        probe: Probe,
+        links: Vec<Arc<dyn Link>>,
+    ) -> Self {
         let (next_link, exchanges, output, dirty) = (0, Vec::new(), None, false);
-        Self { site, test, probe, links, next_link, exchanges, output, dirty }
+        Self {
+            site,
+            test,
+            probe,
+            links,
+            next_link,
+            exchanges,
+            output,
+            dirty,
+        }
     }
 
     /// There is nobody to send to.
@@ -182,7 +225,11 @@ impl Stage {
     }
 
     /// Sends a command whose reply must hold what the action returned.
-    pub(super) async fn expect_output(&mut self, ask: Ask, expected: &'static str) -> Result<(), Stop> {
+    pub(super) async fn expect_output(
+        &mut self,
+        ask: Ask,
+        expected: &'static str,
+    ) -> Result<(), Stop> {
         let output = self.output.clone();
         let came = self.ask(ask).await;
         let said = match &came {
@@ -190,21 +237,37 @@ impl Stage {
             Came::Reply(Outcome::Done(said)) if ask.op != Op::Action => Some(said),
             Came::Reply(_) | Came::Lost(_) | Came::Nothing => None,
         };
-        let ok = said.zip(output.as_ref()).is_some_and(|(said, before)| said.to_value() == before.to_value());
+        let ok = said
+            .zip(output.as_ref())
+            .is_some_and(|(said, before)| said.to_value() == before.to_value());
         self.judge(ask, &came, expected, ok)
     }
 
-    fn judge(&mut self, ask: Ask, came: &Came, expected: &'static str, ok: bool) -> Result<(), Stop> {
+    fn judge(
+        &mut self,
+        ask: Ask,
+        came: &Came,
+        expected: &'static str,
+        ok: bool,
+    ) -> Result<(), Stop> {
         self.note(ask, came, expected, ok);
         if ok {
             return Ok(());
         }
-        Err(Stop::Failed(format!("{}: {} came instead of {expected}", ask.words(), self.words(came))))
+        Err(Stop::Failed(format!(
+            "{}: {} came instead of {expected}",
+            ask.words(),
+            self.words(came)
+        )))
     }
 
     fn note(&mut self, ask: Ask, came: &Came, expected: &str, ok: bool) {
-        let exchange =
-            Exchange { sent: ask.words(), came: self.words(came), expected: expected.to_owned(), ok };
+        let exchange = Exchange {
+            sent: ask.words(),
+            came: self.words(came),
+            expected: expected.to_owned(),
+            ok,
+        };
         self.exchanges.push(exchange);
     }
 
@@ -214,11 +277,20 @@ impl Stage {
         asks.into_iter().for_each(|ask| self.send(ask));
         let mut until = self.until();
         let mut came = [Came::Nothing, Came::Nothing];
-        let definite = |came: &Came| matches!(came, Came::Reply(Outcome::Succeeded(_) | Outcome::Refused(_)));
+        let definite = |came: &Came| {
+            matches!(
+                came,
+                Came::Reply(Outcome::Succeeded(_) | Outcome::Refused(_))
+            )
+        };
         while !came.iter().all(definite) {
-            let Ok(heard) = timeout_at(until, self.probe.next()).await else { break };
+            let Ok(heard) = timeout_at(until, self.probe.next()).await else {
+                break;
+            };
             let (op, attempt, what) = self.heard(heard);
-            let slot = usize::try_from(attempt).ok().and_then(|n| came.get_mut(n.checked_sub(1)?));
+            let slot = usize::try_from(attempt)
+                .ok()
+                .and_then(|n| came.get_mut(n.checked_sub(1)?));
             match slot {
                 Some(slot) if op == Op::Action && !definite(slot) => *slot = what,
                 Some(_) | None => {}
@@ -236,19 +308,22 @@ impl Stage {
             })
             .collect();
         let Some(first) = outputs.first().map(|output| Payload::clone(output)) else {
-            asks.into_iter().zip(&came).for_each(|(ask, came)| self.note(ask, came, "succeeded", false));
+            asks.into_iter()
+                .zip(&came)
+                .for_each(|(ask, came)| self.note(ask, came, "succeeded", false));
             return Err(self.unfit(&came[0]));
         };
-        let same = outputs.iter().all(|output| output.to_value() == first.to_value());
+        let same = outputs
+            .iter()
+            .all(|output| output.to_value() == first.to_value());
         (self.output, self.dirty) = (Some(first), true);
         let mut verdict = Ok(());
         for (ask, came) in asks.into_iter().zip(&came) {
             let fits = match came {
                 Came::Reply(Outcome::Succeeded(_)) => same,
                 // One answer may be for both, and whoever comes second may be told to come again.
-                Came::Reply(Outcome::Running | Outcome::Accepted | Outcome::Failed(_)) | Came::Nothing => {
-                    true
-                }
+                Came::Reply(Outcome::Running | Outcome::Accepted | Outcome::Failed(_))
+                | Came::Nothing => true,
                 Came::Reply(_) | Came::Lost(_) => false,
             };
             let expected = "succeeded, both with the same output, or one answer for both";
@@ -279,7 +354,9 @@ impl Stage {
         loop {
             self.send(ask);
             last = match self.answer(ask, until).await {
-                Came::Reply(Outcome::Running) if ask.op != Op::Action => Came::Reply(Outcome::Running),
+                Came::Reply(Outcome::Running) if ask.op != Op::Action => {
+                    Came::Reply(Outcome::Running)
+                }
                 Came::Nothing => return last,
                 came @ (Came::Reply(_) | Came::Lost(_)) => return came,
             };
@@ -298,7 +375,9 @@ impl Stage {
             }
             match came {
                 // The outcome follows.
-                Came::Reply(Outcome::Running | Outcome::Accepted) if op == Op::Action => meanwhile = came,
+                Came::Reply(Outcome::Running | Outcome::Accepted) if op == Op::Action => {
+                    meanwhile = came
+                }
                 Came::Reply(_) | Came::Lost(_) | Came::Nothing => return came,
             }
         }
@@ -342,9 +421,15 @@ impl Stage {
 
     fn send(&mut self, ask: Ask) {
         let command = self.command(ask);
-        let Some(link) = self.links.get(self.next_link % self.links.len().max(1)) else { return };
+        let Some(link) = self.links.get(self.next_link % self.links.len().max(1)) else {
+            return;
+        };
         self.next_link += 1;
-        link.send(vec![Outgoing { plan: Arc::clone(&self.site.plan), command, alone: false }]);
+        link.send(vec![Outgoing {
+            plan: Arc::clone(&self.site.plan),
+            command,
+            alone: false,
+        }]);
     }
 
     fn command(&self, ask: Ask) -> Command {
@@ -379,7 +464,8 @@ impl Stage {
     }
 
     fn words(&self, came: &Came) -> String {
-        let error = |word: &str, error: &ErrorBody| format!("{word} {}: {}", error.code, error.message);
+        let error =
+            |word: &str, error: &ErrorBody| format!("{word} {}: {}", error.code, error.message);
         let text = match came {
             Came::Nothing => format!("nothing within {:?}", self.site.target.wait),
             Came::Lost(body) => error("lost", body),
@@ -391,7 +477,9 @@ impl Stage {
                 Outcome::Conflict(body) if body.code == "unspecified" => "conflict".to_owned(),
                 Outcome::Conflict(body) => error("conflict", body),
                 Outcome::NeedsOperator(body) => error("needs_operator", body),
-                Outcome::OutputNotTaken(body) => error("done, with an output that cannot be taken:", body),
+                Outcome::OutputNotTaken(body) => {
+                    error("done, with an output that cannot be taken:", body)
+                }
                 Outcome::Accepted => "accepted, and no outcome in time".to_owned(),
                 Outcome::Running => "running, and no outcome in time".to_owned(),
                 Outcome::Blocked => "blocked".to_owned(),

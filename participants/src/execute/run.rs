@@ -66,16 +66,25 @@ impl<S: Store> Core<S> {
         output: Option<Bytes>,
         limit: Option<&Limit>,
     ) -> Result<Called, Overran> {
-        let handlers = if ctx.ask.op == Op::Compensation { &self.compensations } else { &self.actions };
+        let handlers = if ctx.ask.op == Op::Compensation {
+            &self.compensations
+        } else {
+            &self.actions
+        };
         let Some(handler) = handlers.get(&ctx.ask.action) else {
             let message = format!("participant {} serves no `{}`", self.name, ctx.ask.action);
-            return Ok(Err(HandlerError(Stop::Failed(Failure::new("unknown_action", message)))));
+            return Ok(Err(HandlerError(Stop::Failed(Failure::new(
+                "unknown_action",
+                message,
+            )))));
         };
         let run = handler.run.clone();
         // The call itself, too, may panic or block.
         let call = AssertUnwindSafe(async move { run(ctx, output).await }).catch_unwind();
         let call = call.map(|ended| ended.unwrap_or_else(|panic| Err(panicked(&*panic))));
-        let Some(limit) = limit else { return Ok(call.await) };
+        let Some(limit) = limit else {
+            return Ok(call.await);
+        };
         match self.inbox.kind() {
             // Polled first: a handler that never waits costs no timer.
             Kind::None => tokio::select! {
@@ -115,7 +124,10 @@ impl<S: Store> Core<S> {
         match ended {
             Ok(called) => Ok(called),
             // Panics are caught inside; it was ended by us, or the runtime goes down.
-            Err(_) => Err(Overran { after: limit.length(), blocks: false }),
+            Err(_) => Err(Overran {
+                after: limit.length(),
+                blocks: false,
+            }),
         }
     }
 
@@ -127,7 +139,11 @@ impl<S: Store> Core<S> {
         overran: Overran,
     ) -> Option<Answered> {
         let Overran { after, blocks } = overran;
-        let how = if blocks { "it blocks its thread and cannot be ended" } else { "it was ended" };
+        let how = if blocks {
+            "it blocks its thread and cannot be ended"
+        } else {
+            "it was ended"
+        };
         let (name, action, key) = (&self.name, &ask.action, &ask.key);
         let abandoned = match self.inbox.abandon(ask, unit).await {
             Ok(abandoned) => abandoned,
@@ -138,7 +154,9 @@ impl<S: Store> Core<S> {
         };
         let fate = match abandoned {
             Abandoned::RolledBack => "rolled back",
-            Abandoned::Stuck => "it can never commit, but the inbox takes nothing until the handler returns",
+            Abandoned::Stuck => {
+                "it can never commit, but the inbox takes nothing until the handler returns"
+            }
             Abandoned::Unknown => "unknown",
         };
         tracing::error!(%key, op = ?ask.op, action, attempt = ask.attempt, ?after, transaction = fate,
@@ -151,8 +169,12 @@ impl<S: Store> Core<S> {
             Abandoned::RolledBack => {}
             Abandoned::Stuck => self.give_up_later(),
         }
-        let message = format!("the handler ran into its attempt's limit ({after:.1?}), {how}; rolled back");
-        Some((ask.attempt, Answer::Failed(Failure::new(HANDLER_TIMEOUT, message))))
+        let message =
+            format!("the handler ran into its attempt's limit ({after:.1?}), {how}; rolled back");
+        Some((
+            ask.attempt,
+            Answer::Failed(Failure::new(HANDLER_TIMEOUT, message)),
+        ))
     }
 
     /// Ends the participant if the inbox stays blocked: another process may go on where this one cannot.

@@ -57,7 +57,9 @@ impl RowState {
     /// No handler and no accepted work will change it by itself.
     pub fn is_settled(self) -> bool {
         match self {
-            RowState::Done | RowState::Refused | RowState::Tombstone | RowState::Compensated => true,
+            RowState::Done | RowState::Refused | RowState::Tombstone | RowState::Compensated => {
+                true
+            }
             RowState::Acting | RowState::Running | RowState::Undoing => false,
         }
     }
@@ -147,9 +149,19 @@ pub fn decide(op: Op, row: Option<RowState>, facts: Facts) -> Decision {
 
 fn on_action(row: Option<RowState>, facts: Facts) -> Decision {
     let Some(state) = row else {
-        return if facts.expired { Decision::Answer(Say::Expired) } else { Decision::Act };
+        return if facts.expired {
+            Decision::Answer(Say::Expired)
+        } else {
+            Decision::Act
+        };
     };
-    let stored = |say| Decision::Answer(if facts.same_fingerprint { say } else { Say::Conflict });
+    let stored = |say| {
+        Decision::Answer(if facts.same_fingerprint {
+            say
+        } else {
+            Say::Conflict
+        })
+    };
     match state {
         RowState::Acting | RowState::Undoing => stored(Say::Running),
         RowState::Running => stored(Say::Accepted),
@@ -167,7 +179,9 @@ fn on_compensation(row: Option<RowState>, known: Known) -> Decision {
         }
         (None | Some(RowState::Refused), Known::Unknown) => Decision::Tombstone(Say::NothingToDo),
         (Some(RowState::Tombstone), Known::Unknown) => Decision::Answer(Say::NothingToDo),
-        (Some(RowState::Acting | RowState::Running | RowState::Undoing), _) => Decision::Answer(Say::Running),
+        (Some(RowState::Acting | RowState::Running | RowState::Undoing), _) => {
+            Decision::Answer(Say::Running)
+        }
         (Some(RowState::Done), _) => Decision::Undo,
         (Some(RowState::Compensated), _) => Decision::Answer(Say::Compensated),
     }
@@ -188,7 +202,11 @@ fn read(row: Option<RowState>) -> Say {
 mod tests {
     use super::*;
 
-    const FRESH: Facts = Facts { same_fingerprint: true, expired: false, known: Known::Unknown };
+    const FRESH: Facts = Facts {
+        same_fingerprint: true,
+        expired: false,
+        known: Known::Unknown,
+    };
 
     fn rows() -> impl Iterator<Item = Option<RowState>> {
         std::iter::once(None).chain(RowState::ALL.into_iter().map(Some))
@@ -198,8 +216,20 @@ mod tests {
         Op::ALL.into_iter().flat_map(|op| {
             rows().flat_map(move |row| {
                 (0..8).map(move |bits| {
-                    let known = if bits & 4 == 0 { Known::Done } else { Known::Unknown };
-                    (op, row, Facts { same_fingerprint: bits & 1 == 0, expired: bits & 2 == 0, known })
+                    let known = if bits & 4 == 0 {
+                        Known::Done
+                    } else {
+                        Known::Unknown
+                    };
+                    (
+                        op,
+                        row,
+                        Facts {
+                            same_fingerprint: bits & 1 == 0,
+                            expired: bits & 2 == 0,
+                            known,
+                        },
+                    )
                 })
             })
         })
@@ -209,14 +239,35 @@ mod tests {
     fn the_table_reads_as_documented() {
         use Decision::{Act, Answer, Delete, Keep, Tombstone, Undo};
         use RowState::{Acting, Compensated, Done, Refused, Running, Tombstone as Grave, Undoing};
-        use Say::{Absent, Accepted, Blocked, NothingToDo, Sealed, StoredDone, StoredRefusal, StoredSuccess};
+        use Say::{
+            Absent, Accepted, Blocked, NothingToDo, Sealed, StoredDone, StoredRefusal,
+            StoredSuccess,
+        };
         let busy = Answer(Say::Running);
         let undone = Answer(Say::Compensated);
         let table = [
-            (None, [Act, Tombstone(NothingToDo), Answer(Absent), Tombstone(Sealed), Keep]),
+            (
+                None,
+                [
+                    Act,
+                    Tombstone(NothingToDo),
+                    Answer(Absent),
+                    Tombstone(Sealed),
+                    Keep,
+                ],
+            ),
             (Some(Acting), [busy, busy, busy, busy, Keep]),
             (Some(Running), [Answer(Accepted), busy, busy, busy, Delete]),
-            (Some(Done), [Answer(StoredSuccess), Undo, Answer(StoredDone), Answer(StoredDone), Delete]),
+            (
+                Some(Done),
+                [
+                    Answer(StoredSuccess),
+                    Undo,
+                    Answer(StoredDone),
+                    Answer(StoredDone),
+                    Delete,
+                ],
+            ),
             (Some(Undoing), [busy, busy, busy, busy, Keep]),
             (
                 Some(Refused),
@@ -228,8 +279,20 @@ mod tests {
                     Delete,
                 ],
             ),
-            (Some(Grave), [Answer(Blocked), Answer(NothingToDo), Answer(Sealed), Answer(Sealed), Delete]),
-            (Some(Compensated), [Answer(Blocked), undone, undone, undone, Delete]),
+            (
+                Some(Grave),
+                [
+                    Answer(Blocked),
+                    Answer(NothingToDo),
+                    Answer(Sealed),
+                    Answer(Sealed),
+                    Delete,
+                ],
+            ),
+            (
+                Some(Compensated),
+                [Answer(Blocked), undone, undone, undone, Delete],
+            ),
         ];
         assert_eq!(table.len(), rows().count());
         for (row, expected) in table {
@@ -243,7 +306,11 @@ mod tests {
     fn an_action_runs_only_without_a_row_and_in_time() {
         for (op, row, facts) in all() {
             let runs = decide(op, row, facts) == Decision::Act;
-            assert_eq!(runs, op == Op::Action && row.is_none() && !facts.expired, "{op:?} {row:?} {facts:?}");
+            assert_eq!(
+                runs,
+                op == Op::Action && row.is_none() && !facts.expired,
+                "{op:?} {row:?} {facts:?}"
+            );
         }
     }
 
@@ -251,7 +318,10 @@ mod tests {
     fn only_a_compensation_undoes_and_only_what_was_done() {
         for (op, row, facts) in all() {
             let undoes = decide(op, row, facts) == Decision::Undo;
-            assert_eq!(undoes, op == Op::Compensation && row == Some(RowState::Done));
+            assert_eq!(
+                undoes,
+                op == Op::Compensation && row == Some(RowState::Done)
+            );
         }
     }
 
@@ -259,7 +329,10 @@ mod tests {
     fn a_tombstone_never_covers_an_effect_or_work_in_progress() {
         for (op, row, facts) in all() {
             if let Decision::Tombstone(_) = decide(op, row, facts) {
-                assert!(matches!(row, None | Some(RowState::Refused)), "{op:?} {row:?}");
+                assert!(
+                    matches!(row, None | Some(RowState::Refused)),
+                    "{op:?} {row:?}"
+                );
                 assert!(matches!(op, Op::Compensation | Op::Seal));
                 assert!(op == Op::Seal || facts.known == Known::Unknown);
             }
@@ -269,7 +342,14 @@ mod tests {
     #[test]
     fn a_known_effect_that_the_inbox_lost_raises_an_alarm() {
         for row in [None, Some(RowState::Refused), Some(RowState::Tombstone)] {
-            let decision = decide(Op::Compensation, row, Facts { known: Known::Done, ..FRESH });
+            let decision = decide(
+                Op::Compensation,
+                row,
+                Facts {
+                    known: Known::Done,
+                    ..FRESH
+                },
+            );
             assert_eq!(decision, Decision::Answer(Say::Contradiction), "{row:?}");
         }
     }
@@ -285,15 +365,31 @@ mod tests {
                 | RowState::Undoing
                 | RowState::Refused => Say::Conflict,
             };
-            let facts = Facts { same_fingerprint: false, ..FRESH };
-            assert_eq!(decide(Op::Action, Some(row), facts), Decision::Answer(expected), "{row:?}");
+            let facts = Facts {
+                same_fingerprint: false,
+                ..FRESH
+            };
+            assert_eq!(
+                decide(Op::Action, Some(row), facts),
+                Decision::Answer(expected),
+                "{row:?}"
+            );
         }
     }
 
     #[test]
     fn an_expired_action_without_a_row_writes_nothing_but_a_stored_answer_is_repeated() {
-        let late = Facts { expired: true, ..FRESH };
-        assert_eq!(decide(Op::Action, None, late), Decision::Answer(Say::Expired));
-        assert_eq!(decide(Op::Action, Some(RowState::Done), late), Decision::Answer(Say::StoredSuccess));
+        let late = Facts {
+            expired: true,
+            ..FRESH
+        };
+        assert_eq!(
+            decide(Op::Action, None, late),
+            Decision::Answer(Say::Expired)
+        );
+        assert_eq!(
+            decide(Op::Action, Some(RowState::Done), late),
+            Decision::Answer(Say::StoredSuccess)
+        );
     }
 }

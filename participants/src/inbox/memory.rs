@@ -132,8 +132,14 @@ impl MemoryInbox {
         let facts = ask.facts(row.as_ref().map(|row| row.fingerprint));
         match decide(ask.op, row.as_ref().map(|row| row.state), facts) {
             Decision::Act => {
-                shard.rows.insert(ask.key.clone(), Row::new(RowState::Acting, ask, ask.fingerprint));
-                Entry::Run { unit: (), output: None }
+                shard.rows.insert(
+                    ask.key.clone(),
+                    Row::new(RowState::Acting, ask, ask.fingerprint),
+                );
+                Entry::Run {
+                    unit: (),
+                    output: None,
+                }
             }
             Decision::Undo => {
                 let output = row.map(|row| {
@@ -145,9 +151,14 @@ impl MemoryInbox {
                 Entry::Run { unit: (), output }
             }
             Decision::Tombstone(say) => {
-                shard.rows.insert(ask.key.clone(), Row::new(RowState::Tombstone, ask, 0));
+                shard
+                    .rows
+                    .insert(ask.key.clone(), Row::new(RowState::Tombstone, ask, 0));
                 shard.settle(&ask.key, self.settled_per_shard());
-                Entry::Answered { answer: answer(say, ask, Bytes::new(), None), wrote: true }
+                Entry::Answered {
+                    answer: answer(say, ask, Bytes::new(), None),
+                    wrote: true,
+                }
             }
             Decision::Answer(say) => {
                 let (output, fault) = match row {
@@ -159,7 +170,10 @@ impl MemoryInbox {
                     }
                     None => (Bytes::new(), None),
                 };
-                Entry::Answered { answer: answer(say, ask, output, fault), wrote: false }
+                Entry::Answered {
+                    answer: answer(say, ask, output, fault),
+                    wrote: false,
+                }
             }
             Decision::Delete => {
                 shard.rows.remove(&ask.key);
@@ -172,7 +186,9 @@ impl MemoryInbox {
     /// Puts the end of a run into its row, if the row is in the state that `expected` names.
     fn finish(&self, key: &StepKey, expected: RowState, end: End) -> Option<u32> {
         let mut shard = self.shard(key);
-        let Slot::Occupied(mut slot) = shard.rows.entry(key.clone()) else { return None };
+        let Slot::Occupied(mut slot) = shard.rows.entry(key.clone()) else {
+            return None;
+        };
         if slot.get().state != expected {
             return None;
         }
@@ -222,7 +238,11 @@ impl Inbox for MemoryInbox {
     }
 
     async fn settle(&self, ask: &Ask, (): (), end: End) -> Result<u32, Error> {
-        let expected = if ask.op == Op::Compensation { RowState::Undoing } else { RowState::Acting };
+        let expected = if ask.op == Op::Compensation {
+            RowState::Undoing
+        } else {
+            RowState::Acting
+        };
         let attempt = self.finish(&ask.key, expected, end).unwrap_or(ask.attempt);
         self.run_ended.notify_waiters();
         Ok(attempt)
@@ -269,7 +289,10 @@ impl Shard {
             self.settled.retain(|key| self.rows.contains_key(key));
         }
         while let Some(oldest) = self.settled.front() {
-            let stale = self.rows.get(oldest).is_none_or(|row| !row.state.is_settled());
+            let stale = self
+                .rows
+                .get(oldest)
+                .is_none_or(|row| !row.state.is_settled());
             if !stale && self.settled.len() <= max {
                 break;
             }
@@ -298,7 +321,9 @@ impl Row {
         let own = match self.state {
             RowState::Acting | RowState::Running => ask.op == Op::Action,
             RowState::Undoing => ask.op == Op::Compensation,
-            RowState::Done | RowState::Refused | RowState::Tombstone | RowState::Compensated => false,
+            RowState::Done | RowState::Refused | RowState::Tombstone | RowState::Compensated => {
+                false
+            }
         };
         if own {
             self.attempt = self.attempt.max(ask.attempt);
@@ -337,7 +362,13 @@ mod tests {
     fn settle_one(inbox: &MemoryInbox, step: &str) -> Ask {
         let ask = ask(step, Op::Action);
         assert!(matches!(inbox.enter_now(&ask), Entry::Run { .. }));
-        inbox.finish(&ask.key, RowState::Acting, End::Done(Bytes::from_static(b"1"))).expect("acting");
+        inbox
+            .finish(
+                &ask.key,
+                RowState::Acting,
+                End::Done(Bytes::from_static(b"1")),
+            )
+            .expect("acting");
         ask
     }
 
@@ -350,8 +381,17 @@ mod tests {
             settle_one(&inbox, &format!("step{n}"));
         }
         assert!(inbox.len() <= SHARDS * 2 + 1, "{} rows", inbox.len());
-        let again = Ask { op: Op::Query, ..busy };
-        assert!(matches!(inbox.enter_now(&again), Entry::Answered { answer: Answer::Running, .. }));
+        let again = Ask {
+            op: Op::Query,
+            ..busy
+        };
+        assert!(matches!(
+            inbox.enter_now(&again),
+            Entry::Answered {
+                answer: Answer::Running,
+                ..
+            }
+        ));
     }
 
     #[test]
@@ -359,10 +399,17 @@ mod tests {
         let inbox = MemoryInbox::new();
         for n in 0..SHARDS * 400 {
             let ask = settle_one(&inbox, &format!("step{n}"));
-            inbox.enter_now(&Ask { op: Op::Forget, ..ask });
+            inbox.enter_now(&Ask {
+                op: Op::Forget,
+                ..ask
+            });
         }
         assert!(inbox.is_empty());
-        let queued: usize = inbox.shards.iter().map(|shard| lock(shard).settled.len()).sum();
+        let queued: usize = inbox
+            .shards
+            .iter()
+            .map(|shard| lock(shard).settled.len())
+            .sum();
         assert!(queued <= SHARDS * 66, "{queued} keys of forgotten rows");
     }
 
@@ -371,9 +418,21 @@ mod tests {
         let inbox = MemoryInbox::new();
         let first = ask("slow", Op::Action);
         inbox.enter_now(&first);
-        let second = Ask { attempt: 2, ..first.clone() };
-        assert!(matches!(inbox.enter_now(&second), Entry::Answered { answer: Answer::Running, .. }));
-        assert_eq!(inbox.finish(&first.key, RowState::Acting, End::RolledBack), Some(2));
+        let second = Ask {
+            attempt: 2,
+            ..first.clone()
+        };
+        assert!(matches!(
+            inbox.enter_now(&second),
+            Entry::Answered {
+                answer: Answer::Running,
+                ..
+            }
+        ));
+        assert_eq!(
+            inbox.finish(&first.key, RowState::Acting, End::RolledBack),
+            Some(2)
+        );
         assert!(inbox.is_empty(), "a failed action leaves no row");
     }
 
@@ -381,7 +440,10 @@ mod tests {
     async fn the_sweep_drops_rows_past_their_retention_only() {
         let inbox = MemoryInbox::new();
         settle_one(&inbox, "for ever");
-        let ask = Ask { retain_until_us: 1, ..ask("old", Op::Seal) };
+        let ask = Ask {
+            retain_until_us: 1,
+            ..ask("old", Op::Seal)
+        };
         inbox.enter_now(&ask);
         assert_eq!(inbox.sweep().await.expect("memory"), 1);
         assert_eq!(inbox.len(), 1);

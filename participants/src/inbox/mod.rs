@@ -176,7 +176,11 @@ pub trait Inbox: Clone + Send + Sync + 'static {
 
     /// Stores the end of accepted work ([`End::RolledBack`] removes the row, so that it may be tried
     /// again). Returns the attempt to answer, `None` when the key has no accepted work.
-    fn complete(&self, key: &StepKey, end: End) -> impl Future<Output = Result<Option<u32>, Error>> + Send;
+    fn complete(
+        &self,
+        key: &StepKey,
+        end: End,
+    ) -> impl Future<Output = Result<Option<u32>, Error>> + Send;
 
     /// Drops rows past their retention in small batches; returns how many went.
     fn sweep(&self) -> impl Future<Output = Result<u64, Error>> + Send;
@@ -184,7 +188,9 @@ pub trait Inbox: Clone + Send + Sync + 'static {
 
 /// Now, in unix microseconds.
 pub(crate) fn unix_micros() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
@@ -195,7 +201,11 @@ impl Ask {
             None => true,
         };
         let limited = self.op == Op::Action && self.not_after_us != 0;
-        Facts { same_fingerprint, expired: limited && unix_micros() > self.not_after_us, known: self.known }
+        Facts {
+            same_fingerprint,
+            expired: limited && unix_micros() > self.not_after_us,
+            known: self.known,
+        }
     }
 }
 
@@ -204,9 +214,9 @@ pub(crate) fn answer(say: Say, ask: &Ask, output: Bytes, fault: Option<Fault>) -
     match say {
         Say::StoredSuccess => Answer::Succeeded(output),
         Say::StoredDone => Answer::Done(output),
-        Say::StoredRefusal => {
-            Answer::Refused(fault.unwrap_or_else(|| Fault::new("refused", "the reason was not stored")))
-        }
+        Say::StoredRefusal => Answer::Refused(
+            fault.unwrap_or_else(|| Fault::new("refused", "the reason was not stored")),
+        ),
         Say::Running => Answer::Running,
         Say::Accepted => Answer::Accepted,
         Say::Blocked => Answer::Blocked,

@@ -98,7 +98,9 @@ impl PgInbox {
         let (forward, undo) = (pool(connections), pool(UNDO_CONNECTIONS));
         let mut tx = undo.begin().await?;
         // Instances that start together make the tables one after the other.
-        sqlx::query("select pg_advisory_xact_lock(hashtext('saga_inbox'))").execute(&mut *tx).await?;
+        sqlx::query("select pg_advisory_xact_lock(hashtext('saga_inbox'))")
+            .execute(&mut *tx)
+            .await?;
         sqlx::raw_sql(SCHEMA).execute(&mut *tx).await?;
         sqlx::query(
             "insert into saga_inbox_meta (name, value) values ('inbox_id', $1) on conflict do nothing",
@@ -106,11 +108,17 @@ impl PgInbox {
         .bind(Uuid::now_v7().to_string())
         .execute(&mut *tx)
         .await?;
-        let id: String = sqlx::query_scalar("select value from saga_inbox_meta where name = 'inbox_id'")
-            .fetch_one(&mut *tx)
-            .await?;
+        let id: String =
+            sqlx::query_scalar("select value from saga_inbox_meta where name = 'inbox_id'")
+                .fetch_one(&mut *tx)
+                .await?;
         tx.commit().await?;
-        Ok(Self { id: id.into(), forward, undo, options: Arc::new(options) })
+        Ok(Self {
+            id: id.into(),
+            forward,
+            undo,
+            options: Arc::new(options),
+        })
     }
 
     /// Runs `statements` in a transaction of its own: the place for the business tables'
@@ -120,16 +128,26 @@ impl PgInbox {
     /// When a statement fails; nothing of it stays then.
     pub async fn migrate(&self, statements: &'static str) -> Result<(), Error> {
         let mut tx = self.undo.begin().await?;
-        sqlx::query("select pg_advisory_xact_lock(hashtext('saga_inbox'))").execute(&mut *tx).await?;
+        sqlx::query("select pg_advisory_xact_lock(hashtext('saga_inbox'))")
+            .execute(&mut *tx)
+            .await?;
         sqlx::raw_sql(statements).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())
     }
 
     async fn begin(&self, op: Op) -> Result<(Transaction<'static, Driver>, Backend), Error> {
-        let pool = if op == Op::Action { &self.forward } else { &self.undo };
-        let mut tx = pool.begin_with("begin isolation level read committed").await?;
-        let first = sqlx::AssertSqlSafe(format!("set local lock_timeout = {LOCK_WAIT_MS}; {BACKEND}"));
+        let pool = if op == Op::Action {
+            &self.forward
+        } else {
+            &self.undo
+        };
+        let mut tx = pool
+            .begin_with("begin isolation level read committed")
+            .await?;
+        let first = sqlx::AssertSqlSafe(format!(
+            "set local lock_timeout = {LOCK_WAIT_MS}; {BACKEND}"
+        ));
         let backend = Backend::of(&sqlx::raw_sql(first).fetch_one(&mut *tx).await?)?;
         Ok((tx, backend))
     }
@@ -146,7 +164,11 @@ async fn carry_out(connection: &mut PgConnection, ask: &Ask) -> Result<Step, Err
     // A row that goes between the two statements is swept, or rolled back by who held it: then ours goes in.
     let row = loop {
         let ours = ask.op != Op::Forget && insert(connection, ask).await?;
-        let row = if ours { None } else { lock(connection, &ask.key).await? };
+        let row = if ours {
+            None
+        } else {
+            lock(connection, &ask.key).await?
+        };
         if ours || row.is_some() || ask.op == Op::Forget {
             break row;
         }
@@ -155,7 +177,9 @@ async fn carry_out(connection: &mut PgConnection, ask: &Ask) -> Result<Step, Err
     let decision = decide(ask.op, row.as_ref().map(|row| row.state), facts);
     Ok(match decision {
         Decision::Act | Decision::Undo => {
-            sqlx::raw_sql("savepoint saga_handler").execute(connection).await?;
+            sqlx::raw_sql("savepoint saga_handler")
+                .execute(connection)
+                .await?;
             Step::Run(row.map(|row| row.output))
         }
         Decision::Tombstone(say) => {
@@ -200,9 +224,10 @@ impl Inbox for PgInbox {
                 tx.rollback().await?;
                 return Ok(match ask.op {
                     Op::Forget => Entry::Silent,
-                    Op::Action | Op::Compensation | Op::Query | Op::Seal => {
-                        Entry::Answered { answer: Answer::Running, wrote: false }
-                    }
+                    Op::Action | Op::Compensation | Op::Query | Op::Seal => Entry::Answered {
+                        answer: Answer::Running,
+                        wrote: false,
+                    },
                 });
             }
             Err(error) => return Err(error),
@@ -210,8 +235,13 @@ impl Inbox for PgInbox {
         let (reply, wrote) = match step {
             Step::Run(output) => {
                 // The limit was for the barrier; what the handler waits for is its own business.
-                sqlx::raw_sql("set local lock_timeout = default").execute(&mut *tx).await?;
-                let unit = PgUnit { tx: Arc::new(Mutex::new(Some(tx))), backend };
+                sqlx::raw_sql("set local lock_timeout = default")
+                    .execute(&mut *tx)
+                    .await?;
+                let unit = PgUnit {
+                    tx: Arc::new(Mutex::new(Some(tx))),
+                    backend,
+                };
                 return Ok(Entry::Run { unit, output });
             }
             Step::Commit(reply) => {
@@ -232,7 +262,9 @@ impl Inbox for PgInbox {
             unit.backend.kill(&self.options).await;
             return Err(Error::TransactionHeld);
         };
-        let Some(mut tx) = slot.take() else { return Err(Error::TransactionGone) };
+        let Some(mut tx) = slot.take() else {
+            return Err(Error::TransactionGone);
+        };
         drop(slot);
         let stored = match end {
             End::RolledBack => {
@@ -241,9 +273,15 @@ impl Inbox for PgInbox {
             }
             End::Refused(fault) => {
                 savepoint(&mut tx, "rollback to saga_handler").await?;
-                Stored { fault: Some(fault), ..Stored::new("refused", ask.fingerprint) }
+                Stored {
+                    fault: Some(fault),
+                    ..Stored::new("refused", ask.fingerprint)
+                }
             }
-            End::Done(output) => Stored { output: Some(output), ..Stored::new("done", ask.fingerprint) },
+            End::Done(output) => Stored {
+                output: Some(output),
+                ..Stored::new("done", ask.fingerprint)
+            },
             End::Accepted => Stored::new("running", ask.fingerprint),
             End::Compensated => Stored::new("compensated", 0),
         };
@@ -261,7 +299,11 @@ impl Inbox for PgInbox {
         {
             return Ok(Abandoned::RolledBack);
         }
-        Ok(if unit.backend.kill(&self.options).await { Abandoned::RolledBack } else { Abandoned::Unknown })
+        Ok(if unit.backend.kill(&self.options).await {
+            Abandoned::RolledBack
+        } else {
+            Abandoned::Unknown
+        })
     }
 
     async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
@@ -272,8 +314,14 @@ impl Inbox for PgInbox {
             return Ok(None);
         };
         let stored = match end {
-            End::Done(output) => Stored { output: Some(output), ..Stored::new("done", row.fingerprint) },
-            End::Refused(fault) => Stored { fault: Some(fault), ..Stored::new("refused", row.fingerprint) },
+            End::Done(output) => Stored {
+                output: Some(output),
+                ..Stored::new("done", row.fingerprint)
+            },
+            End::Refused(fault) => Stored {
+                fault: Some(fault),
+                ..Stored::new("refused", row.fingerprint)
+            },
             End::RolledBack => {
                 delete(&mut tx, key).await?;
                 tx.commit().await?;
@@ -311,19 +359,28 @@ impl Inbox for PgInbox {
 }
 
 async fn savepoint(connection: &mut PgConnection, statement: &'static str) -> Result<(), Error> {
-    sqlx::raw_sql(statement).execute(connection).await.map(drop).map_err(|error| {
-        match error.as_database_error() {
+    sqlx::raw_sql(statement)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| match error.as_database_error() {
             Some(_) => Error::TransactionGone,
             None => Error::Database(error),
-        }
-    })
+        })
 }
 
 fn is_lock_timeout(error: &Error) -> bool {
     match error {
         Error::Database(error) => {
-            error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+            error
+                .as_database_error()
+                .and_then(|error| error.code())
+                .as_deref()
+                == Some("55P03")
         }
-        Error::Busy | Error::UnknownState { .. } | Error::TransactionGone | Error::TransactionHeld => false,
+        Error::Busy
+        | Error::UnknownState { .. }
+        | Error::TransactionGone
+        | Error::TransactionHeld => false,
     }
 }

@@ -47,7 +47,11 @@ impl Dice {
 
 fn keys(count: usize) -> Vec<StepKey> {
     (0..count)
-        .map(|n| StepKey { saga_id: Uuid::from_u128(n as u128), step: "race".into(), round: 1 })
+        .map(|n| StepKey {
+            saga_id: Uuid::from_u128(n as u128),
+            step: "race".into(),
+            round: 1,
+        })
         .collect()
 }
 
@@ -77,12 +81,21 @@ where
                 let key = keys[dice.roll(keys.len() as u64) as usize].clone();
                 let command = random_command(&mut dice, key.clone());
                 let answered = core.execute(&Arc::new(command), &Sink::nowhere()).await;
-                let Some((_, answer)) = answered else { continue };
+                let Some((_, answer)) = answered else {
+                    continue;
+                };
                 if let Some(before) = over.get(&key) {
-                    assert_eq!(acted(key.clone()).await, *before, "{key} acted after its end");
+                    assert_eq!(
+                        acted(key.clone()).await,
+                        *before,
+                        "{key} acted after its end"
+                    );
                 }
                 match answer {
-                    Answer::Blocked | Answer::Sealed | Answer::NothingToDo | Answer::Compensated => {
+                    Answer::Blocked
+                    | Answer::Sealed
+                    | Answer::NothingToDo
+                    | Answer::Compensated => {
                         let count = acted(key.clone()).await;
                         over.insert(key, count);
                     }
@@ -102,7 +115,10 @@ where
 
 /// How often a key has acted and been undone, if the inbox tells the truth.
 async fn expected<S: Store>(core: &Arc<Core<S>>, key: &StepKey) -> (u32, u32) {
-    let query = Ask { key: key.clone(), ..ask("race", Op::Query) };
+    let query = Ask {
+        key: key.clone(),
+        ..ask("race", Op::Query)
+    };
     match core.execute(&Arc::new(query), &Sink::nowhere()).await {
         Some((_, Answer::Done(_))) => (1, 0),
         Some((_, Answer::Compensated)) => (1, 1),
@@ -119,11 +135,21 @@ fn random_command(dice: &mut Dice, key: StepKey) -> Ask {
         _ => Op::Seal,
     };
     let (action, input) = match op {
-        Op::Compensation => ("undo", format!("{{\"input\":null,\"action_key\":\"{key}\"}}")),
+        Op::Compensation => (
+            "undo",
+            format!("{{\"input\":null,\"action_key\":\"{key}\"}}"),
+        ),
         Op::Action | Op::Query | Op::Seal | Op::Forget => ("act", "null".to_owned()),
     };
     let attempt = dice.roll(50) as u32;
-    Ask { key, action: action.to_owned(), input: input.into(), attempt, fingerprint: 1, ..ask("race", op) }
+    Ask {
+        key,
+        action: action.to_owned(),
+        input: input.into(),
+        attempt,
+        fingerprint: 1,
+        ..ask("race", op)
+    }
 }
 
 /// Every third attempt fails, every seventeenth is refused: rows come and go.
@@ -140,7 +166,12 @@ fn temper(attempt: u32) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn memory_never_acts_twice() {
     const KEYS: usize = 400;
-    let ledger: Ledger = Arc::new(keys(KEYS).into_iter().map(|key| (key, Effects::default())).collect());
+    let ledger: Ledger = Arc::new(
+        keys(KEYS)
+            .into_iter()
+            .map(|key| (key, Effects::default()))
+            .collect(),
+    );
     let (acting, undoing, counting) = (ledger.clone(), ledger.clone(), ledger.clone());
     let core = Participant::<Memory>::new("race")
         .action("act", move |ctx: Ctx<Memory>, (): ()| {
@@ -148,7 +179,9 @@ async fn memory_never_acts_twice() {
             async move {
                 tokio::task::yield_now().await;
                 temper(ctx.attempt())?;
-                ledger[ctx.idempotency_key()].acted.fetch_add(1, Ordering::SeqCst);
+                ledger[ctx.idempotency_key()]
+                    .acted
+                    .fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 Ok(1_u32)
             }
@@ -160,7 +193,9 @@ async fn memory_never_acts_twice() {
                 if ctx.attempt().is_multiple_of(3) {
                     return Err(Retry::new("failed", "the third").into());
                 }
-                ledger[ctx.idempotency_key()].undone.fetch_add(1, Ordering::SeqCst);
+                ledger[ctx.idempotency_key()]
+                    .undone
+                    .fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 Ok(())
             }
@@ -175,11 +210,21 @@ async fn memory_never_acts_twice() {
     .await;
     let mut acted_at_all = 0;
     for (key, effects) in &*ledger {
-        let (acted, undone) = (effects.acted.load(Ordering::SeqCst), effects.undone.load(Ordering::SeqCst));
-        assert_eq!((acted, undone), expected(&core, key).await, "{key}: effects and inbox agree");
+        let (acted, undone) = (
+            effects.acted.load(Ordering::SeqCst),
+            effects.undone.load(Ordering::SeqCst),
+        );
+        assert_eq!(
+            (acted, undone),
+            expected(&core, key).await,
+            "{key}: effects and inbox agree"
+        );
         acted_at_all += acted;
     }
-    assert!(acted_at_all > 0, "a storm without any effect proves nothing");
+    assert!(
+        acted_at_all > 0,
+        "a storm without any effect proves nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -188,7 +233,10 @@ async fn sqlite_never_acts_twice() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("race.db");
     let inbox = SqliteInbox::open(&path).await.expect("opens");
-    inbox.migrate("create table ledger (key text, kind text)").await.expect("migrates");
+    inbox
+        .migrate("create table ledger (key text, kind text)")
+        .await
+        .expect("migrates");
     async fn note(ctx: &Ctx<Sqlite>, kind: &str) -> Result<()> {
         let mut tx = ctx.tx().await?;
         sqlx::query("insert into ledger (key, kind) values (?, ?)")
@@ -211,23 +259,37 @@ async fn sqlite_never_acts_twice() {
         Ok(())
     }
     let instance = |inbox| {
-        let participant = Participant::new("race").action("act", act).compensation("undo", undo);
+        let participant = Participant::new("race")
+            .action("act", act)
+            .compensation("undo", undo);
         participant.inbox(inbox).build().expect("whole")
     };
     // A second instance on the same file, as another process would have it.
     let second = SqliteInbox::open(&path).await.expect("opens again");
     let cores = vec![instance(inbox), instance(second)];
-    let reader = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.expect("reads");
+    let reader = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .expect("reads");
     let counts = reader.clone();
-    let core = storm(cores, &keys(KEYS), 24, 4_000, move |key| count(counts.clone(), key, "act")).await;
+    let core = storm(cores, &keys(KEYS), 24, 4_000, move |key| {
+        count(counts.clone(), key, "act")
+    })
+    .await;
     let mut acted_at_all = 0;
     for key in keys(KEYS) {
         let acted = count(reader.clone(), key.clone(), "act").await;
         let undone = count(reader.clone(), key.clone(), "undo").await;
-        assert_eq!((acted, undone), expected(&core, &key).await, "{key}: effects and inbox agree");
+        assert_eq!(
+            (acted, undone),
+            expected(&core, &key).await,
+            "{key}: effects and inbox agree"
+        );
         acted_at_all += acted;
     }
-    assert!(acted_at_all > 0, "a storm without any effect proves nothing");
+    assert!(
+        acted_at_all > 0,
+        "a storm without any effect proves nothing"
+    );
 }
 
 async fn count(reader: sqlx::SqlitePool, key: StepKey, kind: &'static str) -> u32 {

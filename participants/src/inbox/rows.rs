@@ -30,7 +30,12 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn new(state: &'static str, fingerprint: u64) -> Self {
-        Self { state, fingerprint, output: None, fault: None }
+        Self {
+            state,
+            fingerprint,
+            output: None,
+            fault: None,
+        }
     }
 }
 

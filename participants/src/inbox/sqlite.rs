@@ -103,18 +103,27 @@ impl SqliteInbox {
     async fn open_once(options: &SqliteConnectOptions) -> Result<Self, Error> {
         let (mut writer, guard) = Writer::connect(options).await?;
         let connection = writer.connection();
-        sqlx::raw_sql(SCHEMA).execute(&mut *connection).await.map_err(busy)?;
+        sqlx::raw_sql(SCHEMA)
+            .execute(&mut *connection)
+            .await
+            .map_err(busy)?;
         sqlx::query("insert or ignore into saga_inbox_meta (name, value) values ('inbox_id', ?)")
             .bind(Uuid::now_v7().to_string())
             .execute(&mut *connection)
             .await
             .map_err(busy)?;
-        let id: String = sqlx::query_scalar("select value from saga_inbox_meta where name = 'inbox_id'")
-            .fetch_one(connection)
-            .await
-            .map_err(busy)?;
+        let id: String =
+            sqlx::query_scalar("select value from saga_inbox_meta where name = 'inbox_id'")
+                .fetch_one(connection)
+                .await
+                .map_err(busy)?;
         let (writer, forward_gate) = (Arc::new(Mutex::new(writer)), Arc::default());
-        Ok(Self { id: id.into(), writer, guard, forward_gate })
+        Ok(Self {
+            id: id.into(),
+            writer,
+            guard,
+            forward_gate,
+        })
     }
 
     /// Runs `statements` on the writer connection in a transaction of its own: the place for the
@@ -130,7 +139,9 @@ impl SqliteInbox {
                 ended => break ended?,
             }
         };
-        sqlx::raw_sql(statements).execute(lent.connection_mut()).await?;
+        sqlx::raw_sql(statements)
+            .execute(lent.connection_mut())
+            .await?;
         lent.commit().await
     }
 
@@ -145,12 +156,16 @@ impl SqliteInbox {
             let (forward, writer) = if ask.timeout.is_zero() {
                 lend.await
             } else {
-                let Ok(lent) = timeout(ask.timeout, lend).await else { return Ok(None) };
+                let Ok(lent) = timeout(ask.timeout, lend).await else {
+                    return Ok(None);
+                };
                 lent
             };
             return Ok(Some(Lent::begin(writer).await?.keeping(forward)));
         }
-        let Ok(writer) = timeout(LOCK_WAIT, self.writer.clone().lock_owned()).await else { return Ok(None) };
+        let Ok(writer) = timeout(LOCK_WAIT, self.writer.clone().lock_owned()).await else {
+            return Ok(None);
+        };
         match Lent::begin(writer).await {
             Ok(lent) => Ok(Some(lent)),
             // Another process may be at work on this very key.
@@ -167,11 +182,15 @@ impl SqliteInbox {
         Ok(match decision {
             Decision::Act => {
                 write(connection, ask, Stored::new("running", ask.fingerprint)).await?;
-                sqlx::raw_sql("savepoint saga_handler").execute(connection).await?;
+                sqlx::raw_sql("savepoint saga_handler")
+                    .execute(connection)
+                    .await?;
                 Step::Run(None)
             }
             Decision::Undo => {
-                sqlx::raw_sql("savepoint saga_handler").execute(connection).await?;
+                sqlx::raw_sql("savepoint saga_handler")
+                    .execute(connection)
+                    .await?;
                 Step::Run(row.map(|row| row.output))
             }
             Decision::Tombstone(say) => {
@@ -220,12 +239,16 @@ impl Inbox for SqliteInbox {
             let answer = match ask.op {
                 Op::Forget => return Ok(Entry::Silent),
                 Op::Action => {
-                    let message = "other commands held the database for longer than the attempt's limit";
+                    let message =
+                        "other commands held the database for longer than the attempt's limit";
                     Answer::Failed(Failure::new("inbox_busy", message))
                 }
                 Op::Compensation | Op::Query | Op::Seal => Answer::Running,
             };
-            return Ok(Entry::Answered { answer, wrote: false });
+            return Ok(Entry::Answered {
+                answer,
+                wrote: false,
+            });
         };
         let (reply, wrote) = match self.carry_out(ask, &mut lent).await? {
             Step::Run(output) => {
@@ -250,7 +273,9 @@ impl Inbox for SqliteInbox {
             self.guard.close();
             return Err(Error::TransactionHeld);
         };
-        let Some(mut lent) = slot.take() else { return Err(Error::TransactionGone) };
+        let Some(mut lent) = slot.take() else {
+            return Err(Error::TransactionGone);
+        };
         drop(slot);
         let connection = lent.connection_mut();
         let stored = match end {
@@ -260,9 +285,15 @@ impl Inbox for SqliteInbox {
             }
             End::Refused(fault) => {
                 savepoint(connection, "rollback to saga_handler").await?;
-                Stored { fault: Some(fault), ..Stored::new("refused", ask.fingerprint) }
+                Stored {
+                    fault: Some(fault),
+                    ..Stored::new("refused", ask.fingerprint)
+                }
             }
-            End::Done(output) => Stored { output: Some(output), ..Stored::new("done", ask.fingerprint) },
+            End::Done(output) => Stored {
+                output: Some(output),
+                ..Stored::new("done", ask.fingerprint)
+            },
             End::Accepted => Stored::new("running", ask.fingerprint),
             End::Compensated => Stored::new("compensated", 0),
         };
@@ -299,8 +330,14 @@ impl Inbox for SqliteInbox {
             return Ok(None);
         };
         let stored = match end {
-            End::Done(output) => Stored { output: Some(output), ..Stored::new("done", row.fingerprint) },
-            End::Refused(fault) => Stored { fault: Some(fault), ..Stored::new("refused", row.fingerprint) },
+            End::Done(output) => Stored {
+                output: Some(output),
+                ..Stored::new("done", row.fingerprint)
+            },
+            End::Refused(fault) => Stored {
+                fault: Some(fault),
+                ..Stored::new("refused", row.fingerprint)
+            },
             End::RolledBack => {
                 delete(connection, key).await?;
                 lent.commit().await?;
@@ -338,8 +375,15 @@ impl Inbox for SqliteInbox {
     }
 }
 
-async fn savepoint(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), Error> {
-    sqlx::raw_sql(statement).execute(connection).await.map(drop).map_err(|_| Error::TransactionGone)
+async fn savepoint(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), Error> {
+    sqlx::raw_sql(statement)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|_| Error::TransactionGone)
 }
 
 /// Between two tries to get at a busy file.

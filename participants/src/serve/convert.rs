@@ -24,8 +24,8 @@ pub enum Unreadable {
 }
 
 pub(crate) fn ask(command: v1::Command) -> Result<Ask, Unreadable> {
-    let saga_id =
-        Uuid::from_slice(&command.saga_id).map_err(|_| Unreadable::SagaId(command.saga_id.len()))?;
+    let saga_id = Uuid::from_slice(&command.saga_id)
+        .map_err(|_| Unreadable::SagaId(command.saga_id.len()))?;
     let op = match v1::Op::try_from(command.op) {
         Ok(v1::Op::Action) => Op::Action,
         Ok(v1::Op::Compensation) => Op::Compensation,
@@ -34,9 +34,17 @@ pub(crate) fn ask(command: v1::Command) -> Result<Ask, Unreadable> {
         Ok(v1::Op::Forget) => Op::Forget,
         Ok(v1::Op::Unspecified) | Err(_) => return Err(Unreadable::Op(command.op)),
     };
-    let known = if command.known() == v1::Known::Done { Known::Done } else { Known::Unknown };
+    let known = if command.known() == v1::Known::Done {
+        Known::Done
+    } else {
+        Known::Unknown
+    };
     Ok(Ask {
-        key: StepKey { saga_id, step: Arc::from(command.step), round: command.round },
+        key: StepKey {
+            saga_id,
+            step: Arc::from(command.step),
+            round: command.round,
+        },
         op,
         attempt: command.attempt,
         action: command.action,
@@ -97,9 +105,14 @@ pub(crate) fn reply(key: &StepKey, op: Op, attempt: u32, answer: Answer) -> v1::
 
 fn error_body(fault: Fault, retry_after: Option<Duration>) -> v1::ErrorBody {
     // Zero on the wire leaves the delay to the policy, so an explicit one is at least a millisecond.
-    let retry_after_ms =
-        retry_after.map_or(0, |delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).max(1));
-    v1::ErrorBody { code: fault.code.into_owned(), message: fault.message, retry_after_ms }
+    let retry_after_ms = retry_after.map_or(0, |delay| {
+        u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).max(1)
+    });
+    v1::ErrorBody {
+        code: fault.code.into_owned(),
+        message: fault.message,
+        retry_after_ms,
+    }
 }
 
 fn wire_op(op: Op) -> v1::Op {
@@ -151,17 +164,31 @@ mod tests {
 
     #[test]
     fn a_command_without_a_proper_key_or_operation_is_unreadable() {
-        let command = v1::Command { saga_id: vec![1; 15].into(), op: 1, ..Default::default() };
+        let command = v1::Command {
+            saga_id: vec![1; 15].into(),
+            op: 1,
+            ..Default::default()
+        };
         assert!(matches!(ask(command), Err(Unreadable::SagaId(15))));
-        let command = v1::Command { saga_id: vec![1; 16].into(), op: 99, ..Default::default() };
+        let command = v1::Command {
+            saga_id: vec![1; 16].into(),
+            op: 99,
+            ..Default::default()
+        };
         assert!(matches!(ask(command), Err(Unreadable::Op(99))));
     }
 
     #[test]
     fn a_failure_carries_its_delay_and_echoes_the_key() {
-        let key = StepKey { saga_id: Uuid::from_u128(7), step: "pay".into(), round: 2 };
-        let failure =
-            Failure { retry_after: Some(Duration::from_micros(10)), ..Failure::new("busy", "come back") };
+        let key = StepKey {
+            saga_id: Uuid::from_u128(7),
+            step: "pay".into(),
+            round: 2,
+        };
+        let failure = Failure {
+            retry_after: Some(Duration::from_micros(10)),
+            ..Failure::new("busy", "come back")
+        };
         let reply = reply(&key, Op::Action, 3, Answer::Failed(failure));
         assert_eq!((&*reply.step, reply.round, reply.attempt), ("pay", 2, 3));
         assert_eq!(reply.saga_id.as_ref(), key.saga_id.as_bytes());

@@ -60,7 +60,9 @@ impl Workers {
     /// Begins the end, if it has not begun: until when handlers may run. Whoever waits for them shares this moment.
     pub(super) fn drained_at(&self) -> tokio::time::Instant {
         self.running.close();
-        *self.drained.get_or_init(|| tokio::time::Instant::now() + self.drain)
+        *self
+            .drained
+            .get_or_init(|| tokio::time::Instant::now() + self.drain)
     }
 
     /// Waits for handlers that run although no connection is up, so that they commit; how many are left.
@@ -80,7 +82,12 @@ pub(super) struct Dispatcher<S: Store> {
 
 impl<S: Store> Dispatcher<S> {
     pub(super) fn new(core: Arc<Core<S>>, workers: Workers) -> Self {
-        Self { core, workers, forward: VecDeque::new(), undo: VecDeque::new() }
+        Self {
+            core,
+            workers,
+            forward: VecDeque::new(),
+            undo: VecDeque::new(),
+        }
     }
 
     /// Nothing waits for a permit.
@@ -168,7 +175,12 @@ impl<S: Store> Dispatcher<S> {
 type Answer = BoxFuture<Option<v1::Reply>>;
 
 /// Looks once at each, for a while; the replies that were there. The others become tasks.
-fn poll_once(answers: Vec<Answer>, workers: &Workers, sink: &Sink, cx: &mut Context<'_>) -> Vec<v1::Reply> {
+fn poll_once(
+    answers: Vec<Answer>,
+    workers: &Workers,
+    sink: &Sink,
+    cx: &mut Context<'_>,
+) -> Vec<v1::Reply> {
     let began = Instant::now();
     let mut replies = Vec::with_capacity(answers.len());
     for mut answer in answers {

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use saga_proto::limits::MESSAGE_BYTES_MAX;
-use saga_proto::v1::{self, participant_service_client::ParticipantServiceClient, to_participant::Message};
+use saga_proto::v1::{
+    self, participant_service_client::ParticipantServiceClient, to_participant::Message,
+};
 use tokio::{
     sync::mpsc::UnboundedSender,
     time::{Instant, sleep_until, timeout},
@@ -55,7 +57,10 @@ pub(super) enum Ended {
 
 impl Ended {
     fn lost(why: impl Into<String>) -> Self {
-        Self::Lost { why: why.into(), welcomed: false }
+        Self::Lost {
+            why: why.into(),
+            welcomed: false,
+        }
     }
 }
 
@@ -72,9 +77,16 @@ pub(super) fn endpoint(authority: &str) -> Result<Endpoint, tonic::transport::Er
 }
 
 /// Dials, registers and serves one stream until it ends.
-pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint, way: &mut Connectedness) -> Ended {
+pub(super) async fn run<S: Store>(
+    shared: &Shared<S>,
+    endpoint: &Endpoint,
+    way: &mut Connectedness,
+) -> Ended {
     let hello = convert::hello(&shared.core, &shared.instance);
-    let handshake = timeout(HANDSHAKE_LIMIT, shake_hands(endpoint, hello, &shared.core.links));
+    let handshake = timeout(
+        HANDSHAKE_LIMIT,
+        shake_hands(endpoint, hello, &shared.core.links),
+    );
     let (sink, inbound, welcome) = tokio::select! {
         () = shared.stop.cancelled() => return Ended::Drained,
         result = handshake => match result {
@@ -92,21 +104,33 @@ pub(super) async fn run<S: Store>(shared: &Shared<S>, endpoint: &Endpoint, way: 
     let _ = shared.addresses.send(welcome.addresses);
     match converse(shared, &sink, inbound).await {
         Ok(()) => Ended::Drained,
-        Err(why) => Ended::Lost { why, welcomed: true },
+        Err(why) => Ended::Lost {
+            why,
+            welcomed: true,
+        },
     }
 }
 
 type Open = (Sink, Streaming<v1::ToParticipant>, v1::Welcome);
 
 async fn shake_hands(endpoint: &Endpoint, hello: v1::Hello, links: &Links) -> Result<Open, Ended> {
-    let channel = endpoint.connect().await.map_err(|error| Ended::lost(with_causes(&error)))?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| Ended::lost(with_causes(&error)))?;
     let mut client = ParticipantServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (sink, outbound) = outbound(hello, links);
-    let mut inbound = client.connect(outbound).await.map_err(before_welcome)?.into_inner();
+    let mut inbound = client
+        .connect(outbound)
+        .await
+        .map_err(before_welcome)?
+        .into_inner();
     match inbound.message().await.map_err(before_welcome)? {
-        Some(v1::ToParticipant { message: Some(Message::Welcome(welcome)) }) => Ok((sink, inbound, welcome)),
+        Some(v1::ToParticipant {
+            message: Some(Message::Welcome(welcome)),
+        }) => Ok((sink, inbound, welcome)),
         Some(_) => Err(Ended::lost("the first message was no welcome")),
         None => Err(Ended::lost("the stream ended before the welcome")),
     }
@@ -114,7 +138,9 @@ async fn shake_hands(endpoint: &Endpoint, hello: v1::Hello, links: &Links) -> Re
 
 fn before_welcome(status: Status) -> Ended {
     match status.code() {
-        Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists => Ended::Refused(status),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists => {
+            Ended::Refused(status)
+        }
         _ => Ended::lost(words(&status)),
     }
 }
@@ -164,5 +190,9 @@ fn take<S: Store>(dispatcher: &mut Dispatcher<S>, message: v1::ToParticipant, si
 
 fn words(status: &Status) -> String {
     let code = status.code();
-    if status.message().is_empty() { code.to_string() } else { format!("{}: {code}", status.message()) }
+    if status.message().is_empty() {
+        code.to_string()
+    } else {
+        format!("{}: {code}", status.message())
+    }
 }

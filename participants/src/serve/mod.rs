@@ -75,7 +75,12 @@ pub(crate) struct Budgets {
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { forward: 256, undo: 64, drain: Duration::from_secs(25), together: true }
+        Self {
+            forward: 256,
+            undo: 64,
+            drain: Duration::from_secs(25),
+            together: true,
+        }
     }
 }
 
@@ -100,22 +105,30 @@ const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ends the process soon: a runtime waits without end for a thread that a handler blocks.
 pub(crate) fn end_process(participant: &str, handlers: usize) {
-    let line =
-        format!("{participant}: {handlers} handlers did not end in time; the process ends without them");
+    let line = format!(
+        "{participant}: {handlers} handlers did not end in time; the process ends without them"
+    );
     let end = move || {
         std::thread::sleep(ENDS_WITHIN);
         unheard(line);
         std::process::exit(1);
     };
-    if let Err(error) = std::thread::Builder::new().name("saga-end".to_owned()).spawn(end) {
+    if let Err(error) = std::thread::Builder::new()
+        .name("saga-end".to_owned())
+        .spawn(end)
+    {
         tracing::warn!(%error, "no thread to end the process with");
     }
 }
 
 /// `host:port` of an endpoint; without a scheme it is taken for gRPC.
 fn authority(endpoint: &str) -> Result<String, Error> {
-    let error =
-        |reason: &str| Err(Error::Endpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() });
+    let error = |reason: &str| {
+        Err(Error::Endpoint {
+            endpoint: endpoint.to_owned(),
+            reason: reason.to_owned(),
+        })
+    };
     let authority = match endpoint.split_once("://") {
         Some(("grpc", authority)) => authority.trim_end_matches('/'),
         Some((scheme, _)) => {
@@ -126,7 +139,9 @@ fn authority(endpoint: &str) -> Result<String, Error> {
         None => endpoint,
     };
     match authority.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(authority.to_owned()),
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(authority.to_owned())
+        }
         Some(_) | None => error("expected `grpc://host:port`"),
     }
 }
@@ -137,10 +152,18 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_or_say_what_they_should_be() {
-        assert_eq!(authority("grpc://127.0.0.1:7420").expect("plain"), "127.0.0.1:7420");
+        assert_eq!(
+            authority("grpc://127.0.0.1:7420").expect("plain"),
+            "127.0.0.1:7420"
+        );
         assert_eq!(authority("grpc://[::1]:7420/").expect("v6"), "[::1]:7420");
-        assert_eq!(authority("saga.local:7420").expect("as a welcome names it"), "saga.local:7420");
-        let message = authority("http://server:80").expect_err("another wire").to_string();
+        assert_eq!(
+            authority("saga.local:7420").expect("as a welcome names it"),
+            "saga.local:7420"
+        );
+        let message = authority("http://server:80")
+            .expect_err("another wire")
+            .to_string();
         assert!(message.contains("`http` is not served here"), "{message}");
         assert!(authority("grpc://nowhere").is_err());
     }
@@ -148,8 +171,14 @@ mod tests {
     #[test]
     fn errors_that_main_returns_are_printed_in_words() {
         let error = Error::Signals(std::io::Error::other("no signals here"));
-        assert_eq!(format!("{error:?}"), "watching for signals: no signals here");
+        assert_eq!(
+            format!("{error:?}"),
+            "watching for signals: no signals here"
+        );
         let error = crate::inbox::Error::from(sqlx::Error::PoolTimedOut);
-        assert!(format!("{error:?}").starts_with("inbox database: "), "{error:?}");
+        assert!(
+            format!("{error:?}").starts_with("inbox database: "),
+            "{error:?}"
+        );
     }
 }

@@ -111,7 +111,9 @@ impl Sink {
     }
 
     fn say(&self, out: Out) {
-        let Way::Stream(sender, links) = &self.0 else { return };
+        let Way::Stream(sender, links) = &self.0 else {
+            return;
+        };
         match sender.send(out) {
             Ok(()) | Err(SendError(Out::Draining | Out::End)) => {}
             Err(SendError(Out::Reply(reply))) => links.broadcast(&reply),
@@ -144,8 +146,13 @@ enum Item {
 /// A stream that begins with `hello`, and the sink that feeds it.
 pub(super) fn outbound(hello: v1::Hello, links: &Links) -> (Sink, Outbound) {
     let (sender, said) = unbounded_channel();
-    let outbound =
-        Outbound { hello: Some(hello), said, taken: Vec::new(), queue: VecDeque::new(), ended: false };
+    let outbound = Outbound {
+        hello: Some(hello),
+        said,
+        taken: Vec::new(),
+        queue: VecDeque::new(),
+        ended: false,
+    };
     (Sink(Way::Stream(sender, links.clone())), outbound)
 }
 
@@ -162,12 +169,17 @@ impl Stream for Outbound {
             return Poll::Ready(None);
         }
         if this.queue.is_empty() {
-            let count = ready!(this.said.poll_recv_many(cx, &mut this.taken, BATCH_REPLIES_MAX));
+            let count = ready!(
+                this.said
+                    .poll_recv_many(cx, &mut this.taken, BATCH_REPLIES_MAX)
+            );
             this.ended = count == 0;
             for out in this.taken.drain(..) {
                 match out {
                     Out::Reply(reply) => this.queue.push_back(Item::Reply(reply)),
-                    Out::Replies(replies) => this.queue.extend(replies.into_iter().map(Item::Reply)),
+                    Out::Replies(replies) => {
+                        this.queue.extend(replies.into_iter().map(Item::Reply))
+                    }
                     Out::Draining => this.queue.push_back(Item::Draining),
                     Out::End => this.queue.push_back(Item::End),
                 }
@@ -194,7 +206,8 @@ impl Outbound {
         while replies.len() < BATCH_REPLIES_MAX && bytes < BATCH_BYTES {
             match self.queue.pop_front() {
                 Some(Item::Reply(reply)) => {
-                    bytes += reply.output.len() + reply.error.as_ref().map_or(0, |error| error.message.len());
+                    bytes += reply.output.len()
+                        + reply.error.as_ref().map_or(0, |error| error.message.len());
                     replies.push(reply);
                 }
                 Some(other @ (Item::Draining | Item::End)) => {
@@ -209,7 +222,9 @@ impl Outbound {
 }
 
 fn message(message: v1::from_participant::Message) -> v1::FromParticipant {
-    v1::FromParticipant { message: Some(message) }
+    v1::FromParticipant {
+        message: Some(message),
+    }
 }
 
 /// The streams that are open now, for replies that belong to none of them.
@@ -259,8 +274,15 @@ impl Links {
             return None;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        open.push(Link { id, orchestrator: orchestrator.to_owned(), sink: sink.clone() });
-        Some(LinkGuard { links: self.clone(), id })
+        open.push(Link {
+            id,
+            orchestrator: orchestrator.to_owned(),
+            sink: sink.clone(),
+        });
+        Some(LinkGuard {
+            links: self.clone(),
+            id,
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
@@ -281,7 +303,10 @@ mod tests {
     use super::*;
 
     fn with_output(bytes: usize) -> v1::Reply {
-        v1::Reply { output: vec![b' '; bytes].into(), ..v1::Reply::default() }
+        v1::Reply {
+            output: vec![b' '; bytes].into(),
+            ..v1::Reply::default()
+        }
     }
 
     async fn batch_sizes(outbound: &mut Outbound) -> Vec<usize> {
@@ -336,6 +361,9 @@ mod tests {
         lost.draining();
         open.end();
         assert_eq!(batch_sizes(&mut outbound).await, [2]);
-        assert!(links.add("b", &open).is_none(), "one stream to each orchestrator");
+        assert!(
+            links.add("b", &open).is_none(),
+            "one stream to each orchestrator"
+        );
     }
 }

@@ -37,7 +37,9 @@ impl Pulse {
     /// Beats until what it returns is dropped. To be called on the runtime.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Ordering::SeqCst);
-        let thread = self.thread.get_or_init(|| start(Arc::downgrade(self), Handle::current()));
+        let thread = self
+            .thread
+            .get_or_init(|| start(Arc::downgrade(self), Handle::current()));
         if self.asleep.load(Ordering::SeqCst)
             && self.asleep.swap(false, Ordering::SeqCst)
             && let Some(thread) = thread
@@ -69,7 +71,10 @@ fn start(pulse: Weak<Pulse>, runtime: Handle) -> Option<Thread> {
             runtime.spawn(std::future::ready(()));
         }
     };
-    match thread::Builder::new().name("saga-pulse".to_owned()).spawn(beat) {
+    match thread::Builder::new()
+        .name("saga-pulse".to_owned())
+        .spawn(beat)
+    {
         Ok(started) => Some(started.thread().clone()),
         Err(error) => {
             tracing::warn!(%error, "no thread to keep the clock going while a handler blocks");

@@ -89,7 +89,10 @@ pub(crate) async fn serve<S: Store>(
         }
     };
     if result.is_ok() {
-        shared.core.blocked.fetch_add(shared.workers.drain().await, Ordering::Relaxed);
+        shared
+            .core
+            .blocked
+            .fetch_add(shared.workers.drain().await, Ordering::Relaxed);
     }
     result
 }
@@ -100,8 +103,10 @@ async fn keep_connected<S: Store>(
     authority: String,
     learned: bool,
 ) -> Result<Option<String>, Error> {
-    let endpoint = grpc::endpoint(&authority)
-        .map_err(|error| Error::Endpoint { endpoint: authority.clone(), reason: error.to_string() })?;
+    let endpoint = grpc::endpoint(&authority).map_err(|error| Error::Endpoint {
+        endpoint: authority.clone(),
+        reason: error.to_string(),
+    })?;
     let mut way = Connectedness::new(&shared.core.name, authority.clone());
     let mut delays = reconnect_delays();
     let mut registered = false;
@@ -118,7 +123,10 @@ async fn keep_connected<S: Store>(
             Ended::Refused(status) if learned => status.message().to_owned(),
             Ended::Refused(status) => {
                 let participant = shared.core.name.clone();
-                return Err(Error::Refused { participant, reason: status.message().to_owned() });
+                return Err(Error::Refused {
+                    participant,
+                    reason: status.message().to_owned(),
+                });
             }
             Ended::Lost { why, welcomed } => {
                 if welcomed {
@@ -129,8 +137,14 @@ async fn keep_connected<S: Store>(
                 why
             }
         };
-        if learned && failing_since.get_or_insert_with(Instant::now).elapsed() > LEARNED_ADDRESS_PATIENCE {
-            tracing::info!(authority, why, "orchestrator given up until it is named again");
+        if learned
+            && failing_since.get_or_insert_with(Instant::now).elapsed() > LEARNED_ADDRESS_PATIENCE
+        {
+            tracing::info!(
+                authority,
+                why,
+                "orchestrator given up until it is named again"
+            );
             return Ok(Some(authority));
         }
         let delay = delays.next().unwrap_or(RECONNECT_DELAY_MAX);
@@ -144,7 +158,9 @@ async fn keep_connected<S: Store>(
 
 /// Why a participant ends whose inbox a handler blocks.
 pub(super) fn stuck<S: Store>(core: &Core<S>) -> Error {
-    Error::Stuck { participant: core.name.clone() }
+    Error::Stuck {
+        participant: core.name.clone(),
+    }
 }
 
 /// Removes rows of the inbox whose time is over, until `stop`.
@@ -179,8 +195,14 @@ mod tests {
     fn reconnects_wait_longer_each_time_and_never_stop() {
         let mut delays = reconnect_delays();
         let first = delays.next().expect("first");
-        assert!((RECONNECT_DELAY_MIN..=2 * RECONNECT_DELAY_MIN).contains(&first), "{first:?}");
+        assert!(
+            (RECONNECT_DELAY_MIN..=2 * RECONNECT_DELAY_MIN).contains(&first),
+            "{first:?}"
+        );
         let later = delays.nth(1_000).expect("for ever");
-        assert!((RECONNECT_DELAY_MAX..=2 * RECONNECT_DELAY_MAX).contains(&later), "{later:?}");
+        assert!(
+            (RECONNECT_DELAY_MAX..=2 * RECONNECT_DELAY_MAX).contains(&later),
+            "{later:?}"
+        );
     }
 }

@@ -1,5 +1,9 @@
 //! An orchestrator that says what the test tells it, over real sockets.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses a part; a test may panic")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part; a test may panic"
+)]
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -34,7 +38,10 @@ pub struct Conversation {
 
 impl Conversation {
     pub async fn hear(&mut self) -> Option<From> {
-        soon(self.from.message()).await.unwrap().map(|message| message.message.expect("not empty"))
+        soon(self.from.message())
+            .await
+            .unwrap()
+            .map(|message| message.message.expect("not empty"))
     }
 
     pub async fn hello(&mut self) -> Hello {
@@ -58,7 +65,12 @@ impl Conversation {
     }
 
     pub async fn say(&self, message: To) {
-        self.to.send(Ok(ToParticipant { message: Some(message) })).await.unwrap();
+        self.to
+            .send(Ok(ToParticipant {
+                message: Some(message),
+            }))
+            .await
+            .unwrap();
     }
 
     pub async fn command(&self, commands: Vec<Command>) {
@@ -77,8 +89,14 @@ impl ParticipantService for Scripted {
         request: Request<Streaming<FromParticipant>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let (to, said) = mpsc::channel(16);
-        let conversation = Conversation { from: request.into_inner(), to };
-        self.0.send(conversation).await.map_err(|_| Status::unavailable("the test is over"))?;
+        let conversation = Conversation {
+            from: request.into_inner(),
+            to,
+        };
+        self.0
+            .send(conversation)
+            .await
+            .map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(said)))
     }
 }
@@ -101,11 +119,16 @@ impl Orchestrator {
                 .add_service(ParticipantServiceServer::new(Scripted(sender)))
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
-        Self { address, conversations }
+        Self {
+            address,
+            conversations,
+        }
     }
 
     pub async fn next(&mut self) -> Conversation {
-        soon(self.conversations.recv()).await.expect("the server runs")
+        soon(self.conversations.recv())
+            .await
+            .expect("the server runs")
     }
 
     /// The next stream, its hello answered.
@@ -116,7 +139,11 @@ impl Orchestrator {
     pub async fn welcome_with(&mut self, addresses: Vec<String>) -> (Conversation, Hello) {
         let mut conversation = self.next().await;
         let hello = conversation.hello().await;
-        let welcome = Welcome { orchestrator: self.address.to_string(), addresses, ..Default::default() };
+        let welcome = Welcome {
+            orchestrator: self.address.to_string(),
+            addresses,
+            ..Default::default()
+        };
         conversation.say(To::Welcome(welcome)).await;
         (conversation, hello)
     }
@@ -129,13 +156,19 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn start<S: saga_participant::Store>(participant: Participant<S>, address: SocketAddr) -> Self {
+    pub fn start<S: saga_participant::Store>(
+        participant: Participant<S>,
+        address: SocketAddr,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let ended =
-            tokio::spawn(async move { participant.serve(&format!("grpc://{address}"), shutdown).await });
+        let ended = tokio::spawn(async move {
+            participant
+                .serve(&format!("grpc://{address}"), shutdown)
+                .await
+        });
         Self { stop, ended }
     }
 

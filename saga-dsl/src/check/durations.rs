@@ -15,12 +15,18 @@ fn policies<'a>(check: &Check<'a>) -> Vec<(&'a Retry, Place)> {
     let place = Place::default().key("defaults");
     let mut all = vec![
         (&defaults.retry, place.key("retry")),
-        (&defaults.compensation_retry, place.key("compensation_retry")),
+        (
+            &defaults.compensation_retry,
+            place.key("compensation_retry"),
+        ),
     ];
     for outlined in &check.outline.steps {
         all.push((&outlined.step.retry, outlined.place.key("retry")));
         if let Some(Compensation::Block(block)) = &outlined.step.compensation {
-            all.push((&block.retry, outlined.place.key("compensation").key("retry")));
+            all.push((
+                &block.retry,
+                outlined.place.key("compensation").key("retry"),
+            ));
         }
     }
     all
@@ -49,7 +55,9 @@ fn durations(check: &Check<'_>) -> Vec<(Duration, Place)> {
         all.push((retry.max_delay, place.key("max_delay")));
         all.push((retry.max_elapsed, place.key("max_elapsed")));
     }
-    all.into_iter().filter_map(|(duration, place)| Some((duration?, place))).collect()
+    all.into_iter()
+        .filter_map(|(duration, place)| Some((duration?, place)))
+        .collect()
 }
 
 pub(super) fn are_not_zero(check: &Check<'_>, findings: &mut Vec<Finding>) {
@@ -68,27 +76,44 @@ pub(super) fn delays_agree(check: &Check<'_>, findings: &mut Vec<Finding>) {
             && initial > max
         {
             let message = format!("the first delay, {initial}, is longer than the longest, {max}");
-            findings.push(Finding::new(Code::S0104, &place.key("initial_delay"), message));
+            findings.push(Finding::new(
+                Code::S0104,
+                &place.key("initial_delay"),
+                message,
+            ));
         }
     }
 }
 
 pub(super) fn multipliers_grow(check: &Check<'_>, findings: &mut Vec<Finding>) {
     for (retry, place) in policies(check) {
-        if retry.multiplier.is_some_and(|multiplier| !multiplier.is_finite() || multiplier <= 1.0) {
-            let fault = Finding::new(Code::S0103, &place.key("multiplier"), "a multiplier is above 1");
+        if retry
+            .multiplier
+            .is_some_and(|multiplier| !multiplier.is_finite() || multiplier <= 1.0)
+        {
+            let fault = Finding::new(
+                Code::S0103,
+                &place.key("multiplier"),
+                "a multiplier is above 1",
+            );
             findings.push(fault.help("for delays that do not grow write `backoff: fixed`"));
         }
         if retry.max_attempts == Some(MaxAttempts::Times(0)) {
             let message = "the first attempt counts: at least 1";
-            findings.push(Finding::new(Code::S0103, &place.key("max_attempts"), message));
+            findings.push(Finding::new(
+                Code::S0103,
+                &place.key("max_attempts"),
+                message,
+            ));
         }
     }
 }
 
 /// One attempt of each step on the longest path up to the pivot must fit.
 pub(super) fn timeouts_fit_the_deadline(check: &Check<'_>, findings: &mut Vec<Finding>) {
-    let Some(deadline) = check.definition.deadline else { return };
+    let Some(deadline) = check.definition.deadline else {
+        return;
+    };
     let mut longest: Vec<u64> = Vec::new();
     for outlined in &check.outline.steps {
         let own = match outlined.step.kind.unwrap_or(Kind::Compensatable) {
@@ -97,12 +122,21 @@ pub(super) fn timeouts_fit_the_deadline(check: &Check<'_>, findings: &mut Vec<Fi
             }
             Kind::Retriable => 0,
         };
-        let before = outlined.after.iter().filter_map(|at| longest.get(*at)).max().copied().unwrap_or(0);
+        let before = outlined
+            .after
+            .iter()
+            .filter_map(|at| longest.get(*at))
+            .max()
+            .copied()
+            .unwrap_or(0);
         longest.push(before.saturating_add(own));
     }
-    let longest = Duration { ms: longest.into_iter().max().unwrap_or(0) };
+    let longest = Duration {
+        ms: longest.into_iter().max().unwrap_or(0),
+    };
     if longest > deadline {
-        let message = format!("the deadline is {deadline}, and one attempt of each step may take {longest}");
+        let message =
+            format!("the deadline is {deadline}, and one attempt of each step may take {longest}");
         let fault = Finding::new(Code::W0601, &Place::default().key("deadline"), message);
         findings.push(fault.help("shorten the timeouts, or give the saga more time"));
     }
@@ -113,13 +147,17 @@ pub(super) fn compensations_go_on(check: &Check<'_>, findings: &mut Vec<Finding>
     let mut all = vec![(&check.definition.defaults.compensation_retry, defaults)];
     for outlined in &check.outline.steps {
         if let Some(Compensation::Block(block)) = &outlined.step.compensation {
-            all.push((&block.retry, outlined.place.key("compensation").key("retry")));
+            all.push((
+                &block.retry,
+                outlined.place.key("compensation").key("retry"),
+            ));
         }
     }
     for (retry, place) in all {
         if let Some(MaxAttempts::Times(times)) = retry.max_attempts {
-            let message =
-                format!("after {times} attempts this compensation gives up and waits for an operator");
+            let message = format!(
+                "after {times} attempts this compensation gives up and waits for an operator"
+            );
             let fault = Finding::new(Code::W0605, &place.key("max_attempts"), message);
             findings.push(fault.help("leave it out, and use `escalate_after` to call an operator"));
         }

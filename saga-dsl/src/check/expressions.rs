@@ -17,12 +17,20 @@ use crate::{
 };
 
 pub(super) fn idempotency_key(check: &Check<'_>, findings: &mut Vec<Finding>) {
-    let Some(text) = &check.definition.idempotency_key else { return };
+    let Some(text) = &check.definition.idempotency_key else {
+        return;
+    };
     let place = Place::default().key("idempotency_key");
     let before = findings.len();
     template(text, &place, &check.start_scope(), findings);
-    for fault in findings.iter_mut().skip(before).filter(|fault| fault.code == Code::S0202) {
-        *fault = fault.clone().note("the key is computed before the saga starts, from `input` only");
+    for fault in findings
+        .iter_mut()
+        .skip(before)
+        .filter(|fault| fault.code == Code::S0202)
+    {
+        *fault = fault
+            .clone()
+            .note("the key is computed before the saga starts, from `input` only");
     }
     if Template::parse(text).is_ok_and(|template| template.expressions().next().is_none()) {
         let fault = Finding::new(Code::S0103, &place, "this key is the same for every start");
@@ -39,7 +47,8 @@ pub(super) fn conditions(check: &Check<'_>, findings: &mut Vec<Finding>) {
     }
     for (at, outlined) in check.outline.steps.iter().enumerate() {
         if let (Some(_), Some(guard)) = (&outlined.step.when, outlined.guards.last()) {
-            let scope = check.condition_scope(ScopeKind::Forward(at), &outlined.after, &outlined.guards);
+            let scope =
+                check.condition_scope(ScopeKind::Forward(at), &outlined.after, &outlined.guards);
             condition(guard, &scope, findings);
         }
     }
@@ -48,8 +57,15 @@ pub(super) fn conditions(check: &Check<'_>, findings: &mut Vec<Finding>) {
 fn condition(guard: &Guard<'_>, scope: &Scope<'_, '_>, findings: &mut Vec<Finding>) {
     let (when, place) = (guard.when, &guard.place);
     if let Some(start) = when.find("${") {
-        let fault = Finding::new(Code::S0206, place, "`when` is an expression and is written bare");
-        let inner = when.trim().strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        let fault = Finding::new(
+            Code::S0206,
+            place,
+            "`when` is an expression and is written bare",
+        );
+        let inner = when
+            .trim()
+            .strip_prefix("${")
+            .and_then(|rest| rest.strip_suffix('}'));
         let help = match inner {
             Some(inner) if !inner.contains("${") => format!("when: {}", inner.trim()),
             _ => "write the expression without `${` and `}`".to_owned(),
@@ -63,7 +79,10 @@ fn condition(guard: &Guard<'_>, scope: &Scope<'_, '_>, findings: &mut Vec<Findin
     };
     order(parsed.roots(), when, 0, place, scope, findings);
     let checked = parsed.check(scope);
-    let unguarded = checked.faults.iter().filter(|fault| !is_guarded(when, fault, scope));
+    let unguarded = checked
+        .faults
+        .iter()
+        .filter(|fault| !is_guarded(when, fault, scope));
     findings.extend(unguarded.map(|fault| finding(fault, place)));
     if checked.faults.is_empty() && !Type::Bool.accepts(&checked.ty) {
         let message = format!("`when` is true or false, and this is {}", checked.ty);
@@ -75,7 +94,12 @@ pub(super) fn inputs(check: &Check<'_>, findings: &mut Vec<Finding>) {
     for (at, outlined) in check.outline.steps.iter().enumerate() {
         let Verb::Action { input, .. } = &outlined.step.verb;
         if let Some(input) = input {
-            payload(input, &outlined.place.key("input"), &check.forward_scope(at), findings);
+            payload(
+                input,
+                &outlined.place.key("input"),
+                &check.forward_scope(at),
+                findings,
+            );
         }
         if let Some(Compensation::Block(block)) = &outlined.step.compensation
             && let Some(input) = &block.input
@@ -88,7 +112,12 @@ pub(super) fn inputs(check: &Check<'_>, findings: &mut Vec<Finding>) {
 
 pub(super) fn output(check: &Check<'_>, findings: &mut Vec<Finding>) {
     if let Some(output) = &check.definition.output {
-        value(output, &Place::default().key("output"), &check.output_scope(), findings);
+        value(
+            output,
+            &Place::default().key("output"),
+            &check.output_scope(),
+            findings,
+        );
     }
 }
 
@@ -101,7 +130,11 @@ pub(super) fn payload_type(input: Option<&Input>, scope: &Scope<'_, '_>) -> Type
     };
     template.map_or(Type::Any, |template| {
         let checked = template.check(scope);
-        if checked.faults.is_empty() { checked.ty } else { Type::Any }
+        if checked.faults.is_empty() {
+            checked.ty
+        } else {
+            Type::Any
+        }
     })
 }
 
@@ -119,7 +152,11 @@ fn payload(input: &Input, place: &Place, scope: &Scope<'_, '_>, findings: &mut V
 /// Each entry on its own first: a list with one bad entry has others that want to be checked.
 fn pick(names: &[String], place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec<Finding>) {
     let mut sound = names.iter().all(|name| !name.is_empty());
-    for (at, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+    for (at, name) in names
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| !name.is_empty())
+    {
         if findings.len() > FINDINGS_MAX {
             return;
         }
@@ -128,15 +165,26 @@ fn pick(names: &[String], place: &Place, scope: &Scope<'_, '_>, findings: &mut V
             Ok(one) => {
                 order(one.roots(), name, 0, &place, scope, findings);
                 let faults = one.check(scope).faults;
-                let source = if name.contains('.') { name.clone() } else { format!("input.{name}") };
-                let unguarded = faults.iter().filter(|fault| !is_guarded(&source, fault, scope));
+                let source = if name.contains('.') {
+                    name.clone()
+                } else {
+                    format!("input.{name}")
+                };
+                let unguarded = faults
+                    .iter()
+                    .filter(|fault| !is_guarded(&source, fault, scope));
                 // The fault speaks of the expression behind the entry; what stands in the file is the entry.
-                findings
-                    .extend(unguarded.map(|fault| Finding { part: Part::Value, ..finding(fault, &place) }));
+                findings.extend(unguarded.map(|fault| Finding {
+                    part: Part::Value,
+                    ..finding(fault, &place)
+                }));
             }
             Err(fault) => {
                 sound = false;
-                findings.push(Finding { place: place.clone(), ..finding(&fault, &place) });
+                findings.push(Finding {
+                    place: place.clone(),
+                    ..finding(&fault, &place)
+                });
             }
         }
     }
@@ -173,7 +221,9 @@ fn template(text: &str, place: &Place, scope: &Scope<'_, '_>, findings: &mut Vec
             }
             let faults = parsed.check(scope).faults;
             let unguarded = faults.iter().filter(|fault| {
-                let holder = parsed.expressions().find(|(_, span)| span.contains(&fault.span.start));
+                let holder = parsed
+                    .expressions()
+                    .find(|(_, span)| span.contains(&fault.span.start));
                 !holder.is_some_and(|(expr, _)| is_guarded(expr.source(), fault, scope))
             });
             findings.extend(unguarded.map(|fault| finding(fault, place)));
@@ -190,15 +240,22 @@ fn escapes<'t>(
     place: &'t Place,
     scope: &'t Scope<'_, '_>,
 ) -> impl Iterator<Item = Finding> + 't {
-    Template::escaped(text).into_iter().filter(|(expr, _)| expr.check(scope).faults.is_empty()).map(
-        |(expr, at)| {
+    Template::escaped(text)
+        .into_iter()
+        .filter(|(expr, _)| expr.check(scope).faults.is_empty())
+        .map(|(expr, at)| {
             let source = expr.source();
-            Finding::new(Code::W0607, place, format!("this is the text `${{{source}}}`, not its value"))
-                .on_text(at)
-                .label("`$${` stands for a literal `${`")
-                .help(format!("for a dollar sign before the value write `${{'$'}}${{{source}}}`"))
-        },
-    )
+            Finding::new(
+                Code::W0607,
+                place,
+                format!("this is the text `${{{source}}}`, not its value"),
+            )
+            .on_text(at)
+            .label("`$${` stands for a literal `${`")
+            .help(format!(
+                "for a dollar sign before the value write `${{'$'}}${{{source}}}`"
+            ))
+        })
 }
 
 /// Steps that are read must be settled: not the step itself, not later ones, not those beside it.
@@ -214,7 +271,8 @@ fn order<'r>(
         return;
     }
     for root in roots {
-        if let (Root::Own(name), false) = (root, matches!(scope.kind(), ScopeKind::Compensation(_))) {
+        if let (Root::Own(name), false) = (root, matches!(scope.kind(), ScopeKind::Compensation(_)))
+        {
             let message = format!("`self.{name}` is known in the input of a compensation only");
             let mut fault = Finding::new(Code::S0202, place, message);
             if let Some(bytes) = mention(text, from, &format!("self.{name}")) {
@@ -223,7 +281,9 @@ fn order<'r>(
             findings.push(fault);
             continue;
         }
-        let (Root::StepOutput(id) | Root::StepStatus(id) | Root::StepError(id)) = root else { continue };
+        let (Root::StepOutput(id) | Root::StepStatus(id) | Root::StepError(id)) = root else {
+            continue;
+        };
         let (message, help) = match scope.reach(id) {
             Reach::Unknown | Reach::Outside | Reach::Settled(_) => continue,
             Reach::Own if matches!(scope.kind(), ScopeKind::Compensation(_)) => (
@@ -234,9 +294,10 @@ fn order<'r>(
                 format!("`{id}` reads itself"),
                 "a step can read the steps that are settled before it starts".to_owned(),
             ),
-            Reach::Later => {
-                (format!("`{id}` has not run when this is read"), format!("move what reads `{id}` behind it"))
-            }
+            Reach::Later => (
+                format!("`{id}` has not run when this is read"),
+                format!("move what reads `{id}` behind it"),
+            ),
             Reach::Beside => (
                 format!("`{id}` runs beside this step, so it may not have run when this is read"),
                 format!("put both into a `sequence`, `{id}` first, or read it after the group"),
@@ -274,7 +335,9 @@ fn is_guarded(source: &str, fault: &expr::Fault, scope: &Scope<'_, '_>) -> bool 
     Expr::parse(&format!("!({condition}) ? null : {source}")).is_ok_and(|guarded| {
         let faults = guarded.check(scope).faults;
         // The same read elsewhere in the expression has the same message: if one of them is open, both are told.
-        !faults.iter().any(|other| other.message == fault.message && other.span.start >= condition.len())
+        !faults
+            .iter()
+            .any(|other| other.message == fault.message && other.span.start >= condition.len())
     })
 }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Check;
-use crate::{codes::Code, finding::Finding, limits::Participant, names, near_miss::near_miss, place::Place};
+use crate::{
+    codes::Code, finding::Finding, limits::Participant, names, near_miss::near_miss, place::Place,
+};
 
 /// Also of a server's file, where nothing is known of sagas.
 pub(crate) fn make_sense(all: &BTreeMap<String, Participant>, findings: &mut Vec<Finding>) {
@@ -22,12 +24,15 @@ pub(crate) fn make_sense(all: &BTreeMap<String, Participant>, findings: &mut Vec
         ] {
             if count == Some(0) {
                 let fault = Finding::new(Code::S0103, &place, "at least 1");
-                findings.push(fault.help("to hold a participant back for a while: `saga breakers trip`"));
+                findings.push(
+                    fault.help("to hold a participant back for a while: `saga breakers trip`"),
+                );
             }
         }
-        for (span, place) in
-            [(breaker.window, below.key("window")), (breaker.open_for, below.key("open_for"))]
-        {
+        for (span, place) in [
+            (breaker.window, below.key("window")),
+            (breaker.open_for, below.key("open_for")),
+        ] {
             if span.is_some_and(|span| span.is_zero()) {
                 let fault = Finding::new(Code::S0104, &place, "zero makes no sense here");
                 findings.push(fault.help("give a time, or remove the key"));
@@ -48,13 +53,19 @@ pub(super) fn are_of_somebody(check: &Check<'_>, findings: &mut Vec<Finding>) {
         .map(|(action, _)| action.participant.as_str())
         .collect();
     let top = Place::default().key("participants");
-    for name in check.definition.participants.keys().filter(|name| !asked.contains(name.as_str())) {
+    for name in check
+        .definition
+        .participants
+        .keys()
+        .filter(|name| !asked.contains(name.as_str()))
+    {
         if names::check_id(name).is_err() {
             continue;
         }
         let message = format!("no step of this saga asks `{name}` anything");
         let mut warning = Finding::new(Code::W0606, &top.key(name), message).on_key();
-        warning.help = near_miss(name, asked.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        warning.help =
+            near_miss(name, asked.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
         findings.push(warning);
     }
 }

@@ -85,7 +85,10 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
                 severity: finding.code.severity(),
                 code: finding.code,
                 message: diagnostic::one_line(finding.message),
-                path: format!("{}@{} {}", definition.saga, definition.version, finding.place),
+                path: format!(
+                    "{}@{} {}",
+                    definition.saga, definition.version, finding.place
+                ),
                 span: None,
                 line: 0,
                 column: 0,
@@ -101,7 +104,10 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
 
 /// Every finding of every rule.
 pub(crate) fn check(definition: &Definition, knowledge: &Knowledge<'_>) -> Vec<Finding> {
-    let limits = [names::steps_are_few(definition), names::fields_are_few(definition)];
+    let limits = [
+        names::steps_are_few(definition),
+        names::fields_are_few(definition),
+    ];
     let exceeded: Vec<_> = limits.into_iter().flatten().collect();
     if !exceeded.is_empty() {
         // The rules take time that grows with the square of the steps, and with fields times expressions.
@@ -159,7 +165,13 @@ impl<'a> Check<'a> {
             settled.push(before);
             by_id.entry(step.step.step.as_str()).or_insert(at);
         }
-        Self { definition, outline, knowledge, settled, by_id }
+        Self {
+            definition,
+            outline,
+            knowledge,
+            settled,
+            by_id,
+        }
     }
 
     /// All steps that are settled once those of `after` are.

@@ -24,8 +24,15 @@ pub(super) const STEPS_MAX: usize = 200;
 /// Files were read with this rule already; it holds for definitions that a program built.
 pub(super) fn ids_are_names(check: &Check<'_>, findings: &mut Vec<Finding>) {
     let file = (check.definition.saga.as_str(), Place::default().key("saga"));
-    let steps = check.outline.steps.iter().map(|step| (step.step.step.as_str(), step.place.key("step")));
-    for (id, place) in std::iter::once(file).chain(steps).filter(|(id, _)| !id.is_empty()) {
+    let steps = check
+        .outline
+        .steps
+        .iter()
+        .map(|step| (step.step.step.as_str(), step.place.key("step")));
+    for (id, place) in std::iter::once(file)
+        .chain(steps)
+        .filter(|(id, _)| !id.is_empty())
+    {
         if let Err(error) = names::check_id(id) {
             findings.push(Finding::new(Code::S0103, &place, error.to_string()));
         }
@@ -36,9 +43,18 @@ pub(super) fn ids_are_names(check: &Check<'_>, findings: &mut Vec<Finding>) {
 pub(super) fn numbers_are_in_range(check: &Check<'_>, findings: &mut Vec<Finding>) {
     if check.definition.version == 0 {
         let message = "versions count from 1";
-        findings.push(Finding::new(Code::S0103, &Place::default().key("version"), message));
+        findings.push(Finding::new(
+            Code::S0103,
+            &Place::default().key("version"),
+            message,
+        ));
     }
-    for step in check.outline.steps.iter().filter(|step| step.groups.len() > GROUPS_MAX) {
+    for step in check
+        .outline
+        .steps
+        .iter()
+        .filter(|step| step.groups.len() > GROUPS_MAX)
+    {
         let message = format!("groups nest at most {GROUPS_MAX} deep");
         findings.push(Finding::new(Code::S0008, &step.place, message));
     }
@@ -46,13 +62,21 @@ pub(super) fn numbers_are_in_range(check: &Check<'_>, findings: &mut Vec<Finding
 
 pub(super) fn ids_are_unique(check: &Check<'_>, findings: &mut Vec<Finding>) {
     let mut first: BTreeMap<&str, &Place> = BTreeMap::new();
-    for step in check.outline.steps.iter().filter(|step| !step.step.step.is_empty()) {
+    for step in check
+        .outline
+        .steps
+        .iter()
+        .filter(|step| !step.step.step.is_empty())
+    {
         let id = step.step.step.as_str();
         if let Some(other) = first.insert(id, &step.place) {
             first.insert(id, other);
             let other = (check.knowledge.place_name)(&other.key("step"));
-            let fault =
-                Finding::new(Code::S0102, &step.place.key("step"), format!("the id `{id}` stands twice"));
+            let fault = Finding::new(
+                Code::S0102,
+                &step.place.key("step"),
+                format!("the id `{id}` stands twice"),
+            );
             findings.push(fault.label(format!("first on {other}")));
         }
     }
@@ -61,7 +85,12 @@ pub(super) fn ids_are_unique(check: &Check<'_>, findings: &mut Vec<Finding>) {
 pub(super) fn steps_are_few(definition: &Definition) -> Option<Finding> {
     let mut number = 0;
     let mut one_too_many = None;
-    count(&definition.steps, &Place::default().key("steps"), &mut number, &mut one_too_many);
+    count(
+        &definition.steps,
+        &Place::default().key("steps"),
+        &mut number,
+        &mut one_too_many,
+    );
     let place = one_too_many?;
     let message = format!("a definition has at most {STEPS_MAX} steps, and this one {number}");
     Some(Finding::new(Code::S0110, &place.key("step"), message).label("one too many"))
@@ -101,10 +130,20 @@ fn count(items: &[Node], place: &Place, number: &mut usize, one_too_many: &mut O
                 }
             }
             Node::Parallel(group) => {
-                count(&group.parallel, &place.at(at).key("parallel"), number, one_too_many);
+                count(
+                    &group.parallel,
+                    &place.at(at).key("parallel"),
+                    number,
+                    one_too_many,
+                );
             }
             Node::Sequence(group) => {
-                count(&group.sequence, &place.at(at).key("sequence"), number, one_too_many);
+                count(
+                    &group.sequence,
+                    &place.at(at).key("sequence"),
+                    number,
+                    one_too_many,
+                );
             }
         }
     }

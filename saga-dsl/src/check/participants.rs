@@ -40,19 +40,32 @@ impl<'a> Check<'a> {
     }
 
     pub(super) fn schema(&self, action: &ActionName) -> Option<ActionSchema> {
-        self.knowledge.catalog?.action(&action.participant, &action.action)
+        self.knowledge
+            .catalog?
+            .action(&action.participant, &action.action)
     }
 }
 
 /// An action that a known participant does not serve is a fault. A participant that nobody has seen may come later,
 /// so it is a note.
 pub(super) fn actions_are_registered(check: &Check<'_>, findings: &mut Vec<Finding>) {
-    let known = check.knowledge.catalog.map(|catalog| catalog.actions()).unwrap_or_default();
-    let participants: BTreeSet<&str> =
-        known.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
+    let known = check
+        .knowledge
+        .catalog
+        .map(|catalog| catalog.actions())
+        .unwrap_or_default();
+    let participants: BTreeSet<&str> = known
+        .iter()
+        .filter_map(|name| Some(name.split_once('/')?.0))
+        .collect();
     let mut unseen: BTreeSet<&str> = BTreeSet::new();
     let mut first_unseen = None;
-    for (name, place) in check.outline.steps.iter().flat_map(|step| check.actions_of(step)) {
+    for (name, place) in check
+        .outline
+        .steps
+        .iter()
+        .flat_map(|step| check.actions_of(step))
+    {
         if !participants.contains(name.participant.as_str()) {
             unseen.insert(&name.participant);
             first_unseen.get_or_insert(place);
@@ -64,17 +77,25 @@ pub(super) fn actions_are_registered(check: &Check<'_>, findings: &mut Vec<Findi
         let names = unseen.iter().copied().collect::<Vec<_>>().join(", ");
         let message = format!("actions were not checked: nothing is known here of {names}");
         let mut note = Finding::new(Code::N0701, &place, message);
-        let meant = unseen.iter().find_map(|name| near_miss(name, participants.iter().copied()));
+        let meant = unseen
+            .iter()
+            .find_map(|name| near_miss(name, participants.iter().copied()));
         note.help = meant.map(|meant| format!("did you mean `{meant}`?"));
         findings.push(note);
     }
 }
 
 fn not_served(name: &ActionName, place: &Place, known: &[String]) -> Finding {
-    let mut fault =
-        Finding::new(Code::S0401, place, format!("`{}` does not serve `{name}`", name.participant));
+    let mut fault = Finding::new(
+        Code::S0401,
+        place,
+        format!("`{}` does not serve `{name}`", name.participant),
+    );
     let prefix = format!("{}/", name.participant);
-    let served: Vec<_> = known.iter().filter_map(|action| action.strip_prefix(&prefix)).collect();
+    let served: Vec<_> = known
+        .iter()
+        .filter_map(|action| action.strip_prefix(&prefix))
+        .collect();
     fault.help = Some(match near_miss(&name.action, served.iter().copied()) {
         Some(meant) => format!("did you mean `{}/{meant}`?", name.participant),
         None => format!("`{}` serves {}", name.participant, served.join(", ")),
@@ -91,7 +112,15 @@ pub(super) fn payloads_fit(check: &Check<'_>, findings: &mut Vec<Finding>) {
             let found = expressions::payload_type(input.as_ref(), &scope);
             let written = input.as_ref().map(|_| place.key("input"));
             let pick = matches!(input, Some(Input::Pick(_)));
-            fields_fit(action, &schema.input, &found, written, pick, &place.key("action"), findings);
+            fields_fit(
+                action,
+                &schema.input,
+                &found,
+                written,
+                pick,
+                &place.key("action"),
+                findings,
+            );
         }
         if let Some(Compensation::Block(block)) = &outlined.step.compensation
             && let (CompensationAction::Action(action), Some(input)) = (&block.action, &block.input)
@@ -102,7 +131,15 @@ pub(super) fn payloads_fit(check: &Check<'_>, findings: &mut Vec<Finding>) {
             let place = place.key("compensation");
             let pick = matches!(input, Input::Pick(_));
             let written = Some(place.key("input"));
-            fields_fit(action, &schema.input, &found, written, pick, &place.key("action"), findings);
+            fields_fit(
+                action,
+                &schema.input,
+                &found,
+                written,
+                pick,
+                &place.key("action"),
+                findings,
+            );
         }
     }
 }
@@ -130,9 +167,16 @@ fn fields_fit(
             // An absent list is empty.
             None if matches!(ty, Type::Optional(_) | Type::List(_)) => {}
             None => {
-                let fault =
-                    Finding::new(Code::S0403, place, format!("`{action}` needs the field `{name}`: {ty}"));
-                findings.push(if written.is_some() { fault.on_key() } else { fault });
+                let fault = Finding::new(
+                    Code::S0403,
+                    place,
+                    format!("`{action}` needs the field `{name}`: {ty}"),
+                );
+                findings.push(if written.is_some() {
+                    fault.on_key()
+                } else {
+                    fault
+                });
             }
             Some(found) if !ty.accepts(found) => {
                 let place = if pick { place.clone() } else { place.key(name) };
@@ -144,12 +188,16 @@ fn fields_fit(
     }
     for name in found.keys().filter(|name| !asked.contains_key(*name)) {
         let place = if pick { place.clone() } else { place.key(name) };
-        let mut fault = Finding::new(Code::S0403, &place, format!("`{action}` takes no field `{name}`"));
+        let mut fault = Finding::new(
+            Code::S0403,
+            &place,
+            format!("`{action}` takes no field `{name}`"),
+        );
         if !pick {
             fault = fault.on_key();
         }
-        fault.help =
-            near_miss(name, asked.keys().map(String::as_str)).map(|meant| format!("did you mean `{meant}`?"));
+        fault.help = near_miss(name, asked.keys().map(String::as_str))
+            .map(|meant| format!("did you mean `{meant}`?"));
         findings.push(fault);
     }
 }

@@ -20,9 +20,18 @@ fn pivot_before<'c, 'a>(check: &'c Check<'a>, at: usize) -> Option<&'c OutlineSt
 }
 
 pub(super) fn stands_alone_on_its_path(check: &Check<'_>, findings: &mut Vec<Finding>) {
-    for (at, step) in check.outline.steps.iter().enumerate().filter(|(_, step)| kind(step) == Kind::Pivot) {
+    for (at, step) in check
+        .outline
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| kind(step) == Kind::Pivot)
+    {
         if let Some(first) = pivot_before(check, at) {
-            let message = format!("`{}` is a second pivot after `{}`", step.step.step, first.step.step);
+            let message = format!(
+                "`{}` is a second pivot after `{}`",
+                step.step.step, first.step.step
+            );
             let first = (check.knowledge.place_name)(&first.place.key("kind"));
             let fault = Finding::new(Code::S0301, &step.place.key("kind"), message);
             findings.push(
@@ -35,13 +44,24 @@ pub(super) fn stands_alone_on_its_path(check: &Check<'_>, findings: &mut Vec<Fin
 }
 
 pub(super) fn is_not_in_parallel(check: &Check<'_>, findings: &mut Vec<Finding>) {
-    for step in check.outline.steps.iter().filter(|step| kind(step) == Kind::Pivot) {
-        if let Some((_, group)) = step.groups.iter().find(|(kind, _)| *kind == GroupKind::Parallel) {
+    for step in check
+        .outline
+        .steps
+        .iter()
+        .filter(|step| kind(step) == Kind::Pivot)
+    {
+        if let Some((_, group)) = step
+            .groups
+            .iter()
+            .find(|(kind, _)| *kind == GroupKind::Parallel)
+        {
             let message = format!("the pivot `{}` stands inside of `parallel`", step.step.step);
             let group = (check.knowledge.place_name)(&group.key("parallel"));
             let fault = Finding::new(Code::S0302, &step.place.key("kind"), message);
             findings.push(
-                fault.label(format!("the group begins at {group}")).help("move it before or after the group"),
+                fault
+                    .label(format!("the group begins at {group}"))
+                    .help("move it before or after the group"),
             );
         }
     }
@@ -53,7 +73,11 @@ pub(super) fn steps_before_it_say_what_undoes_them(check: &Check<'_>, findings: 
         let silent = kind(step) == Kind::Compensatable && step.step.compensation.is_none() && asks;
         if silent && pivot_before(check, at).is_none() {
             let id = &step.step.step;
-            let fault = Finding::new(Code::S0303, &step.place.key("step"), format!("nothing undoes `{id}`"));
+            let fault = Finding::new(
+                Code::S0303,
+                &step.place.key("step"),
+                format!("nothing undoes `{id}`"),
+            );
             findings.push(fault.help(
                 "add `compensation: participant/action`, or `compensation: none` if nothing needs undoing",
             ));
@@ -70,10 +94,13 @@ pub(super) fn compensations_have_a_meaning(check: &Check<'_>, findings: &mut Vec
             Kind::Retriable => "a retriable step",
         };
         if step.step.compensation.is_some() && !word.is_empty() {
-            let fault = Finding::new(Code::S0304, &place, format!("{word} is never undone")).on_key();
+            let fault =
+                Finding::new(Code::S0304, &place, format!("{word} is never undone")).on_key();
             findings.push(fault.help("remove `compensation`"));
         }
-        let Some(Compensation::Block(block)) = &step.step.compensation else { continue };
+        let Some(Compensation::Block(block)) = &step.step.compensation else {
+            continue;
+        };
         match &block.action {
             CompensationAction::Action(_) if block.reason.is_some() => {
                 let message = "a reason belongs to `action: none`";
@@ -102,9 +129,16 @@ pub(super) fn steps_after_it_are_retriable(check: &Check<'_>, findings: &mut Vec
             continue;
         }
         if let Some(pivot) = pivot_before(check, at) {
-            let message = format!("`{}` comes after the pivot and is not retriable", step.step.step);
+            let message = format!(
+                "`{}` comes after the pivot and is not retriable",
+                step.step.step
+            );
             let pivot = format!("there is no way back since `{}`", pivot.step.step);
-            let written = if step.step.kind.is_some() { "kind" } else { "step" };
+            let written = if step.step.kind.is_some() {
+                "kind"
+            } else {
+                "step"
+            };
             let fault = Finding::new(Code::S0305, &step.place.key(written), message).label(pivot);
             findings.push(fault.help("add `kind: retriable`, or move it before the pivot"));
         }
@@ -114,10 +148,15 @@ pub(super) fn steps_after_it_are_retriable(check: &Check<'_>, findings: &mut Vec
 pub(super) fn retriable_steps_follow_it(check: &Check<'_>, findings: &mut Vec<Finding>) {
     for (at, step) in check.outline.steps.iter().enumerate() {
         if kind(step) == Kind::Retriable && pivot_before(check, at).is_none() {
-            let message = format!("`{}` is retriable and no pivot comes before it", step.step.step);
+            let message = format!(
+                "`{}` is retriable and no pivot comes before it",
+                step.step.step
+            );
             let fault = Finding::new(Code::S0305, &step.place.key("kind"), message);
             findings
-                .push(fault.help("give it a `compensation` instead, or make the step before it the pivot"));
+                .push(fault.help(
+                    "give it a `compensation` instead, or make the step before it the pivot",
+                ));
         }
     }
 }
@@ -132,7 +171,10 @@ pub(super) fn none_has_a_reason(check: &Check<'_>, findings: &mut Vec<Finding>) 
             Some(Compensation::Action(_)) | None => false,
         };
         if silent && kind(step) == Kind::Compensatable {
-            let message = format!("`{}` does not say why nothing needs undoing", step.step.step);
+            let message = format!(
+                "`{}` does not say why nothing needs undoing",
+                step.step.step
+            );
             let note = Finding::new(Code::N0702, &step.place.key("compensation"), message);
             findings.push(note.help("compensation: {action: none, reason: a read}"));
         }

@@ -60,7 +60,12 @@ pub(super) enum Reach {
 
 impl<'a> Check<'a> {
     pub(super) fn start_scope(&self) -> Scope<'_, 'a> {
-        Scope { check: self, kind: ScopeKind::Start, settled: BTreeSet::new(), guards: BTreeSet::new() }
+        Scope {
+            check: self,
+            kind: ScopeKind::Start,
+            settled: BTreeSet::new(),
+            guards: BTreeSet::new(),
+        }
     }
 
     /// Of a condition: those around it hold when it is evaluated, it itself is the question.
@@ -72,7 +77,12 @@ impl<'a> Check<'a> {
     ) -> Scope<'_, 'a> {
         let outer = guards.len().saturating_sub(1);
         let guards = guards.iter().take(outer).map(|guard| guard.when).collect();
-        Scope { check: self, kind, settled: self.settled_after(after), guards }
+        Scope {
+            check: self,
+            kind,
+            settled: self.settled_after(after),
+            guards,
+        }
     }
 
     pub(super) fn forward_scope(&self, at: usize) -> Scope<'_, 'a> {
@@ -85,13 +95,27 @@ impl<'a> Check<'a> {
     }
 
     fn step_scope(&self, kind: ScopeKind, at: usize) -> Scope<'_, 'a> {
-        let guards = self.outline.steps[at].guards.iter().map(|guard| guard.when).collect();
-        Scope { check: self, kind, settled: self.settled[at].clone(), guards }
+        let guards = self.outline.steps[at]
+            .guards
+            .iter()
+            .map(|guard| guard.when)
+            .collect();
+        Scope {
+            check: self,
+            kind,
+            settled: self.settled[at].clone(),
+            guards,
+        }
     }
 
     pub(super) fn output_scope(&self) -> Scope<'_, 'a> {
         let settled = (0..self.outline.steps.len()).collect();
-        Scope { check: self, kind: ScopeKind::Output, settled, guards: BTreeSet::new() }
+        Scope {
+            check: self,
+            kind: ScopeKind::Output,
+            settled,
+            guards: BTreeSet::new(),
+        }
     }
 }
 
@@ -109,7 +133,11 @@ impl<'a> Scope<'_, 'a> {
     pub(super) fn reach(&self, id: &str) -> Reach {
         let Some(at) = self.check.by_id.get(id).copied() else {
             let outside = self.check.knowledge.known_ids.contains(id);
-            return if outside { Reach::Outside } else { Reach::Unknown };
+            return if outside {
+                Reach::Outside
+            } else {
+                Reach::Unknown
+            };
         };
         if self.settled.contains(&at) {
             return Reach::Settled(at);
@@ -117,7 +145,11 @@ impl<'a> Scope<'_, 'a> {
         match self.kind {
             ScopeKind::Forward(own) | ScopeKind::Compensation(own) if own == at => Reach::Own,
             ScopeKind::Forward(own) | ScopeKind::Compensation(own) => {
-                if self.check.settled[at].contains(&own) { Reach::Later } else { Reach::Beside }
+                if self.check.settled[at].contains(&own) {
+                    Reach::Later
+                } else {
+                    Reach::Beside
+                }
             }
             ScopeKind::Start | ScopeKind::Group | ScopeKind::Output => Reach::Later,
         }
@@ -132,8 +164,14 @@ impl<'a> Scope<'_, 'a> {
         };
         let outlined = &self.check.outline.steps[at];
         let Verb::Action { action, .. } = &outlined.step.verb;
-        let ty = self.check.schema(action).map_or(Type::Any, |schema| schema.output);
-        let skipped = outlined.guards.iter().find(|guard| !self.guards.contains(guard.when));
+        let ty = self
+            .check
+            .schema(action)
+            .map_or(Type::Any, |schema| schema.output);
+        let skipped = outlined
+            .guards
+            .iter()
+            .find(|guard| !self.guards.contains(guard.when));
         let maybe_absent = skipped.map(|guard| {
             let place = (self.check.knowledge.place_name)(&guard.place);
             format!("skipped when {place} is false")
@@ -142,10 +180,16 @@ impl<'a> Scope<'_, 'a> {
     }
 
     fn unknown_step(&self, id: &str, what: &str) -> RootType {
-        let readable = self.settled.iter().map(|at| self.check.outline.steps[*at].step.step.as_str());
+        let readable = self
+            .settled
+            .iter()
+            .map(|at| self.check.outline.steps[*at].step.step.as_str());
         let readable: Vec<&str> = readable.filter(|id| !id.is_empty()).collect();
         let meant = near_miss(id, readable.iter().copied());
-        let suggestions = meant.map(|meant| format!("steps.{meant}.{what}")).into_iter().collect();
+        let suggestions = meant
+            .map(|meant| format!("steps.{meant}.{what}"))
+            .into_iter()
+            .collect();
         RootType::Unknown { suggestions }
     }
 
@@ -155,7 +199,8 @@ impl<'a> Scope<'_, 'a> {
             "version" => known(Type::Int),
             "started_at" => known(Type::Timestamp),
             "failure" => {
-                let fields = ["code", "message", "step"].map(|name| (name.to_owned(), Type::String));
+                let fields =
+                    ["code", "message", "step"].map(|name| (name.to_owned(), Type::String));
                 let undoing = matches!(self.kind, ScopeKind::Compensation(_));
                 let reason = "a saga has a failure only while it compensates".to_owned();
                 RootType::Known {
@@ -169,16 +214,33 @@ impl<'a> Scope<'_, 'a> {
 
     /// A bare word: most often a field of the input or a step whose root was left out.
     fn local(&self, name: &str) -> RootType {
-        let inputs =
-            self.check.definition.input.keys().map(|field| (field.as_str(), format!("input.{field}")));
-        let steps = self.check.by_id.keys().map(|id| (*id, format!("steps.{id}.output")));
-        let roots = ["input", "steps", "saga"].into_iter().map(|root| (root, root.to_owned()));
+        let inputs = self
+            .check
+            .definition
+            .input
+            .keys()
+            .map(|field| (field.as_str(), format!("input.{field}")));
+        let steps = self
+            .check
+            .by_id
+            .keys()
+            .map(|id| (*id, format!("steps.{id}.output")));
+        let roots = ["input", "steps", "saga"]
+            .into_iter()
+            .map(|root| (root, root.to_owned()));
         let words: Vec<(&str, String)> = roots.chain(inputs).chain(steps).collect();
-        let meant = words.iter().find(|(word, _)| *word == name).map(|(word, _)| *word);
+        let meant = words
+            .iter()
+            .find(|(word, _)| *word == name)
+            .map(|(word, _)| *word);
         let meant = meant.or_else(|| near_miss(name, words.iter().map(|(word, _)| *word)));
-        let suggestion =
-            words.iter().find(|(word, _)| Some(*word) == meant).map(|(_, written)| written.clone());
-        RootType::Unknown { suggestions: suggestion.into_iter().collect() }
+        let suggestion = words
+            .iter()
+            .find(|(word, _)| Some(*word) == meant)
+            .map(|(_, written)| written.clone());
+        RootType::Unknown {
+            suggestions: suggestion.into_iter().collect(),
+        }
     }
 
     fn own(&self, name: &str) -> RootType {
@@ -190,11 +252,19 @@ impl<'a> Scope<'_, 'a> {
             "input" => known(Type::Any),
             "key" => known(Type::String),
             "output" => {
-                let ScopeKind::Compensation(at) = self.kind else { return known(Type::Any) };
+                let ScopeKind::Compensation(at) = self.kind else {
+                    return known(Type::Any);
+                };
                 let Verb::Action { action, .. } = &self.check.outline.steps[at].step.verb;
-                let ty = self.check.schema(action).map_or(Type::Any, |schema| schema.output);
+                let ty = self
+                    .check
+                    .schema(action)
+                    .map_or(Type::Any, |schema| schema.output);
                 let reason = "the outcome of the action may be unknown".to_owned();
-                RootType::Known { ty, maybe_absent: Some(reason) }
+                RootType::Known {
+                    ty,
+                    maybe_absent: Some(reason),
+                }
             }
             _ => suggest(name, "self", OWN_FIELDS),
         }
@@ -202,18 +272,28 @@ impl<'a> Scope<'_, 'a> {
 }
 
 fn known(ty: Type) -> RootType {
-    RootType::Known { ty, maybe_absent: None }
+    RootType::Known {
+        ty,
+        maybe_absent: None,
+    }
 }
 
 fn suggest(name: &str, root: &str, names: &[&str]) -> RootType {
     let meant = near_miss(name, names.iter().copied());
-    RootType::Unknown { suggestions: meant.map(|meant| format!("{root}.{meant}")).into_iter().collect() }
+    RootType::Unknown {
+        suggestions: meant
+            .map(|meant| format!("{root}.{meant}"))
+            .into_iter()
+            .collect(),
+    }
 }
 
 impl TypeEnv for Scope<'_, '_> {
     fn root(&self, root: &Root) -> RootType {
         if self.kind == ScopeKind::Start && *root != Root::Input {
-            return RootType::Unknown { suggestions: Vec::new() };
+            return RootType::Unknown {
+                suggestions: Vec::new(),
+            };
         }
         match root {
             Root::Input => known(Type::Object(self.check.definition.input.clone())),

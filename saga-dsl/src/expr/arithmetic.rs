@@ -21,7 +21,9 @@ pub(super) fn arithmetic<'a>(
     let (b, a) = (operand(operator.symbol(), b, &a)?, a);
     match (operator, a, b) {
         (_, Val::Int(a) | Val::Whole(a), Val::Int(b) | Val::Whole(b)) => ints(operator, a, b),
-        (_, Val::Double(a), Val::Double(b)) if operator != Operator::Remainder => Ok(doubles(operator, a, b)),
+        (_, Val::Double(a), Val::Double(b)) if operator != Operator::Remainder => {
+            Ok(doubles(operator, a, b))
+        }
         (_, Val::Whole(a), Val::Double(b)) if operator != Operator::Remainder => {
             Ok(doubles(operator, exact_double(operator.symbol(), a)?, b))
         }
@@ -45,9 +47,8 @@ pub(super) fn arithmetic<'a>(
             budget.build(length * size_of::<Val<'_>>())?;
             Ok(Val::List(List::Built(a.iter().chain(b.iter()).collect())))
         }
-        (Add, Val::Timestamp(time), Val::Duration(by)) | (Add, Val::Duration(by), Val::Timestamp(time)) => {
-            moved(time, Some(by))
-        }
+        (Add, Val::Timestamp(time), Val::Duration(by))
+        | (Add, Val::Duration(by), Val::Timestamp(time)) => moved(time, Some(by)),
         (Subtract, Val::Timestamp(time), Val::Duration(by)) => moved(time, by.checked_neg()),
         (Subtract, Val::Timestamp(a), Val::Timestamp(b)) => Ok(Val::Duration(a.duration_since(b))),
         (Add, Val::Duration(a), Val::Duration(b)) => duration(a.checked_add(b)),
@@ -55,14 +56,20 @@ pub(super) fn arithmetic<'a>(
         (_, a, b) => {
             let help = match (&a, &b) {
                 (Val::Int(_) | Val::Whole(_), Val::Double(_))
-                | (Val::Double(_), Val::Int(_) | Val::Whole(_)) => "; double(…) makes the int a double",
+                | (Val::Double(_), Val::Int(_) | Val::Whole(_)) => {
+                    "; double(…) makes the int a double"
+                }
                 (Val::Text(_), _) | (_, Val::Text(_)) => {
                     "; string(…) makes texts, timestamp(…) and duration(…) make times"
                 }
                 _ => "",
             };
             let symbol = operator.symbol();
-            Err(EvalError::Type(format!("`{symbol}` does not work on {} and {}{help}", a.kind(), b.kind())))
+            Err(EvalError::Type(format!(
+                "`{symbol}` does not work on {} and {}{help}",
+                a.kind(),
+                b.kind()
+            )))
         }
     }
 }
@@ -70,7 +77,9 @@ pub(super) fn arithmetic<'a>(
 /// A number of a document as an operand beside `other`: its int or its double. Arithmetic does not round what it is
 /// given, so a number that is neither is refused.
 fn operand<'a>(symbol: &str, value: Val<'a>, other: &Val<'_>) -> Result<Val<'a>, EvalError> {
-    let Val::Written(number) = value else { return Ok(value) };
+    let Val::Written(number) = value else {
+        return Ok(value);
+    };
     let beside_whole = match other {
         Val::Int(_) | Val::Whole(_) => true,
         Val::Written(other) => other.is_whole(),
@@ -95,23 +104,37 @@ fn operand<'a>(symbol: &str, value: Val<'a>, other: &Val<'_>) -> Result<Val<'a>,
 pub(super) fn exact_double(symbol: &str, int: i64) -> Result<f64, EvalError> {
     #[allow(clippy::cast_precision_loss, reason = "what is lost is looked at")]
     let double = int as f64;
-    #[allow(clippy::cast_possible_truncation, reason = "every double that stands for an i64 fits")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "every double that stands for an i64 fits"
+    )]
     let same = double as i128 == i128::from(int);
-    if same { Ok(double) } else { Err(EvalError::Range(rounds(symbol, &int.to_string()))) }
+    if same {
+        Ok(double)
+    } else {
+        Err(EvalError::Range(rounds(symbol, &int.to_string())))
+    }
 }
 
 pub(super) fn rounds(symbol: &str, number: &str) -> String {
     const SHOWN: usize = 40;
     let cut = if number.len() > SHOWN { "…" } else { "" };
     let shown = number.get(..SHOWN).unwrap_or(number);
-    format!("`{symbol}` would round {shown}{cut}, a double does not hold it; double(…) rounds it on purpose")
+    format!(
+        "`{symbol}` would round {shown}{cut}, a double does not hold it; double(…) rounds it on purpose"
+    )
 }
 
 pub(super) fn negated(value: Val<'_>) -> Result<Val<'_>, EvalError> {
     match operand("-", value, &Val::Int(0))? {
-        Val::Int(value) | Val::Whole(value) => value.checked_neg().map(Val::Int).ok_or_else(overflow),
+        Val::Int(value) | Val::Whole(value) => {
+            value.checked_neg().map(Val::Int).ok_or_else(overflow)
+        }
         Val::Double(value) => Ok(Val::Double(-value)),
-        other => Err(EvalError::Type(format!("`-` does not work on {}", other.kind()))),
+        other => Err(EvalError::Type(format!(
+            "`-` does not work on {}",
+            other.kind()
+        ))),
     }
 }
 
@@ -139,7 +162,10 @@ fn doubles<'a>(operator: Operator, a: f64, b: f64) -> Val<'a> {
 }
 
 /// The nearest double.
-#[allow(clippy::cast_precision_loss, reason = "the nearest double is what a conversion means")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "the nearest double is what a conversion means"
+)]
 pub(super) fn to_double(int: i64) -> f64 {
     int as f64
 }
@@ -152,7 +178,9 @@ fn moved<'a>(from: Timestamp, by: Option<SignedDuration>) -> Result<Val<'a>, Eva
 }
 
 fn duration<'a>(result: Option<SignedDuration>) -> Result<Val<'a>, EvalError> {
-    result.map(Val::Duration).ok_or_else(|| EvalError::Range("the duration is out of range".to_owned()))
+    result
+        .map(Val::Duration)
+        .ok_or_else(|| EvalError::Range("the duration is out of range".to_owned()))
 }
 
 fn overflow() -> EvalError {

@@ -76,10 +76,20 @@ impl Kind {
             Self::List(nodes) | Self::And(nodes) | Self::Or(nodes) | Self::Call(_, nodes) => {
                 ([None; 3], nodes)
             }
-            Self::Loop(inner) => ([Some(&inner.over), inner.filter.as_ref(), Some(&inner.body)], &[]),
+            Self::Loop(inner) => (
+                [Some(&inner.over), inner.filter.as_ref(), Some(&inner.body)],
+                &[],
+            ),
         };
-        let entries: &[(Node, Node)] = if let Self::Map(entries) = self { entries } else { &[] };
-        few.into_iter().flatten().chain(many).chain(entries.iter().flat_map(|(key, value)| [key, value]))
+        let entries: &[(Node, Node)] = if let Self::Map(entries) = self {
+            entries
+        } else {
+            &[]
+        };
+        few.into_iter()
+            .flatten()
+            .chain(many)
+            .chain(entries.iter().flat_map(|(key, value)| [key, value]))
     }
 }
 
@@ -113,7 +123,10 @@ impl LoopKind {
     ];
 
     pub fn named(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, kind)| *kind)
     }
 }
 
@@ -137,7 +150,10 @@ pub(super) enum Operator {
 impl Operator {
     /// Whether it is one of `+ - * / %`.
     pub fn is_arithmetic(self) -> bool {
-        matches!(self, Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Remainder)
+        matches!(
+            self,
+            Self::Add | Self::Subtract | Self::Multiply | Self::Divide | Self::Remainder
+        )
     }
 
     pub fn symbol(self) -> &'static str {

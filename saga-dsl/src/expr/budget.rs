@@ -27,7 +27,12 @@ impl Budget {
     /// Allows so many evaluation steps and so many bytes of built values.
     #[must_use]
     pub fn new(steps_max: u32, bytes_max: usize) -> Self {
-        Self { steps: steps_max, steps_max, bytes: bytes_max, bytes_max }
+        Self {
+            steps: steps_max,
+            steps_max,
+            bytes: bytes_max,
+            bytes_max,
+        }
     }
 
     /// Steps left.

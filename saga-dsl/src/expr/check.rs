@@ -70,7 +70,10 @@ impl<'a> Checker<'a> {
             roots: &parsed.roots,
             known: parsed.roots.iter().map(|root| env.root(root)).collect(),
             input: match env.root(&Root::Input) {
-                RootType::Known { ty: Type::Object(fields), .. } => fields,
+                RootType::Known {
+                    ty: Type::Object(fields),
+                    ..
+                } => fields,
                 RootType::Known { .. } | RootType::Unknown { .. } => BTreeMap::new(),
             },
             variables: Vec::new(),
@@ -99,7 +102,10 @@ impl<'a> Checker<'a> {
                 ty
             }
             Kind::List(items) => {
-                let item = items.iter().map(|item| self.ty(item)).reduce(|a, b| a.join(&b));
+                let item = items
+                    .iter()
+                    .map(|item| self.ty(item))
+                    .reduce(|a, b| a.join(&b));
                 Type::List(Box::new(item.unwrap_or(Type::Any)))
             }
             Kind::Map(entries) => self.map(entries),
@@ -118,9 +124,11 @@ impl<'a> Checker<'a> {
             Kind::If(nodes) => {
                 let [condition, then, otherwise] = &**nodes;
                 self.bool(condition);
-                let then = self.with_facts(facts(condition, true, self.roots), |this| this.ty(then));
-                let otherwise =
-                    self.with_facts(facts(condition, false, self.roots), |this| this.ty(otherwise));
+                let then =
+                    self.with_facts(facts(condition, true, self.roots), |this| this.ty(then));
+                let otherwise = self.with_facts(facts(condition, false, self.roots), |this| {
+                    this.ty(otherwise)
+                });
                 then.join(&otherwise)
             }
             Kind::Binary(operator, operands) => self.binary(*operator, &operands[0], &operands[1]),
@@ -150,8 +158,11 @@ impl<'a> Checker<'a> {
         match self.ty(node) {
             Type::Bool | Type::Any => {}
             other => {
-                let message =
-                    format!("`{}` is {}, where true or false is expected", self.text(node), other.phrase());
+                let message = format!(
+                    "`{}` is {}, where true or false is expected",
+                    self.text(node),
+                    other.phrase()
+                );
                 self.fault(FaultKind::TypeMismatch, node, message, None);
             }
         }
@@ -191,13 +202,14 @@ impl<'a> Checker<'a> {
     }
 
     fn root(&mut self, number: usize, node: &Node, whole: Option<&Node>) -> Type {
-        let (Some(root), Some(known)) = (self.roots.get(number), self.known.get(number).cloned()) else {
+        let (Some(root), Some(known)) = (self.roots.get(number), self.known.get(number).cloned())
+        else {
             return Type::Any;
         };
         match known {
             RootType::Known { ty, maybe_absent } => {
-                let why =
-                    maybe_absent.or(matches!(ty, Type::Optional(_)).then(|| "it is optional".to_owned()));
+                let why = maybe_absent
+                    .or(matches!(ty, Type::Optional(_)).then(|| "it is optional".to_owned()));
                 let ty = ty.present();
                 if let Some(why) = why {
                     self.absent(node, whole, &why);
@@ -206,23 +218,42 @@ impl<'a> Checker<'a> {
             }
             RootType::Unknown { suggestions } => {
                 let of_input = match root {
-                    Root::Local(name) if self.input.contains_key(name) => Some(format!("input.{name}")),
+                    Root::Local(name) if self.input.contains_key(name) => {
+                        Some(format!("input.{name}"))
+                    }
                     _ => None,
                 };
-                let help =
-                    of_input.or(suggestions.into_iter().next()).map(|name| format!("did you mean `{name}`?"));
-                self.fault(FaultKind::UnknownName, node, format!("there is no `{root}` here"), help);
+                let help = of_input
+                    .or(suggestions.into_iter().next())
+                    .map(|name| format!("did you mean `{name}`?"));
+                self.fault(
+                    FaultKind::UnknownName,
+                    node,
+                    format!("there is no `{root}` here"),
+                    help,
+                );
                 Type::Any
             }
         }
     }
 
-    fn field(&mut self, of: &Type, target: &Node, name: &str, node: &Node, whole: Option<&Node>) -> Type {
+    fn field(
+        &mut self,
+        of: &Type,
+        target: &Node,
+        name: &str,
+        node: &Node,
+        whole: Option<&Node>,
+    ) -> Type {
         let fields = match of {
             Type::Any => return Type::Any,
             Type::Object(fields) => fields,
             other => {
-                let message = format!("`{}` is {}, which has no fields", self.text(target), other.phrase());
+                let message = format!(
+                    "`{}` is {}, which has no fields",
+                    self.text(target),
+                    other.phrase()
+                );
                 self.fault(FaultKind::TypeMismatch, node, message, None);
                 return Type::Any;
             }
@@ -257,7 +288,9 @@ impl<'a> Checker<'a> {
         let path = path_of(node, self.roots);
         let guarded = path.is_some_and(|path| {
             self.present.iter().any(|known| {
-                known.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                known
+                    .strip_prefix(&path)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
         });
         if guarded {
@@ -266,16 +299,29 @@ impl<'a> Checker<'a> {
         let path = self.text(node);
         let message = format!("`{path}` may be absent: {why}");
         // The rest of the help follows when the type of the whole path is known.
-        self.fault(FaultKind::MaybeAbsent, whole, message, Some(format!("has({path})")));
+        self.fault(
+            FaultKind::MaybeAbsent,
+            whole,
+            message,
+            Some(format!("has({path})")),
+        );
     }
 
     /// Completes what [`Self::absent`] reported since there were `before` faults: one fault for the path `whole`,
     /// with the guard that covers its longest part.
     fn finish_absences(&mut self, before: usize, whole: &Node, ty: &Type) {
         // Faults of parts of the path that are no path have spans of their own and are complete.
-        let is_absence = |fault: &Fault| fault.kind == FaultKind::MaybeAbsent && fault.span == whole.span;
-        let guard = self.faults.iter().skip(before).rev().find(|fault| is_absence(fault));
-        let Some(guard) = guard.and_then(|fault| fault.help.clone()) else { return };
+        let is_absence =
+            |fault: &Fault| fault.kind == FaultKind::MaybeAbsent && fault.span == whole.span;
+        let guard = self
+            .faults
+            .iter()
+            .skip(before)
+            .rev()
+            .find(|fault| is_absence(fault));
+        let Some(guard) = guard.and_then(|fault| fault.help.clone()) else {
+            return;
+        };
         let mut position = 0;
         let mut first = true;
         self.faults.retain(|fault| {
@@ -291,7 +337,12 @@ impl<'a> Checker<'a> {
             _ => "null",
         };
         let help = format!("{guard} ? {} : {instead}", self.text(whole));
-        if let Some(fault) = self.faults.iter_mut().skip(before).find(|fault| is_absence(fault)) {
+        if let Some(fault) = self
+            .faults
+            .iter_mut()
+            .skip(before)
+            .find(|fault| is_absence(fault))
+        {
             fault.help = Some(help);
         }
     }
@@ -326,7 +377,11 @@ impl<'a> Checker<'a> {
             match self.ty(key) {
                 Type::String | Type::Any => {}
                 other => {
-                    let message = format!("keys are strings, `{}` is {}", self.text(key), other.phrase());
+                    let message = format!(
+                        "keys are strings, `{}` is {}",
+                        self.text(key),
+                        other.phrase()
+                    );
                     self.fault(FaultKind::TypeMismatch, key, message, None);
                 }
             }
@@ -347,7 +402,11 @@ impl<'a> Checker<'a> {
             Type::Object(_) => Type::String,
             Type::Any => Type::Any,
             other => {
-                let message = format!("`{}` is {}, not a list", self.text(&inner.over), other.phrase());
+                let message = format!(
+                    "`{}` is {}, not a list",
+                    self.text(&inner.over),
+                    other.phrase()
+                );
                 self.fault(FaultKind::TypeMismatch, &inner.over, message, None);
                 Type::Any
             }
@@ -377,7 +436,13 @@ impl<'a> Checker<'a> {
         self.source.get(node.span.clone()).unwrap_or_default()
     }
 
-    pub(super) fn fault(&mut self, kind: FaultKind, node: &Node, message: String, help: Option<String>) {
+    pub(super) fn fault(
+        &mut self,
+        kind: FaultKind,
+        node: &Node,
+        message: String,
+        help: Option<String>,
+    ) {
         let mut fault = Fault::new(kind, node.span.clone(), message);
         fault.help = help;
         self.faults.push(fault);

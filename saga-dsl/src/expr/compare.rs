@@ -49,7 +49,9 @@ fn equal_maps(a: &Map<'_>, b: &Map<'_>, budget: &mut Budget) -> Result<bool, Eva
     }
     budget.steps(u32::try_from(a.len()).unwrap_or(u32::MAX))?;
     for key in a.keys() {
-        let (Some(a), Some(b)) = (a.get(key.as_str()), b.get(key.as_str())) else { return Ok(false) };
+        let (Some(a), Some(b)) = (a.get(key.as_str()), b.get(key.as_str())) else {
+            return Ok(false);
+        };
         if !equal(&a, &b, budget)? {
             return Ok(false);
         }
@@ -79,7 +81,10 @@ pub(super) fn ordered(
         _ if is_number(a) && is_number(b) => numbers(a, b),
         _ => {
             let (a, b) = (a.kind(), b.kind());
-            return Err(EvalError::Type(format!("`{}` cannot compare {a} with {b}", operator.symbol())));
+            return Err(EvalError::Type(format!(
+                "`{}` cannot compare {a} with {b}",
+                operator.symbol()
+            )));
         }
     };
     // Nothing is above or below what is not a number.
@@ -93,7 +98,10 @@ pub(super) fn ordered(
 }
 
 fn is_number(value: &Val<'_>) -> bool {
-    matches!(value, Val::Int(_) | Val::Whole(_) | Val::Written(_) | Val::Double(_))
+    matches!(
+        value,
+        Val::Int(_) | Val::Whole(_) | Val::Written(_) | Val::Double(_)
+    )
 }
 
 fn numbers(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
@@ -101,7 +109,9 @@ fn numbers(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
         (Val::Int(a) | Val::Whole(a), Val::Int(b) | Val::Whole(b)) => Some(a.cmp(b)),
         (Val::Double(a), Val::Double(b)) => a.partial_cmp(b),
         (Val::Int(a) | Val::Whole(a), Val::Double(b)) => int_with_double(*a, *b),
-        (Val::Double(a), Val::Int(b) | Val::Whole(b)) => int_with_double(*b, *a).map(Ordering::reverse),
+        (Val::Double(a), Val::Int(b) | Val::Whole(b)) => {
+            int_with_double(*b, *a).map(Ordering::reverse)
+        }
         (Val::Written(written), other) => beside(*written, other),
         (other, Val::Written(written)) => beside(*written, other).map(Ordering::reverse),
         _ => None,
@@ -119,7 +129,11 @@ fn beside(written: Number<'_>, other: &Val<'_>) -> Option<Ordering> {
         Val::Int(value) | Val::Whole(value) => Decimal::of_int(*value),
         Val::Written(other) => other.decimal(),
         Val::Double(value) if value.is_infinite() => {
-            return Some(if *value > 0.0 { Ordering::Less } else { Ordering::Greater });
+            return Some(if *value > 0.0 {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            });
         }
         Val::Double(value) => Decimal::of_double(*value)?,
         _ => return None,
@@ -139,8 +153,15 @@ fn int_with_double(int: i64, double: f64) -> Option<Ordering> {
     if double < -ABOVE_ALL_INTS {
         return Some(Ordering::Greater);
     }
-    #[allow(clippy::cast_possible_truncation, reason = "within the range of i64, checked above")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "within the range of i64, checked above"
+    )]
     let whole = double.trunc() as i64;
     // Where the whole parts are equal, the fraction decides.
-    Some(int.cmp(&whole).then_with(|| 0.0_f64.partial_cmp(&double.fract()).unwrap_or(Ordering::Equal)))
+    Some(int.cmp(&whole).then_with(|| {
+        0.0_f64
+            .partial_cmp(&double.fract())
+            .unwrap_or(Ordering::Equal)
+    }))
 }

@@ -35,9 +35,14 @@ impl Decoding {
             Type::Optional(inner) => return Self::of(inner),
             Type::List(item) => {
                 let item = Self::of(item)?;
-                return Some(Self { lists: item.lists.checked_add(1)?, ..item });
+                return Some(Self {
+                    lists: item.lists.checked_add(1)?,
+                    ..item
+                });
             }
-            Type::String | Type::Int | Type::Bool | Type::Any | Type::Null | Type::Object(_) => return None,
+            Type::String | Type::Int | Type::Bool | Type::Any | Type::Null | Type::Object(_) => {
+                return None;
+            }
         };
         Some(Self { to, lists: 0 })
     }

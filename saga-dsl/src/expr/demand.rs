@@ -37,7 +37,12 @@ impl Expr {
     /// Every read of this expression whose value is asked to be of type `whole`; `input` types the start payload.
     #[must_use]
     pub fn demands(&self, whole: &Type, input: &Type) -> Vec<Demand> {
-        let mut walk = Walk { roots: &self.parsed.roots, input, variables: Vec::new(), found: Vec::new() };
+        let mut walk = Walk {
+            roots: &self.parsed.roots,
+            input,
+            variables: Vec::new(),
+            found: Vec::new(),
+        };
         walk.ask(&self.parsed.tree, whole, None);
         walk.found
     }
@@ -49,7 +54,9 @@ impl Template {
     pub fn demands(&self, input: &Type) -> Vec<Demand> {
         let alone = self.is_one_expression();
         let whole = if alone { Type::Any } else { Type::String };
-        self.expressions().flat_map(|(expr, _)| expr.demands(&whole, input)).collect()
+        self.expressions()
+            .flat_map(|(expr, _)| expr.demands(&whole, input))
+            .collect()
     }
 }
 
@@ -64,7 +71,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn ask(&mut self, node: &Node, ty: &Type, literal: Option<&Value>) {
         if let Some((root, path)) = self.path(node) {
-            self.found.push(Demand { root, path, ty: ty.clone(), literal: literal.cloned() });
+            self.found.push(Demand {
+                root,
+                path,
+                ty: ty.clone(),
+                literal: literal.cloned(),
+            });
         }
         match &node.kind {
             Kind::Null
@@ -84,7 +96,9 @@ impl Walk<'_> {
             Kind::Has(path) => self.ask(path, &Type::Any, None),
             Kind::Not(inner) => self.ask(inner, &Type::Bool, None),
             Kind::Negate(inner) => self.ask(inner, &Type::Int, None),
-            Kind::And(all) | Kind::Or(all) => all.iter().for_each(|one| self.ask(one, &Type::Bool, None)),
+            Kind::And(all) | Kind::Or(all) => {
+                all.iter().for_each(|one| self.ask(one, &Type::Bool, None))
+            }
             Kind::If(parts) => {
                 let [condition, yes, no] = &**parts;
                 self.ask(condition, &Type::Bool, None);
@@ -96,11 +110,15 @@ impl Walk<'_> {
                 let wanted = argument(*function);
                 // What `startsWith('x')` looks for is a value for which it holds.
                 let sought = arguments.get(1).and_then(self::literal);
-                arguments.iter().for_each(|one| self.ask(one, &wanted, sought.as_ref()));
+                arguments
+                    .iter()
+                    .for_each(|one| self.ask(one, &wanted, sought.as_ref()));
             }
             Kind::Matches(target, _) => self.ask(target, &Type::String, None),
             Kind::List(items) => items.iter().for_each(|one| self.ask(one, &Type::Any, None)),
-            Kind::Map(entries) => entries.iter().for_each(|(_, value)| self.ask(value, &Type::Any, None)),
+            Kind::Map(entries) => entries
+                .iter()
+                .for_each(|(_, value)| self.ask(value, &Type::Any, None)),
             Kind::Loop(inner) => self.each(inner),
         }
     }
@@ -140,7 +158,9 @@ impl Walk<'_> {
                         | Operator::LessOrEqual
                         | Operator::Greater
                         | Operator::GreaterOrEqual => Type::Int,
-                        Operator::Add | Operator::Equal | Operator::NotEqual | Operator::In => Type::Any,
+                        Operator::Add | Operator::Equal | Operator::NotEqual | Operator::In => {
+                            Type::Any
+                        }
                     };
                     let given = match self.given(other) {
                         Type::Any => numbers,
@@ -219,7 +239,9 @@ fn declared(input: &Type, path: &[Way]) -> Type {
     let mut ty = input.present();
     for way in path {
         ty = match (ty, way) {
-            (Type::Object(mut fields), Way::Field(name)) => fields.remove(name).unwrap_or_default().present(),
+            (Type::Object(mut fields), Way::Field(name)) => {
+                fields.remove(name).unwrap_or_default().present()
+            }
             (Type::List(item), Way::Item) => item.present(),
             (_, Way::Field(_) | Way::Item) => return Type::Any,
         };
@@ -256,7 +278,9 @@ fn argument(function: Function) -> Type {
 fn result(function: Function) -> Type {
     match function {
         Function::Size | Function::ToInt => Type::Int,
-        Function::StartsWith | Function::EndsWith | Function::Contains | Function::ToBool => Type::Bool,
+        Function::StartsWith | Function::EndsWith | Function::Contains | Function::ToBool => {
+            Type::Bool
+        }
         Function::ToText => Type::String,
         Function::ToDouble => Type::Double,
         Function::ToBytes => Type::Bytes,

@@ -39,7 +39,11 @@ impl<'a> Evaluator<'a, '_> {
                 Ok(Val::Bytes(bytes.as_slice().into()))
             }
             Kind::Root(number) => self.root(*number).ok_or_else(|| self.absent(node)),
-            Kind::Variable(depth) => self.variables.get(*depth).cloned().ok_or_else(|| self.absent(node)),
+            Kind::Variable(depth) => self
+                .variables
+                .get(*depth)
+                .cloned()
+                .ok_or_else(|| self.absent(node)),
             Kind::List(items) => {
                 self.budget.build(items.len() * size_of::<Val<'_>>())?;
                 let items: Result<Rc<[_]>> = items.iter().map(|item| self.value(item)).collect();
@@ -54,11 +58,19 @@ impl<'a> Evaluator<'a, '_> {
             Kind::Has(path) => Ok(Val::Bool(self.find(path)?.is_some())),
             Kind::Not(operand) => Ok(Val::Bool(!self.bool(operand)?)),
             Kind::Negate(operand) => negated(self.operand(operand, Some("-"))?),
-            Kind::And(operands) => self.until(false, operands.iter(), |this, operand| this.bool(operand)),
-            Kind::Or(operands) => self.until(true, operands.iter(), |this, operand| this.bool(operand)),
+            Kind::And(operands) => {
+                self.until(false, operands.iter(), |this, operand| this.bool(operand))
+            }
+            Kind::Or(operands) => {
+                self.until(true, operands.iter(), |this, operand| this.bool(operand))
+            }
             Kind::If(nodes) => {
                 let [condition, then, otherwise] = &**nodes;
-                if self.bool(condition)? { self.value(then) } else { self.value(otherwise) }
+                if self.bool(condition)? {
+                    self.value(then)
+                } else {
+                    self.value(otherwise)
+                }
             }
             Kind::Binary(operator, operands) => {
                 let [a, b] = &**operands;
@@ -75,7 +87,10 @@ impl<'a> Evaluator<'a, '_> {
                     let (a, b) = (self.operand(one, None)?, self.operand(two, None)?);
                     function.of_two(&a, &b, self.budget)
                 }
-                _ => Err(EvalError::Type(format!("`{}` takes one or two values", function.name()))),
+                _ => Err(EvalError::Type(format!(
+                    "`{}` takes one or two values",
+                    function.name()
+                ))),
             },
             Kind::Matches(text, regex) => match self.value(text)? {
                 Val::Text(text) => {
@@ -83,7 +98,10 @@ impl<'a> Evaluator<'a, '_> {
                     self.budget.scan(text.as_str().len().saturating_mul(16))?;
                     Ok(Val::Bool(regex.is_match(text.as_str())))
                 }
-                other => Err(EvalError::Type(format!("`matches` takes a string, got {}", other.kind()))),
+                other => Err(EvalError::Type(format!(
+                    "`matches` takes a string, got {}",
+                    other.kind()
+                ))),
             },
             Kind::Loop(inner) => self.comprehension(inner),
         }
@@ -111,7 +129,10 @@ impl<'a> Evaluator<'a, '_> {
     }
 
     fn root(&self, number: usize) -> Option<Val<'a>> {
-        self.roots.get(number)?.as_ref().map(|root| Val::from_json(root.json()))
+        self.roots
+            .get(number)?
+            .as_ref()
+            .map(|root| Val::from_json(root.json()))
     }
 
     /// The value of a path, `None` where a segment of it is absent or null.
@@ -130,7 +151,8 @@ impl<'a> Evaluator<'a, '_> {
     }
 
     fn map(&mut self, entries: &'a [(Node, Node)]) -> Result<Val<'a>> {
-        self.budget.build(entries.len() * 2 * size_of::<Val<'_>>())?;
+        self.budget
+            .build(entries.len() * 2 * size_of::<Val<'_>>())?;
         let mut map = BTreeMap::new();
         for (key, value) in entries {
             let name = match self.value(key)? {
@@ -157,14 +179,24 @@ impl<'a> Evaluator<'a, '_> {
     fn index(&mut self, node: &'a Node, target: &'a Node, index: &'a Node) -> Result<Val<'a>> {
         let (value, index) = (self.value(target)?, self.value(index)?);
         match (&value, &index) {
-            (Val::List(items), Val::Int(at) | Val::Whole(at)) => {
-                usize::try_from(*at).ok().and_then(|at| items.get(at)).ok_or_else(|| {
+            (Val::List(items), Val::Int(at) | Val::Whole(at)) => usize::try_from(*at)
+                .ok()
+                .and_then(|at| items.get(at))
+                .ok_or_else(|| {
                     let source = self.text(target);
-                    EvalError::Range(format!("`{source}` has {} items, none at {at}", items.len()))
-                })
+                    EvalError::Range(format!(
+                        "`{source}` has {} items, none at {at}",
+                        items.len()
+                    ))
+                }),
+            (Val::Map(map), Val::Text(key)) => {
+                map.get(key.as_str()).ok_or_else(|| self.absent(node))
             }
-            (Val::Map(map), Val::Text(key)) => map.get(key.as_str()).ok_or_else(|| self.absent(node)),
-            _ => Err(EvalError::Type(format!("{} has no items by {}", value.kind(), index.kind()))),
+            _ => Err(EvalError::Type(format!(
+                "{} has no items by {}",
+                value.kind(),
+                index.kind()
+            ))),
         }
     }
 
@@ -172,9 +204,10 @@ impl<'a> Evaluator<'a, '_> {
         match operator {
             Operator::Equal => Ok(Val::Bool(equal(&a, &b, self.budget)?)),
             Operator::NotEqual => Ok(Val::Bool(!equal(&a, &b, self.budget)?)),
-            Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
-                Ok(Val::Bool(ordered(operator, &a, &b, self.budget)?))
-            }
+            Operator::Less
+            | Operator::LessOrEqual
+            | Operator::Greater
+            | Operator::GreaterOrEqual => Ok(Val::Bool(ordered(operator, &a, &b, self.budget)?)),
             Operator::In => self.is_in(&a, &b),
             Operator::Add
             | Operator::Subtract
@@ -196,9 +229,10 @@ impl<'a> Evaluator<'a, '_> {
             }
             (Val::Map(map), Val::Text(key)) => Ok(Val::Bool(map.get(key.as_str()).is_some())),
             (Val::Map(_), _) => Ok(Val::Bool(false)),
-            (other, _) => {
-                Err(EvalError::Type(format!("`in` looks into lists and maps, not into {}", other.kind())))
-            }
+            (other, _) => Err(EvalError::Type(format!(
+                "`in` looks into lists and maps, not into {}",
+                other.kind()
+            ))),
         }
     }
 
@@ -206,17 +240,25 @@ impl<'a> Evaluator<'a, '_> {
         let items = match self.value(&inner.over)? {
             Val::List(items) => items,
             Val::Map(map) => {
-                self.budget.steps(u32::try_from(map.len()).unwrap_or(u32::MAX))?;
+                self.budget
+                    .steps(u32::try_from(map.len()).unwrap_or(u32::MAX))?;
                 List::Built(map.keys().into_iter().map(Val::Text).collect())
             }
             other => {
                 let source = self.text(&inner.over);
-                return Err(EvalError::Type(format!("`{source}` is {}, not a list", other.kind())));
+                return Err(EvalError::Type(format!(
+                    "`{source}` is {}, not a list",
+                    other.kind()
+                )));
             }
         };
         match inner.kind {
-            LoopKind::All => self.until(false, items.iter(), |this, item| this.body_bool(inner, item)),
-            LoopKind::Exists => self.until(true, items.iter(), |this, item| this.body_bool(inner, item)),
+            LoopKind::All => self.until(false, items.iter(), |this, item| {
+                this.body_bool(inner, item)
+            }),
+            LoopKind::Exists => {
+                self.until(true, items.iter(), |this, item| this.body_bool(inner, item))
+            }
             LoopKind::ExistsOne => {
                 let mut count = 0_usize;
                 for item in items.iter() {
@@ -238,7 +280,9 @@ impl<'a> Evaluator<'a, '_> {
                 let mut results = Vec::new();
                 for item in items.iter() {
                     let keep = match &inner.filter {
-                        Some(filter) => self.with_variable(item.clone(), |this| this.bool(filter))?,
+                        Some(filter) => {
+                            self.with_variable(item.clone(), |this| this.bool(filter))?
+                        }
                         None => true,
                     };
                     if keep {
@@ -255,7 +299,11 @@ impl<'a> Evaluator<'a, '_> {
         self.with_variable(item, |this| this.bool(&inner.body))
     }
 
-    fn with_variable<T>(&mut self, item: Val<'a>, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    fn with_variable<T>(
+        &mut self,
+        item: Val<'a>,
+        run: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         self.variables.push(item);
         let result = run(self);
         self.variables.pop();
@@ -291,6 +339,10 @@ impl<'a> Evaluator<'a, '_> {
     }
 
     fn no_fields(&self, target: &Node, value: &Val<'_>) -> EvalError {
-        EvalError::Type(format!("`{}` is {}, which has no fields", self.text(target), value.kind()))
+        EvalError::Type(format!(
+            "`{}` is {}, which has no fields",
+            self.text(target),
+            value.kind()
+        ))
     }
 }

@@ -37,7 +37,13 @@ pub enum FaultKind {
 
 impl Fault {
     pub(crate) fn new(kind: FaultKind, span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { kind, span, place: String::new(), message: message.into(), help: None }
+        Self {
+            kind,
+            span,
+            place: String::new(),
+            message: message.into(),
+            help: None,
+        }
     }
 
     #[must_use]

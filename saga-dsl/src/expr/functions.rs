@@ -42,7 +42,9 @@ impl Function {
     ];
 
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|function| function.name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|function| function.name() == name)
     }
 
     pub fn name(self) -> &'static str {
@@ -63,7 +65,10 @@ impl Function {
 
     /// Whether it stands after its first value: `text.contains('a')`.
     pub fn is_method(self) -> bool {
-        matches!(self, Self::Size | Self::StartsWith | Self::EndsWith | Self::Contains)
+        matches!(
+            self,
+            Self::Size | Self::StartsWith | Self::EndsWith | Self::Contains
+        )
     }
 
     /// Whether it stands before its values: `size(list)`.
@@ -73,7 +78,11 @@ impl Function {
 
     /// How many values it takes, a method's target included.
     pub fn arguments(self) -> usize {
-        if matches!(self, Self::StartsWith | Self::EndsWith | Self::Contains) { 2 } else { 1 }
+        if matches!(self, Self::StartsWith | Self::EndsWith | Self::Contains) {
+            2
+        } else {
+            1
+        }
     }
 
     /// Of one value.
@@ -113,10 +122,18 @@ impl Function {
     }
 
     /// Of two values.
-    pub fn of_two<'a>(self, a: &Val<'a>, b: &Val<'a>, budget: &mut Budget) -> Result<Val<'a>, EvalError> {
+    pub fn of_two<'a>(
+        self,
+        a: &Val<'a>,
+        b: &Val<'a>,
+        budget: &mut Budget,
+    ) -> Result<Val<'a>, EvalError> {
         let (Val::Text(text), Val::Text(part)) = (a, b) else {
             let (a, b) = (a.kind(), b.kind());
-            return Err(EvalError::Type(format!("`{}` takes two strings, got {a} and {b}", self.name())));
+            return Err(EvalError::Type(format!(
+                "`{}` takes two strings, got {a} and {b}",
+                self.name()
+            )));
         };
         let (text, part) = (text.as_str(), part.as_str());
         budget.scan(text.len() + part.len())?;
@@ -152,7 +169,9 @@ impl Function {
             Val::Duration(duration) => Val::text(time::duration_text(duration), budget),
             Val::Bytes(bytes) => match std::str::from_utf8(&bytes) {
                 Ok(text) => Val::text(text, budget),
-                Err(_) => Err(EvalError::Convert("`string` got bytes that are not UTF-8".to_owned())),
+                Err(_) => Err(EvalError::Convert(
+                    "`string` got bytes that are not UTF-8".to_owned(),
+                )),
             },
             other @ (Val::Null | Val::List(_) | Val::Map(_)) => Err(self.wrong(&other)),
         }
@@ -172,7 +191,9 @@ impl Function {
             Val::Double(value) => {
                 const BOUND: f64 = 9_223_372_036_854_775_808.0;
                 if !(value.trunc() >= -BOUND && value.trunc() < BOUND) {
-                    return Err(EvalError::Range(format!("`int` got {value}, which is out of range")));
+                    return Err(EvalError::Range(format!(
+                        "`int` got {value}, which is out of range"
+                    )));
                 }
                 #[allow(
                     clippy::cast_possible_truncation,
@@ -181,7 +202,11 @@ impl Function {
                 let whole = *value as i64;
                 Ok(Val::Int(whole))
             }
-            Val::Text(text) => text.as_str().parse().map(Val::Int).map_err(|_| self.not_understood(text)),
+            Val::Text(text) => text
+                .as_str()
+                .parse()
+                .map(Val::Int)
+                .map_err(|_| self.not_understood(text)),
             Val::Timestamp(time) => Ok(Val::Int(time.as_second())),
             other => Err(self.wrong(other)),
         }
@@ -192,7 +217,11 @@ impl Function {
             Val::Int(value) | Val::Whole(value) => Ok(Val::Double(to_double(*value))),
             Val::Double(value) => Ok(Val::Double(*value)),
             Val::Written(number) => Ok(Val::Double(number.rounded())),
-            Val::Text(text) => text.as_str().parse().map(Val::Double).map_err(|_| self.not_understood(text)),
+            Val::Text(text) => text
+                .as_str()
+                .parse()
+                .map(Val::Double)
+                .map_err(|_| self.not_understood(text)),
             other => Err(self.wrong(other)),
         }
     }
@@ -208,19 +237,29 @@ impl Function {
                 .filter(|time| time::is_in_range(*time))
                 .map(Val::Timestamp)
                 .ok_or_else(|| {
-                    EvalError::Range(format!("`timestamp` got {seconds} s, which is out of range"))
+                    EvalError::Range(format!(
+                        "`timestamp` got {seconds} s, which is out of range"
+                    ))
                 }),
             other => Err(self.wrong(other)),
         }
     }
 
     fn wrong(self, value: &Val<'_>) -> EvalError {
-        EvalError::Type(format!("`{}` does not work on {}", self.name(), value.kind()))
+        EvalError::Type(format!(
+            "`{}` does not work on {}",
+            self.name(),
+            value.kind()
+        ))
     }
 
     fn not_understood(self, text: &Text<'_>) -> EvalError {
         const SHOWN: usize = 40;
         let shown: String = text.as_str().chars().take(SHOWN).collect();
-        EvalError::Convert(format!("`{}` does not understand '{}'", self.name(), shown.escape_debug()))
+        EvalError::Convert(format!(
+            "`{}` does not understand '{}'",
+            self.name(),
+            shown.escape_debug()
+        ))
     }
 }

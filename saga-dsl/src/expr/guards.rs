@@ -10,9 +10,10 @@ pub(super) fn facts(node: &Node, truth: bool, roots: &[Root]) -> Vec<String> {
     match (&node.kind, truth) {
         (Kind::Has(path), true) => path_of(path, roots).into_iter().collect(),
         (Kind::Not(operand), _) => facts(operand, !truth, roots),
-        (Kind::And(operands), true) | (Kind::Or(operands), false) => {
-            operands.iter().flat_map(|operand| facts(operand, truth, roots)).collect()
-        }
+        (Kind::And(operands), true) | (Kind::Or(operands), false) => operands
+            .iter()
+            .flat_map(|operand| facts(operand, truth, roots))
+            .collect(),
         _ => Vec::new(),
     }
 }

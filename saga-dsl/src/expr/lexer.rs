@@ -25,8 +25,8 @@ pub(super) enum TokenKind {
 
 /// Longer symbols first.
 const SYMBOLS: [&str; 25] = [
-    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", ".", ",", "(", ")",
-    "[", "]", "{", "}", "=",
+    "&&", "||", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", ".", ",",
+    "(", ")", "[", "]", "{", "}", "=",
 ];
 
 /// All tokens, the last one [`TokenKind::End`].
@@ -36,7 +36,10 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Token>, Fault> {
     loop {
         let rest = source.get(at..).unwrap_or_default();
         let Some(first) = rest.chars().next() else {
-            tokens.push(Token { kind: TokenKind::End, span: at..at });
+            tokens.push(Token {
+                kind: TokenKind::End,
+                span: at..at,
+            });
             return Ok(tokens);
         };
         if first.is_ascii_whitespace() {
@@ -44,7 +47,10 @@ pub(super) fn tokens(source: &str) -> Result<Vec<Token>, Fault> {
             continue;
         }
         let (kind, length) = token(rest, first).map_err(|fault| fault.moved_by(at))?;
-        tokens.push(Token { kind, span: at..at + length });
+        tokens.push(Token {
+            kind,
+            span: at..at + length,
+        });
         at += length;
     }
 }
@@ -55,7 +61,10 @@ fn token(rest: &str, first: char) -> Result<(TokenKind, usize), Fault> {
         return Ok(quoted);
     }
     if first.is_ascii_alphabetic() || first == '_' {
-        let length = rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+        let length = rest
+            .bytes()
+            .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+            .count();
         return Ok((TokenKind::Name(rest[..length].to_owned()), length));
     }
     let fraction_only = first == '.' && rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit);
@@ -63,7 +72,11 @@ fn token(rest: &str, first: char) -> Result<(TokenKind, usize), Fault> {
         return number(rest);
     }
     if rest.starts_with("//") {
-        return Err(syntax(0..2, "an expression has no comments", "a comment stands outside, after ` #`"));
+        return Err(syntax(
+            0..2,
+            "an expression has no comments",
+            "a comment stands outside, after ` #`",
+        ));
     }
     if rest.starts_with("=") && !rest.starts_with("==") {
         return Err(syntax(0..1, "`=` is not an operator", "`==` compares"));
@@ -79,14 +92,28 @@ fn token(rest: &str, first: char) -> Result<(TokenKind, usize), Fault> {
         '`' => "texts stand between single or double quotes: 'text'",
         _ => "texts stand between quotes: 'text'",
     };
-    Err(syntax(0..first.len_utf8(), &format!("`{}` has no meaning here", first.escape_debug()), help))
+    Err(syntax(
+        0..first.len_utf8(),
+        &format!("`{}` has no meaning here", first.escape_debug()),
+        help,
+    ))
 }
 
 fn number(rest: &str) -> Result<(TokenKind, usize), Fault> {
     let bytes = rest.as_bytes();
-    let digits = |from: usize| bytes.iter().skip(from).take_while(|b| b.is_ascii_digit()).count();
+    let digits = |from: usize| {
+        bytes
+            .iter()
+            .skip(from)
+            .take_while(|b| b.is_ascii_digit())
+            .count()
+    };
     if rest.starts_with("0x") || rest.starts_with("0X") {
-        let length = 2 + bytes.iter().skip(2).take_while(|b| b.is_ascii_hexdigit()).count();
+        let length = 2 + bytes
+            .iter()
+            .skip(2)
+            .take_while(|b| b.is_ascii_hexdigit())
+            .count();
         let value = u64::from_str_radix(&rest[2..length], 16).map_err(|_| out_of_range(length))?;
         return ends_well(rest, TokenKind::Int(value), length);
     }
@@ -119,7 +146,11 @@ fn number(rest: &str) -> Result<(TokenKind, usize), Fault> {
 
 /// A number must not run into a name: `10s`, `1u`.
 fn ends_well(rest: &str, kind: TokenKind, length: usize) -> Result<(TokenKind, usize), Fault> {
-    let suffix = rest.bytes().skip(length).take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+    let suffix = rest
+        .bytes()
+        .skip(length)
+        .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        .count();
     if suffix == 0 {
         return Ok((kind, length));
     }
@@ -131,11 +162,19 @@ fn ends_well(rest: &str, kind: TokenKind, length: usize) -> Result<(TokenKind, u
         }
         _ => "names begin with a letter; texts stand between quotes".to_owned(),
     };
-    Err(syntax(0..length + suffix, &format!("`{word}` is not a number"), &help))
+    Err(syntax(
+        0..length + suffix,
+        &format!("`{word}` is not a number"),
+        &help,
+    ))
 }
 
 fn out_of_range(length: usize) -> Fault {
-    syntax(0..length, "this number is out of range", "integers have 64 bits: up to 9223372036854775807")
+    syntax(
+        0..length,
+        "this number is out of range",
+        "integers have 64 bits: up to 9223372036854775807",
+    )
 }
 
 fn syntax(span: Range<usize>, message: &str, help: &str) -> Fault {

@@ -13,13 +13,24 @@ struct Opening {
 
 /// What opens at the start of `rest`, if a quoted literal does.
 fn opening(rest: &str) -> Option<Opening> {
-    let prefix = rest.bytes().take(2).take_while(|b| matches!(b, b'r' | b'R' | b'b' | b'B')).count();
+    let prefix = rest
+        .bytes()
+        .take(2)
+        .take_while(|b| matches!(b, b'r' | b'R' | b'b' | b'B'))
+        .count();
     let letters = rest[..prefix].to_ascii_lowercase();
     if letters == "rr" || letters == "bb" {
         return None;
     }
-    let quote = ["'''", "\"\"\"", "'", "\""].into_iter().find(|quote| rest[prefix..].starts_with(quote))?;
-    Some(Opening { raw: letters.contains('r'), bytes: letters.contains('b'), prefix, quote })
+    let quote = ["'''", "\"\"\"", "'", "\""]
+        .into_iter()
+        .find(|quote| rest[prefix..].starts_with(quote))?;
+    Some(Opening {
+        raw: letters.contains('r'),
+        bytes: letters.contains('b'),
+        prefix,
+        quote,
+    })
 }
 
 /// Length in bytes of the quoted literal that opens at the start of `rest`; `None`: it is not closed.
@@ -47,11 +58,15 @@ pub(super) fn skip(rest: &str) -> Option<usize> {
 
 /// The quoted literal at the start of `rest` as a token with its length; `None` if none begins here.
 pub(super) fn quoted(rest: &str) -> Result<Option<(TokenKind, usize)>, Fault> {
-    let Some(opening) = opening(rest) else { return Ok(None) };
+    let Some(opening) = opening(rest) else {
+        return Ok(None);
+    };
     let Some(length) = length(rest, &opening) else {
         let end = rest.find(['\n', '\r']).unwrap_or(rest.len());
-        return Err(Fault::new(FaultKind::Syntax, 0..end, "this text is not closed")
-            .with_help(format!("it ends at the next {}", opening.quote)));
+        return Err(
+            Fault::new(FaultKind::Syntax, 0..end, "this text is not closed")
+                .with_help(format!("it ends at the next {}", opening.quote)),
+        );
     };
     let begin = opening.prefix + opening.quote.len();
     let inner = &rest[begin..length - opening.quote.len()];
@@ -86,10 +101,16 @@ fn unescaped(inner: &str, bytes: bool) -> Result<Vec<u8>, Fault> {
 /// Takes the escape at the start of `tail`, gives its length.
 fn escape(tail: &str, bytes: bool, out: &mut Vec<u8>) -> Result<usize, Fault> {
     let unknown = |length: usize| {
-        Fault::new(FaultKind::Syntax, 0..length.min(tail.len()), "this escape does not exist")
-            .with_help(r"a backslash itself is `\\`; raw texts, r'\d', know no escapes")
+        Fault::new(
+            FaultKind::Syntax,
+            0..length.min(tail.len()),
+            "this escape does not exist",
+        )
+        .with_help(r"a backslash itself is `\\`; raw texts, r'\d', know no escapes")
     };
-    let Some(letter) = tail.chars().nth(1) else { return Err(unknown(1)) };
+    let Some(letter) = tail.chars().nth(1) else {
+        return Err(unknown(1));
+    };
     let simple = match letter {
         'a' => Some(7),
         'b' => Some(8),

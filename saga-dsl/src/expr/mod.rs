@@ -124,7 +124,11 @@ impl Expr {
     /// The first fault of the text.
     pub fn parse(source: &str) -> Result<Self, Fault> {
         let parsed = Arc::new(parser::parse(source)?);
-        Ok(Self { source: source.into(), parsed, decodings: Arc::new([]) })
+        Ok(Self {
+            source: source.into(),
+            parsed,
+            decodings: Arc::new([]),
+        })
     }
 
     /// The text it was parsed from.
@@ -160,7 +164,12 @@ impl Expr {
     }
 
     /// Appends the JSON form of the value.
-    fn write(&self, scope: &dyn Scope, budget: &mut Budget, out: &mut String) -> Result<(), EvalError> {
+    fn write(
+        &self,
+        scope: &dyn Scope,
+        budget: &mut Budget,
+        out: &mut String,
+    ) -> Result<(), EvalError> {
         self.evaluate(scope, budget, |value, budget| value.write(out, budget))
     }
 
@@ -171,7 +180,10 @@ impl Expr {
     pub fn eval_bool(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<bool, EvalError> {
         self.evaluate(scope, budget, |value, _| match value {
             Val::Bool(value) => Ok(value),
-            other => Err(EvalError::Type(format!("expected true or false, got {}", other.kind()))),
+            other => Err(EvalError::Type(format!(
+                "expected true or false, got {}",
+                other.kind()
+            ))),
         })
     }
 
@@ -188,7 +200,12 @@ impl Expr {
         budget: &mut Budget,
         take: impl FnOnce(Val<'_>, &mut Budget) -> Result<T, EvalError>,
     ) -> Result<T, EvalError> {
-        let roots: Vec<_> = self.parsed.roots.iter().map(|root| scope.value(root)).collect();
+        let roots: Vec<_> = self
+            .parsed
+            .roots
+            .iter()
+            .map(|root| scope.value(root))
+            .collect();
         let mut evaluator = Evaluator {
             source: &self.source,
             roots: &roots,
@@ -202,7 +219,9 @@ impl Expr {
 }
 
 /// The document that is written.
-fn document(write: impl FnOnce(&mut String) -> Result<(), EvalError>) -> Result<Payload, EvalError> {
+fn document(
+    write: impl FnOnce(&mut String) -> Result<(), EvalError>,
+) -> Result<Payload, EvalError> {
     let mut text = String::new();
     write(&mut text)?;
     Payload::from_text(text).map_err(|error| EvalError::Convert(error.to_string()))
@@ -211,7 +230,10 @@ fn document(write: impl FnOnce(&mut String) -> Result<(), EvalError>) -> Result<
 /// Names in a sentence: `a`, `b` and `c`; long lists are cut.
 fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     const SHOWN: usize = 8;
-    let mut names: Vec<String> = names.take(SHOWN + 1).map(|name| format!("`{name}`")).collect();
+    let mut names: Vec<String> = names
+        .take(SHOWN + 1)
+        .map(|name| format!("`{name}`"))
+        .collect();
     if names.len() > SHOWN {
         names.truncate(SHOWN);
         return format!("{}, …", names.join(", "));

@@ -63,10 +63,13 @@ impl Parser<'_> {
                 let (name, end) = self.segment("self", "output", &span)?;
                 self.root(Root::Own(name), span.start..end.end)
             }
-            "in" => Err(Fault::new(FaultKind::Syntax, span, "`in` stands where a value is expected")),
-            "not" => {
-                Err(Fault::new(FaultKind::Syntax, span, "`not` is no operator").with_help("`!` means not"))
-            }
+            "in" => Err(Fault::new(
+                FaultKind::Syntax,
+                span,
+                "`in` stands where a value is expected",
+            )),
+            "not" => Err(Fault::new(FaultKind::Syntax, span, "`not` is no operator")
+                .with_help("`!` means not")),
             _ if RESERVED.contains(&name.as_str()) => {
                 let message = format!("`{name}` is a word that expressions reserve");
                 Err(Fault::new(FaultKind::Syntax, span, message))
@@ -96,12 +99,16 @@ impl Parser<'_> {
         if self.peek().kind == TokenKind::Symbol("-") {
             let message = format!("`steps.{id}` is cut short by a minus");
             let fault = Fault::new(FaultKind::Syntax, self.peek().span.clone(), message);
-            return Err(fault.with_help("ids have no hyphen, because it means minus; `_` joins words"));
+            return Err(
+                fault.with_help("ids have no hyphen, because it means minus; `_` joins words")
+            );
         }
         if !self.take(".") {
             let message = format!("`steps.{id}` alone has no value");
-            return Err(Fault::new(FaultKind::Syntax, span.start..id_span.end, message)
-                .with_help(format!("`steps.{id}.output`, `.status` or `.error`")));
+            return Err(
+                Fault::new(FaultKind::Syntax, span.start..id_span.end, message)
+                    .with_help(format!("`steps.{id}.output`, `.status` or `.error`")),
+            );
         }
         let (what, what_span) = self.name("`output`, `status` or `error`")?;
         let whole = span.start..what_span.end;
@@ -136,13 +143,19 @@ impl Parser<'_> {
     fn unknown_function(&self, name: &str, span: Range<usize>) -> Fault {
         let message = format!("there is no function `{name}`");
         let fault = Fault::new(FaultKind::UnknownName, span, message);
-        let globals = Function::ALL.into_iter().filter(|function| function.is_global()).map(Function::name);
+        let globals = Function::ALL
+            .into_iter()
+            .filter(|function| function.is_global())
+            .map(Function::name);
         if Function::named(name).is_some() || LoopKind::named(name).is_some() {
-            return fault.with_help(format!("`{name}` stands after its value: `value.{name}(…)`"));
+            return fault.with_help(format!(
+                "`{name}` stands after its value: `value.{name}(…)`"
+            ));
         }
         if matches!(name, "now" | "random" | "uuid") {
-            return fault
-                .with_help("expressions give the same value at every replay; `saga.started_at` is a time");
+            return fault.with_help(
+                "expressions give the same value at every replay; `saga.started_at` is a time",
+            );
         }
         match near_miss(name, globals.chain(["has", "matches"])) {
             Some(meant) => fault.with_help(format!("did you mean `{meant}`?")),
@@ -151,7 +164,12 @@ impl Parser<'_> {
     }
 
     /// A method's or macro's arguments, after `target.name(`.
-    pub(super) fn method(&mut self, target: Node, name: &str, span: Range<usize>) -> Result<Node, Fault> {
+    pub(super) fn method(
+        &mut self,
+        target: Node,
+        name: &str,
+        span: Range<usize>,
+    ) -> Result<Node, Fault> {
         if let Some(kind) = LoopKind::named(name) {
             return self.comprehension(target, kind, span);
         }
@@ -160,11 +178,17 @@ impl Parser<'_> {
             let message = format!("there is no method `{name}`");
             let fault = Fault::new(FaultKind::UnknownName, span, message);
             if Function::named(name).is_some() {
-                return Err(fault.with_help(format!("`{name}` stands before its value: `{name}(value)`")));
+                return Err(
+                    fault.with_help(format!("`{name}` stands before its value: `{name}(value)`"))
+                );
             }
-            let methods =
-                Function::ALL.into_iter().filter(|function| function.is_method()).map(Function::name);
-            let names = methods.chain(["matches"]).chain(LoopKind::NAMES.map(|(name, _)| name));
+            let methods = Function::ALL
+                .into_iter()
+                .filter(|function| function.is_method())
+                .map(Function::name);
+            let names = methods
+                .chain(["matches"])
+                .chain(LoopKind::NAMES.map(|(name, _)| name));
             return Err(match near_miss(name, names) {
                 Some(meant) => fault.with_help(format!("did you mean `{meant}`?")),
                 None => fault,
@@ -184,12 +208,17 @@ impl Parser<'_> {
         is_method: bool,
         span: Range<usize>,
     ) -> Result<Node, Fault> {
-        let (name, wanted) = function.map_or(("matches", 2), |known| (known.name(), known.arguments()));
+        let (name, wanted) =
+            function.map_or(("matches", 2), |known| (known.name(), known.arguments()));
         if arguments.len() != wanted {
             // What stands before the dot is not in the brackets.
-            let (wanted, found) = (wanted - usize::from(is_method), arguments.len() - usize::from(is_method));
+            let (wanted, found) = (
+                wanted - usize::from(is_method),
+                arguments.len() - usize::from(is_method),
+            );
             let plural = if wanted == 1 { "" } else { "s" };
-            let message = format!("`{name}` takes {wanted} value{plural} in its brackets, not {found}");
+            let message =
+                format!("`{name}` takes {wanted} value{plural} in its brackets, not {found}");
             return Err(Fault::new(FaultKind::Syntax, span, message));
         }
         match (function, <[Node; 2]>::try_from(arguments)) {
@@ -210,15 +239,26 @@ impl Parser<'_> {
             .with_help("`startsWith`, `endsWith`, `contains` and `==` take any text"));
         };
         // Matching takes time linear in the text: the engine has no backtracking.
-        match RegexBuilder::new(source).size_limit(PATTERN_MAX).dfa_size_limit(PATTERN_MAX).build() {
+        match RegexBuilder::new(source)
+            .size_limit(PATTERN_MAX)
+            .dfa_size_limit(PATTERN_MAX)
+            .build()
+        {
             Ok(regex) => self.node(span, Kind::Matches(Box::new(text), regex)),
-            Err(regex::Error::CompiledTooBig(_)) => {
-                Err(Fault::new(FaultKind::TooLarge, pattern.span, "this pattern is too large"))
-            }
+            Err(regex::Error::CompiledTooBig(_)) => Err(Fault::new(
+                FaultKind::TooLarge,
+                pattern.span,
+                "this pattern is too large",
+            )),
             Err(error) => {
                 // The last line tells what is wrong; the lines before it draw the pattern.
                 let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                let reason = text
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ")
+                    .to_owned();
                 Err(Fault::new(
                     FaultKind::Syntax,
                     pattern.span,
@@ -233,18 +273,27 @@ impl Parser<'_> {
         let end = self.expect(")", "`)`")?.end;
         let is_path = match &path.kind {
             Kind::Field(..) => true,
-            Kind::Root(position) => !matches!(self.roots().get(*position), Some(Root::Input) | None),
+            Kind::Root(position) => {
+                !matches!(self.roots().get(*position), Some(Root::Input) | None)
+            }
             _ => false,
         };
         if !is_path {
-            return Err(Fault::new(FaultKind::Syntax, path.span, "`has` asks for a field")
-                .with_help("name a path: `has(input.note)`, `has(steps.reserve.output)`"));
+            return Err(
+                Fault::new(FaultKind::Syntax, path.span, "`has` asks for a field")
+                    .with_help("name a path: `has(input.note)`, `has(steps.reserve.output)`"),
+            );
         }
         self.node(span.start..end, Kind::Has(Box::new(path)))
     }
 
     /// `over.all(variable, body)`, after the opening bracket.
-    fn comprehension(&mut self, over: Node, kind: LoopKind, span: Range<usize>) -> Result<Node, Fault> {
+    fn comprehension(
+        &mut self,
+        over: Node,
+        kind: LoopKind,
+        span: Range<usize>,
+    ) -> Result<Node, Fault> {
         if self.variables.len() >= LOOPS_MAX {
             let message = format!("loops stand at most {LOOPS_MAX} deep in each other");
             return Err(Fault::new(FaultKind::TooLarge, span, message));
@@ -266,6 +315,14 @@ impl Parser<'_> {
         self.variables.pop();
         let start = over.span.start;
         let end = self.expect(")", "`)`")?.end;
-        self.node(start..end, Kind::Loop(Box::new(Loop { kind, over, filter, body })))
+        self.node(
+            start..end,
+            Kind::Loop(Box::new(Loop {
+                kind,
+                over,
+                filter,
+                body,
+            })),
+        )
     }
 }

@@ -18,16 +18,28 @@ impl Checker<'_> {
                 self.decode_alike(left, &a, right, &b);
                 if !comparable(&a, &b) {
                     let help = self.conversion(left, &a, right, &b);
-                    self.mismatch(left, right, format!("{} never equals {}", a.phrase(), b.phrase()), help);
+                    self.mismatch(
+                        left,
+                        right,
+                        format!("{} never equals {}", a.phrase(), b.phrase()),
+                        help,
+                    );
                 }
                 Type::Bool
             }
-            Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
+            Operator::Less
+            | Operator::LessOrEqual
+            | Operator::Greater
+            | Operator::GreaterOrEqual => {
                 self.decode_alike(left, &a, right, &b);
                 if !has_order(&a) || !has_order(&b) || !comparable(&a, &b) {
                     let help = self.conversion(left, &a, right, &b);
                     let symbol = operator.symbol();
-                    let message = format!("`{symbol}` cannot compare {} with {}", a.phrase(), b.phrase());
+                    let message = format!(
+                        "`{symbol}` cannot compare {} with {}",
+                        a.phrase(),
+                        b.phrase()
+                    );
                     self.mismatch(left, right, message, help);
                 }
                 Type::Bool
@@ -43,7 +55,11 @@ impl Checker<'_> {
             | Operator::Remainder => arithmetic(operator, &a, &b).unwrap_or_else(|| {
                 let help = self.conversion(left, &a, right, &b);
                 let symbol = operator.symbol();
-                let message = format!("`{symbol}` does not work on {} and {}", a.phrase(), b.phrase());
+                let message = format!(
+                    "`{symbol}` does not work on {} and {}",
+                    a.phrase(),
+                    b.phrase()
+                );
                 self.mismatch(left, right, message, help);
                 Type::Any
             }),
@@ -64,13 +80,22 @@ impl Checker<'_> {
     pub(super) fn call(&mut self, function: Function, arguments: &[Node]) -> Type {
         use Function::{Contains, EndsWith, Size, StartsWith, ToBool, ToBytes, ToDouble};
         use Function::{ToDuration, ToInt, ToText, ToTimestamp};
-        let types: Vec<Type> = arguments.iter().map(|argument| self.operand(argument)).collect();
+        let types: Vec<Type> = arguments
+            .iter()
+            .map(|argument| self.operand(argument))
+            .collect();
         for (argument, ty) in arguments.iter().zip(&types) {
             let fits = match function {
-                Size => matches!(ty, Type::String | Type::Bytes | Type::List(_) | Type::Object(_)),
+                Size => matches!(
+                    ty,
+                    Type::String | Type::Bytes | Type::List(_) | Type::Object(_)
+                ),
                 StartsWith | EndsWith | Contains => *ty == Type::String,
                 ToText => !matches!(ty, Type::List(_) | Type::Object(_) | Type::Null),
-                ToInt => matches!(ty, Type::Int | Type::Double | Type::String | Type::Timestamp),
+                ToInt => matches!(
+                    ty,
+                    Type::Int | Type::Double | Type::String | Type::Timestamp
+                ),
                 ToDouble => matches!(ty, Type::Int | Type::Double | Type::String),
                 ToBool => matches!(ty, Type::Bool | Type::String),
                 ToBytes => matches!(ty, Type::Bytes | Type::String),
@@ -88,7 +113,8 @@ impl Checker<'_> {
                     help,
                 );
             } else if let (Kind::Text(text), [_]) = (&argument.kind, arguments)
-                && let Err(error) = function.of_one(Val::Text(Text::Borrowed(text)), &mut Budget::default())
+                && let Err(error) =
+                    function.of_one(Val::Text(Text::Borrowed(text)), &mut Budget::default())
             {
                 self.fault(FaultKind::TypeMismatch, argument, error.to_string(), None);
             }
@@ -107,8 +133,12 @@ impl Checker<'_> {
     pub(super) fn expect(&mut self, node: &Node, wanted: &Type, taker: &str) {
         let ty = self.ty(node);
         if ty != *wanted && ty != Type::Any {
-            let message =
-                format!("`{taker}` takes {}, `{}` is {}", wanted.phrase(), self.text(node), ty.phrase());
+            let message = format!(
+                "`{taker}` takes {}, `{}` is {}",
+                wanted.phrase(),
+                self.text(node),
+                ty.phrase()
+            );
             self.fault(FaultKind::TypeMismatch, node, message, None);
         }
     }
@@ -131,13 +161,25 @@ impl Checker<'_> {
             Type::Any => {}
             Type::Object(_) if matches!(item, Type::String | Type::Any) => {}
             Type::Object(_) => {
-                self.mismatch(left, right, format!("keys are strings, never {}", item.phrase()), None);
+                self.mismatch(
+                    left,
+                    right,
+                    format!("keys are strings, never {}", item.phrase()),
+                    None,
+                );
             }
             other => {
                 let help = (*other == Type::String).then(|| {
-                    format!("`{}.contains({})` looks into a string", self.text(right), self.text(left))
+                    format!(
+                        "`{}.contains({})` looks into a string",
+                        self.text(right),
+                        self.text(left)
+                    )
                 });
-                let message = format!("`in` looks into lists and objects, not into {}", other.phrase());
+                let message = format!(
+                    "`in` looks into lists and objects, not into {}",
+                    other.phrase()
+                );
                 self.mismatch(left, right, message, help);
             }
         }
@@ -160,7 +202,11 @@ impl Checker<'_> {
     }
 
     fn mismatch(&mut self, left: &Node, right: &Node, message: String, help: Option<String>) {
-        let mut fault = super::Fault::new(FaultKind::TypeMismatch, left.span.start..right.span.end, message);
+        let mut fault = super::Fault::new(
+            FaultKind::TypeMismatch,
+            left.span.start..right.span.end,
+            message,
+        );
         fault.help = help;
         self.faults.push(fault);
     }
@@ -215,14 +261,20 @@ fn arithmetic(operator: Operator, a: &Type, b: &Type) -> Option<Type> {
         (Add | Subtract, Type::Timestamp, Type::Any) if operator == Add => Type::Timestamp,
         (Add | Subtract, Type::Timestamp | Type::Duration, Type::Any) => Type::Any,
         (Add | Subtract, Type::Any, Type::Timestamp | Type::Duration) => Type::Any,
-        (Add, Type::String, Type::String | Type::Any) | (Add, Type::Any, Type::String) => Type::String,
+        (Add, Type::String, Type::String | Type::Any) | (Add, Type::Any, Type::String) => {
+            Type::String
+        }
         (Add, Type::Bytes, Type::Bytes | Type::Any) | (Add, Type::Any, Type::Bytes) => Type::Bytes,
         (Add, Type::List(a), Type::List(b)) => Type::List(Box::new(a.join(b))),
-        (Add, Type::List(_), Type::Any) | (Add, Type::Any, Type::List(_)) => Type::List(Box::new(Type::Any)),
+        (Add, Type::List(_), Type::Any) | (Add, Type::Any, Type::List(_)) => {
+            Type::List(Box::new(Type::Any))
+        }
         (_, Type::Int, Type::Any) | (_, Type::Any, Type::Int) => Type::Any,
         (Remainder, _, _) => return None,
         (_, Type::Double, Type::Double | Type::Any) | (_, Type::Any, Type::Double) => Type::Double,
-        (Add, Type::Timestamp, Type::Duration) | (Add, Type::Duration, Type::Timestamp) => Type::Timestamp,
+        (Add, Type::Timestamp, Type::Duration) | (Add, Type::Duration, Type::Timestamp) => {
+            Type::Timestamp
+        }
         (Subtract, Type::Timestamp, Type::Duration) => Type::Timestamp,
         (Subtract, Type::Timestamp, Type::Timestamp) => Type::Duration,
         (Add | Subtract, Type::Duration, Type::Duration) => Type::Duration,

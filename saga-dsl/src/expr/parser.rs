@@ -32,11 +32,18 @@ pub(super) fn parse(source: &str) -> Result<Parsed, Fault> {
         return Err(Fault::new(
             FaultKind::TooLarge,
             0..source.len(),
-            format!("an expression has at most {LENGTH_MAX} bytes, this one has {}", source.len()),
+            format!(
+                "an expression has at most {LENGTH_MAX} bytes, this one has {}",
+                source.len()
+            ),
         ));
     }
     if source.trim().is_empty() {
-        return Err(Fault::new(FaultKind::Syntax, 0..source.len(), "an expression is missing here"));
+        return Err(Fault::new(
+            FaultKind::Syntax,
+            0..source.len(),
+            "an expression is missing here",
+        ));
     }
     let mut parser = Parser {
         source,
@@ -49,7 +56,11 @@ pub(super) fn parse(source: &str) -> Result<Parsed, Fault> {
     };
     let tree = parser.expression()?;
     match &parser.peek().kind {
-        TokenKind::End => Ok(Parsed { tree, roots: parser.roots, nodes: parser.nodes }),
+        TokenKind::End => Ok(Parsed {
+            tree,
+            roots: parser.roots,
+            nodes: parser.nodes,
+        }),
         _ => Err(parser.unexpected("an operator or the end")),
     }
 }
@@ -143,7 +154,9 @@ impl Parser<'_> {
             TokenKind::Name(name) if name == "in" => "in",
             TokenKind::Name(name) if name == "and" || name == "or" => {
                 let symbol = if name == "and" { "&&" } else { "||" };
-                return Err(self.unexpected("an operator").with_help(format!("`{symbol}` means {name}")));
+                return Err(self
+                    .unexpected("an operator")
+                    .with_help(format!("`{symbol}` means {name}")));
             }
             _ => return Ok(None),
         };
@@ -171,11 +184,23 @@ impl Parser<'_> {
         let span = left.span.start..right.span.end;
         let kind = match (joint, left) {
             // A chain stays one node.
-            (Joint::Or, Node { kind: Kind::Or(mut operands), .. }) => {
+            (
+                Joint::Or,
+                Node {
+                    kind: Kind::Or(mut operands),
+                    ..
+                },
+            ) => {
                 operands.push(right);
                 Kind::Or(operands)
             }
-            (Joint::And, Node { kind: Kind::And(mut operands), .. }) => {
+            (
+                Joint::And,
+                Node {
+                    kind: Kind::And(mut operands),
+                    ..
+                },
+            ) => {
                 operands.push(right);
                 Kind::And(operands)
             }
@@ -193,7 +218,9 @@ impl Parser<'_> {
                 return Err(self.too_deep(self.peek().span.clone()));
             }
             let sign = self.next();
-            if let (TokenKind::Symbol("-"), TokenKind::Int(magnitude)) = (&sign.kind, &self.peek().kind) {
+            if let (TokenKind::Symbol("-"), TokenKind::Int(magnitude)) =
+                (&sign.kind, &self.peek().kind)
+            {
                 let Some(value) = 0_i64.checked_sub_unsigned(*magnitude) else {
                     return Err(self.integer_too_large());
                 };
@@ -272,7 +299,9 @@ impl Parser<'_> {
             }
             TokenKind::Symbol("{") => return self.map(span.start),
             TokenKind::Symbol(_) | TokenKind::End => {
-                self.at = self.at.saturating_sub(usize::from(token.kind != TokenKind::End));
+                self.at = self
+                    .at
+                    .saturating_sub(usize::from(token.kind != TokenKind::End));
                 return Err(self.unexpected("a value"));
             }
         };
@@ -300,7 +329,9 @@ impl Parser<'_> {
         while !matches!(self.peek().kind, TokenKind::Symbol("}")) {
             let key = self.expression()?;
             if let Kind::Text(text) = &key.kind
-                && entries.iter().any(|(other, _)| matches!(&other.kind, Kind::Text(known) if known == text))
+                && entries
+                    .iter()
+                    .any(|(other, _)| matches!(&other.kind, Kind::Text(known) if known == text))
             {
                 let message = format!("the key '{text}' stands here twice");
                 return Err(Fault::new(FaultKind::Duplicate, key.span, message));
@@ -322,14 +353,23 @@ impl Parser<'_> {
             return Err(self.too_deep(span));
         }
         self.nodes += 1;
-        Ok(Node { id: self.nodes - 1, span, height, kind })
+        Ok(Node {
+            id: self.nodes - 1,
+            span,
+            height,
+            kind,
+        })
     }
 
     pub(super) fn root(&mut self, root: Root, span: Range<usize>) -> Result<Node, Fault> {
-        let position = self.roots.iter().position(|known| *known == root).unwrap_or_else(|| {
-            self.roots.push(root);
-            self.roots.len() - 1
-        });
+        let position = self
+            .roots
+            .iter()
+            .position(|known| *known == root)
+            .unwrap_or_else(|| {
+                self.roots.push(root);
+                self.roots.len() - 1
+            });
         self.node(span, Kind::Root(position))
     }
 
@@ -368,7 +408,11 @@ impl Parser<'_> {
 
     pub(super) fn expect(&mut self, symbol: &str, wanted: &str) -> Result<Range<usize>, Fault> {
         let span = self.peek().span.clone();
-        if self.take(symbol) { Ok(span) } else { Err(self.unexpected(wanted)) }
+        if self.take(symbol) {
+            Ok(span)
+        } else {
+            Err(self.unexpected(wanted))
+        }
     }
 
     /// The fault of finding something else than `wanted`.
@@ -376,9 +420,16 @@ impl Parser<'_> {
         let token = self.peek();
         let found = match &token.kind {
             TokenKind::End => "the expression ends".to_owned(),
-            _ => format!("`{}` stands", self.source.get(token.span.clone()).unwrap_or_default()),
+            _ => format!(
+                "`{}` stands",
+                self.source.get(token.span.clone()).unwrap_or_default()
+            ),
         };
-        Fault::new(FaultKind::Syntax, token.span.clone(), format!("{found} where {wanted} is expected"))
+        Fault::new(
+            FaultKind::Syntax,
+            token.span.clone(),
+            format!("{found} where {wanted} is expected"),
+        )
     }
 
     fn integer_too_large(&self) -> Fault {

@@ -48,7 +48,8 @@ impl Template {
                     .with_help("a `${` that is meant literally is written `$${`"));
                 };
                 let span = start..start + length;
-                let expr = Expr::parse(&source[span.clone()]).map_err(|fault| fault.moved_by(start))?;
+                let expr =
+                    Expr::parse(&source[span.clone()]).map_err(|fault| fault.moved_by(start))?;
                 if !text.is_empty() {
                     parts.push(Part::Text(std::mem::take(&mut text)));
                 }
@@ -57,7 +58,9 @@ impl Template {
             } else {
                 // Up to the next `$`, but at least one character.
                 let first = rest.chars().next().map_or(1, char::len_utf8);
-                let plain = rest[first..].find('$').map_or(rest.len(), |next| first + next);
+                let plain = rest[first..]
+                    .find('$')
+                    .map_or(rest.len(), |next| first + next);
                 text.push_str(&rest[..plain]);
                 at += plain;
             }
@@ -65,7 +68,10 @@ impl Template {
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
-        Ok(Self { source: source.into(), parts })
+        Ok(Self {
+            source: source.into(),
+            parts,
+        })
     }
 
     /// Where a text has `$${…}` around what would be an expression: the expression, and the bytes from `$${` to `}`.
@@ -80,7 +86,9 @@ impl Template {
             if !escape && !rest.starts_with("${") {
                 continue;
             }
-            let Some(length) = end_of_expression(&source[start..]) else { continue };
+            let Some(length) = end_of_expression(&source[start..]) else {
+                continue;
+            };
             let end = start + length;
             if !escape {
                 at = end;
@@ -97,7 +105,10 @@ impl Template {
     /// A template that is nothing but this expression, written without `${` and `}`.
     pub(super) fn of_expression(source: &str) -> Result<Self, Fault> {
         let expr = Expr::parse(source)?;
-        Ok(Self { source: source.into(), parts: vec![Part::Expr(expr, 0..source.len())] })
+        Ok(Self {
+            source: source.into(),
+            parts: vec![Part::Expr(expr, 0..source.len())],
+        })
     }
 
     /// The text it was parsed from.
@@ -165,7 +176,9 @@ impl Template {
     ) -> Result<(), EvalError> {
         match self.parts.as_slice() {
             [Part::Expr(expr, _)] => expr.write(scope, budget, out),
-            _ => self.eval_text(scope, budget).map(|text| push_text(out, &text)),
+            _ => self
+                .eval_text(scope, budget)
+                .map(|text| push_text(out, &text)),
         }
     }
 
@@ -194,11 +207,15 @@ impl Template {
     #[must_use]
     pub fn check(&self, env: &dyn TypeEnv) -> Checked {
         let alone = matches!(self.parts.as_slice(), [Part::Expr(..)]);
-        let mut checked = Checked { ty: Type::String, faults: Vec::new() };
+        let mut checked = Checked {
+            ty: Type::String,
+            faults: Vec::new(),
+        };
         for (expr, span) in self.expressions() {
             let found = expr.check(env);
             for mut fault in found.faults {
-                let replaces_all = expr.source().get(fault.span.clone()) == Some(expr.source().trim());
+                let replaces_all =
+                    expr.source().get(fault.span.clone()) == Some(expr.source().trim());
                 if let (FaultKind::MaybeAbsent, Some(help), true) =
                     (fault.kind, &mut fault.help, replaces_all)
                 {
@@ -208,13 +225,19 @@ impl Template {
             }
             if alone {
                 checked.ty = found.ty;
-            } else if matches!(found.ty, Type::List(_) | Type::Object(_) | Type::Null | Type::Optional(_)) {
-                let message =
-                    format!("`{}` is {}, which cannot stand inside a text", expr.source(), found.ty.phrase());
+            } else if matches!(
+                found.ty,
+                Type::List(_) | Type::Object(_) | Type::Null | Type::Optional(_)
+            ) {
+                let message = format!(
+                    "`{}` is {}, which cannot stand inside a text",
+                    expr.source(),
+                    found.ty.phrase()
+                );
                 let fault = Fault::new(FaultKind::TypeMismatch, span, message);
-                checked
-                    .faults
-                    .push(fault.with_help("a field that is nothing but `${…}` keeps lists and objects"));
+                checked.faults.push(
+                    fault.with_help("a field that is nothing but `${…}` keeps lists and objects"),
+                );
             }
         }
         checked
@@ -224,7 +247,11 @@ impl Template {
 /// How a value reads inside a text.
 fn inside_text(source: &str, value: Val<'_>, budget: &mut Budget) -> Result<String, EvalError> {
     let kind = value.kind();
-    let not_a_text = || EvalError::Type(format!("`{source}` is {kind}, which cannot stand inside a text"));
+    let not_a_text = || {
+        EvalError::Type(format!(
+            "`{source}` is {kind}, which cannot stand inside a text"
+        ))
+    };
     match value {
         Val::Null | Val::List(_) | Val::Map(_) => Err(not_a_text()),
         // Bytes read as they do in JSON.

@@ -61,8 +61,12 @@ pub(crate) fn parse_duration(text: &str) -> Option<SignedDuration> {
     let mut nanos: i128 = 0;
     loop {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let unit = rest[number..].find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len() - number);
-        let (_, scale) = UNITS.iter().find(|(name, _)| *name == &rest[number..number + unit])?;
+        let unit = rest[number..]
+            .find(|c: char| !c.is_ascii_lowercase())
+            .unwrap_or(rest.len() - number);
+        let (_, scale) = UNITS
+            .iter()
+            .find(|(name, _)| *name == &rest[number..number + unit])?;
         nanos = nanos.checked_add(scaled(&rest[..number], *scale)?)?;
         rest = &rest[number + unit..];
         if rest.is_empty() {
@@ -78,14 +82,19 @@ pub(crate) fn parse_duration(text: &str) -> Option<SignedDuration> {
 /// `12` or `1.5` times `scale`, cut to whole nanoseconds.
 fn scaled(number: &str, scale: i128) -> Option<i128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let plausible =
-        |digits: &str| (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let plausible = |digits: &str| {
+        (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+    };
     if !plausible(whole) || !plausible(fraction) {
         return None;
     }
     let power = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let fraction = fraction.parse::<i128>().ok()?.checked_mul(scale)? / power;
-    whole.parse::<i128>().ok()?.checked_mul(scale)?.checked_add(fraction)
+    whole
+        .parse::<i128>()
+        .ok()?
+        .checked_mul(scale)?
+        .checked_add(fraction)
 }
 
 /// Writes a span of time as `1h30m`; zero is `0s`.
@@ -141,7 +150,11 @@ mod tests {
             ("1é", None),
         ];
         for (text, expected) in cases {
-            assert_eq!(parse_duration(text).map(duration_text).as_deref(), expected, "{text}");
+            assert_eq!(
+                parse_duration(text).map(duration_text).as_deref(),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -150,7 +163,10 @@ mod tests {
         let cases = [
             ("2026-11-21T05:00:00Z", Some("2026-11-21T05:00:00Z")),
             ("2026-11-21t05:00:00z", Some("2026-11-21T05:00:00Z")),
-            ("2026-11-21T05:00:00.25+02:00", Some("2026-11-21T03:00:00.25Z")),
+            (
+                "2026-11-21T05:00:00.25+02:00",
+                Some("2026-11-21T03:00:00.25Z"),
+            ),
             ("0001-01-01T00:00:00Z", Some("0001-01-01T00:00:00Z")),
             ("0000-12-31T23:59:59Z", None),
             ("2026-02-30T05:00:00Z", None),

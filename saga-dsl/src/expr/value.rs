@@ -136,9 +136,11 @@ impl<'a> Map<'a> {
     /// Keys in the order of their letters.
     pub fn keys(&self) -> Vec<Text<'a>> {
         match self {
-            Self::Json(json) => {
-                fields(*json).into_iter().flat_map(Fields::iter).map(|(key, _)| Text::Borrowed(key)).collect()
-            }
+            Self::Json(json) => fields(*json)
+                .into_iter()
+                .flat_map(Fields::iter)
+                .map(|(key, _)| Text::Borrowed(key))
+                .collect(),
             Self::Built(fields) => fields.keys().cloned().collect(),
         }
     }
@@ -192,8 +194,8 @@ impl<'a> Val<'a> {
             Self::Written(number) => written(number.written(), out, budget)?,
             Self::Double(value) => {
                 let finite = Finite::from_f64(value);
-                let finite =
-                    finite.ok_or_else(|| EvalError::Convert(format!("JSON has no number for {value}")))?;
+                let finite = finite
+                    .ok_or_else(|| EvalError::Convert(format!("JSON has no number for {value}")))?;
                 out.push_str(&finite.to_string());
             }
             Self::Text(Text::Written(_, json)) => written(json.written(), out, budget)?,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Number, Value};
 
 use super::{
-    Budget, Checked, EvalError, Fault, FaultKind, Root, Scope, Template, TypeEnv, ast::Kind, document,
+    Budget, Checked, EvalError, Fault, FaultKind, Root, Scope, Template, TypeEnv, ast::Kind,
+    document,
 };
 use crate::{
     json::push_text,
@@ -55,9 +56,10 @@ impl ValueTemplate {
             let picked = picked(written).and_then(|(name, template)| {
                 if fields.iter().any(|(known, _)| *known == name) {
                     let message = format!("two picked fields are called `{name}`");
-                    return Err(Fault::new(FaultKind::Duplicate, 0..written.len(), message).with_help(
-                        format!("write the input as a map to name them: `other_{name}: ${{…}}`"),
-                    ));
+                    return Err(Fault::new(FaultKind::Duplicate, 0..written.len(), message)
+                        .with_help(format!(
+                            "write the input as a map to name them: `other_{name}: ${{…}}`"
+                        )));
                 }
                 Ok((name, Self::Picked(template, written.clone())))
             });
@@ -68,14 +70,18 @@ impl ValueTemplate {
 
     /// Every root it may read; one that is read several times comes several times.
     pub fn roots(&self) -> impl Iterator<Item = &Root> {
-        self.templates().into_iter().flat_map(|(_, template)| template.roots())
+        self.templates()
+            .into_iter()
+            .flat_map(|(_, template)| template.roots())
     }
 
     /// Every template in it, with its place as a JSON pointer into the value it was read from.
     #[must_use]
     pub fn templates(&self) -> Vec<(String, &Template)> {
         let mut found = Vec::new();
-        self.walk(&mut String::new(), &mut |place, template, _| found.push((place.to_owned(), template)));
+        self.walk(&mut String::new(), &mut |place, template, _| {
+            found.push((place.to_owned(), template))
+        });
         found
     }
 
@@ -85,10 +91,15 @@ impl ValueTemplate {
         match self {
             Self::Text(template) => Self::Text(template.with_types(env)),
             Self::Picked(template, written) => Self::Picked(template.with_types(env), written),
-            Self::List(items) => Self::List(items.into_iter().map(|item| item.with_types(env)).collect()),
-            Self::Object(fields) => {
-                Self::Object(fields.into_iter().map(|(name, value)| (name, value.with_types(env))).collect())
+            Self::List(items) => {
+                Self::List(items.into_iter().map(|item| item.with_types(env)).collect())
             }
+            Self::Object(fields) => Self::Object(
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (name, value.with_types(env)))
+                    .collect(),
+            ),
             plain @ (Self::Null | Self::Bool(_) | Self::Number(_)) => plain,
         }
     }
@@ -102,13 +113,20 @@ impl ValueTemplate {
     }
 
     /// Appends the JSON form of the value; fields in the order of their names.
-    fn write(&self, scope: &dyn Scope, budget: &mut Budget, out: &mut String) -> Result<(), EvalError> {
+    fn write(
+        &self,
+        scope: &dyn Scope,
+        budget: &mut Budget,
+        out: &mut String,
+    ) -> Result<(), EvalError> {
         budget.step()?;
         match self {
             Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Number(value) => out.push_str(&value.to_string()),
-            Self::Text(template) | Self::Picked(template, _) => template.write(scope, budget, out)?,
+            Self::Text(template) | Self::Picked(template, _) => {
+                template.write(scope, budget, out)?
+            }
             Self::List(items) => {
                 out.push('[');
                 for (index, item) in items.iter().enumerate() {
@@ -151,7 +169,10 @@ impl ValueTemplate {
                 faults.push(fault.at_place(place));
             }
         });
-        Checked { ty: self.ty(env), faults }
+        Checked {
+            ty: self.ty(env),
+            faults,
+        }
     }
 
     fn ty(&self, env: &dyn TypeEnv) -> Type {
@@ -162,19 +183,28 @@ impl ValueTemplate {
             Self::Number(_) => Type::Double,
             Self::Text(template) | Self::Picked(template, _) => template.check(env).ty,
             Self::List(items) => {
-                let item = items.iter().map(|item| item.ty(env)).reduce(|a, b| a.join(&b));
+                let item = items
+                    .iter()
+                    .map(|item| item.ty(env))
+                    .reduce(|a, b| a.join(&b));
                 Type::List(Box::new(item.unwrap_or(Type::Any)))
             }
             Self::Object(fields) => {
-                let fields: BTreeMap<_, _> =
-                    fields.iter().map(|(name, value)| (name.clone(), value.ty(env))).collect();
+                let fields: BTreeMap<_, _> = fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.ty(env)))
+                    .collect();
                 Type::Object(fields)
             }
         }
     }
 
     /// Visits every template with its place and, for a picked one, how it was written.
-    fn walk<'a>(&'a self, place: &mut String, visit: &mut impl FnMut(&str, &'a Template, Option<&'a str>)) {
+    fn walk<'a>(
+        &'a self,
+        place: &mut String,
+        visit: &mut impl FnMut(&str, &'a Template, Option<&'a str>),
+    ) {
         let length = place.len();
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) => {}
@@ -241,7 +271,9 @@ fn picked(written: &str) -> Result<(String, Template), Fault> {
     let segments: Vec<&str> = written.split('.').collect();
     let is_word = |segment: &&str| {
         segment.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && segment
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     if !segments.iter().all(is_word) {
         let help = if written.contains('-') {
@@ -252,12 +284,19 @@ fn picked(written: &str) -> Result<(String, Template), Fault> {
             "`customer_id` picks `input.customer_id`, other paths start at a root: `steps.reserve.output.seat`; \
              anything more stands in a map: `seat: ${…}`"
         };
-        return Err(
-            Fault::new(FaultKind::Syntax, whole, format!("`{written}` is not a path")).with_help(help)
-        );
+        return Err(Fault::new(
+            FaultKind::Syntax,
+            whole,
+            format!("`{written}` is not a path"),
+        )
+        .with_help(help));
     }
     let bare = segments.len() == 1;
-    let source = if bare { format!("input.{written}") } else { written.to_owned() };
+    let source = if bare {
+        format!("input.{written}")
+    } else {
+        written.to_owned()
+    };
     let template = Template::of_expression(&source).map_err(|fault| {
         let offset = source.len() - written.len();
         let span = fault.span.start.saturating_sub(offset)..fault.span.end.saturating_sub(offset);
@@ -268,7 +307,11 @@ fn picked(written: &str) -> Result<(String, Template), Fault> {
         .all(|(expr, _)| matches!(expr.parsed.tree.kind, Kind::Root(_) | Kind::Field(..)));
     match segments.last() {
         Some(name) if is_path => Ok(((*name).to_owned(), template)),
-        _ => Err(Fault::new(FaultKind::Syntax, whole, format!("`{written}` is not a path"))),
+        _ => Err(Fault::new(
+            FaultKind::Syntax,
+            whole,
+            format!("`{written}` is not a path"),
+        )),
     }
 }
 
@@ -278,7 +321,9 @@ fn of_pick(mut fault: Fault, template: &Template, written: &str) -> Fault {
     if fault.kind == FaultKind::MaybeAbsent {
         // A list has no room for a guard.
         let guarded = format!("has({0}) ? {0} : null", template.source());
-        fault.help = fault.help.map(|_| format!("write the input as a map: `{name}: \"${{{guarded}}}\"`"));
+        fault.help = fault
+            .help
+            .map(|_| format!("write the input as a map: `{name}: \"${{{guarded}}}\"`"));
     }
     fault.span = 0..written.len();
     fault

@@ -23,8 +23,13 @@ pub(crate) const DEFAULTS: &[&str] = &["timeout", "retry", "compensation_retry"]
 pub(crate) const PARTICIPANT: &[&str] = &["max_in_flight", "rate_limit", "circuit_breaker"];
 
 /// Of `circuit_breaker`.
-pub(crate) const CIRCUIT_BREAKER: &[&str] =
-    &["failure_rate", "window", "min_calls", "open_for", "half_open_calls"];
+pub(crate) const CIRCUIT_BREAKER: &[&str] = &[
+    "failure_rate",
+    "window",
+    "min_calls",
+    "open_for",
+    "half_open_calls",
+];
 
 /// Of a server's file of limits.
 pub(crate) const LIMITS_FILE: &[&str] = &["participants"];
@@ -57,7 +62,14 @@ pub(crate) const STEP: &[&str] = &[
 ];
 
 /// Of a compensation in block form.
-pub(crate) const COMPENSATION: &[&str] = &["action", "reason", "input", "timeout", "retry", "escalate_after"];
+pub(crate) const COMPENSATION: &[&str] = &[
+    "action",
+    "reason",
+    "input",
+    "timeout",
+    "retry",
+    "escalate_after",
+];
 
 /// Of a group, beside its verb.
 pub(crate) const GROUP: &[&str] = &["when"];

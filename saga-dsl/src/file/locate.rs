@@ -15,7 +15,11 @@ struct Found<'a> {
 
 impl Node {
     fn find(&self, place: &Place) -> Found<'_> {
-        let mut found = Found { node: self, key: None, exact: true };
+        let mut found = Found {
+            node: self,
+            key: None,
+            exact: true,
+        };
         for segment in &place.0 {
             let next = match (&found.node.content, segment) {
                 (Content::Map(_), Segment::Key(key)) => found.node.get(key),
@@ -23,7 +27,13 @@ impl Node {
                 (Content::Map(_), Segment::Index(index)) => found.node.get(&index.to_string()),
                 (Content::List(items), Segment::Index(index)) => {
                     match items.get(*index) {
-                        Some(item) => found = Found { node: item, key: None, exact: true },
+                        Some(item) => {
+                            found = Found {
+                                node: item,
+                                key: None,
+                                exact: true,
+                            }
+                        }
                         None => found.exact = false,
                     }
                     if found.exact {
@@ -31,13 +41,24 @@ impl Node {
                     }
                     None
                 }
-                (Content::List(_) | Content::Scalar(_) | Content::Empty | Content::Broken, _) => None,
+                (Content::List(_) | Content::Scalar(_) | Content::Empty | Content::Broken, _) => {
+                    None
+                }
             };
             match next {
                 Some(entry) => {
-                    found = Found { node: &entry.value, key: Some(&entry.key_span), exact: true };
+                    found = Found {
+                        node: &entry.value,
+                        key: Some(&entry.key_span),
+                        exact: true,
+                    };
                 }
-                None => return Found { exact: false, ..found },
+                None => {
+                    return Found {
+                        exact: false,
+                        ..found
+                    };
+                }
             }
         }
         found
@@ -57,9 +78,9 @@ impl Node {
         };
         match (part, found.key, &found.node.content) {
             (Part::Key, Some(key), _) if found.exact => key.clone(),
-            (Part::Text(bytes), _, Content::Scalar(scalar)) if found.exact => {
-                scalar.source_range(bytes, &found.node.span, source).unwrap_or_else(value)
-            }
+            (Part::Text(bytes), _, Content::Scalar(scalar)) if found.exact => scalar
+                .source_range(bytes, &found.node.span, source)
+                .unwrap_or_else(value),
             _ => value(),
         }
     }
@@ -67,8 +88,12 @@ impl Node {
     /// Whether the text at a place has no quotes and a comment follows it directly.
     pub(super) fn is_cut_by_a_comment(&self, place: &Place, source: &str) -> bool {
         let node = self.find(place).node;
-        let plain = matches!(&node.content, Content::Scalar(scalar) if scalar.style == Style::Plain);
-        plain && source.get(node.span.end..).is_some_and(|rest| rest.trim_start_matches(' ').starts_with('#'))
+        let plain =
+            matches!(&node.content, Content::Scalar(scalar) if scalar.style == Style::Plain);
+        plain
+            && source
+                .get(node.span.end..)
+                .is_some_and(|rest| rest.trim_start_matches(' ').starts_with('#'))
     }
 
     /// The part of a value's span on its first line; of a block map, its first key.
@@ -77,7 +102,9 @@ impl Node {
         match self.entries().first() {
             Some(entry) if !text.starts_with('{') => entry.key_span.clone(),
             _ => {
-                let len = text.find('\n').map_or(text.len(), |at| text[..at].trim_end().len());
+                let len = text
+                    .find('\n')
+                    .map_or(text.len(), |at| text[..at].trim_end().len());
                 self.span.start..self.span.start + len
             }
         }
@@ -95,11 +122,17 @@ impl Scalar {
     ) -> Option<Range<usize>> {
         let raw = source.get(span.clone())?;
         let mut starts = Vec::with_capacity(self.text.len() + 1);
-        let mut at = usize::from(matches!(self.style, Style::SingleQuoted | Style::DoubleQuoted));
+        let mut at = usize::from(matches!(
+            self.style,
+            Style::SingleQuoted | Style::DoubleQuoted
+        ));
         for c in self.text.chars() {
             let rest = raw.get(at..)?;
             let (skipped, taken) = self.style.match_char(c, rest)?;
-            starts.extend(std::iter::repeat_n((at + skipped, at + skipped + taken), c.len_utf8()));
+            starts.extend(std::iter::repeat_n(
+                (at + skipped, at + skipped + taken),
+                c.len_utf8(),
+            ));
             at += skipped + taken;
         }
         let from = starts.get(bytes.start).map_or(at, |(from, _)| *from);
@@ -109,7 +142,9 @@ impl Scalar {
         };
         // Until the first line break: a diagnostic shows one line.
         let shown = raw.get(from..to)?;
-        let len = shown.find('\n').map_or(shown.len(), |at| shown[..at].trim_end().len());
+        let len = shown
+            .find('\n')
+            .map_or(shown.len(), |at| shown[..at].trim_end().len());
         Some(span.start + from..span.start + from + len)
     }
 }

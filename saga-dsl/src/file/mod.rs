@@ -62,7 +62,9 @@ impl Loaded {
     /// Whether there is any error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 }
 
@@ -82,7 +84,9 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
     let report = Report::new(path_for_messages, source);
     let read = read::read(source);
     let mut diagnostics = report.of_text(read.findings);
-    let text_is_right = diagnostics.iter().all(|found| found.severity != Severity::Error);
+    let text_is_right = diagnostics
+        .iter()
+        .all(|found| found.severity != Severity::Error);
     let mut definition = None;
     if let Some(tree) = &read.tree {
         let mut walk = Walk::default();
@@ -92,11 +96,17 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
         if let Some(model) = &model {
             findings.extend(check_model(model, tree, &report, walk, catalog));
         }
-        diagnostics.extend(findings.into_iter().map(|finding| report.of_place(tree, finding)));
+        diagnostics.extend(
+            findings
+                .into_iter()
+                .map(|finding| report.of_place(tree, finding)),
+        );
         definition = model.filter(|_| shape_is_right);
     }
     diagnostic::sort(&mut diagnostics);
-    let has_errors = diagnostics.iter().any(|found| found.severity == Severity::Error);
+    let has_errors = diagnostics
+        .iter()
+        .any(|found| found.severity == Severity::Error);
     let ready = definition.as_ref().filter(|_| !has_errors);
     let plan = match ready.map(|definition| Plan::from_definition(definition.clone())) {
         Some(Ok(plan)) => Some(plan),
@@ -107,7 +117,11 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
         }
         None => None,
     };
-    Loaded { definition, plan, diagnostics }
+    Loaded {
+        definition,
+        plan,
+        diagnostics,
+    }
 }
 
 /// What a reader of plain YAML sees in a text, for tests of the schema.
@@ -115,7 +129,9 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
 pub(crate) fn plain_value(source: &str) -> Option<serde_json::Value> {
     let read = read::read(source);
     let faulty = read.findings.iter().any(|found| found.code != Code::W0009);
-    read.tree.filter(|_| !faulty).and_then(|tree| Walk::default().value(&tree, &Place::default()))
+    read.tree
+        .filter(|_| !faulty)
+        .and_then(|tree| Walk::default().value(&tree, &Place::default()))
 }
 
 /// Of a file that is no text, what is shown is the readable part before the fault.
@@ -125,7 +141,11 @@ fn unreadable(path: &str, bytes: &[u8], fault: text::TextFault) -> Loaded {
     let mut diagnostic =
         Report::new(path, readable).text(fault.code, fault.span, fault.message, String::new());
     diagnostic.help = fault.help.map(str::to_owned);
-    Loaded { definition: None, plan: None, diagnostics: vec![diagnostic] }
+    Loaded {
+        definition: None,
+        plan: None,
+        diagnostics: vec![diagnostic],
+    }
 }
 
 fn check_model(

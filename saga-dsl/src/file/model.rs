@@ -15,21 +15,33 @@ use crate::{
     types::{Type, is_field_name},
 };
 
-pub(crate) const BACKOFFS: &[(&str, Backoff)] =
-    &[("exponential", Backoff::Exponential), ("linear", Backoff::Linear), ("fixed", Backoff::Fixed)];
-pub(crate) const JITTERS: &[(&str, Jitter)] =
-    &[("full", Jitter::Full), ("equal", Jitter::Equal), ("none", Jitter::None)];
+pub(crate) const BACKOFFS: &[(&str, Backoff)] = &[
+    ("exponential", Backoff::Exponential),
+    ("linear", Backoff::Linear),
+    ("fixed", Backoff::Fixed),
+];
+pub(crate) const JITTERS: &[(&str, Jitter)] = &[
+    ("full", Jitter::Full),
+    ("equal", Jitter::Equal),
+    ("none", Jitter::None),
+];
 
 /// A definition read as far as the file allows; with findings it is fit for further checks only.
 pub(super) fn definition(walk: &mut Walk, tree: &Node) -> Option<Definition> {
     let top = Place::default();
     let fields = walk.fields(tree, &top, "a saga file", keys::FILE)?;
     let saga = walk.require(&fields, "saga", "a saga file");
-    let saga = saga.and_then(|(node, place)| walk.id(node, &place, "`saga`")).unwrap_or_default();
+    let saga = saga
+        .and_then(|(node, place)| walk.id(node, &place, "`saga`"))
+        .unwrap_or_default();
     let version = walk.require(&fields, "version", "a saga file");
-    let version = version.and_then(|(node, place)| walk.count(node, &place, "`version`", 1)).unwrap_or(1);
+    let version = version
+        .and_then(|(node, place)| walk.count(node, &place, "`version`", 1))
+        .unwrap_or(1);
     let steps = walk.require(&fields, "steps", "a saga file");
-    let format = fields.get("format").and_then(|(node, place)| walk.count(node, &place, "`format`", 1));
+    let format = fields
+        .get("format")
+        .and_then(|(node, place)| walk.count(node, &place, "`format`", 1));
     if let Some(format) = format.filter(|format| *format != 1) {
         let message = format!("this release reads format 1, not {format}");
         walk.report(Finding::new(Code::S0109, &top.key("format"), message));
@@ -41,7 +53,9 @@ pub(super) fn definition(walk: &mut Walk, tree: &Node) -> Option<Definition> {
         description: text(walk, &fields, "description"),
         labels: labels(walk, &fields),
         idempotency_key: text(walk, &fields, "idempotency_key"),
-        deadline: fields.get("deadline").and_then(|(node, place)| walk.duration(node, &place)),
+        deadline: fields
+            .get("deadline")
+            .and_then(|(node, place)| walk.duration(node, &place)),
         input: types(walk, &fields, "input"),
         output: fields.get("output").and_then(|(node, place)| {
             walk.map(node, &place, "`output`")?;
@@ -49,18 +63,25 @@ pub(super) fn definition(walk: &mut Walk, tree: &Node) -> Option<Definition> {
         }),
         participants: super::participants::participants(walk, &fields),
         defaults: defaults(walk, &fields),
-        steps: steps.map(|(node, place)| super::steps::steps(walk, node, &place, 0)).unwrap_or_default(),
+        steps: steps
+            .map(|(node, place)| super::steps::steps(walk, node, &place, 0))
+            .unwrap_or_default(),
     })
 }
 
 pub(super) fn text(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> Option<String> {
     let (node, place) = fields.get(key)?;
-    walk.text(node, &place, &format!("`{key}`")).map(str::to_owned)
+    walk.text(node, &place, &format!("`{key}`"))
+        .map(str::to_owned)
 }
 
 fn labels(walk: &mut Walk, fields: &Fields<'_>) -> BTreeMap<String, String> {
-    let Some((node, place)) = fields.get("labels") else { return BTreeMap::new() };
-    let Some(labels) = walk.map(node, &place, "`labels`") else { return BTreeMap::new() };
+    let Some((node, place)) = fields.get("labels") else {
+        return BTreeMap::new();
+    };
+    let Some(labels) = walk.map(node, &place, "`labels`") else {
+        return BTreeMap::new();
+    };
     let mut texts = BTreeMap::new();
     for entry in labels.entries() {
         if let Some(text) = walk.text(&entry.value, &place.key(&entry.key), "a label") {
@@ -72,22 +93,30 @@ fn labels(walk: &mut Walk, fields: &Fields<'_>) -> BTreeMap<String, String> {
 
 /// Declared fields: each with its type.
 fn types(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> BTreeMap<String, Type> {
-    let Some((node, place)) = fields.get(key) else { return BTreeMap::new() };
-    let Some(declared) = walk.map(node, &place, &format!("`{key}`")) else { return BTreeMap::new() };
+    let Some((node, place)) = fields.get(key) else {
+        return BTreeMap::new();
+    };
+    let Some(declared) = walk.map(node, &place, &format!("`{key}`")) else {
+        return BTreeMap::new();
+    };
     let mut types = BTreeMap::new();
     for entry in declared.entries() {
         let place = place.key(&entry.key);
         if !is_field_name(&entry.key) {
-            let message = "fields are named with letters, digits and _, and begin with a letter or _";
+            let message =
+                "fields are named with letters, digits and _, and begin with a letter or _";
             walk.report(Finding::new(Code::S0103, &place, message).on_key());
         }
         // A field with a bad type stays a field: reading it is no second fault.
-        let ty = walk.value(&entry.value, &place).map(|value| Type::from_value(&value));
+        let ty = walk
+            .value(&entry.value, &place)
+            .map(|value| Type::from_value(&value));
         let ty = match ty {
             Some(Ok(ty)) => ty,
             None => Type::Any,
             Some(Err(fault)) => {
-                let mut finding = Finding::new(Code::S0103, &place.pointer(&fault.place), fault.message);
+                let mut finding =
+                    Finding::new(Code::S0103, &place.pointer(&fault.place), fault.message);
                 finding.help = fault.help;
                 walk.report(finding);
                 Type::Any
@@ -99,31 +128,48 @@ fn types(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> BTreeMap<String, Ty
 }
 
 fn defaults(walk: &mut Walk, fields: &Fields<'_>) -> Defaults {
-    let Some((node, place)) = fields.get("defaults") else { return Defaults::default() };
+    let Some((node, place)) = fields.get("defaults") else {
+        return Defaults::default();
+    };
     let Some(fields) = walk.fields(node, &place, "`defaults`", keys::DEFAULTS) else {
         return Defaults::default();
     };
     Defaults {
-        timeout: fields.get("timeout").and_then(|(node, place)| walk.duration(node, &place)),
+        timeout: fields
+            .get("timeout")
+            .and_then(|(node, place)| walk.duration(node, &place)),
         retry: retry(walk, &fields, "retry"),
         compensation_retry: retry(walk, &fields, "compensation_retry"),
     }
 }
 
 pub(super) fn retry(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> Retry {
-    let Some((node, place)) = fields.get(key) else { return Retry::default() };
+    let Some((node, place)) = fields.get(key) else {
+        return Retry::default();
+    };
     let Some(fields) = walk.fields(node, &place, &format!("`{key}`"), keys::RETRY) else {
         return Retry::default();
     };
-    let duration =
-        |walk: &mut Walk, key: &str| fields.get(key).and_then(|(node, place)| walk.duration(node, &place));
+    let duration = |walk: &mut Walk, key: &str| {
+        fields
+            .get(key)
+            .and_then(|(node, place)| walk.duration(node, &place))
+    };
     Retry {
-        max_attempts: fields.get("max_attempts").and_then(|(node, place)| max_attempts(walk, node, &place)),
-        backoff: fields.get("backoff").and_then(|(node, place)| walk.choice(node, &place, BACKOFFS)),
+        max_attempts: fields
+            .get("max_attempts")
+            .and_then(|(node, place)| max_attempts(walk, node, &place)),
+        backoff: fields
+            .get("backoff")
+            .and_then(|(node, place)| walk.choice(node, &place, BACKOFFS)),
         initial_delay: duration(walk, "initial_delay"),
         max_delay: duration(walk, "max_delay"),
-        multiplier: fields.get("multiplier").and_then(|(node, place)| multiplier(walk, node, &place)),
-        jitter: fields.get("jitter").and_then(|(node, place)| walk.choice(node, &place, JITTERS)),
+        multiplier: fields
+            .get("multiplier")
+            .and_then(|(node, place)| multiplier(walk, node, &place)),
+        jitter: fields
+            .get("jitter")
+            .and_then(|(node, place)| walk.choice(node, &place, JITTERS)),
         max_elapsed: duration(walk, "max_elapsed"),
         non_retryable: fields
             .get("non_retryable")
@@ -138,9 +184,13 @@ fn max_attempts(walk: &mut Walk, node: &Node, place: &Place) -> Option<MaxAttemp
     {
         return Some(MaxAttempts::Unlimited(Unlimited::Unlimited));
     }
-    let found = walk.count(node, place, "`max_attempts`", 1).map(MaxAttempts::Times);
+    let found = walk
+        .count(node, place, "`max_attempts`", 1)
+        .map(MaxAttempts::Times);
     if let (None, Some(fault)) = (found, walk.findings.last_mut()) {
-        fault.help.get_or_insert_with(|| "for no limit write `unlimited`".to_owned());
+        fault
+            .help
+            .get_or_insert_with(|| "for no limit write `unlimited`".to_owned());
     }
     found
 }
@@ -156,11 +206,15 @@ fn multiplier(walk: &mut Walk, node: &Node, place: &Place) -> Option<f64> {
 }
 
 pub(super) fn texts(walk: &mut Walk, node: &Node, place: &Place, what: &str) -> Vec<String> {
-    let Some(items) = walk.list(node, place, what) else { return Vec::new() };
+    let Some(items) = walk.list(node, place, what) else {
+        return Vec::new();
+    };
     let mut texts = Vec::new();
     for (at, item) in items.iter().enumerate() {
         // A stand-in keeps the places of those after it.
-        let text = walk.text(item, &place.at(at), "each entry").unwrap_or_default();
+        let text = walk
+            .text(item, &place.at(at), "each entry")
+            .unwrap_or_default();
         texts.push(text.to_owned());
     }
     texts

@@ -45,20 +45,33 @@ pub fn load_limits(
             all = participants(&mut walk, &fields);
             check::limits::make_sense(&all, &mut walk.findings);
         }
-        diagnostics.extend(walk.findings.into_iter().map(|finding| report.of_place(tree, finding)));
+        diagnostics.extend(
+            walk.findings
+                .into_iter()
+                .map(|finding| report.of_place(tree, finding)),
+        );
     }
     diagnostic::sort(&mut diagnostics);
-    let faulty = diagnostics.iter().any(|found| found.severity == Severity::Error);
+    let faulty = diagnostics
+        .iter()
+        .any(|found| found.severity == Severity::Error);
     if faulty { Err(diagnostics) } else { Ok(all) }
 }
 
 pub(super) fn participants(walk: &mut Walk, fields: &Fields<'_>) -> BTreeMap<String, Participant> {
     let mut all = BTreeMap::new();
-    let Some((node, place)) = fields.get("participants") else { return all };
-    let Some(fields) = walk.map(node, &place, "`participants`") else { return all };
+    let Some((node, place)) = fields.get("participants") else {
+        return all;
+    };
+    let Some(fields) = walk.map(node, &place, "`participants`") else {
+        return all;
+    };
     for entry in fields.entries() {
         let place = place.key(&entry.key);
-        all.insert(entry.key.clone(), participant(walk, &entry.value, &place).unwrap_or_default());
+        all.insert(
+            entry.key.clone(),
+            participant(walk, &entry.value, &place).unwrap_or_default(),
+        );
     }
     all
 }
@@ -66,9 +79,15 @@ pub(super) fn participants(walk: &mut Walk, fields: &Fields<'_>) -> BTreeMap<Str
 fn participant(walk: &mut Walk, node: &Node, place: &Place) -> Option<Participant> {
     let fields = walk.fields(node, place, "a participant", keys::PARTICIPANT)?;
     Some(Participant {
-        max_in_flight: fields.get("max_in_flight").and_then(|(node, place)| in_flight(walk, node, &place)),
-        rate_limit: fields.get("rate_limit").and_then(|(node, place)| written(walk, node, &place, "50/s")),
-        circuit_breaker: fields.get("circuit_breaker").and_then(|(node, place)| breaker(walk, node, &place)),
+        max_in_flight: fields
+            .get("max_in_flight")
+            .and_then(|(node, place)| in_flight(walk, node, &place)),
+        rate_limit: fields
+            .get("rate_limit")
+            .and_then(|(node, place)| written(walk, node, &place, "50/s")),
+        circuit_breaker: fields
+            .get("circuit_breaker")
+            .and_then(|(node, place)| breaker(walk, node, &place)),
     })
 }
 
@@ -84,12 +103,19 @@ fn in_flight(walk: &mut Walk, node: &Node, place: &Place) -> Option<u32> {
 fn breaker(walk: &mut Walk, node: &Node, place: &Place) -> Option<CircuitBreaker> {
     let fields = walk.fields(node, place, "`circuit_breaker`", keys::CIRCUIT_BREAKER)?;
     let count = |walk: &mut Walk, key: &str| {
-        fields.get(key).and_then(|(node, place)| walk.count(node, &place, &format!("`{key}`"), 1))
+        fields
+            .get(key)
+            .and_then(|(node, place)| walk.count(node, &place, &format!("`{key}`"), 1))
     };
-    let duration =
-        |walk: &mut Walk, key: &str| fields.get(key).and_then(|(node, place)| walk.duration(node, &place));
+    let duration = |walk: &mut Walk, key: &str| {
+        fields
+            .get(key)
+            .and_then(|(node, place)| walk.duration(node, &place))
+    };
     Some(CircuitBreaker {
-        failure_rate: fields.get("failure_rate").and_then(|(node, place)| written(walk, node, &place, "50%")),
+        failure_rate: fields
+            .get("failure_rate")
+            .and_then(|(node, place)| written(walk, node, &place, "50%")),
         window: duration(walk, "window"),
         min_calls: count(walk, "min_calls"),
         open_for: duration(walk, "open_for"),
@@ -104,7 +130,11 @@ fn written<T: std::str::FromStr<Err: std::fmt::Display>>(
     place: &Place,
     example: &str,
 ) -> Option<T> {
-    let text = walk.word(node, place, &format!("a value such as {example} stands here"))?;
+    let text = walk.word(
+        node,
+        place,
+        &format!("a value such as {example} stands here"),
+    )?;
     match text.parse() {
         Ok(value) => Some(value),
         Err(error) => {
@@ -128,11 +158,20 @@ mod tests {
             ("", "the file is empty"),
             ("steps: []\n", "has no key `steps`"),
             ("participants: {Payments: {max_in_flight: 1}}\n", "Payments"),
-            ("participants: {payments: {max_in_flight: 0}}\n", "from 1 to"),
-            ("participants: {payments: {circuit_breaker: {open_for: 0s}}}\n", "zero makes no sense"),
+            (
+                "participants: {payments: {max_in_flight: 0}}\n",
+                "from 1 to",
+            ),
+            (
+                "participants: {payments: {circuit_breaker: {open_for: 0s}}}\n",
+                "zero makes no sense",
+            ),
         ] {
             let found = load_limits("limits.yaml", bad.as_bytes()).expect_err(bad);
-            assert!(found.iter().any(|fault| fault.message.contains(said)), "{bad}: {found:?}");
+            assert!(
+                found.iter().any(|fault| fault.message.contains(said)),
+                "{bad}: {found:?}"
+            );
         }
     }
 }

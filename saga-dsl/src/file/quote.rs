@@ -5,8 +5,9 @@ use std::ops::Range;
 /// `: when: "!has(input.x) && input.y"` for the line on which a fault stands, if that line is a key with a value
 /// that would be read as meant once it is quoted; else nothing.
 pub(super) fn suggestion(source: &str, at: &Range<usize>) -> String {
-    value_of_line(source, at.start)
-        .map_or_else(String::new, |(key, value)| format!(": {key}: {}", quoted(value)))
+    value_of_line(source, at.start).map_or_else(String::new, |(key, value)| {
+        format!(": {key}: {}", quoted(value))
+    })
 }
 
 /// Key and value of the line around an offset.
@@ -20,7 +21,8 @@ fn value_of_line(source: &str, at: usize) -> Option<(&str, &str)> {
     let value = value.trim();
     let expression = key == "when" || value.contains("${") || value.starts_with(['!', '&', '*']);
     // A value in brackets may be a list or a map: quotes would change its meaning.
-    let single = !value.is_empty() && value.len() <= 120 && !value.starts_with(['[', '{', '|', '>']);
+    let single =
+        !value.is_empty() && value.len() <= 120 && !value.starts_with(['[', '{', '|', '>']);
     (plain_key && expression && single).then_some((key, value))
 }
 

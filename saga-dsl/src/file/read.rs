@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use granit_parser::{
+    ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag,
+};
 
 use super::{
     quote, syntax,
@@ -39,7 +41,11 @@ pub(super) fn read(source: &str) -> Read {
         flow_nesting_limit: DEPTH_MAX,
         block_nesting_limit: DEPTH_MAX,
     };
-    let mut reader = Reader { source, events: parser(source, options), findings: Vec::new() };
+    let mut reader = Reader {
+        source,
+        events: parser(source, options),
+        findings: Vec::new(),
+    };
     let tree = match reader.document() {
         Ok(tree) => tree,
         Err(stop) => {
@@ -47,7 +53,10 @@ pub(super) fn read(source: &str) -> Read {
             None
         }
     };
-    Read { tree, findings: reader.findings }
+    Read {
+        tree,
+        findings: reader.findings,
+    }
 }
 
 fn parser(source: &str, mut options: Options) -> Parser<'_, StrInput<'_>> {
@@ -95,7 +104,10 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if tree.as_ref().is_none_or(|node| node.content == Content::Empty) {
+        if tree
+            .as_ref()
+            .is_none_or(|node| node.content == Content::Empty)
+        {
             let mut fault = finding(Code::S0007, 0..0, "the file is empty");
             fault.help = Some("begin with `saga: <name>` and `version: 1`".to_owned());
             return Err(fault);
@@ -111,7 +123,11 @@ impl<'a> Reader<'a> {
         depth: usize,
     ) -> Result<Node, Stop> {
         if depth > DEPTH_MAX {
-            return Err(finding(Code::S0008, bytes, &format!("nested more than {DEPTH_MAX} deep")));
+            return Err(finding(
+                Code::S0008,
+                bytes,
+                &format!("nested more than {DEPTH_MAX} deep"),
+            ));
         }
         let (tag, anchored) = match &event {
             Event::Scalar(_, _, anchor, tag)
@@ -140,10 +156,18 @@ impl<'a> Reader<'a> {
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 let name = self.source.get(bytes.clone()).unwrap_or("*").to_owned();
-                let mut fault = finding(Code::S0005, bytes.clone(), &format!("`{name}` is a YAML alias"));
-                fault.help = Some("write the value itself, or quote a text that begins with `*`".to_owned());
+                let mut fault = finding(
+                    Code::S0005,
+                    bytes.clone(),
+                    &format!("`{name}` is a YAML alias"),
+                );
+                fault.help =
+                    Some("write the value itself, or quote a text that begins with `*`".to_owned());
                 self.findings.push(*fault);
-                Node { span: bytes, content: Content::Broken }
+                Node {
+                    span: bytes,
+                    content: Content::Broken,
+                }
             }
             _ => return Err(finding(Code::S0003, bytes, "a value is missing here")),
         };
@@ -157,7 +181,11 @@ impl<'a> Reader<'a> {
     fn anchor(&mut self, reported: bool) -> Result<(), Stop> {
         let (event, bytes, _) = self.next()?;
         if let (Event::Anchor(_, name), false) = (event, reported) {
-            let mut fault = finding(Code::S0005, bytes.clone(), &format!("`&{name}` is a YAML anchor"));
+            let mut fault = finding(
+                Code::S0005,
+                bytes.clone(),
+                &format!("`&{name}` is a YAML anchor"),
+            );
             fault.help = Some("remove it, or quote a text that begins with `&`".to_owned());
             self.findings.push(*fault);
         }
@@ -165,9 +193,14 @@ impl<'a> Reader<'a> {
     }
 
     fn tagged(&mut self, tag: &Tag, span: &Span, node: Node) -> Node {
-        let bytes = span.tag_span().and_then(|span| span.byte_range()).unwrap_or(node.span.clone());
-        let written =
-            self.source.get(bytes.clone()).map_or_else(|| tag.original(), |text| text.trim().to_owned());
+        let bytes = span
+            .tag_span()
+            .and_then(|span| span.byte_range())
+            .unwrap_or(node.span.clone());
+        let written = self
+            .source
+            .get(bytes.clone())
+            .map_or_else(|| tag.original(), |text| text.trim().to_owned());
         let len = written.len();
         let mut fault = finding(
             Code::S0004,
@@ -179,7 +212,10 @@ impl<'a> Reader<'a> {
             suggestion => format!("quote the whole value{suggestion}"),
         });
         self.findings.push(*fault);
-        Node { span: bytes.start..node.span.end.max(bytes.end), content: Content::Broken }
+        Node {
+            span: bytes.start..node.span.end.max(bytes.end),
+            content: Content::Broken,
+        }
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, bytes: Range<usize>) -> Node {
@@ -190,30 +226,44 @@ impl<'a> Reader<'a> {
             ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
         };
         if style == Style::Plain && bytes.is_empty() {
-            return Node { span: bytes, content: Content::Empty };
+            return Node {
+                span: bytes,
+                content: Content::Empty,
+            };
         }
         if style == Style::Plain {
             self.comment_that_cuts(text, &bytes);
         }
-        Node { span: bytes, content: Content::Scalar(Scalar { text: text.to_owned(), style }) }
+        Node {
+            span: bytes,
+            content: Content::Scalar(Scalar {
+                text: text.to_owned(),
+                style,
+            }),
+        }
     }
 
     /// `text: a ${x} # b`: in YAML ` #` ends the text. Two spaces before it, or a value that is one
     /// expression and nothing else, show that a comment was meant.
     fn comment_that_cuts(&mut self, text: &str, bytes: &Range<usize>) {
-        let Some(after) = self.source.get(bytes.end..) else { return };
+        let Some(after) = self.source.get(bytes.end..) else {
+            return;
+        };
         if !after.starts_with(" #") || !text.contains("${") {
             return;
         }
         let open = text.matches("${").count() > text.matches('}').count();
-        let whole = text.starts_with("${") && text.ends_with('}') && text.matches("${").count() == 1;
+        let whole =
+            text.starts_with("${") && text.ends_with('}') && text.matches("${").count() == 1;
         if open || !whole {
             let len = after.find(['\r', '\n']).unwrap_or(after.len());
             let span = bytes.end + 1..bytes.end + len;
             let mut fault = finding(Code::W0009, span, "a comment begins inside of this text");
             fault.label = "not part of the value".to_owned();
             let quoted = quote::suggestion(self.source, bytes);
-            fault.help = Some(format!("quote the text{quoted}, or put two spaces before the comment"));
+            fault.help = Some(format!(
+                "quote the text{quoted}, or put two spaces before the comment"
+            ));
             self.findings.push(*fault);
         }
     }
@@ -226,7 +276,10 @@ impl<'a> Reader<'a> {
             if event == Event::SequenceEnd {
                 let flow = self.source.get(bytes.clone()) == Some("]");
                 let end = if flow { bytes.end } else { end };
-                return Ok(Node { span: start.start..end, content: Content::List(items) });
+                return Ok(Node {
+                    span: start.start..end,
+                    content: Content::List(items),
+                });
             }
             let item = self.node(event, bytes, &span, depth + 1)?;
             end = end.max(item.span.end);
@@ -243,7 +296,10 @@ impl<'a> Reader<'a> {
             if event == Event::MappingEnd {
                 let flow = self.source.get(bytes.clone()) == Some("}");
                 let end = if flow { bytes.end } else { end };
-                return Ok(Node { span: start.start..end, content: Content::Map(entries) });
+                return Ok(Node {
+                    span: start.start..end,
+                    content: Content::Map(entries),
+                });
             }
             let key = self.node(event, bytes, &span, depth + 1)?;
             let (event, bytes, span) = self.next()?;
@@ -251,12 +307,17 @@ impl<'a> Reader<'a> {
             end = end.max(key.span.end).max(value.span.end);
             match key.content {
                 Content::Scalar(scalar) => {
-                    let key = Entry { key: scalar.text, key_span: key.span, value };
+                    let key = Entry {
+                        key: scalar.text,
+                        key_span: key.span,
+                        value,
+                    };
                     self.entry(&mut entries, &mut first, key, scalar.style);
                 }
                 Content::Broken => {}
                 Content::List(_) | Content::Map(_) | Content::Empty => {
-                    self.findings.push(*finding(Code::S0108, key.span, "a key is a single word"));
+                    self.findings
+                        .push(*finding(Code::S0108, key.span, "a key is a single word"));
                 }
             }
         }
@@ -285,13 +346,28 @@ impl<'a> Reader<'a> {
     }
 
     fn syntax(&self, error: &ScanError) -> TextFinding {
-        let at = error.marker().byte_offset().unwrap_or(0).min(self.source.len());
-        let len = self.source.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+        let at = error
+            .marker()
+            .byte_offset()
+            .unwrap_or(0)
+            .min(self.source.len());
+        let len = self
+            .source
+            .get(at..)
+            .and_then(|rest| rest.chars().next())
+            .map_or(0, char::len_utf8);
         if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
-            return *finding(Code::S0008, at..at + len, &format!("nested more than {DEPTH_MAX} deep"));
+            return *finding(
+                Code::S0008,
+                at..at + len,
+                &format!("nested more than {DEPTH_MAX} deep"),
+            );
         }
         let (message, help) = syntax::explain(error, at, self.source);
-        TextFinding { help, ..*finding(Code::S0003, at..at + len, &message) }
+        TextFinding {
+            help,
+            ..*finding(Code::S0003, at..at + len, &message)
+        }
     }
 }
 

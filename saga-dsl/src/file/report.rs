@@ -20,10 +20,20 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(path: &'a str, source: &'a str) -> Self {
-        Self { path, source, lines: LineIndex::of(source) }
+        Self {
+            path,
+            source,
+            lines: LineIndex::of(source),
+        }
     }
 
-    pub(super) fn text(&self, code: Code, span: Range<usize>, message: String, label: String) -> Diagnostic {
+    pub(super) fn text(
+        &self,
+        code: Code,
+        span: Range<usize>,
+        message: String,
+        label: String,
+    ) -> Diagnostic {
         let (line, column) = self.lines.line_and_column(self.source, span.start);
         Diagnostic {
             severity: code.severity(),
@@ -43,7 +53,10 @@ impl<'a> Report<'a> {
         let shown = findings.into_iter().take(FINDINGS_MAX);
         let diagnostics = shown.map(|found| {
             let label = match found.also {
-                Some(at) => format!("first on line {}", self.lines.line_and_column(self.source, at).0),
+                Some(at) => format!(
+                    "first on line {}",
+                    self.lines.line_and_column(self.source, at).0
+                ),
                 None => found.label,
             };
             let mut diagnostic = self.text(found.code, found.span, found.message, label);
@@ -59,9 +72,9 @@ impl<'a> Report<'a> {
         diagnostic.help = finding.help;
         diagnostic.notes = finding.notes;
         if finding.code == Code::S0201 && tree.is_cut_by_a_comment(&finding.place, self.source) {
-            diagnostic
-                .notes
-                .push("` #` begins a comment: with `#` in it the whole value needs quotes".to_owned());
+            diagnostic.notes.push(
+                "` #` begins a comment: with `#` in it the whole value needs quotes".to_owned(),
+            );
         }
         diagnostic
     }
@@ -69,6 +82,9 @@ impl<'a> Report<'a> {
     /// What messages call the place: `line 30`.
     pub(super) fn line_of(&self, tree: &Node, place: &Place) -> String {
         let span = tree.locate(place, &Part::Value, self.source);
-        format!("line {}", self.lines.line_and_column(self.source, span.start).0)
+        format!(
+            "line {}",
+            self.lines.line_and_column(self.source, span.start).0
+        )
     }
 }

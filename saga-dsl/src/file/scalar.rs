@@ -46,16 +46,23 @@ fn decimal(text: &str) -> Result<Value, String> {
     if Decimal::of_double(double) != Some(Decimal::read(text.strip_prefix('+').unwrap_or(text))) {
         return Err(format!("{text} would be rounded to {double:?}"));
     }
-    Number::from_f64(double).map(Value::Number).ok_or_else(|| format!("JSON has no {text}"))
+    Number::from_f64(double)
+        .map(Value::Number)
+        .ok_or_else(|| format!("JSON has no {text}"))
 }
 
 fn integer(text: &str, digits: &str) -> Result<Value, String> {
     if digits.len() > 1 && digits.starts_with('0') {
-        return Err(format!("{text} would be read as a number and lose its zeros"));
+        return Err(format!(
+            "{text} would be read as a number and lose its zeros"
+        ));
     }
     let text = text.strip_prefix('+').unwrap_or(text);
     let (signed, unsigned) = (text.parse::<i64>(), text.parse::<u64>());
-    signed.map(Value::from).or(unsigned.map(Value::from)).map_err(|_| format!("{text} does not fit 64 bits"))
+    signed
+        .map(Value::from)
+        .or(unsigned.map(Value::from))
+        .map_err(|_| format!("{text} does not fit 64 bits"))
 }
 
 fn based(text: &str) -> Option<(&str, u32)> {
@@ -92,17 +99,35 @@ mod tests {
     use super::*;
 
     fn plain(text: &str) -> Result<Value, String> {
-        value(&Scalar { text: text.to_owned(), style: Style::Plain })
+        value(&Scalar {
+            text: text.to_owned(),
+            style: Style::Plain,
+        })
     }
 
     #[test]
     fn words_stay_words() {
-        for word in
-            ["yes", "no", "on", "True", "FALSE", "1_000", "1.2.3", "0b1", "e3", ".", "-", "1e", "2026-11-21"]
-        {
+        for word in [
+            "yes",
+            "no",
+            "on",
+            "True",
+            "FALSE",
+            "1_000",
+            "1.2.3",
+            "0b1",
+            "e3",
+            ".",
+            "-",
+            "1e",
+            "2026-11-21",
+        ] {
             assert_eq!(plain(word), Ok(json!(word)));
         }
-        let quoted = Scalar { text: "true".into(), style: Style::SingleQuoted };
+        let quoted = Scalar {
+            text: "true".into(),
+            style: Style::SingleQuoted,
+        };
         assert_eq!(value(&quoted), Ok(json!("true")));
     }
 

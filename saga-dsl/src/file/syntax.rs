@@ -10,15 +10,20 @@ use super::quote;
 pub(super) fn explain(error: &ScanError, at: usize, source: &str) -> (String, Option<String>) {
     let tab = || Some("indent with spaces".to_owned());
     let (message, help) = match error.kind() {
-        ErrorKind::MappingValueNotAllowed => ("a `: ` stands inside of a value that has no quotes", None),
-        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+        ErrorKind::MappingValueNotAllowed => {
+            ("a `: ` stands inside of a value that has no quotes", None)
+        }
+        ErrorKind::InvalidTrailingSingleQuotedScalar
+        | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
             ("the value goes on behind its closing quote", None)
         }
         ErrorKind::ExpectedFlowMappingSeparator => ("expected `,` or `}` here", None),
         ErrorKind::ExpectedFlowSequenceSeparator => ("expected `,` or `]` here", None),
         ErrorKind::ExpectedBlockSequenceEntry
         | ErrorKind::ExpectedBlockMappingKey
-        | ErrorKind::InvalidIndentation => ("this line is indented like none of those before it", None),
+        | ErrorKind::InvalidIndentation => {
+            ("this line is indented like none of those before it", None)
+        }
         ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => {
             ("a quote before this is not closed", None)
         }
@@ -34,7 +39,9 @@ pub(super) fn explain(error: &ScanError, at: usize, source: &str) -> (String, Op
 
 fn quoted(at: usize, source: &str) -> Option<String> {
     if let Some(expression) = expression_in_brackets(at, source) {
-        return Some(format!("between brackets an expression needs quotes: \"{expression}\""));
+        return Some(format!(
+            "between brackets an expression needs quotes: \"{expression}\""
+        ));
     }
     let suggestion = quote::suggestion(source, &Range { start: at, end: at });
     (!suggestion.is_empty()).then(|| format!("quote the whole value{suggestion}"))
@@ -43,7 +50,11 @@ fn quoted(at: usize, source: &str) -> Option<String> {
 /// The `${…}` whose brace the parser took for the beginning of a map.
 fn expression_in_brackets(at: usize, source: &str) -> Option<&str> {
     let from = at.checked_sub(1)?;
-    let line = source.get(from..)?.lines().next().filter(|line| line.starts_with("${"))?;
+    let line = source
+        .get(from..)?
+        .lines()
+        .next()
+        .filter(|line| line.starts_with("${"))?;
     let expression = line.get(..=line.find('}')?)?;
     (!expression.contains('"')).then_some(expression)
 }

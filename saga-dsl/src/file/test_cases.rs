@@ -47,7 +47,10 @@ pub fn load_tests(
         Ok(source) => source,
         Err(fault) => {
             let diagnostics = unreadable(path_for_messages, bytes, fault).diagnostics;
-            return LoadedTests { tests: None, diagnostics };
+            return LoadedTests {
+                tests: None,
+                diagnostics,
+            };
         }
     };
     let report = Report::new(path_for_messages, source);
@@ -55,10 +58,17 @@ pub fn load_tests(
     let mut diagnostics = report.of_text(read.findings);
     let mut tests = None;
     if let Some(tree) = &read.tree {
-        let mut reader = Reader { walk: Walk::default(), plan: None };
+        let mut reader = Reader {
+            walk: Walk::default(),
+            plan: None,
+        };
         tests = reader.file(tree, plan_of);
         let findings = std::mem::take(&mut reader.walk.findings);
-        diagnostics.extend(findings.into_iter().map(|finding| report.of_place(tree, finding)));
+        diagnostics.extend(
+            findings
+                .into_iter()
+                .map(|finding| report.of_place(tree, finding)),
+        );
     }
     diagnostic::sort(&mut diagnostics);
     LoadedTests { tests, diagnostics }
@@ -75,7 +85,9 @@ impl Reader {
         tree: &Node,
         plan_of: &mut dyn FnMut(&str) -> Result<Plan, NoPlan>,
     ) -> Option<TestFile> {
-        let fields = self.walk.fields(tree, &Place::default(), "a test file", keys::TEST_FILE)?;
+        let fields = self
+            .walk
+            .fields(tree, &Place::default(), "a test file", keys::TEST_FILE)?;
         let saga = self.walk.require(&fields, "saga", "a test file");
         let saga = saga.and_then(|(node, place)| {
             let name = self.walk.text(node, &place, "`saga`")?.to_owned();
@@ -84,7 +96,9 @@ impl Reader {
                 Err(NoPlan::Faulty) => {}
                 Err(NoPlan::Missing(problem)) => {
                     let fault = Finding::new(Code::S0103, &place, problem);
-                    self.walk.report(fault.help("`saga` is the path of the saga file, seen from this file"));
+                    self.walk.report(
+                        fault.help("`saga` is the path of the saga file, seen from this file"),
+                    );
                 }
             }
             Some(name)
@@ -92,70 +106,110 @@ impl Reader {
         let (node, place) = self.walk.require(&fields, "cases", "a test file")?;
         let items = self.walk.list(node, &place, "`cases`")?;
         if items.is_empty() {
-            self.walk.report(Finding::new(Code::S0103, &place, "a list of cases has at least one"));
+            self.walk.report(Finding::new(
+                Code::S0103,
+                &place,
+                "a list of cases has at least one",
+            ));
         }
         let mut names = BTreeSet::new();
         let cases = items.iter().enumerate();
-        let cases: Vec<_> =
-            cases.filter_map(|(at, item)| self.whole_case(item, &place.at(at), &mut names)).collect();
+        let cases: Vec<_> = cases
+            .filter_map(|(at, item)| self.whole_case(item, &place.at(at), &mut names))
+            .collect();
         Some(TestFile { saga: saga?, cases })
     }
 
     /// A case without any fault; the others of the file are none the worse for one that has some.
-    fn whole_case(&mut self, node: &Node, place: &Place, names: &mut BTreeSet<String>) -> Option<OwnCase> {
+    fn whole_case(
+        &mut self,
+        node: &Node,
+        place: &Place,
+        names: &mut BTreeSet<String>,
+    ) -> Option<OwnCase> {
         let before = self.walk.findings.len();
-        self.case(node, place, names).filter(|_| self.walk.findings.len() == before)
+        self.case(node, place, names)
+            .filter(|_| self.walk.findings.len() == before)
     }
 
-    fn case(&mut self, node: &Node, place: &Place, names: &mut BTreeSet<String>) -> Option<OwnCase> {
+    fn case(
+        &mut self,
+        node: &Node,
+        place: &Place,
+        names: &mut BTreeSet<String>,
+    ) -> Option<OwnCase> {
         let fields = self.walk.fields(node, place, "a case", keys::CASE)?;
-        let name = self.walk.require(&fields, "case", "a case").and_then(|(node, place)| {
-            let name = self.walk.text(node, &place, "`case`")?.to_owned();
-            if !names.insert(name.clone()) {
-                let message = format!("there is a case `{}` already", read::shown(&name));
-                self.walk.report(Finding::new(Code::S0102, &place, message));
-            }
-            Some(name)
-        });
+        let name = self
+            .walk
+            .require(&fields, "case", "a case")
+            .and_then(|(node, place)| {
+                let name = self.walk.text(node, &place, "`case`")?.to_owned();
+                if !names.insert(name.clone()) {
+                    let message = format!("there is a case `{}` already", read::shown(&name));
+                    self.walk.report(Finding::new(Code::S0102, &place, message));
+                }
+                Some(name)
+            });
         let input = fields.get("input").and_then(|(node, place)| {
             self.walk.map(node, &place, "`input`")?;
             let value = self.walk.value(node, &place)?;
             self.fits(&value, &place);
             Some(value)
         });
-        let answers = fields.get("answers").map(|(node, place)| self.answers(node, &place));
+        let answers = fields
+            .get("answers")
+            .map(|(node, place)| self.answers(node, &place));
         let expect = self.walk.require(&fields, "expect", "a case");
         let expect = expect.and_then(|(node, place)| self.expect(node, &place));
-        Some(OwnCase { name: name?, input, answers: answers.unwrap_or_default(), expect: expect? })
+        Some(OwnCase {
+            name: name?,
+            input,
+            answers: answers.unwrap_or_default(),
+            expect: expect?,
+        })
     }
 
     /// The start payload against the types that the saga file declares.
     fn fits(&mut self, value: &Value, place: &Place) {
         let Some(plan) = &self.plan else { return };
         for mismatch in Type::Object(plan.definition.input.clone()).check_value(value) {
-            let fault = Finding::new(Code::S0203, &down(place, &mismatch.path), mismatch.to_string());
-            self.walk.report(fault.help("without `input` a sample is made from the file's types"));
+            let fault = Finding::new(
+                Code::S0203,
+                &down(place, &mismatch.path),
+                mismatch.to_string(),
+            );
+            self.walk
+                .report(fault.help("without `input` a sample is made from the file's types"));
         }
     }
 
     fn answers(&mut self, node: &Node, place: &Place) -> BTreeMap<String, Vec<Answer>> {
         let mut answers = BTreeMap::new();
-        let Some(fields) = self.walk.map(node, place, "`answers`") else { return answers };
+        let Some(fields) = self.walk.map(node, place, "`answers`") else {
+            return answers;
+        };
         for entry in fields.entries() {
             let place = place.key(&entry.key);
             let side = self.action(&entry.key, &place, true);
             let list = match &entry.value.content {
                 Content::List(items) if items.is_empty() => {
-                    self.walk.report(Finding::new(Code::S0103, &place, "a list of answers has at least one"));
+                    self.walk.report(Finding::new(
+                        Code::S0103,
+                        &place,
+                        "a list of answers has at least one",
+                    ));
                     Vec::new()
                 }
                 Content::List(items) => {
                     let numbered = items.iter().enumerate();
-                    numbered.filter_map(|(at, item)| self.answer(item, &place.at(at), side)).collect()
+                    numbered
+                        .filter_map(|(at, item)| self.answer(item, &place.at(at), side))
+                        .collect()
                 }
-                Content::Map(_) | Content::Scalar(_) | Content::Empty | Content::Broken => {
-                    self.answer(&entry.value, &place, side).into_iter().collect()
-                }
+                Content::Map(_) | Content::Scalar(_) | Content::Empty | Content::Broken => self
+                    .answer(&entry.value, &place, side)
+                    .into_iter()
+                    .collect(),
             };
             answers.insert(entry.key.clone(), list);
         }
@@ -167,9 +221,14 @@ impl Reader {
         let plan = self.plan.as_ref()?;
         let mut known = Vec::new();
         for step in &plan.steps {
-            known.push((format!("{}/{}", step.action.participant, step.action.action), Side::Action));
+            known.push((
+                format!("{}/{}", step.action.participant, step.action.action),
+                Side::Action,
+            ));
             let undo = step.compensation.as_ref();
-            known.extend(undo.map(|undo| (format!("{}/{}", undo.participant, undo.action), Side::Undo)));
+            known.extend(
+                undo.map(|undo| (format!("{}/{}", undo.participant, undo.action), Side::Undo)),
+            );
         }
         if let Some((_, side)) = known.iter().find(|(action, _)| action == name) {
             return Some(*side);
@@ -213,51 +272,81 @@ impl Reader {
             "succeed" => {
                 let output = self.walk.value(node, &place)?;
                 if side == Some(Side::Undo) {
-                    let fault = Finding::new(Code::S0103, &place, "a compensation has no output").on_key();
-                    self.walk.report(fault.help("leave it out: what is not named succeeds"));
+                    let fault =
+                        Finding::new(Code::S0103, &place, "a compensation has no output").on_key();
+                    self.walk
+                        .report(fault.help("leave it out: what is not named succeeds"));
                 }
                 Some(Answer::Succeed(Some(output)))
             }
-            "refuse" => self.words(node, &place, keys::WORDS).map(|(words, _)| Answer::Refuse(words)),
-            "fail" => self.words(node, &place, keys::FAIL).map(|(words, after)| Answer::Fail(words, after)),
+            "refuse" => self
+                .words(node, &place, keys::WORDS)
+                .map(|(words, _)| Answer::Refuse(words)),
+            "fail" => self
+                .words(node, &place, keys::FAIL)
+                .map(|(words, after)| Answer::Fail(words, after)),
             "silent" => {
-                let done = self.walk.choice(node, &place, &[("done", true), ("not_done", false)])?;
+                let done =
+                    self.walk
+                        .choice(node, &place, &[("done", true), ("not_done", false)])?;
                 Some(Answer::Silent(done))
             }
             _ => {
                 if side == Some(Side::Action) {
-                    let message =
-                        "only a compensation can need an operator; an action that cannot be done is refused";
-                    self.walk.report(Finding::new(Code::S0103, &place, message).on_key());
+                    let message = "only a compensation can need an operator; an action that cannot be done is refused";
+                    self.walk
+                        .report(Finding::new(Code::S0103, &place, message).on_key());
                 }
-                self.words(node, &place, keys::WORDS).map(|(words, _)| Answer::NeedsOperator(words))
+                self.words(node, &place, keys::WORDS)
+                    .map(|(words, _)| Answer::NeedsOperator(words))
             }
         }
     }
 
     /// A code, or a map with a code and more.
-    fn words(&mut self, node: &Node, place: &Place, known: &[&str]) -> Option<(Words, Option<u64>)> {
+    fn words(
+        &mut self,
+        node: &Node,
+        place: &Place,
+        known: &[&str],
+    ) -> Option<(Words, Option<u64>)> {
         if let Content::Scalar(_) = &node.content {
             let code = self.walk.text(node, place, "a code")?.to_owned();
-            return Some((Words { code, message: String::new() }, None));
+            return Some((
+                Words {
+                    code,
+                    message: String::new(),
+                },
+                None,
+            ));
         }
         let fields = self.walk.fields(node, place, "an error", known)?;
         let (code, at) = self.walk.require(&fields, "code", "an error")?;
         let code = self.walk.text(code, &at, "`code`")?.to_owned();
-        let message =
-            fields.get("message").and_then(|(node, place)| self.walk.text(node, &place, "`message`"));
+        let message = fields
+            .get("message")
+            .and_then(|(node, place)| self.walk.text(node, &place, "`message`"));
         let message = message.unwrap_or_default().to_owned();
-        let after = fields.get("retry_after").and_then(|(node, place)| self.walk.duration(node, &place));
+        let after = fields
+            .get("retry_after")
+            .and_then(|(node, place)| self.walk.duration(node, &place));
         Some((Words { code, message }, after.map(|after| after.ms)))
     }
 
     fn expect(&mut self, node: &Node, place: &Place) -> Option<Expectation> {
         let fields = self.walk.fields(node, place, "`expect`", keys::EXPECT)?;
         let status = fields.get("status");
-        let status = status.and_then(|(node, place)| self.walk.choice(node, &place, ExpectedEnd::WORDS));
-        let step = fields.get("step").and_then(|(node, place)| self.step(node, &place, false));
-        let code = fields.get("code").and_then(|(node, place)| self.walk.text(node, &place, "`code`"));
-        let compensated = fields.get("compensated").and_then(|(node, place)| self.compensated(node, &place));
+        let status =
+            status.and_then(|(node, place)| self.walk.choice(node, &place, ExpectedEnd::WORDS));
+        let step = fields
+            .get("step")
+            .and_then(|(node, place)| self.step(node, &place, false));
+        let code = fields
+            .get("code")
+            .and_then(|(node, place)| self.walk.text(node, &place, "`code`"));
+        let compensated = fields
+            .get("compensated")
+            .and_then(|(node, place)| self.compensated(node, &place));
         let output = fields.get("output").and_then(|(node, place)| {
             self.walk.map(node, &place, "`output`")?;
             match self.walk.value(node, &place)? {
@@ -267,14 +356,29 @@ impl Reader {
         });
         let mut calls = Vec::new();
         if let Some((node, place)) = fields.get("calls") {
-            for (at, item) in self.walk.list(node, &place, "`calls`").unwrap_or_default().iter().enumerate() {
+            for (at, item) in self
+                .walk
+                .list(node, &place, "`calls`")
+                .unwrap_or_default()
+                .iter()
+                .enumerate()
+            {
                 let place = place.at(at);
-                let Some(name) = self.walk.text(item, &place, "a call") else { continue };
+                let Some(name) = self.walk.text(item, &place, "a call") else {
+                    continue;
+                };
                 self.action(name, &place, false);
                 calls.push(name.to_owned());
             }
         }
-        Some(Expectation { status, step, code: code.map(str::to_owned), compensated, output, calls })
+        Some(Expectation {
+            status,
+            step,
+            code: code.map(str::to_owned),
+            compensated,
+            output,
+            calls,
+        })
     }
 
     fn compensated(&mut self, node: &Node, place: &Place) -> Option<Vec<Vec<String>>> {
@@ -285,7 +389,9 @@ impl Reader {
             let group = match &item.content {
                 Content::List(items) => {
                     let numbered = items.iter().enumerate();
-                    numbered.filter_map(|(at, item)| self.step(item, &place.at(at), true)).collect()
+                    numbered
+                        .filter_map(|(at, item)| self.step(item, &place.at(at), true))
+                        .collect()
                 }
                 Content::Map(_) | Content::Scalar(_) | Content::Empty | Content::Broken => {
                     self.step(item, &place, true).into_iter().collect()
@@ -299,11 +405,16 @@ impl Reader {
     /// The id of a step; with `undone`, of one that something undoes.
     fn step(&mut self, node: &Node, place: &Place, undone: bool) -> Option<String> {
         let id = self.walk.text(node, place, "the id of a step")?.to_owned();
-        let Some(plan) = &self.plan else { return Some(id) };
+        let Some(plan) = &self.plan else {
+            return Some(id);
+        };
         let Some(step) = plan.step_ix(&id).and_then(|ix| plan.step(ix)) else {
             let ids: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
-            let mut fault =
-                Finding::new(Code::S0202, place, format!("the saga has no step `{}`", read::shown(&id)));
+            let mut fault = Finding::new(
+                Code::S0202,
+                place,
+                format!("the saga has no step `{}`", read::shown(&id)),
+            );
             fault.help = Some(match near_miss(&id, ids.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("it has {}", ids.join(", ")),
@@ -347,12 +458,19 @@ mod tests {
 
     fn load(text: &str) -> (LoadedTests, String) {
         let plan = file::load("trip.saga.yaml", SAGA).plan.expect("no faults");
-        let loaded = load_tests("trip.saga.test.yaml", text.as_bytes(), &mut |name| match name {
-            "trip.saga.yaml" => Ok(plan.clone()),
-            _ => Err(NoPlan::Missing(format!("{name}: there is no such file"))),
-        });
-        let drawn: Vec<String> =
-            loaded.diagnostics.iter().map(|diagnostic| diagnostic.render(text, false)).collect();
+        let loaded = load_tests(
+            "trip.saga.test.yaml",
+            text.as_bytes(),
+            &mut |name| match name {
+                "trip.saga.yaml" => Ok(plan.clone()),
+                _ => Err(NoPlan::Missing(format!("{name}: there is no such file"))),
+            },
+        );
+        let drawn: Vec<String> = loaded
+            .diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.render(text, false))
+            .collect();
         (loaded, drawn.join("\n\n"))
     }
 
@@ -368,8 +486,14 @@ mod tests {
         );
         let tests = loaded.tests.unwrap_or_else(|| panic!("{faults}"));
         let case = &tests.cases[0];
-        let words = |code: &str, message: &str| Words { code: code.into(), message: message.into() };
-        assert_eq!(case.answers["payments/charge"], [Answer::Refuse(words("card_declined", ""))]);
+        let words = |code: &str, message: &str| Words {
+            code: code.into(),
+            message: message.into(),
+        };
+        assert_eq!(
+            case.answers["payments/charge"],
+            [Answer::Refuse(words("card_declined", ""))]
+        );
         assert_eq!(
             case.answers["hotels/reserve"],
             [
@@ -380,9 +504,15 @@ mod tests {
                 Answer::Succeed(Some(serde_json::json!({"confirmation": "H-1"}))),
             ]
         );
-        assert_eq!(case.answers["hotels/cancel"], [Answer::NeedsOperator(words("by_hand", "call"))]);
+        assert_eq!(
+            case.answers["hotels/cancel"],
+            [Answer::NeedsOperator(words("by_hand", "call"))]
+        );
         assert_eq!(case.expect.status, Some(ExpectedEnd::Incident));
-        assert_eq!(case.expect.compensated, Some(vec![vec!["book".to_owned()], vec!["book".to_owned()]]));
+        assert_eq!(
+            case.expect.compensated,
+            Some(vec![vec!["book".to_owned()], vec!["book".to_owned()]])
+        );
         assert_eq!(case.expect.calls.len(), 2);
     }
 
@@ -409,11 +539,20 @@ mod tests {
 
     #[test]
     fn other_documents_are_no_test_files() {
-        for text in
-            ["", "[]", "saga: trip.saga.yaml", "saga: trip.saga.yaml\ncases: []", "cases: {}", "a: [", "\0"]
-        {
+        for text in [
+            "",
+            "[]",
+            "saga: trip.saga.yaml",
+            "saga: trip.saga.yaml\ncases: []",
+            "cases: {}",
+            "a: [",
+            "\0",
+        ] {
             let (loaded, faults) = load(text);
-            let cases = loaded.tests.map(|tests| tests.cases.len()).unwrap_or_default();
+            let cases = loaded
+                .tests
+                .map(|tests| tests.cases.len())
+                .unwrap_or_default();
             assert!(cases == 0 && !faults.is_empty(), "{text:?}");
         }
     }
@@ -425,22 +564,33 @@ mod tests {
     #[test]
     fn the_documents_show_what_the_reader_takes() {
         let saga = include_bytes!("../../../examples/book_trip/book_trip.saga.yaml");
-        let plan = file::load("book_trip.saga.yaml", saga).plan.expect("no faults");
+        let plan = file::load("book_trip.saga.yaml", saga)
+            .plan
+            .expect("no faults");
         let blocks = [REFERENCE, HOW_TO].map(|page| {
-            let block = page.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```"));
+            let block = page
+                .split_once("```yaml\n")
+                .and_then(|(_, rest)| rest.split_once("```"));
             block.map(|(block, _)| block).expect("an example")
         });
         for text in blocks.into_iter().chain([EXAMPLE]) {
-            let loaded = load_tests("t.saga.test.yaml", text.as_bytes(), &mut |_| Ok(plan.clone()));
+            let loaded = load_tests("t.saga.test.yaml", text.as_bytes(), &mut |_| {
+                Ok(plan.clone())
+            });
             assert_eq!(loaded.diagnostics, [], "{text}");
-            assert_eq!(loaded.tests.map(|tests| tests.cases.len()), Some(text.matches("- case:").count()));
+            assert_eq!(
+                loaded.tests.map(|tests| tests.cases.len()),
+                Some(text.matches("- case:").count())
+            );
         }
     }
 
     #[test]
     fn the_reference_has_every_key_and_no_other() {
         let keys = [keys::TEST_FILE, keys::CASE, keys::ANSWER, keys::EXPECT].concat();
-        let rows = REFERENCE.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let rows = REFERENCE
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         let told: Vec<&str> = rows.collect();
         assert_eq!(told, keys);
         for key in [keys::WORDS, keys::FAIL].concat() {

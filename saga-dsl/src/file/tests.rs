@@ -21,7 +21,11 @@ fn codes(bytes: &[u8]) -> Vec<&'static str> {
     }
     assert!(loaded.diagnostics.len() <= 3 * FINDINGS_MAX + 3);
     assert_eq!(loaded.plan.is_none(), loaded.has_errors());
-    loaded.diagnostics.iter().map(|found| found.code.as_str()).collect()
+    loaded
+        .diagnostics
+        .iter()
+        .map(|found| found.code.as_str())
+        .collect()
 }
 
 fn step_with(line: &str) -> String {
@@ -58,17 +62,24 @@ fn oversized_and_endless() {
     let many_keys: String = (0..15_000).map(|n| format!("key{n}: {n}\n")).collect();
     let same_key = "a: 1\n".repeat(50_000);
     let many_steps: String = std::iter::once("saga: t\nversion: 1\nsteps:\n".to_owned())
-        .chain(
-            (0..4_000)
-                .map(|n| format!("  - {{step: s{n}, action: p/a, input: [steps.s{}.output.x]}}\n", n / 2)),
-        )
+        .chain((0..4_000).map(|n| {
+            format!(
+                "  - {{step: s{n}, action: p/a, input: [steps.s{}.output.x]}}\n",
+                n / 2
+            )
+        }))
         .collect();
     let laughs = "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: [*c,*c]\n";
-    let expressions = format!("saga: t\nversion: 1\nsteps: []\noutput: {{a: \"{}\"}}\n", "${".repeat(60_000));
+    let expressions = format!(
+        "saga: t\nversion: 1\nsteps: []\noutput: {{a: \"{}\"}}\n",
+        "${".repeat(60_000)
+    );
     let parallel = format!("  - parallel: [{}]\n", "{step: a},".repeat(5_000));
     let wide = format!("saga: t\nversion: 1\nsteps:\n{}", parallel.repeat(4));
     let fields: String = (0..6_000).map(|n| format!("field_{n}: any, ")).collect();
-    let reads: String = (0..6_000).map(|n| format!("'${{input.feld_{n}}}', ")).collect();
+    let reads: String = (0..6_000)
+        .map(|n| format!("'${{input.feld_{n}}}', "))
+        .collect();
     let many_fields =
         format!("saga: t\nversion: 1\ninput: {{{fields}}}\noutput: {{a: [{reads}]}}\nsteps: []\n");
     let fields: String = (0..250).map(|n| format!("field_{n}: any, ")).collect();
@@ -107,9 +118,15 @@ fn encodings_and_line_ends() {
     assert_eq!(clean, ["N0701"]);
     assert_eq!(codes(BOOK_TRIP.replace('\n', "\r\n").as_bytes()), clean);
     assert_eq!(codes(format!("\u{feff}{BOOK_TRIP}").as_bytes()), clean);
-    let utf16: Vec<u8> = BOOK_TRIP.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> = BOOK_TRIP
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     assert_eq!(codes(&utf16), ["S0001"]);
-    assert_eq!(codes(&[&[0xfe, 0xff], utf16.as_slice()].concat()), ["S0001"]);
+    assert_eq!(
+        codes(&[&[0xfe, 0xff], utf16.as_slice()].concat()),
+        ["S0001"]
+    );
     assert_eq!(codes(b"saga: caf\xe9\n"), ["S0001"]);
     assert_eq!(codes(b""), ["S0007"]);
     assert_eq!(codes(b"\xef\xbb\xbf"), ["S0007"]);
@@ -119,7 +136,10 @@ fn encodings_and_line_ends() {
 
 #[test]
 fn a_file_is_judged_in_the_order_of_its_lines() {
-    let loaded = load("x.saga.yaml", "colour: red\nsaga: T\nsteps: 5\nversion: 0\n".as_bytes());
+    let loaded = load(
+        "x.saga.yaml",
+        "colour: red\nsaga: T\nsteps: 5\nversion: 0\n".as_bytes(),
+    );
     let lines: Vec<_> = loaded.diagnostics.iter().map(|found| found.line).collect();
     assert_eq!(lines, [1, 2, 3, 4]);
     assert!(loaded.definition.is_none());
@@ -142,12 +162,19 @@ fn texts_are_found_in_the_source_through_quotes_and_escapes() {
     for (source, wanted, shown) in cases {
         let tree = read::read(source).tree.expect("a tree");
         let node = &tree.get("a").expect("a").value;
-        let Content::Scalar(scalar) = &node.content else { panic!("a scalar: {source}") };
+        let Content::Scalar(scalar) = &node.content else {
+            panic!("a scalar: {source}")
+        };
         let at = scalar.text.find(wanted).expect("the text");
-        let span = scalar.source_range(&(at..at + wanted.len()), &node.span, source).expect("a place");
+        let span = scalar
+            .source_range(&(at..at + wanted.len()), &node.span, source)
+            .expect("a place");
         assert_eq!(&source[span], shown, "{source:?}");
     }
-    let odd = Scalar { text: "x".into(), style: Style::Plain };
+    let odd = Scalar {
+        text: "x".into(),
+        style: Style::Plain,
+    };
     assert_eq!(odd.source_range(&(0..1), &(0..1), "y"), None);
 }
 

@@ -21,7 +21,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, TextFault> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(TextFault {
             code: Code::S0002,
-            message: format!("the file has {} bytes, and at most {FILE_BYTES_MAX} are read", bytes.len()),
+            message: format!(
+                "the file has {} bytes, and at most {FILE_BYTES_MAX} are read",
+                bytes.len()
+            ),
             help: None,
             span: 0..0,
         });
@@ -31,14 +34,22 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, TextFault> {
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
-        encoding(format!("the file is not UTF-8: byte {at} is 0x{:02x}", bytes[at]), at..at)
+        encoding(
+            format!("the file is not UTF-8: byte {at} is 0x{:02x}", bytes[at]),
+            at..at,
+        )
     })?;
-    let control = text.char_indices().find(|(_, c)| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    let control = text
+        .char_indices()
+        .find(|(_, c)| c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
     match control {
         None => Ok(text),
         Some((at, c)) => Err(TextFault {
             code: Code::S0001,
-            message: format!("the file holds the control character U+{:04X}", u32::from(c)),
+            message: format!(
+                "the file holds the control character U+{:04X}",
+                u32::from(c)
+            ),
             help: Some("remove it"),
             span: at..at + c.len_utf8(),
         }),
@@ -46,5 +57,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, TextFault> {
 }
 
 fn encoding(message: String, span: Range<usize>) -> TextFault {
-    TextFault { code: Code::S0001, message, help: Some("save the file as UTF-8"), span }
+    TextFault {
+        code: Code::S0001,
+        message,
+        help: Some("save the file as UTF-8"),
+        span,
+    }
 }

@@ -63,7 +63,9 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn get(&self, key: &str) -> Option<(&'a Node, Place)> {
-        self.node.get(key).map(|entry| (&entry.value, self.place.key(key)))
+        self.node
+            .get(key)
+            .map(|entry| (&entry.value, self.place.key(key)))
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -72,7 +74,9 @@ impl<'a> Fields<'a> {
 
     /// Whether a key that was reported was probably meant to be this one: that it is missing is no second fault.
     pub(super) fn has_misspelled(&self, key: &str) -> bool {
-        self.unknown.iter().any(|unknown| near_miss(unknown, [key]).is_some())
+        self.unknown
+            .iter()
+            .any(|unknown| near_miss(unknown, [key]).is_some())
     }
 
     pub(super) fn entries(&self) -> &'a [Entry] {
@@ -113,7 +117,8 @@ impl Walk {
                 continue;
             }
             fields.unknown.push(&entry.key);
-            let mut fault = Finding::new(Code::S0101, &place, format!("{what} has no key `{name}`")).on_key();
+            let mut fault =
+                Finding::new(Code::S0101, &place, format!("{what} has no key `{name}`")).on_key();
             fault.help = match near_miss(&entry.key, known.iter().copied()) {
                 Some(meant) => Some(format!("did you mean `{meant}`?")),
                 None => Some(format!("known here: {}", known.join(", "))),
@@ -124,9 +129,18 @@ impl Walk {
     }
 
     /// A map with any keys.
-    pub(super) fn map<'a>(&mut self, node: &'a Node, place: &Place, what: &str) -> Option<Fields<'a>> {
+    pub(super) fn map<'a>(
+        &mut self,
+        node: &'a Node,
+        place: &Place,
+        what: &str,
+    ) -> Option<Fields<'a>> {
         match &node.content {
-            Content::Map(_) => Some(Fields { node, place: place.clone(), unknown: Vec::new() }),
+            Content::Map(_) => Some(Fields {
+                node,
+                place: place.clone(),
+                unknown: Vec::new(),
+            }),
             Content::Scalar(_) | Content::List(_) | Content::Empty | Content::Broken => {
                 self.wrong_shape(node, place, &format!("{what} is a map"));
                 None
@@ -134,7 +148,12 @@ impl Walk {
         }
     }
 
-    pub(super) fn list<'a>(&mut self, node: &'a Node, place: &Place, what: &str) -> Option<&'a [Node]> {
+    pub(super) fn list<'a>(
+        &mut self,
+        node: &'a Node,
+        place: &Place,
+        what: &str,
+    ) -> Option<&'a [Node]> {
         match &node.content {
             Content::List(items) => Some(items),
             Content::Map(_) | Content::Scalar(_) | Content::Empty | Content::Broken => {
@@ -157,25 +176,36 @@ impl Walk {
                     Some(Segment::Key(_)) | None => ("nothing stands after this key", "the key"),
                 };
                 let fault = Finding::new(Code::S0006, place, message).on_key();
-                return self.report(fault.help(format!("{expected}; give it, or remove {where_from}")));
+                return self
+                    .report(fault.help(format!("{expected}; give it, or remove {where_from}")));
             }
             Content::List(_) => "a list",
             Content::Map(_) => "a map",
             Content::Scalar(scalar) => match scalar::value(scalar) {
                 Ok(Value::Null) => {
                     let fault = Finding::new(Code::S0006, place, "null is no value here");
-                    return self.report(fault.help(format!("{expected}; give it, or remove the key")));
+                    return self
+                        .report(fault.help(format!("{expected}; give it, or remove the key")));
                 }
                 Ok(Value::Bool(_)) => "true or false",
                 Ok(Value::Number(_)) | Err(_) => "a number",
                 Ok(Value::String(_) | Value::Array(_) | Value::Object(_)) => "a text",
             },
         };
-        self.report(Finding::new(Code::S0108, place, format!("{expected}, and this is {found}")));
+        self.report(Finding::new(
+            Code::S0108,
+            place,
+            format!("{expected}, and this is {found}"),
+        ));
     }
 
     /// A text. Numbers, booleans and null need quotes to be one.
-    pub(super) fn text<'a>(&mut self, node: &'a Node, place: &Place, what: &str) -> Option<&'a str> {
+    pub(super) fn text<'a>(
+        &mut self,
+        node: &'a Node,
+        place: &Place,
+        what: &str,
+    ) -> Option<&'a str> {
         let Content::Scalar(found) = &node.content else {
             self.wrong_shape(node, place, &format!("{what} is a text"));
             return None;
@@ -197,10 +227,21 @@ impl Walk {
     }
 
     /// The characters of a scalar as they are written: expressions and durations may look like a number.
-    pub(super) fn word<'a>(&mut self, node: &'a Node, place: &Place, what: &str) -> Option<&'a str> {
+    pub(super) fn word<'a>(
+        &mut self,
+        node: &'a Node,
+        place: &Place,
+        what: &str,
+    ) -> Option<&'a str> {
         match &node.content {
-            Content::Scalar(found) if !matches!(scalar::value(found), Ok(Value::Null)) => Some(&found.text),
-            Content::Scalar(_) | Content::List(_) | Content::Map(_) | Content::Empty | Content::Broken => {
+            Content::Scalar(found) if !matches!(scalar::value(found), Ok(Value::Null)) => {
+                Some(&found.text)
+            }
+            Content::Scalar(_)
+            | Content::List(_)
+            | Content::Map(_)
+            | Content::Empty
+            | Content::Broken => {
                 self.wrong_shape(node, place, what);
                 None
             }
@@ -220,7 +261,13 @@ impl Walk {
         let mended: String = text
             .to_lowercase()
             .chars()
-            .map(|c| if c == '-' || c == ' ' || c == '.' { '_' } else { c })
+            .map(|c| {
+                if c == '-' || c == ' ' || c == '.' {
+                    '_'
+                } else {
+                    c
+                }
+            })
             .collect();
         if mended != text && names::check_id(&mended).is_ok() {
             fault = fault.help(format!("write `{mended}`"));
@@ -263,23 +310,39 @@ impl Walk {
     }
 
     /// A whole number from `least` to the largest that fits 32 bits.
-    pub(super) fn count(&mut self, node: &Node, place: &Place, what: &str, least: u32) -> Option<u32> {
+    pub(super) fn count(
+        &mut self,
+        node: &Node,
+        place: &Place,
+        what: &str,
+        least: u32,
+    ) -> Option<u32> {
         let Content::Scalar(found) = &node.content else {
             self.wrong_shape(node, place, &format!("{what} is a whole number"));
             return None;
         };
         let number = match scalar::value(found) {
             Ok(Value::Number(number)) => number.as_i64(),
-            Ok(Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+            Ok(
+                Value::Null
+                | Value::Bool(_)
+                | Value::String(_)
+                | Value::Array(_)
+                | Value::Object(_),
+            ) => {
                 self.wrong_shape(node, place, &format!("{what} is a whole number"));
-                if let (Ok(number), Some(fault)) = (found.text.parse::<u32>(), self.findings.last_mut()) {
+                if let (Ok(number), Some(fault)) =
+                    (found.text.parse::<u32>(), self.findings.last_mut())
+                {
                     fault.help = Some(format!("write it without quotes: {number}"));
                 }
                 return None;
             }
             Err(_) => None,
         };
-        let good = number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= least);
+        let good = number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| *number >= least);
         if good.is_none() {
             let message = format!("{what} is a whole number from {least} to {}", u32::MAX);
             self.report(Finding::new(Code::S0103, place, message));
@@ -288,14 +351,23 @@ impl Walk {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, node: &Node, place: &Place, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        node: &Node,
+        place: &Place,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         let expected = format!("one of {} stands here", names.join(", "));
         let text = self.word(node, place, &expected)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
-        let mut fault = Finding::new(Code::S0103, place, format!("`{}` is not allowed here", shown(text)));
+        let mut fault = Finding::new(
+            Code::S0103,
+            place,
+            format!("`{}` is not allowed here", shown(text)),
+        );
         fault.help = Some(match near_miss(text, names.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => expected,
@@ -325,14 +397,18 @@ impl Walk {
             Content::Scalar(found) => match scalar::value(found) {
                 Ok(value) => Some(value),
                 Err(problem) => {
-                    let quoted = format!("to keep it as a text, quote it: \"{}\"", shown(&found.text));
+                    let quoted =
+                        format!("to keep it as a text, quote it: \"{}\"", shown(&found.text));
                     self.report(Finding::new(Code::S0103, place, problem).help(quoted));
                     None
                 }
             },
             Content::List(items) => {
-                let values: Vec<_> =
-                    items.iter().enumerate().map(|(at, item)| self.value(item, &place.at(at))).collect();
+                let values: Vec<_> = items
+                    .iter()
+                    .enumerate()
+                    .map(|(at, item)| self.value(item, &place.at(at)))
+                    .collect();
                 values.into_iter().collect()
             }
             Content::Map(entries) => {
@@ -343,7 +419,10 @@ impl Walk {
                         Some((entry.key.clone(), value))
                     })
                     .collect();
-                fields.into_iter().collect::<Option<serde_json::Map<_, _>>>().map(Value::Object)
+                fields
+                    .into_iter()
+                    .collect::<Option<serde_json::Map<_, _>>>()
+                    .map(Value::Object)
             }
         }
     }

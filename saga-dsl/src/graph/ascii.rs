@@ -41,12 +41,20 @@ struct Block {
 impl Block {
     fn word(text: &str) -> Self {
         let line = format!(" {text} ");
-        Self { width: line.chars().count(), lines: vec![line], is_word: true }
+        Self {
+            width: line.chars().count(),
+            lines: vec![line],
+            is_word: true,
+        }
     }
 
     /// Sets `other` to the right; a word gets a wire to the word before it.
     fn then(mut self, other: Self) -> Self {
-        let wire = if self.is_word && other.is_word { "──" } else { "" };
+        let wire = if self.is_word && other.is_word {
+            "──"
+        } else {
+            ""
+        };
         let wire_width = wire.chars().count();
         for at in 0..self.lines.len().max(other.lines.len()) {
             if at == self.lines.len() {
@@ -59,7 +67,11 @@ impl Block {
                 None => line.push_str(&" ".repeat(other.width)),
             }
         }
-        Self { width: self.width + wire_width + other.width, is_word: other.is_word, ..self }
+        Self {
+            width: self.width + wire_width + other.width,
+            is_word: other.is_word,
+            ..self
+        }
     }
 
     /// Without the blanks around the outermost words.
@@ -72,7 +84,11 @@ impl Block {
 }
 
 fn line(parts: &[Part]) -> Block {
-    parts.iter().map(|part| block(part, 0)).fold(Block::word("start"), Block::then).then(Block::word("end"))
+    parts
+        .iter()
+        .map(|part| block(part, 0))
+        .fold(Block::word("start"), Block::then)
+        .then(Block::word("end"))
 }
 
 /// A part; a step's marks stand behind `name_width` columns.
@@ -81,7 +97,9 @@ fn block(part: &Part, name_width: usize) -> Block {
         Part::Step(label) => Block::word(&aligned(label, name_width)),
         Part::Row(parts) => {
             let blocks = parts.iter().map(|part| block(part, 0));
-            blocks.reduce(Block::then).unwrap_or_else(|| Block::word(""))
+            blocks
+                .reduce(Block::then)
+                .unwrap_or_else(|| Block::word(""))
         }
         Part::Branches(parts) => branches(parts),
     }
@@ -102,7 +120,11 @@ fn branches(parts: &[Part]) -> Block {
     });
     let name_width = name_width.max().unwrap_or_default();
     let blocks: Vec<Block> = parts.iter().map(|part| block(part, name_width)).collect();
-    let inner = blocks.iter().map(|block| block.width).max().unwrap_or_default();
+    let inner = blocks
+        .iter()
+        .map(|block| block.width)
+        .max()
+        .unwrap_or_default();
     let mut lines = Vec::new();
     for (at, block) in blocks.iter().enumerate() {
         let is_last = at + 1 == blocks.len();
@@ -120,7 +142,11 @@ fn branches(parts: &[Part]) -> Block {
             });
         }
     }
-    Block { lines, width: inner + 6, is_word: false }
+    Block {
+        lines,
+        width: inner + 6,
+        is_word: false,
+    }
 }
 
 fn tree(parts: &[Part]) -> String {
@@ -133,7 +159,11 @@ fn tree(parts: &[Part]) -> String {
 fn children(parts: &[Part], indent: &str, last: Option<&str>, text: &mut String) {
     for (at, part) in parts.iter().enumerate() {
         let is_last = last.is_none() && at + 1 == parts.len();
-        let (branch, below) = if is_last { ("└─", "   ") } else { ("├─", "│  ") };
+        let (branch, below) = if is_last {
+            ("└─", "   ")
+        } else {
+            ("├─", "│  ")
+        };
         let below = format!("{indent}{below}");
         match part {
             Part::Step(label) => text.push_str(&format!("{indent}{branch} {}\n", label.text())),

@@ -9,23 +9,39 @@ use crate::{definition::Kind, plan::Plan};
 pub fn dot(plan: &Plan) -> String {
     let mut text = format!("digraph {} {{\n", quoted(&plan.definition.saga));
     text.push_str("  rankdir=LR;\n  node [shape=box];\n");
-    text.push_str(&format!("  {} [label=\"start\", shape=oval];\n", Point::Start.name()));
+    text.push_str(&format!(
+        "  {} [label=\"start\", shape=oval];\n",
+        Point::Start.name()
+    ));
     for (at, step) in plan.steps.iter().enumerate() {
         let shape = match step.kind {
             Kind::Pivot => ", shape=hexagon",
             Kind::Compensatable | Kind::Retriable => "",
         };
-        let style = if step.guards.is_empty() { "" } else { ", style=dashed" };
+        let style = if step.guards.is_empty() {
+            ""
+        } else {
+            ", style=dashed"
+        };
         let label = quoted(&Label::of(at, step).text());
-        text.push_str(&format!("  {} [label={label}{shape}{style}];\n", Point::Step(at).name()));
+        text.push_str(&format!(
+            "  {} [label={label}{shape}{style}];\n",
+            Point::Step(at).name()
+        ));
     }
-    text.push_str(&format!("  {} [label=\"end\", shape=oval];\n", Point::End.name()));
+    text.push_str(&format!(
+        "  {} [label=\"end\", shape=oval];\n",
+        Point::End.name()
+    ));
     for (from, to) in arrows(plan) {
         text.push_str(&format!("  {} -> {};\n", from.name(), to.name()));
     }
     let legend = legend(plan);
     if !legend.is_empty() {
-        text.push_str(&format!("  label={}; labelloc=b; fontsize=11;\n", quoted(&legend)));
+        text.push_str(&format!(
+            "  label={}; labelloc=b; fontsize=11;\n",
+            quoted(&legend)
+        ));
     }
     text.push_str("}\n");
     text

@@ -60,8 +60,17 @@ struct Label {
 impl Label {
     fn of(at: usize, step: &PlanStep) -> Self {
         // A plan made without the checks may have any id; a control character would tear the picture apart.
-        let id: String =
-            step.id.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+        let id: String = step
+            .id
+            .chars()
+            .map(|c| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
+            .collect();
         let mut marks = Vec::new();
         if step.compensation.is_some() {
             marks.push("↩");
@@ -81,7 +90,10 @@ impl Label {
     }
 
     fn text(&self) -> String {
-        std::iter::once(self.name.as_str()).chain(self.marks.iter().copied()).collect::<Vec<_>>().join(" ")
+        std::iter::once(self.name.as_str())
+            .chain(self.marks.iter().copied())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -94,7 +106,10 @@ fn legend(plan: &Plan) -> String {
         ("∞ retriable", any(|step| step.kind == Kind::Retriable)),
         ("? may be skipped", any(|step| !step.guards.is_empty())),
     ];
-    let used: Vec<_> = meanings.into_iter().filter_map(|(meaning, used)| used.then_some(meaning)).collect();
+    let used: Vec<_> = meanings
+        .into_iter()
+        .filter_map(|(meaning, used)| used.then_some(meaning))
+        .collect();
     used.join("  ")
 }
 
@@ -133,7 +148,11 @@ impl Part {
                 Self::Step(_) | Self::Branches(_) => parts.push(part),
             }
         }
-        if parts.len() > 1 { Some(Self::Row(parts)) } else { parts.pop() }
+        if parts.len() > 1 {
+            Some(Self::Row(parts))
+        } else {
+            parts.pop()
+        }
     }
 
     fn branches(plan: &Plan, nodes: &[Node]) -> Option<Self> {
@@ -144,7 +163,11 @@ impl Part {
                 Self::Step(_) | Self::Row(_) => parts.push(part),
             }
         }
-        if parts.len() > 1 { Some(Self::Branches(parts)) } else { parts.pop() }
+        if parts.len() > 1 {
+            Some(Self::Branches(parts))
+        } else {
+            parts.pop()
+        }
     }
 }
 
@@ -178,9 +201,17 @@ fn arrows(plan: &Plan) -> Vec<(Point, Point)> {
         if step.after.is_empty() {
             arrows.push((Point::Start, Point::Step(at)));
         }
-        arrows.extend(step.after.iter().map(|before| (Point::Step(before.at()), Point::Step(at))));
+        arrows.extend(
+            step.after
+                .iter()
+                .map(|before| (Point::Step(before.at()), Point::Step(at))),
+        );
     }
-    let last = plan.steps.iter().enumerate().filter(|(_, step)| step.before.is_empty());
+    let last = plan
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step.before.is_empty());
     arrows.extend(last.map(|(at, _)| (Point::Step(at), Point::End)));
     arrows
 }

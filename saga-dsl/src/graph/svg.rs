@@ -69,7 +69,11 @@ pub fn svg_with(plan: &Plan, standings: &BTreeMap<String, Standing>) -> String {
     let legend = legend(plan);
     let legend_width = width(&legend, 12.0);
     let full_width = row.width.max(legend_width) + 2.0 * MARGIN;
-    let below = if legend.is_empty() { 0.0 } else { LEGEND_HEIGHT };
+    let below = if legend.is_empty() {
+        0.0
+    } else {
+        LEGEND_HEIGHT
+    };
     let full_height = row.height() + 2.0 * MARGIN + below;
     let mut canvas = Canvas::default();
     row.draw(MARGIN, MARGIN + row.above, &mut canvas);
@@ -110,10 +114,21 @@ impl Drawing<'_> {
             Kind::Pivot => ", the pivot",
             Kind::Retriable => ", retried until it succeeds",
         };
-        let skippable = if step.guards.is_empty() { "" } else { ", may be skipped" };
-        let standing = self.standings.get(&step.id).map(|standing| format!(": {}", standing.words));
+        let skippable = if step.guards.is_empty() {
+            ""
+        } else {
+            ", may be skipped"
+        };
+        let standing = self
+            .standings
+            .get(&step.id)
+            .map(|standing| format!(": {}", standing.words));
         let (undo, standing) = (undo.unwrap_or_default(), standing.unwrap_or_default());
-        format!("{}: {}{undo}{kind}{skippable}{standing}", step.id, action(step))
+        format!(
+            "{}: {}{undo}{kind}{skippable}{standing}",
+            step.id,
+            action(step)
+        )
     }
 }
 
@@ -127,12 +142,19 @@ fn description(drawing: Drawing<'_>) -> String {
 
 fn in_words(drawing: Drawing<'_>, part: &Part) -> String {
     let all = |parts: &[Part], word: &str| {
-        parts.iter().map(|part| in_words(drawing, part)).collect::<Vec<_>>().join(word)
+        parts
+            .iter()
+            .map(|part| in_words(drawing, part))
+            .collect::<Vec<_>>()
+            .join(word)
     };
     match part {
-        Part::Step(label) => {
-            drawing.plan.steps.get(label.at).map(|step| drawing.tip(step)).unwrap_or_default()
-        }
+        Part::Step(label) => drawing
+            .plan
+            .steps
+            .get(label.at)
+            .map(|step| drawing.tip(step))
+            .unwrap_or_default(),
         Part::Row(parts) => all(parts, ", then "),
         Part::Branches(parts) => format!("at the same time ({})", all(parts, "; ")),
     }
@@ -186,14 +208,24 @@ impl Figure {
     fn of(drawing: Drawing<'_>, part: &Part) -> Self {
         match part {
             Part::Step(label) => Self::step(drawing, label),
-            Part::Row(parts) => Self::row(parts.iter().map(|part| Self::of(drawing, part)).collect()),
+            Part::Row(parts) => {
+                Self::row(parts.iter().map(|part| Self::of(drawing, part)).collect())
+            }
             Part::Branches(parts) => {
                 let figures: Vec<Self> = parts.iter().map(|part| Self::of(drawing, part)).collect();
                 let gaps = BRANCH_GAP * count(figures.len().saturating_sub(1));
                 let height = figures.iter().map(Self::height).sum::<f64>() + gaps;
-                let width = figures.iter().map(|figure| figure.width).fold(0.0, f64::max);
+                let width = figures
+                    .iter()
+                    .map(|figure| figure.width)
+                    .fold(0.0, f64::max);
                 let half = height / 2.0;
-                Self { width, above: half, below: half, shape: Shape::Branches(figures) }
+                Self {
+                    width,
+                    above: half,
+                    below: half,
+                    shape: Shape::Branches(figures),
+                }
             }
         }
     }
@@ -202,8 +234,14 @@ impl Figure {
         let gaps = ROW_GAP * count(figures.len().saturating_sub(1));
         Self {
             width: figures.iter().map(|figure| figure.width).sum::<f64>() + gaps,
-            above: figures.iter().map(|figure| figure.above).fold(0.0, f64::max),
-            below: figures.iter().map(|figure| figure.below).fold(0.0, f64::max),
+            above: figures
+                .iter()
+                .map(|figure| figure.above)
+                .fold(0.0, f64::max),
+            below: figures
+                .iter()
+                .map(|figure| figure.below)
+                .fold(0.0, f64::max),
             shape: Shape::Row(figures),
         }
     }
@@ -220,10 +258,19 @@ impl Figure {
             kind: planned.map_or(Kind::Compensatable, |step| step.kind),
             is_skippable: planned.is_some_and(|step| !step.guards.is_empty()),
         };
-        let edge = if step.kind == Kind::Pivot { PIVOT_EDGE } else { BOX_EDGE };
+        let edge = if step.kind == Kind::Pivot {
+            PIVOT_EDGE
+        } else {
+            BOX_EDGE
+        };
         let text = width(&step.label, NAME_SIZE).max(width(&step.below, SMALL_SIZE));
         let half = BOX_HEIGHT / 2.0;
-        Self { width: text + 2.0 * edge, above: half, below: half, shape: Shape::Step(step) }
+        Self {
+            width: text + 2.0 * edge,
+            above: half,
+            below: half,
+            shape: Shape::Step(step),
+        }
     }
 
     const fn height(&self) -> f64 {
@@ -282,7 +329,10 @@ impl Canvas {
     fn lead(&mut self, (from, y): (f64, f64), x: f64) -> (f64, f64) {
         if (from - x).abs() > 0.1 {
             let (a, b) = (number(from), number(x));
-            self.wires.push_str(&format!("<path class=\"w\" d=\"M{a} {y}H{b}\"/>\n", y = number(y)));
+            self.wires.push_str(&format!(
+                "<path class=\"w\" d=\"M{a} {y}H{b}\"/>\n",
+                y = number(y)
+            ));
         }
         (x, y)
     }
@@ -294,7 +344,9 @@ impl Canvas {
             self.curves(from, &point);
             self.curves(&point, to);
             let (x, y) = (number(middle), number(y));
-            self.wires.push_str(&format!("<circle class=\"h\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>\n"));
+            self.wires.push_str(&format!(
+                "<circle class=\"h\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>\n"
+            ));
         } else {
             self.curves(from, to);
         }
@@ -309,7 +361,8 @@ impl Canvas {
                     true => format!("M{x1} {y1}H{x2}"),
                     false => format!("M{x1} {y1}C{bend} {y1} {bend} {y2} {x2} {y2}"),
                 };
-                self.wires.push_str(&format!("<path class=\"w\" d=\"{path}\"/>\n"));
+                self.wires
+                    .push_str(&format!("<path class=\"w\" d=\"{path}\"/>\n"));
             }
         }
     }
@@ -372,14 +425,20 @@ fn action(step: &PlanStep) -> String {
 
 fn line_of_text(class: &str, x: f64, y: f64, more: &str, text: &str) -> String {
     let (x, y) = (number(x), number(y));
-    format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\"{more}>{}</text>\n", escaped(text))
+    format!(
+        "<text class=\"{class}\" x=\"{x}\" y=\"{y}\"{more}>{}</text>\n",
+        escaped(text)
+    )
 }
 
 fn width(text: &str, size: f64) -> f64 {
     count(text.chars().count()) * size * LETTER
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a file has at most 256 KiB of letters")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a file has at most 256 KiB of letters"
+)]
 fn count(number: usize) -> f64 {
     number as f64
 }

@@ -43,7 +43,10 @@ fn set(
         Some(Shape::Text(_)) => "a text",
         Some(Shape::List(_)) => "a list",
     };
-    Err(NoFields { path: path[..depth].join("."), what })
+    Err(NoFields {
+        path: path[..depth].join("."),
+        what,
+    })
 }
 
 fn object(
@@ -56,9 +59,8 @@ fn object(
 ) -> Result<(), NoFields> {
     let fields = match json.map(Json::shape) {
         Some(Shape::Object(fields)) => Some(fields),
-        Some(Shape::Null | Shape::Bool(_) | Shape::Number(_) | Shape::Text(_) | Shape::List(_)) | None => {
-            None
-        }
+        Some(Shape::Null | Shape::Bool(_) | Shape::Number(_) | Shape::Text(_) | Shape::List(_))
+        | None => None,
     };
     let (mut comma, mut is_set) = ("{", false);
     let mut begin = |out: &mut String, name: &str| {
@@ -70,7 +72,13 @@ fn object(
     for (known, field) in fields.into_iter().flat_map(Fields::iter) {
         if !is_set && known >= name {
             begin(out, name);
-            set((known == name).then_some(field), path, depth + 1, value, out)?;
+            set(
+                (known == name).then_some(field),
+                path,
+                depth + 1,
+                value,
+                out,
+            )?;
             is_set = true;
         }
         if known != name {
@@ -101,7 +109,10 @@ mod tests {
     fn other_fields_stay_as_they_were_written() {
         let document = r#"{"zip":"1011","n":1.10,"o":{"b": 1e2, "a":"\u0041"}}"#;
         let expected = r#"{"n":1.10,"o":{"b": 1e2, "a":"\u0041"},"zip":"10115"}"#;
-        assert_eq!(edited(document, "zip", r#""10115""#).as_deref(), Ok(expected));
+        assert_eq!(
+            edited(document, "zip", r#""10115""#).as_deref(),
+            Ok(expected)
+        );
         assert_eq!(
             edited(document, "o.b", "18446744073709551615").as_deref(),
             Ok(r#"{"n":1.10,"o":{"a":"\u0041","b":18446744073709551615},"zip":"1011"}"#)
@@ -110,10 +121,22 @@ mod tests {
 
     #[test]
     fn absent_objects_are_made_and_values_have_no_fields() {
-        assert_eq!(edited("{}", "a.b.c", "1").as_deref(), Ok(r#"{"a":{"b":{"c":1}}}"#));
-        assert_eq!(edited(r#"{"a":{}}"#, "a.b", "1").as_deref(), Ok(r#"{"a":{"b":1}}"#));
-        assert_eq!(edited(r#"{"x":1}"#, "a", "2").as_deref(), Ok(r#"{"a":2,"x":1}"#));
-        assert_eq!(edited(r#"{"a":1}"#, "a.b", "2"), Err("`a` is a number, it has no fields".to_owned()));
+        assert_eq!(
+            edited("{}", "a.b.c", "1").as_deref(),
+            Ok(r#"{"a":{"b":{"c":1}}}"#)
+        );
+        assert_eq!(
+            edited(r#"{"a":{}}"#, "a.b", "1").as_deref(),
+            Ok(r#"{"a":{"b":1}}"#)
+        );
+        assert_eq!(
+            edited(r#"{"x":1}"#, "a", "2").as_deref(),
+            Ok(r#"{"a":2,"x":1}"#)
+        );
+        assert_eq!(
+            edited(r#"{"a":1}"#, "a.b", "2"),
+            Err("`a` is a number, it has no fields".to_owned())
+        );
         assert_eq!(
             edited(r#"{"a":{"b":[]}}"#, "a.b.c", "2"),
             Err("`a.b` is a list, it has no fields".to_owned())

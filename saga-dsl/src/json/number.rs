@@ -46,13 +46,20 @@ impl<'a> Number<'a> {
     /// Whether it is written as a whole number: digits alone, perhaps with a minus.
     #[must_use]
     pub fn is_whole(self) -> bool {
-        !self.0.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+        !self
+            .0
+            .bytes()
+            .any(|byte| matches!(byte, b'.' | b'e' | b'E'))
     }
 
     /// A whole number of 64 bits with sign whose text is exactly this one (`-0` is not).
     #[must_use]
     pub fn as_i64(self) -> Option<i64> {
-        if self.0 == "-0" { None } else { self.0.parse().ok() }
+        if self.0 == "-0" {
+            None
+        } else {
+            self.0.parse().ok()
+        }
     }
 
     /// A whole number of 64 bits without sign.
@@ -125,19 +132,34 @@ impl Decimal {
         let zeros = all.len() - digits.len();
         let digits = digits.trim_end_matches('0').to_owned();
         if digits.is_empty() {
-            return Self { negative: false, digits, exponent: 0 };
+            return Self {
+                negative: false,
+                digits,
+                exponent: 0,
+            };
         }
-        let point = i64::try_from(whole.len()).unwrap_or(i64::MAX) - i64::try_from(zeros).unwrap_or(i64::MAX);
+        let point = i64::try_from(whole.len()).unwrap_or(i64::MAX)
+            - i64::try_from(zeros).unwrap_or(i64::MAX);
         // No document is long enough to bring an exponent of more digits back into range.
-        let edge = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+        let edge = if exponent.starts_with('-') {
+            i64::MIN
+        } else {
+            i64::MAX
+        };
         let exponent = exponent.parse().unwrap_or(edge).saturating_add(point);
-        Self { negative, digits, exponent }
+        Self {
+            negative,
+            digits,
+            exponent,
+        }
     }
 
     /// The value that a double prints as.
     #[must_use]
     pub fn of_double(double: f64) -> Option<Self> {
-        double.is_finite().then(|| Self::read(&format!("{double:e}")))
+        double
+            .is_finite()
+            .then(|| Self::read(&format!("{double:e}")))
     }
 
     /// The value of an int.
@@ -151,16 +173,29 @@ impl Decimal {
     /// Sign, digits and exponent: one text for one value.
     #[must_use]
     pub fn exact(&self) -> String {
-        let Self { negative, digits, exponent } = self;
+        let Self {
+            negative,
+            digits,
+            exponent,
+        } = self;
         format!("{}{digits}e{exponent}", if *negative { "-" } else { "" })
     }
 }
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
-        let sign = |of: &Self| if of.digits.is_empty() { 0 } else { 1 - 2 * i8::from(of.negative) };
+        let sign = |of: &Self| {
+            if of.digits.is_empty() {
+                0
+            } else {
+                1 - 2 * i8::from(of.negative)
+            }
+        };
         sign(self).cmp(&sign(other)).then_with(|| {
-            let size = self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
+            let size = self
+                .exponent
+                .cmp(&other.exponent)
+                .then_with(|| self.digits.cmp(&other.digits));
             if self.negative { size.reverse() } else { size }
         })
     }

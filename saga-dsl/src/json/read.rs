@@ -13,13 +13,20 @@ pub(crate) fn read(text: &str) -> Result<Tree, Fault> {
     if u32::try_from(text.len()).is_err() {
         return Err(Fault::Syntax(u32::MAX as usize));
     }
-    let mut reader = Reader { text, at: 0, repeated: None };
+    let mut reader = Reader {
+        text,
+        at: 0,
+        repeated: None,
+    };
     let root = reader.value(DEPTH_MAX)?;
     reader.blank();
     if reader.at < text.len() {
         return Err(Fault::Syntax(reader.at));
     }
-    Ok(Tree { root, repeated: reader.repeated })
+    Ok(Tree {
+        root,
+        repeated: reader.repeated,
+    })
 }
 
 struct Reader<'a> {
@@ -47,7 +54,11 @@ impl Reader<'_> {
     }
 
     fn wants(&mut self, byte: u8) -> Result<(), Fault> {
-        if self.takes(byte) { Ok(()) } else { Err(Fault::Syntax(self.at)) }
+        if self.takes(byte) {
+            Ok(())
+        } else {
+            Err(Fault::Syntax(self.at))
+        }
     }
 
     /// A position; texts are known to be short enough.
@@ -68,7 +79,11 @@ impl Reader<'_> {
             Some(b'{') => self.object(depth.checked_sub(1).ok_or(Fault::TooDeep)?)?,
             Some(_) | None => return Err(Fault::Syntax(self.at)),
         };
-        Ok(Branch { start, end: self.mark(), kind })
+        Ok(Branch {
+            start,
+            end: self.mark(),
+            kind,
+        })
     }
 
     fn literal(&mut self, word: &str, kind: Kind) -> Result<Kind, Fault> {
@@ -105,7 +120,11 @@ impl Reader<'_> {
                 self.blank();
                 let start = self.mark() + 1;
                 let unescaped = self.string()?;
-                let word = Word { start, end: self.mark() - 1, unescaped };
+                let word = Word {
+                    start,
+                    end: self.mark() - 1,
+                    unescaped,
+                };
                 self.blank();
                 self.wants(b':')?;
                 fields.push((word, self.value(depth)?));
@@ -136,7 +155,11 @@ impl Reader<'_> {
         while matches!(self.next(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == from { Err(Fault::Syntax(from)) } else { Ok(()) }
+        if self.at == from {
+            Err(Fault::Syntax(from))
+        } else {
+            Ok(())
+        }
     }
 
     fn number(&mut self) -> Result<Kind, Fault> {
@@ -156,9 +179,14 @@ impl Reader<'_> {
             self.digits()?;
         }
         let text = &self.text[from..self.at];
-        if (exponent || text.len() > LETTERS_SAFE) && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+        if (exponent || text.len() > LETTERS_SAFE) && !text.parse::<f64>().is_ok_and(f64::is_finite)
+        {
             const SHOWN: usize = 40;
-            let shown = if text.len() > SHOWN { format!("{}…", &text[..SHOWN]) } else { text.to_owned() };
+            let shown = if text.len() > SHOWN {
+                format!("{}…", &text[..SHOWN])
+            } else {
+                text.to_owned()
+            };
             return Err(Fault::NumberTooLarge(shown));
         }
         Ok(Kind::Number)
@@ -222,8 +250,9 @@ impl Reader<'_> {
     fn hex(&mut self) -> Result<u32, Fault> {
         let digits = self.text.get(self.at..self.at + 4);
         let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let code =
-            digits.and_then(|text| u32::from_str_radix(text, 16).ok()).ok_or(Fault::Syntax(self.at))?;
+        let code = digits
+            .and_then(|text| u32::from_str_radix(text, 16).ok())
+            .ok_or(Fault::Syntax(self.at))?;
         self.at += 4;
         Ok(code)
     }

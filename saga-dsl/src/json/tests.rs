@@ -15,7 +15,10 @@ fn built(json: Json<'_>) -> Value {
         Shape::Text(text) => text.into(),
         Shape::List(items) => items.iter().map(built).collect(),
         Shape::Object(fields) => Value::Object(
-            fields.iter().map(|(name, json)| (name.to_owned(), built(json))).collect::<Map<_, _>>(),
+            fields
+                .iter()
+                .map(|(name, json)| (name.to_owned(), built(json)))
+                .collect::<Map<_, _>>(),
         ),
     }
 }
@@ -89,7 +92,9 @@ fn parts_without_a_value_are_named() {
 fn of_two_fields_with_one_name_the_last_counts_and_both_are_kept() {
     let payload = Payload::from_bytes(br#"{"a":1,"b":[{"x":1,"\u0078":2}],"c":3}"#).expect("JSON");
     assert_eq!(payload.repeated_field(), Some("x"));
-    let Some(Shape::List(items)) = payload.json().get("b").map(Json::shape) else { panic!("a list") };
+    let Some(Shape::List(items)) = payload.json().get("b").map(Json::shape) else {
+        panic!("a list")
+    };
     let first = items.get(0).expect("an item");
     assert_eq!(first.get("x").map(Json::written), Some("2"));
     assert_eq!(first.written(), r#"{"x":1,"\u0078":2}"#);
@@ -99,7 +104,10 @@ fn of_two_fields_with_one_name_the_last_counts_and_both_are_kept() {
 
 #[test]
 fn written_texts_are_what_serde_writes() {
-    let all: String = (0..0x300).filter_map(char::from_u32).chain(['\u{2028}', '😀']).collect();
+    let all: String = (0..0x300)
+        .filter_map(char::from_u32)
+        .chain(['\u{2028}', '😀'])
+        .collect();
     let mut out = String::new();
     push_text(&mut out, &all);
     assert_eq!(out, Value::from(all).to_string());

@@ -2,12 +2,15 @@
 
 use crate::{
     definition::{
-        Compensation, CompensationAction, CompensationBlock, Definition, Input, Kind, Retry, Step, Verb,
+        Compensation, CompensationAction, CompensationBlock, Definition, Input, Kind, Retry, Step,
+        Verb,
     },
     expr::{Expr, Fault, ValueTemplate},
     outline::{Outline, OutlineStep},
     place::Place,
-    plan::{PlanAction, PlanCompensation, PlanError, PlanStep, StepIx, pinned::PinnedTypes, resolve},
+    plan::{
+        PlanAction, PlanCompensation, PlanError, PlanStep, StepIx, pinned::PinnedTypes, resolve,
+    },
 };
 
 /// Every step of a definition, in the order of the file.
@@ -15,10 +18,20 @@ pub(super) fn flatten(definition: &Definition) -> Result<Vec<PlanStep>, PlanErro
     let outline = Outline::of(definition);
     if outline.steps.len() > usize::from(u16::MAX) {
         let message = format!("a plan has at most {} steps", u16::MAX);
-        return Err(PlanError { place: "steps".to_owned(), message });
+        return Err(PlanError {
+            place: "steps".to_owned(),
+            message,
+        });
     }
-    let flattening = Flattening { definition, types: PinnedTypes::of(definition) };
-    let mut steps = outline.steps.iter().map(|step| flattening.step(step)).collect::<Result<Vec<_>, _>>()?;
+    let flattening = Flattening {
+        definition,
+        types: PinnedTypes::of(definition),
+    };
+    let mut steps = outline
+        .steps
+        .iter()
+        .map(|step| flattening.step(step))
+        .collect::<Result<Vec<_>, _>>()?;
     for at in 0..steps.len() {
         for before in steps[at].after.clone() {
             steps[before.at()].before.push(ix(at));
@@ -47,7 +60,9 @@ impl Flattening<'_> {
         let timeout_ms = resolve::timeout_ms(step.timeout, defaults);
         let retry = resolve::action_retry(&step.retry, defaults, kind);
         let lifetime_ms = match kind {
-            Kind::Compensatable => resolve::lifetime_ms(&retry, timeout_ms, deadline_ms, step.at_least_once),
+            Kind::Compensatable => {
+                resolve::lifetime_ms(&retry, timeout_ms, deadline_ms, step.at_least_once)
+            }
             Kind::Pivot | Kind::Retriable => None,
         };
         let guards = outlined.guards.iter().map(|guard| {
@@ -83,12 +98,20 @@ impl Flattening<'_> {
     fn payload(&self, input: &Input, place: &Place) -> Result<ValueTemplate, PlanError> {
         let template = match input {
             Input::Pick(names) => ValueTemplate::from_pick(names),
-            Input::Value(fields) => ValueTemplate::from_value(&serde_json::Value::Object(fields.clone())),
+            Input::Value(fields) => {
+                ValueTemplate::from_value(&serde_json::Value::Object(fields.clone()))
+            }
         };
-        Ok(template.map_err(|fault| error(place, &fault))?.with_types(&self.types))
+        Ok(template
+            .map_err(|fault| error(place, &fault))?
+            .with_types(&self.types))
     }
 
-    fn compensation(&self, step: &Step, place: &Place) -> Result<Option<PlanCompensation>, PlanError> {
+    fn compensation(
+        &self,
+        step: &Step,
+        place: &Place,
+    ) -> Result<Option<PlanCompensation>, PlanError> {
         let defaults = &self.definition.defaults;
         let (action, block): (_, Option<&CompensationBlock>) = match &step.compensation {
             None | Some(Compensation::None(_)) => return Ok(None),
@@ -106,12 +129,20 @@ impl Flattening<'_> {
             action: action.action.clone(),
             input: input.transpose()?,
             timeout_ms: resolve::timeout_ms(block.and_then(|block| block.timeout), defaults),
-            retry: resolve::compensation_retry(block.map_or(&silent, |block| &block.retry), defaults),
-            escalate_after_ms: resolve::escalate_after_ms(block.and_then(|block| block.escalate_after)),
+            retry: resolve::compensation_retry(
+                block.map_or(&silent, |block| &block.retry),
+                defaults,
+            ),
+            escalate_after_ms: resolve::escalate_after_ms(
+                block.and_then(|block| block.escalate_after),
+            ),
         }))
     }
 }
 
 pub(super) fn error(place: &Place, fault: &Fault) -> PlanError {
-    PlanError { place: place.pointer(&fault.place).to_string(), message: fault.message.clone() }
+    PlanError {
+        place: place.pointer(&fault.place).to_string(),
+        message: fault.message.clone(),
+    }
 }

@@ -155,7 +155,10 @@ pub struct PlanError {
 
 impl From<CanonicalError> for PlanError {
     fn from(error: CanonicalError) -> Self {
-        Self { place: "definition".to_owned(), message: error.to_string() }
+        Self {
+            place: "definition".to_owned(),
+            message: error.to_string(),
+        }
     }
 }
 
@@ -169,7 +172,10 @@ impl Plan {
     pub fn from_definition(definition: Definition) -> Result<Self, PlanError> {
         if definition.format != 1 {
             let message = format!("format {} is unknown to this release", definition.format);
-            return Err(PlanError { place: "format".to_owned(), message });
+            return Err(PlanError {
+                place: "format".to_owned(),
+                message,
+            });
         }
         let types = pinned::PinnedTypes::of(&definition);
         let steps = flatten::flatten(&definition)?;
@@ -177,13 +183,18 @@ impl Plan {
         for (at, step) in (0_u16..).zip(&steps) {
             if by_id.insert(step.id.clone(), StepIx(at)).is_some() {
                 let message = "this id stands twice".to_owned();
-                return Err(PlanError { place: format!("steps.{}", step.id), message });
+                return Err(PlanError {
+                    place: format!("steps.{}", step.id),
+                    message,
+                });
             }
         }
         let idempotency_key = match &definition.idempotency_key {
             Some(text) => Some(
                 Template::parse(text)
-                    .map_err(|fault| flatten::error(&Place::default().key("idempotency_key"), &fault))?
+                    .map_err(|fault| {
+                        flatten::error(&Place::default().key("idempotency_key"), &fault)
+                    })?
                     .with_types(&types),
             ),
             None => None,

@@ -15,7 +15,9 @@ pub(super) struct PinnedTypes {
 
 impl PinnedTypes {
     pub(super) fn of(definition: &Definition) -> Self {
-        Self { input: Type::Object(definition.input.clone()) }
+        Self {
+            input: Type::Object(definition.input.clone()),
+        }
     }
 }
 
@@ -31,6 +33,9 @@ impl TypeEnv for PinnedTypes {
             | Root::Own(_)
             | Root::Local(_) => Type::Any,
         };
-        RootType::Known { ty, maybe_absent: None }
+        RootType::Known {
+            ty,
+            maybe_absent: None,
+        }
     }
 }

@@ -25,7 +25,9 @@ const MINUTE_MS: u64 = 60_000;
 /// Limit of one attempt: the step's, else the file's, else the built-in one.
 #[must_use]
 pub fn timeout_ms(written: Option<Duration>, defaults: &Defaults) -> u64 {
-    written.or(defaults.timeout).map_or(TIMEOUT_MS, |timeout| timeout.ms)
+    written
+        .or(defaults.timeout)
+        .map_or(TIMEOUT_MS, |timeout| timeout.ms)
 }
 
 /// Time until an incident is raised while retries go on.
@@ -51,7 +53,10 @@ pub fn action_retry(written: &Retry, defaults: &Defaults, kind: Kind) -> RetryPo
 /// The retry policy of a compensation: unlimited unless the file says otherwise.
 #[must_use]
 pub fn compensation_retry(written: &Retry, defaults: &Defaults) -> RetryPolicy {
-    let max_attempts = written.max_attempts.or(defaults.compensation_retry.max_attempts).and_then(limit);
+    let max_attempts = written
+        .max_attempts
+        .or(defaults.compensation_retry.max_attempts)
+        .and_then(limit);
     merge(written, &defaults.compensation_retry, max_attempts)
 }
 
@@ -64,15 +69,28 @@ fn limit(attempts: MaxAttempts) -> Option<u32> {
 
 fn merge(written: &Retry, defaults: &Retry, max_attempts: Option<u32>) -> RetryPolicy {
     let (initial_delay_ms, max_delay_ms) = delays(written, defaults);
-    let codes = if written.non_retryable.is_empty() { defaults } else { written };
+    let codes = if written.non_retryable.is_empty() {
+        defaults
+    } else {
+        written
+    };
     RetryPolicy {
         max_attempts,
-        backoff: written.backoff.or(defaults.backoff).unwrap_or(Backoff::Exponential),
+        backoff: written
+            .backoff
+            .or(defaults.backoff)
+            .unwrap_or(Backoff::Exponential),
         initial_delay_ms,
         max_delay_ms,
-        multiplier: written.multiplier.or(defaults.multiplier).unwrap_or(MULTIPLIER),
+        multiplier: written
+            .multiplier
+            .or(defaults.multiplier)
+            .unwrap_or(MULTIPLIER),
         jitter: written.jitter.or(defaults.jitter).unwrap_or(Jitter::Full),
-        max_elapsed_ms: written.max_elapsed.or(defaults.max_elapsed).map(|elapsed| elapsed.ms),
+        max_elapsed_ms: written
+            .max_elapsed
+            .or(defaults.max_elapsed)
+            .map(|elapsed| elapsed.ms),
         non_retryable: codes.non_retryable.clone(),
     }
 }
@@ -80,12 +98,17 @@ fn merge(written: &Retry, defaults: &Retry, max_attempts: Option<u32>) -> RetryP
 /// Initial and longest delay. Where the two come from different places and contradict each other, the one
 /// that was said closer to the step holds and the other gives way.
 fn delays(written: &Retry, defaults: &Retry) -> (u64, u64) {
-    let pick = |own: Option<Duration>, default: Option<Duration>, built_in: u64| match (own, default) {
-        (Some(own), _) => (own.ms, 2),
-        (None, Some(default)) => (default.ms, 1),
-        (None, None) => (built_in, 0),
-    };
-    let (initial, initial_rank) = pick(written.initial_delay, defaults.initial_delay, INITIAL_DELAY_MS);
+    let pick =
+        |own: Option<Duration>, default: Option<Duration>, built_in: u64| match (own, default) {
+            (Some(own), _) => (own.ms, 2),
+            (None, Some(default)) => (default.ms, 1),
+            (None, None) => (built_in, 0),
+        };
+    let (initial, initial_rank) = pick(
+        written.initial_delay,
+        defaults.initial_delay,
+        INITIAL_DELAY_MS,
+    );
     let (max, max_rank) = pick(written.max_delay, defaults.max_delay, MAX_DELAY_MS);
     if initial <= max {
         (initial, max)
@@ -108,8 +131,12 @@ pub fn lifetime_ms(
     deadline_ms: Option<u64>,
     at_least_once: bool,
 ) -> Option<u64> {
-    let attempts = retry.max_attempts.map(|attempts| attempts_ms(retry, attempts, timeout_ms));
-    let elapsed = retry.max_elapsed_ms.map(|elapsed| elapsed.saturating_add(timeout_ms));
+    let attempts = retry
+        .max_attempts
+        .map(|attempts| attempts_ms(retry, attempts, timeout_ms));
+    let elapsed = retry
+        .max_elapsed_ms
+        .map(|elapsed| elapsed.saturating_add(timeout_ms));
     let spent = match (attempts, elapsed) {
         (Some(attempts), Some(elapsed)) => attempts.min(elapsed),
         (Some(bound), None) | (None, Some(bound)) => bound,
@@ -145,7 +172,11 @@ fn attempts_ms(retry: &RetryPolicy, attempts: u32, timeout_ms: u64) -> u64 {
     total.saturating_add(delay.min(retry.max_delay_ms).saturating_mul(left))
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)]
 fn grow(delay_ms: u64, multiplier: f64) -> u64 {
     // A cast from a float saturates, and the sum of a lifetime is an upper bound, not a schedule.
     (delay_ms as f64 * multiplier).ceil() as u64
@@ -180,25 +211,58 @@ mod tests {
 
     #[test]
     fn default_attempts_bind_compensatable_actions_only() {
-        let retry = Retry { max_attempts: Some(MaxAttempts::Times(3)), ..Retry::default() };
-        let defaults = Defaults { retry: retry.clone(), ..Defaults::default() };
+        let retry = Retry {
+            max_attempts: Some(MaxAttempts::Times(3)),
+            ..Retry::default()
+        };
+        let defaults = Defaults {
+            retry: retry.clone(),
+            ..Defaults::default()
+        };
         let none = Retry::default();
-        assert_eq!(action_retry(&none, &defaults, Kind::Compensatable).max_attempts, Some(3));
-        assert_eq!(action_retry(&none, &defaults, Kind::Pivot).max_attempts, None);
-        assert_eq!(action_retry(&none, &defaults, Kind::Retriable).max_attempts, None);
-        assert_eq!(action_retry(&retry, &defaults, Kind::Pivot).max_attempts, Some(3));
+        assert_eq!(
+            action_retry(&none, &defaults, Kind::Compensatable).max_attempts,
+            Some(3)
+        );
+        assert_eq!(
+            action_retry(&none, &defaults, Kind::Pivot).max_attempts,
+            None
+        );
+        assert_eq!(
+            action_retry(&none, &defaults, Kind::Retriable).max_attempts,
+            None
+        );
+        assert_eq!(
+            action_retry(&retry, &defaults, Kind::Pivot).max_attempts,
+            Some(3)
+        );
         assert_eq!(compensation_retry(&none, &defaults).max_attempts, None);
-        let unlimited =
-            Retry { max_attempts: Some(MaxAttempts::Unlimited(Unlimited::Unlimited)), ..Retry::default() };
-        assert_eq!(action_retry(&unlimited, &defaults, Kind::Compensatable).max_attempts, None);
+        let unlimited = Retry {
+            max_attempts: Some(MaxAttempts::Unlimited(Unlimited::Unlimited)),
+            ..Retry::default()
+        };
+        assert_eq!(
+            action_retry(&unlimited, &defaults, Kind::Compensatable).max_attempts,
+            None
+        );
     }
 
     #[test]
     fn the_delay_said_closer_to_the_step_holds() {
-        let defaults = Retry { initial_delay: ms(200), max_delay: ms(10_000), ..Retry::default() };
-        let long_start = Retry { initial_delay: ms(300_000), ..Retry::default() };
+        let defaults = Retry {
+            initial_delay: ms(200),
+            max_delay: ms(10_000),
+            ..Retry::default()
+        };
+        let long_start = Retry {
+            initial_delay: ms(300_000),
+            ..Retry::default()
+        };
         assert_eq!(delays(&long_start, &defaults), (300_000, 300_000));
-        let short_end = Retry { max_delay: ms(100), ..Retry::default() };
+        let short_end = Retry {
+            max_delay: ms(100),
+            ..Retry::default()
+        };
         assert_eq!(delays(&short_end, &defaults), (100, 100));
         assert_eq!(delays(&long_start, &Retry::default()), (300_000, 300_000));
         assert_eq!(delays(&Retry::default(), &defaults), (200, 10_000));
@@ -209,20 +273,56 @@ mod tests {
         let base = action_retry(&Retry::default(), &Defaults::default(), Kind::Compensatable);
         // 5 x 10 s + 200 + 400 + 800 + 1600 ms, doubled, is less than the deadline.
         assert_eq!(attempts_ms(&base, 5, 10_000), 53_000);
-        assert_eq!(lifetime_ms(&base, 10_000, Some(900_000), false), Some(900_000 + HOUR_MS));
-        assert_eq!(lifetime_ms(&base, 10_000, None, false), Some(7 * DAY_MS + HOUR_MS));
-        assert_eq!(lifetime_ms(&base, 10_000, None, true), Some(53_000 + MINUTE_MS));
-        assert_eq!(lifetime_ms(&base, 10_000, Some(60_000), false), Some(106_000 + HOUR_MS));
-        let capped = RetryPolicy { max_delay_ms: 300, ..base.clone() };
+        assert_eq!(
+            lifetime_ms(&base, 10_000, Some(900_000), false),
+            Some(900_000 + HOUR_MS)
+        );
+        assert_eq!(
+            lifetime_ms(&base, 10_000, None, false),
+            Some(7 * DAY_MS + HOUR_MS)
+        );
+        assert_eq!(
+            lifetime_ms(&base, 10_000, None, true),
+            Some(53_000 + MINUTE_MS)
+        );
+        assert_eq!(
+            lifetime_ms(&base, 10_000, Some(60_000), false),
+            Some(106_000 + HOUR_MS)
+        );
+        let capped = RetryPolicy {
+            max_delay_ms: 300,
+            ..base.clone()
+        };
         assert_eq!(attempts_ms(&capped, 5, 0), 200 + 3 * 300);
-        let linear = RetryPolicy { backoff: Backoff::Linear, ..base.clone() };
+        let linear = RetryPolicy {
+            backoff: Backoff::Linear,
+            ..base.clone()
+        };
         assert_eq!(attempts_ms(&linear, 4, 0), 200 + 400 + 600);
-        let fixed = RetryPolicy { backoff: Backoff::Fixed, ..base.clone() };
-        assert_eq!(attempts_ms(&fixed, u32::MAX, 0), 200 * u64::from(u32::MAX - 1));
-        let endless = RetryPolicy { max_attempts: None, ..base.clone() };
+        let fixed = RetryPolicy {
+            backoff: Backoff::Fixed,
+            ..base.clone()
+        };
+        assert_eq!(
+            attempts_ms(&fixed, u32::MAX, 0),
+            200 * u64::from(u32::MAX - 1)
+        );
+        let endless = RetryPolicy {
+            max_attempts: None,
+            ..base.clone()
+        };
         assert_eq!(lifetime_ms(&endless, 10_000, None, false), None);
-        assert_eq!(lifetime_ms(&endless, 10_000, Some(DAY_MS), false), Some(2 * (DAY_MS + 10_000) + HOUR_MS));
-        let elapsed = RetryPolicy { max_elapsed_ms: Some(60_000), ..endless };
-        assert_eq!(lifetime_ms(&elapsed, 10_000, Some(1), false), Some(140_000 + HOUR_MS));
+        assert_eq!(
+            lifetime_ms(&endless, 10_000, Some(DAY_MS), false),
+            Some(2 * (DAY_MS + 10_000) + HOUR_MS)
+        );
+        let elapsed = RetryPolicy {
+            max_elapsed_ms: Some(60_000),
+            ..endless
+        };
+        assert_eq!(
+            lifetime_ms(&elapsed, 10_000, Some(1), false),
+            Some(140_000 + HOUR_MS)
+        );
     }
 }

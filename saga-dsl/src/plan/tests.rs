@@ -19,10 +19,16 @@ fn step(id: &str) -> serde_json::Value {
 /// `id < predecessors > successors`, one line a step.
 fn order(plan: &Plan) -> Vec<String> {
     let names = |list: &[StepIx]| {
-        let ids: Vec<_> = list.iter().map(|ix| plan.steps[ix.at()].id.as_str()).collect();
+        let ids: Vec<_> = list
+            .iter()
+            .map(|ix| plan.steps[ix.at()].id.as_str())
+            .collect();
         ids.join(",")
     };
-    plan.steps.iter().map(|s| format!("{} < {} > {}", s.id, names(&s.after), names(&s.before))).collect()
+    plan.steps
+        .iter()
+        .map(|s| format!("{} < {} > {}", s.id, names(&s.after), names(&s.before)))
+        .collect()
 }
 
 #[test]
@@ -44,7 +50,10 @@ fn a_list_is_a_sequence_and_parallel_children_share_their_entry() {
         "h < g > ",
     ];
     assert_eq!(order(&plan), expected);
-    assert_eq!(plan.steps[3].groups, [GroupKind::Parallel, GroupKind::Sequence]);
+    assert_eq!(
+        plan.steps[3].groups,
+        [GroupKind::Parallel, GroupKind::Sequence]
+    );
     assert_eq!(plan.step_ix("g"), Some(StepIx(6)));
 }
 
@@ -82,19 +91,41 @@ fn canonical_json_is_what_was_written_without_defaults_and_sorted() {
     let again = Plan::from_canonical(&json).expect("a plan");
     assert_eq!(again.definition, written);
     assert_eq!(again.hash, written.content_hash());
-    let hex: String = again.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "540581328dd0aeebf9b3a3e98688de9a30c4db9208fe1b1c08923ae48fa0a3e4");
+    let hex: String = again
+        .hash
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        hex,
+        "540581328dd0aeebf9b3a3e98688de9a30c4db9208fe1b1c08923ae48fa0a3e4"
+    );
 }
 
 #[test]
 fn only_the_canonical_form_is_loaded() {
     let cases = [
-        (r#"{"saga":"s","steps":[],"version":1,"zeal":1}"#, "not a definition"),
-        (r#"{"saga":"s","version":1,"steps":[]}"#, "not in canonical form"),
-        (r#"{"saga":"s","steps":[{"action":"p/a","step":"a","surprise":1}],"version":1}"#, "not"),
-        (r#"{"deadline":"60s","saga":"s","steps":[],"version":1}"#, "not in canonical form"),
+        (
+            r#"{"saga":"s","steps":[],"version":1,"zeal":1}"#,
+            "not a definition",
+        ),
+        (
+            r#"{"saga":"s","version":1,"steps":[]}"#,
+            "not in canonical form",
+        ),
+        (
+            r#"{"saga":"s","steps":[{"action":"p/a","step":"a","surprise":1}],"version":1}"#,
+            "not",
+        ),
+        (
+            r#"{"deadline":"60s","saga":"s","steps":[],"version":1}"#,
+            "not in canonical form",
+        ),
         ("[", "not a definition"),
-        (r#"{"format":2,"saga":"s","steps":[],"version":1}"#, "format 2 is unknown"),
+        (
+            r#"{"format":2,"saga":"s","steps":[],"version":1}"#,
+            "format 2 is unknown",
+        ),
     ];
     for (json, message) in cases {
         let error = Plan::from_canonical(json).expect_err(json);
@@ -111,14 +142,39 @@ fn defaults_are_resolved() {
         {"step": "b", "kind": "pivot", "action": "p/b", "timeout": "1m", "escalate_after": "2m"},
         {"step": "c", "kind": "retriable", "action": "p/c", "retry": {"max_attempts": 7}},
     ]}));
-    let [a, b, c] = plan.steps.as_slice() else { panic!("three steps") };
-    assert_eq!((a.action.timeout_ms, a.action.retry.max_attempts), (10_000, Some(3)));
+    let [a, b, c] = plan.steps.as_slice() else {
+        panic!("three steps")
+    };
+    assert_eq!(
+        (a.action.timeout_ms, a.action.retry.max_attempts),
+        (10_000, Some(3))
+    );
     assert_eq!(a.lifetime_ms, Some(2 * 3_600_000));
     let undo = a.compensation.as_ref().expect("an undo");
-    assert_eq!((undo.timeout_ms, undo.retry.max_attempts, undo.retry.max_delay_ms), (10_000, None, 5_000));
-    assert_eq!((b.action.timeout_ms, b.action.retry.max_attempts, b.lifetime_ms), (60_000, None, None));
-    assert_eq!((b.escalate_after_ms, c.escalate_after_ms), (120_000, 900_000));
-    assert_eq!((c.action.retry.max_attempts, c.lifetime_ms), (Some(7), None));
+    assert_eq!(
+        (
+            undo.timeout_ms,
+            undo.retry.max_attempts,
+            undo.retry.max_delay_ms
+        ),
+        (10_000, None, 5_000)
+    );
+    assert_eq!(
+        (
+            b.action.timeout_ms,
+            b.action.retry.max_attempts,
+            b.lifetime_ms
+        ),
+        (60_000, None, None)
+    );
+    assert_eq!(
+        (b.escalate_after_ms, c.escalate_after_ms),
+        (120_000, 900_000)
+    );
+    assert_eq!(
+        (c.action.retry.max_attempts, c.lifetime_ms),
+        (Some(7), None)
+    );
     assert_eq!(plan.deadline_ms, Some(3_600_000));
 }
 

@@ -29,15 +29,23 @@ impl Scenario {
     /// The plain samples.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        Self { input: input(plan), outputs: outputs(plan) }
+        Self {
+            input: input(plan),
+            outputs: outputs(plan),
+        }
     }
 
     /// Whether the step would run; an error of its condition counts as no.
     #[must_use]
     pub fn selects(&self, plan: &Plan, step: StepIx) -> bool {
-        let scope = Sampled { input: &self.input, outputs: &self.outputs };
+        let scope = Sampled {
+            input: &self.input,
+            outputs: &self.outputs,
+        };
         plan.step(step).is_some_and(|step| {
-            step.guards.iter().all(|guard| guard.eval_bool(&scope, &mut Budget::default()) == Ok(true))
+            step.guards
+                .iter()
+                .all(|guard| guard.eval_bool(&scope, &mut Budget::default()) == Ok(true))
         })
     }
 }
@@ -72,7 +80,9 @@ pub fn scenario(plan: &Plan, base: &Scenario, step: StepIx, run: bool) -> Option
                 lever.pull(&mut tried, value.clone());
             }
         }
-        let clean = Type::Object(plan.definition.input.clone()).check_value(&tried.input).is_empty();
+        let clean = Type::Object(plan.definition.input.clone())
+            .check_value(&tried.input)
+            .is_empty();
         if clean && tried.selects(plan, step) == run {
             return Some(tried);
         }
@@ -91,10 +101,15 @@ impl Lever {
     fn pull(&self, scenario: &mut Scenario, value: Option<Value>) {
         let target = match &self.root {
             Root::Input => &mut scenario.input,
-            Root::StepOutput(id) => {
-                scenario.outputs.entry(id.clone()).or_insert_with(|| Value::Object(Map::new()))
-            }
-            Root::StepStatus(_) | Root::StepError(_) | Root::Saga(_) | Root::Own(_) | Root::Local(_) => {
+            Root::StepOutput(id) => scenario
+                .outputs
+                .entry(id.clone())
+                .or_insert_with(|| Value::Object(Map::new())),
+            Root::StepStatus(_)
+            | Root::StepError(_)
+            | Root::Saga(_)
+            | Root::Own(_)
+            | Root::Local(_) => {
                 return;
             }
         };
@@ -105,17 +120,35 @@ impl Lever {
 fn levers(plan: &Plan, guards: &[Expr]) -> Vec<Lever> {
     let input = Type::Object(plan.definition.input.clone());
     let mut levers: Vec<Lever> = Vec::new();
-    for demand in guards.iter().flat_map(|guard| guard.demands(&Type::Bool, &input)) {
-        let values = values(&input, &demand.root, &demand.path, &demand.ty, demand.literal.as_ref());
-        let known = levers.iter().position(|lever| lever.root == demand.root && lever.path == demand.path);
+    for demand in guards
+        .iter()
+        .flat_map(|guard| guard.demands(&Type::Bool, &input))
+    {
+        let values = values(
+            &input,
+            &demand.root,
+            &demand.path,
+            &demand.ty,
+            demand.literal.as_ref(),
+        );
+        let known = levers
+            .iter()
+            .position(|lever| lever.root == demand.root && lever.path == demand.path);
         match known {
             Some(at) => {
                 let lever = &mut levers[at];
-                let new: Vec<_> = values.into_iter().filter(|value| !lever.values.contains(value)).collect();
+                let new: Vec<_> = values
+                    .into_iter()
+                    .filter(|value| !lever.values.contains(value))
+                    .collect();
                 lever.values.extend(new);
             }
             None if levers.len() < LEVERS_MAX => {
-                levers.push(Lever { root: demand.root, path: demand.path, values });
+                levers.push(Lever {
+                    root: demand.root,
+                    path: demand.path,
+                    values,
+                });
             }
             None => {}
         }
@@ -142,9 +175,10 @@ fn values(
             }
             (None, None) => {}
         },
-        Some(Value::String(text)) => {
-            values.extend([Some(Value::from(text.as_str())), Some(Value::from("another"))])
-        }
+        Some(Value::String(text)) => values.extend([
+            Some(Value::from(text.as_str())),
+            Some(Value::from("another")),
+        ]),
         Some(other) => values.push(Some(other.clone())),
         None => {}
     }
@@ -164,7 +198,9 @@ fn values(
             values.extend(moments.map(|at| Some(Value::from(at))));
         }
         Type::Duration => values.extend(["1ms", "100h"].map(|span| Some(Value::from(span)))),
-        Type::Int if literal.is_none() => values.extend([0, 1_000_000].map(|n| Some(Value::from(n)))),
+        Type::Int if literal.is_none() => {
+            values.extend([0, 1_000_000].map(|n| Some(Value::from(n))))
+        }
         Type::String
         | Type::Int
         | Type::Double
@@ -203,10 +239,16 @@ fn set(target: &mut Value, path: &[Way], value: Option<Value>) {
             if !target.is_object() {
                 *target = Value::Object(Map::new());
             }
-            let Value::Object(fields) = target else { return };
+            let Value::Object(fields) = target else {
+                return;
+            };
             match (rest.is_empty(), value) {
                 (true, None) => drop(fields.remove(name)),
-                (_, value) => set(fields.entry(name.clone()).or_insert(Value::Null), rest, value),
+                (_, value) => set(
+                    fields.entry(name.clone()).or_insert(Value::Null),
+                    rest,
+                    value,
+                ),
             }
         }
         Some((Way::Item, rest)) => {

@@ -36,7 +36,9 @@ pub fn of_type(ty: &Type, name: &str) -> Value {
         Type::Null => Value::Null,
         Type::List(item) => Value::Array(vec![of_type(item, name)]),
         Type::Object(fields) => {
-            let fields = fields.iter().map(|(name, ty)| (name.clone(), of_type(ty, name)));
+            let fields = fields
+                .iter()
+                .map(|(name, ty)| (name.clone(), of_type(ty, name)));
             Value::Object(fields.collect::<Map<_, _>>())
         }
         Type::Optional(inner) => of_type(inner, name),
@@ -56,7 +58,11 @@ pub fn output_types(plan: &Plan) -> BTreeMap<String, Type> {
     let mut types = BTreeMap::new();
     for demand in demands(plan) {
         if let Root::StepOutput(id) = &demand.root {
-            put(types.entry(id.clone()).or_default(), &demand.path, &demand.ty);
+            put(
+                types.entry(id.clone()).or_default(),
+                &demand.path,
+                &demand.ty,
+            );
         }
     }
     for (step, ty) in plan.steps.iter().flat_map(|step| own_demands(plan, step)) {
@@ -73,7 +79,10 @@ pub fn outputs(plan: &Plan) -> BTreeMap<String, Value> {
         Some(ty) if *ty != Type::Any => of_type(ty, id),
         Some(_) | None => Value::Object(Map::new()),
     };
-    plan.steps.iter().map(|step| (step.id.clone(), of(&step.id))).collect()
+    plan.steps
+        .iter()
+        .map(|step| (step.id.clone(), of(&step.id)))
+        .collect()
 }
 
 /// Every read of every expression of the plan, those of compensations' own payloads without `self`.
@@ -84,7 +93,10 @@ pub(crate) fn demands(plan: &Plan) -> Vec<Demand> {
         for guard in &step.guards {
             found.extend(guard.demands(&Type::Bool, &input));
         }
-        let own = step.compensation.as_ref().and_then(|undo| undo.input.as_ref());
+        let own = step
+            .compensation
+            .as_ref()
+            .and_then(|undo| undo.input.as_ref());
         for payload in [Some(&step.action.input), own].into_iter().flatten() {
             for (_, template) in payload.templates() {
                 found.extend(template.demands(&input));
@@ -100,7 +112,10 @@ pub(crate) fn demands(plan: &Plan) -> Vec<Demand> {
 /// What a compensation's own payload reads of its action's output.
 fn own_demands(plan: &Plan, step: &crate::plan::PlanStep) -> Vec<(String, Demand)> {
     let input = Type::Object(plan.definition.input.clone());
-    let own = step.compensation.as_ref().and_then(|undo| undo.input.as_ref());
+    let own = step
+        .compensation
+        .as_ref()
+        .and_then(|undo| undo.input.as_ref());
     let read = own.into_iter().flat_map(|payload| payload.templates());
     read.flat_map(|(_, template)| template.demands(&input))
         .filter(|demand| demand.root == Root::Own("output".to_owned()))

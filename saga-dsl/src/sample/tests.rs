@@ -5,7 +5,9 @@ use crate::{file, plan::StepIx};
 
 fn plan(text: &str) -> Plan {
     let loaded = file::load("t.saga.yaml", text.as_bytes());
-    loaded.plan.unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics))
+    loaded
+        .plan
+        .unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics))
 }
 
 const ORDER: &str = "
@@ -39,7 +41,11 @@ fn inputs_follow_the_declared_types() {
         json!({"order_id": "order_id-1", "total_cents": 1, "express": true,
             "items": [{"sku": "sku-1", "qty": 1}], "at": "2030-01-01T09:00:00Z"})
     );
-    assert!(Type::Object(plan.definition.input.clone()).check_value(&sample).is_empty());
+    assert!(
+        Type::Object(plan.definition.input.clone())
+            .check_value(&sample)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -49,7 +55,10 @@ fn outputs_have_what_is_read_of_them() {
         outputs["score"],
         json!({"score": 1.5, "level": "level-1", "why": "why-1", "tags": [{"name": "name-1"}]})
     );
-    assert_eq!(outputs["review"], json!({"ticket": "ticket-1", "by": {"name": "name-1"}}));
+    assert_eq!(
+        outputs["review"],
+        json!({"ticket": "ticket-1", "by": {"name": "name-1"}})
+    );
     assert_eq!(outputs["ship"], json!({}));
 }
 
@@ -60,11 +69,23 @@ fn conditions_are_found_true_and_false() {
     for at in [1, 2] {
         for run in [true, false] {
             let found = scenario(&plan, &base, StepIx(at), run).expect("both are possible");
-            assert_eq!(found.selects(&plan, StepIx(at)), run, "step {at}, {run}: {found:?}");
-            assert!(Type::Object(plan.definition.input.clone()).check_value(&found.input).is_empty());
+            assert_eq!(
+                found.selects(&plan, StepIx(at)),
+                run,
+                "step {at}, {run}: {found:?}"
+            );
+            assert!(
+                Type::Object(plan.definition.input.clone())
+                    .check_value(&found.input)
+                    .is_empty()
+            );
         }
     }
-    assert_eq!(scenario(&plan, &base, StepIx(0), false), None, "it has no condition");
+    assert_eq!(
+        scenario(&plan, &base, StepIx(0), false),
+        None,
+        "it has no condition"
+    );
 }
 
 #[test]

@@ -14,7 +14,10 @@ pub(super) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     pub(super) fn new(schema: &'a Value) -> Self {
-        Self { schema, patterns: RefCell::default() }
+        Self {
+            schema,
+            patterns: RefCell::default(),
+        }
     }
 
     /// Whether the value is valid.
@@ -27,7 +30,9 @@ impl<'a> Checker<'a> {
             return *answer;
         }
         let schema = schema.as_object().expect("a schema is a map or a boolean");
-        schema.iter().all(|(keyword, rule)| self.keeps(schema, keyword, rule, value))
+        schema
+            .iter()
+            .all(|(keyword, rule)| self.keeps(schema, keyword, rule, value))
     }
 
     fn keeps(
@@ -37,14 +42,21 @@ impl<'a> Checker<'a> {
         rule: &Value,
         value: &Value,
     ) -> bool {
-        let any = |accepts: &dyn Fn(&Value) -> bool| rule.as_array().expect("a list").iter().any(accepts);
+        let any =
+            |accepts: &dyn Fn(&Value) -> bool| rule.as_array().expect("a list").iter().any(accepts);
         let bound = || rule.as_f64().expect("a number");
         match keyword {
             "$schema" | "title" | "description" | "definitions" => true,
             "$ref" => {
-                assert_eq!(schema.len(), 1, "what stands beside $ref is ignored by editors");
-                let pointer =
-                    rule.as_str().and_then(|text| text.strip_prefix('#')).expect("a local reference");
+                assert_eq!(
+                    schema.len(),
+                    1,
+                    "what stands beside $ref is ignored by editors"
+                );
+                let pointer = rule
+                    .as_str()
+                    .and_then(|text| text.strip_prefix('#'))
+                    .expect("a local reference");
                 self.valid(self.schema.pointer(pointer).expect("a definition"), value)
             }
             "type" if rule.is_array() => any(&|name| is_type(name, value)),
@@ -56,29 +68,43 @@ impl<'a> Checker<'a> {
             "allOf" => !any(&|one| !self.valid(one, value)),
             "pattern" => {
                 let pattern = rule.as_str().expect("a pattern");
-                value.as_str().is_none_or(|text| self.matches(pattern, text))
+                value
+                    .as_str()
+                    .is_none_or(|text| self.matches(pattern, text))
             }
-            "minLength" => value.as_str().is_none_or(|text| text.chars().count() as f64 >= bound()),
+            "minLength" => value
+                .as_str()
+                .is_none_or(|text| text.chars().count() as f64 >= bound()),
             "minimum" => value.as_f64().is_none_or(|number| number >= bound()),
             "maximum" => value.as_f64().is_none_or(|number| number <= bound()),
             "exclusiveMinimum" => value.as_f64().is_none_or(|number| number > bound()),
-            "items" => value.as_array().is_none_or(|items| items.iter().all(|item| self.valid(rule, item))),
-            "minItems" => value.as_array().is_none_or(|items| items.len() as f64 >= bound()),
-            "maxItems" => value.as_array().is_none_or(|items| items.len() as f64 <= bound()),
+            "items" => value
+                .as_array()
+                .is_none_or(|items| items.iter().all(|item| self.valid(rule, item))),
+            "minItems" => value
+                .as_array()
+                .is_none_or(|items| items.len() as f64 >= bound()),
+            "maxItems" => value
+                .as_array()
+                .is_none_or(|items| items.len() as f64 <= bound()),
             "required" => value
                 .as_object()
                 .is_none_or(|map| !any(&|key| !map.contains_key(key.as_str().expect("a key")))),
             "properties" => value.as_object().is_none_or(|map| {
-                map.iter().all(|(key, value)| rule.get(key).is_none_or(|rule| self.valid(rule, value)))
+                map.iter()
+                    .all(|(key, value)| rule.get(key).is_none_or(|rule| self.valid(rule, value)))
             }),
             "additionalProperties" => value.as_object().is_none_or(|map| {
                 let known = schema.get("properties");
                 let further = |key: &str| known.and_then(|known| known.get(key)).is_none();
-                map.iter().filter(|(key, _)| further(key)).all(|(_, value)| self.valid(rule, value))
+                map.iter()
+                    .filter(|(key, _)| further(key))
+                    .all(|(_, value)| self.valid(rule, value))
             }),
-            "propertyNames" => value
-                .as_object()
-                .is_none_or(|map| map.keys().all(|key| self.valid(rule, &Value::from(key.as_str())))),
+            "propertyNames" => value.as_object().is_none_or(|map| {
+                map.keys()
+                    .all(|key| self.valid(rule, &Value::from(key.as_str())))
+            }),
             unknown => panic!("the checker does not know `{unknown}`"),
         }
     }

@@ -24,38 +24,68 @@ fn valid(schema: &Value, source: &str) -> bool {
 
 fn errors(source: &str) -> Vec<Code> {
     let found = file::load("t", source.as_bytes()).diagnostics;
-    found.into_iter().filter(|found| found.severity == Severity::Error).map(|found| found.code).collect()
+    found
+        .into_iter()
+        .filter(|found| found.severity == Severity::Error)
+        .map(|found| found.code)
+        .collect()
 }
 
 /// Faults of the shape of one value, which a schema can tell.
 fn is_of_shape(code: Code) -> bool {
-    matches!(code, Code::S0101 | Code::S0105 | Code::S0107 | Code::S0108 | Code::S0109)
+    matches!(
+        code,
+        Code::S0101 | Code::S0105 | Code::S0107 | Code::S0108 | Code::S0109
+    )
 }
 
 #[test]
 fn the_keys_are_those_of_the_reader() {
     let schema = schema();
     let group = |verb: &'static str| [keys::GROUP, &[verb]].concat();
-    let verbs: Vec<_> = VERBS.iter().copied().filter(|verb| !UNSUPPORTED.contains(verb)).collect();
-    assert_eq!(verbs, ["action", "parallel", "sequence"], "a verb without a definition in the schema");
+    let verbs: Vec<_> = VERBS
+        .iter()
+        .copied()
+        .filter(|verb| !UNSUPPORTED.contains(verb))
+        .collect();
+    assert_eq!(
+        verbs,
+        ["action", "parallel", "sequence"],
+        "a verb without a definition in the schema"
+    );
     let objects = [
         ("", keys::FILE.to_vec()),
         ("/definitions/defaults", keys::DEFAULTS.to_vec()),
         ("/definitions/participant", keys::PARTICIPANT.to_vec()),
-        ("/definitions/circuit_breaker", keys::CIRCUIT_BREAKER.to_vec()),
+        (
+            "/definitions/circuit_breaker",
+            keys::CIRCUIT_BREAKER.to_vec(),
+        ),
         ("/definitions/retry", keys::RETRY.to_vec()),
         ("/definitions/step", keys::STEP.to_vec()),
-        ("/definitions/compensation_block", keys::COMPENSATION.to_vec()),
+        (
+            "/definitions/compensation_block",
+            keys::COMPENSATION.to_vec(),
+        ),
         ("/definitions/parallel", group("parallel")),
         ("/definitions/sequence", group("sequence")),
     ];
     for (place, keys) in &objects {
         let object = schema.pointer(place).expect(place);
-        let offered: BTreeSet<_> =
-            object["properties"].as_object().expect(place).keys().map(String::as_str).collect();
+        let offered: BTreeSet<_> = object["properties"]
+            .as_object()
+            .expect(place)
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(offered, keys.iter().copied().collect(), "{place}");
         for (key, shape) in object["properties"].as_object().expect(place) {
-            assert!(shape["description"].as_str().is_some_and(|text| text.len() > 5), "{place}: {key}");
+            assert!(
+                shape["description"]
+                    .as_str()
+                    .is_some_and(|text| text.len() > 5),
+                "{place}: {key}"
+            );
         }
     }
     let closed = schema["definitions"].as_object().expect("a map").values();
@@ -69,7 +99,11 @@ fn good_files_are_valid() {
     let mut checked = 0;
     let faults = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
     for case in fs::read_dir(faults).expect("the cases") {
-        let name = case.expect("a case").file_name().into_string().expect("a name");
+        let name = case
+            .expect("a case")
+            .file_name()
+            .into_string()
+            .expect("a name");
         let good = crate_file(&format!("tests/faults/{name}/good.saga.yaml"));
         assert!(valid(&schema, &good), "{name}");
         checked += 1;
@@ -90,20 +124,43 @@ fn bad_files_are_not() {
     let mut checked = 0;
     let faults = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
     for case in fs::read_dir(faults).expect("the cases") {
-        let name = case.expect("a case").file_name().into_string().expect("a name");
-        let code: Code = name.split('_').next().and_then(|code| code.parse().ok()).expect("a code");
+        let name = case
+            .expect("a case")
+            .file_name()
+            .into_string()
+            .expect("a name");
+        let code: Code = name
+            .split('_')
+            .next()
+            .and_then(|code| code.parse().ok())
+            .expect("a code");
         let told = is_of_shape(code)
-            || ["S0103_names", "S0103_no_steps", "S0103_types", "S0103_words", "S0104_form"]
-                .contains(&&*name);
+            || [
+                "S0103_names",
+                "S0103_no_steps",
+                "S0103_types",
+                "S0103_words",
+                "S0104_form",
+            ]
+            .contains(&&*name);
         if told {
-            assert!(!valid(&schema, &crate_file(&format!("tests/faults/{name}/bad.saga.yaml"))), "{name}");
+            assert!(
+                !valid(
+                    &schema,
+                    &crate_file(&format!("tests/faults/{name}/bad.saga.yaml"))
+                ),
+                "{name}"
+            );
             checked += 1;
         }
     }
     assert!(checked > 12, "only {checked} files were found");
     for name in ["fulfil_order", "lab_report"] {
         assert!(
-            !valid(&schema, &crate_file(&format!("tests/files/{name}.saga.yaml"))),
+            !valid(
+                &schema,
+                &crate_file(&format!("tests/files/{name}.saga.yaml"))
+            ),
             "{name} is for later"
         );
     }
@@ -113,11 +170,14 @@ fn bad_files_are_not() {
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
-        Value::Object(map) => {
-            map.iter().for_each(|(key, value)| places(value, &format!("{at}/{key}"), found))
-        }
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, value)| places(value, &format!("{at}/{key}"), found)),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(i, value)| places(value, &format!("{at}/{i}"), found));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(i, value)| places(value, &format!("{at}/{i}"), found));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
@@ -169,12 +229,19 @@ fn reader_and_schema_agree_on_every_slip() {
             *slip.pointer_mut(place).expect("it is a place of the file") = other.clone();
             slips.push((format!("{place} = {other}"), slip));
         }
-        let Some((parent, key)) = place.rsplit_once('/') else { continue };
+        let Some((parent, key)) = place.rsplit_once('/') else {
+            continue;
+        };
         let mut without = whole.clone();
-        let Some(map) = without.pointer_mut(parent).and_then(Value::as_object_mut) else { continue };
+        let Some(map) = without.pointer_mut(parent).and_then(Value::as_object_mut) else {
+            continue;
+        };
         let value = map.remove(key).expect("the key is there");
         slips.push((format!("no {place}"), without.clone()));
-        let map = without.pointer_mut(parent).and_then(Value::as_object_mut).expect("it was there before");
+        let map = without
+            .pointer_mut(parent)
+            .and_then(Value::as_object_mut)
+            .expect("it was there before");
         map.insert(format!("{key}_"), value);
         slips.push((format!("{place}_"), without));
     }
@@ -186,9 +253,15 @@ fn reader_and_schema_agree_on_every_slip() {
             assert!(checker.accepts(&slip), "{name}: the reader takes it");
             taken += 1;
         } else if errors.iter().copied().any(is_of_shape) {
-            assert!(!checker.accepts(&slip), "{name}: the reader says {errors:?}");
+            assert!(
+                !checker.accepts(&slip),
+                "{name}: the reader says {errors:?}"
+            );
             refused += 1;
         }
     }
-    assert!(taken > 100 && refused > 500, "{taken} were taken, {refused} refused");
+    assert!(
+        taken > 100 && refused > 500,
+        "{taken} were taken, {refused} refused"
+    );
 }

@@ -36,9 +36,15 @@ impl Type {
             (Self::Optional(inner), _) => inner.entered(text),
             (Self::String | Self::Timestamp | Self::Duration | Self::Bytes, Ok(tree)) => {
                 let is_text = matches!(tree.view(text).shape(), Shape::Text(_));
-                Ok(if is_text { text.trim().to_owned() } else { as_text(text) })
+                Ok(if is_text {
+                    text.trim().to_owned()
+                } else {
+                    as_text(text)
+                })
             }
-            (Self::String | Self::Timestamp | Self::Duration | Self::Bytes, Err(_)) => Ok(as_text(text)),
+            (Self::String | Self::Timestamp | Self::Duration | Self::Bytes, Err(_)) => {
+                Ok(as_text(text))
+            }
             (_, Ok(_)) => Ok(text.trim().to_owned()),
             (_, Err(Fault::Syntax(_))) => Ok(as_text(text)),
             (_, Err(fault)) => Err(fault),
@@ -90,9 +96,16 @@ mod tests {
         ];
         for (path, text, expected) in rows {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-            assert_eq!(ty.at(&path).entered(text).as_deref(), Ok(expected), "{path:?}={text}");
+            assert_eq!(
+                ty.at(&path).entered(text).as_deref(),
+                Ok(expected),
+                "{path:?}={text}"
+            );
         }
-        assert!(matches!(Type::Any.entered("1e400"), Err(Fault::NumberTooLarge(_))));
+        assert!(matches!(
+            Type::Any.entered("1e400"),
+            Err(Fault::NumberTooLarge(_))
+        ));
         assert_eq!(Type::String.entered("1e400").as_deref(), Ok(r#""1e400""#));
     }
 }

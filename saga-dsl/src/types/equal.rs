@@ -12,7 +12,9 @@ impl Type {
     /// that is absent.
     pub fn feed_value(&self, json: Json<'_>, eat: &mut dyn FnMut(&[u8])) {
         match (self, json.shape()) {
-            (Self::Optional(inner), shape) if !matches!(shape, Shape::Null) => inner.feed_value(json, eat),
+            (Self::Optional(inner), shape) if !matches!(shape, Shape::Null) => {
+                inner.feed_value(json, eat)
+            }
             (Self::Timestamp, Shape::Text(text)) => match time::parse_timestamp(text) {
                 Some(time) => feed_text(b't', time.to_string().as_bytes(), eat),
                 None => feed_text(b'"', text.as_bytes(), eat),
@@ -30,7 +32,11 @@ impl Type {
             (_, Shape::Number(number)) => feed_text(b'n', number.decimal().exact().as_bytes(), eat),
             (_, Shape::Text(text)) => feed_text(b'"', text.as_bytes(), eat),
             (ty, Shape::List(items)) => {
-                let item = if let Self::List(item) = ty { item } else { &Self::Any };
+                let item = if let Self::List(item) = ty {
+                    item
+                } else {
+                    &Self::Any
+                };
                 eat(b"[");
                 for json in items.iter() {
                     item.feed_value(json, eat);
@@ -41,8 +47,15 @@ impl Type {
             (ty, Shape::Object(fields)) => {
                 eat(b"{");
                 for (name, json) in fields.iter() {
-                    let field = if let Self::Object(types) = ty { types.get(name) } else { None };
-                    if matches!((field, json.shape()), (Some(Self::Optional(_)), Shape::Null)) {
+                    let field = if let Self::Object(types) = ty {
+                        types.get(name)
+                    } else {
+                        None
+                    };
+                    if matches!(
+                        (field, json.shape()),
+                        (Some(Self::Optional(_)), Shape::Null)
+                    ) {
                         continue;
                     }
                     feed_text(b'"', name.as_bytes(), eat);

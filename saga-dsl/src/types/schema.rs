@@ -16,7 +16,11 @@ impl Type {
     /// and must not change how expressions evaluate. What is not required becomes optional.
     #[must_use]
     pub fn from_json_schema(schema: &Value) -> Self {
-        Reader { document: schema, visits_left: VISITS_MAX }.ty(schema, DEPTH_MAX)
+        Reader {
+            document: schema,
+            visits_left: VISITS_MAX,
+        }
+        .ty(schema, DEPTH_MAX)
     }
 }
 
@@ -27,19 +31,27 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn ty(&mut self, schema: &Value, depth: usize) -> Type {
-        let (Some(depth), Some(visits)) = (depth.checked_sub(1), self.visits_left.checked_sub(1)) else {
+        let (Some(depth), Some(visits)) = (depth.checked_sub(1), self.visits_left.checked_sub(1))
+        else {
             return Type::Any;
         };
         self.visits_left = visits;
-        let Some(schema) = schema.as_object() else { return Type::Any };
+        let Some(schema) = schema.as_object() else {
+            return Type::Any;
+        };
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
             let document = self.document;
-            return match reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer)) {
+            return match reference
+                .strip_prefix('#')
+                .and_then(|pointer| document.pointer(pointer))
+            {
                 Some(target) => self.ty(target, depth),
                 None => Type::Any,
             };
         }
-        let ty = self.alternatives(schema, depth).unwrap_or_else(|| self.plain(schema, depth));
+        let ty = self
+            .alternatives(schema, depth)
+            .unwrap_or_else(|| self.plain(schema, depth));
         match schema.get("nullable") {
             Some(Value::Bool(true)) => optional(ty),
             _ => ty,
@@ -62,7 +74,11 @@ impl Reader<'_> {
             .map(|member| self.ty(member, depth))
             .reduce(|a, b| if a == b { a } else { Type::Any })
             .unwrap_or(Type::Any);
-        Some(if has_null && joined != Type::Any { optional(joined) } else { joined })
+        Some(if has_null && joined != Type::Any {
+            optional(joined)
+        } else {
+            joined
+        })
     }
 
     fn plain(&mut self, schema: &Map<String, Value>, depth: usize) -> Type {
@@ -79,9 +95,14 @@ impl Reader<'_> {
             }
             _ => {
                 let constant = schema.get("const").map(std::slice::from_ref);
-                let values = constant.or(schema.get("enum").and_then(Value::as_array).map(Vec::as_slice));
+                let values = constant.or(schema
+                    .get("enum")
+                    .and_then(Value::as_array)
+                    .map(Vec::as_slice));
                 match values {
-                    Some(values) if !values.is_empty() && values.iter().all(Value::is_string) => Type::String,
+                    Some(values) if !values.is_empty() && values.iter().all(Value::is_string) => {
+                        Type::String
+                    }
                     _ => Type::Any,
                 }
             }
@@ -105,11 +126,19 @@ impl Reader<'_> {
 
     fn object(&mut self, schema: &Map<String, Value>, depth: usize) -> Type {
         // Left out it means "ignored" to most services; written out it means that such fields matter.
-        let open = !matches!(schema.get("additionalProperties"), None | Some(Value::Bool(false)));
+        let open = !matches!(
+            schema.get("additionalProperties"),
+            None | Some(Value::Bool(false))
+        );
         let patterns = schema.contains_key("patternProperties");
         let Some(Value::Object(properties)) = schema.get("properties") else {
-            let closed = schema.get("additionalProperties") == Some(&Value::Bool(false)) && !patterns;
-            return if closed { Type::Object(std::collections::BTreeMap::new()) } else { Type::Any };
+            let closed =
+                schema.get("additionalProperties") == Some(&Value::Bool(false)) && !patterns;
+            return if closed {
+                Type::Object(std::collections::BTreeMap::new())
+            } else {
+                Type::Any
+            };
         };
         if open || patterns {
             return Type::Any;
@@ -123,7 +152,11 @@ impl Reader<'_> {
             .collect();
         let fields = properties.iter().map(|(name, property)| {
             let ty = self.ty(property, depth);
-            let ty = if required.contains(&name.as_str()) { ty } else { optional(ty) };
+            let ty = if required.contains(&name.as_str()) {
+                ty
+            } else {
+                optional(ty)
+            };
             (name.clone(), ty)
         });
         Type::Object(fields.collect())

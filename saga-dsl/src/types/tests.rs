@@ -30,7 +30,10 @@ fn written_types_come_back_as_written() {
         assert_eq!(serde_json::to_value(&read).unwrap(), written);
     }
     assert_eq!(ty(json!("optional   int")).to_string(), "optional int");
-    for unwritten in [Type::Null, Type::Optional(Box::new(Type::List(Box::new(Type::Int))))] {
+    for unwritten in [
+        Type::Null,
+        Type::Optional(Box::new(Type::List(Box::new(Type::Int)))),
+    ] {
         assert!(serde_json::to_value(unwritten).is_err());
     }
 }
@@ -38,7 +41,12 @@ fn written_types_come_back_as_written() {
 #[test]
 fn what_is_no_type_is_told_with_its_place() {
     let rows = [
-        (json!("strng"), "", "no type `strng`", "did you mean `string`?"),
+        (
+            json!("strng"),
+            "",
+            "no type `strng`",
+            "did you mean `string`?",
+        ),
         (json!("integer"), "", "", "`int`"),
         (json!("Boolean"), "", "", "`bool`"),
         (json!("datetime"), "", "", "`timestamp`"),
@@ -64,49 +72,105 @@ fn what_is_no_type_is_told_with_its_place() {
         let fault = Type::from_value(&written).unwrap_err();
         assert_eq!(fault.place, place, "{written}");
         assert!(fault.message.contains(message), "{written}: {fault:?}");
-        assert!(fault.help.as_deref().unwrap_or_default().contains(help), "{written}: {fault:?}");
+        assert!(
+            fault.help.as_deref().unwrap_or_default().contains(help),
+            "{written}: {fault:?}"
+        );
     }
-    let error = serde_json::from_value::<Type>(json!({"a": "strng"})).unwrap_err().to_string();
-    assert_eq!(error, "/a: there is no type `strng` (help: did you mean `string`?)");
+    let error = serde_json::from_value::<Type>(json!({"a": "strng"}))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "/a: there is no type `strng` (help: did you mean `string`?)"
+    );
     let mut deep = json!("int");
     for _ in 0..100 {
         deep = json!([deep]);
     }
-    assert!(Type::from_value(&deep).unwrap_err().message.contains("at most 32 deep"));
+    assert!(
+        Type::from_value(&deep)
+            .unwrap_err()
+            .message
+            .contains("at most 32 deep")
+    );
 }
 
 #[test]
 fn values_are_checked_to_the_last_fault() {
     let rows = [
         (json!("string"), json!("x"), vec![]),
-        (json!("string"), json!(1), vec![": expected a string, got 1"]),
+        (
+            json!("string"),
+            json!(1),
+            vec![": expected a string, got 1"],
+        ),
         (json!("int"), json!(-3), vec![]),
-        (json!("int"), json!(1.0), vec![": expected an int of 64 bits, got 1.0"]),
+        (
+            json!("int"),
+            json!(1.0),
+            vec![": expected an int of 64 bits, got 1.0"],
+        ),
         (json!("int"), json!(u64::MAX), vec![]),
-        (json!("int"), json!(1e19), vec![": expected an int of 64 bits, got 1e+19"]),
+        (
+            json!("int"),
+            json!(1e19),
+            vec![": expected an int of 64 bits, got 1e+19"],
+        ),
         (json!("double"), json!(1), vec![]),
-        (json!("double"), json!("1"), vec![": expected a double, got '1'"]),
-        (json!("bool"), json!(null), vec![": expected a bool, got null"]),
+        (
+            json!("double"),
+            json!("1"),
+            vec![": expected a double, got '1'"],
+        ),
+        (
+            json!("bool"),
+            json!(null),
+            vec![": expected a bool, got null"],
+        ),
         (json!("bytes"), json!("YWI="), vec![]),
-        (json!("bytes"), json!("YWI"), vec![": expected bytes as base64, got 'YWI'"]),
-        (json!("timestamp"), json!("2026-01-31T09:00:00+01:00"), vec![]),
+        (
+            json!("bytes"),
+            json!("YWI"),
+            vec![": expected bytes as base64, got 'YWI'"],
+        ),
+        (
+            json!("timestamp"),
+            json!("2026-01-31T09:00:00+01:00"),
+            vec![],
+        ),
         (
             json!("timestamp"),
             json!("2026-01-31"),
             vec![": expected a timestamp such as 2026-01-31T09:00:00Z, got '2026-01-31'"],
         ),
         (json!("duration"), json!("1h30m"), vec![]),
-        (json!("duration"), json!("soon"), vec![": expected a duration such as 1h30m, got 'soon'"]),
+        (
+            json!("duration"),
+            json!("soon"),
+            vec![": expected a duration such as 1h30m, got 'soon'"],
+        ),
         (json!("any"), json!([null]), vec![]),
         (json!("optional int"), json!(null), vec![]),
-        (json!("optional int"), json!("x"), vec![": expected an int of 64 bits, got 'x'"]),
+        (
+            json!("optional int"),
+            json!("x"),
+            vec![": expected an int of 64 bits, got 'x'"],
+        ),
         (
             json!(["int"]),
             json!([1, "a", null]),
-            vec!["[1]: expected an int of 64 bits, got 'a'", "[2]: expected an int of 64 bits, got null"],
+            vec![
+                "[1]: expected an int of 64 bits, got 'a'",
+                "[2]: expected an int of 64 bits, got null",
+            ],
         ),
         (json!(["int"]), json!(null), vec![]),
-        (json!(["int"]), json!({}), vec![": expected a list [int], got an object"]),
+        (
+            json!(["int"]),
+            json!({}),
+            vec![": expected a list [int], got an object"],
+        ),
         (
             json!({"id": "string", "note": "optional string", "items": [{"sku": "string", "qty": "int"}], "tags": ["string"]}),
             json!({"idd": 1, "items": [{"sku": "a", "qty": 1}, {"sku": 2, "other": 3}]}),
@@ -138,14 +202,16 @@ fn absent_lists_are_empty() {
     );
     let value = json!({"id": "x", "items": [{}, {"parts": null}, {"parts": [1]}]});
     assert_eq!(input.check_value(&value), []);
-    let expected = json!({"id": "x", "tags": [], "items": [{"parts": []}, {"parts": []}, {"parts": [1]}]});
+    let expected =
+        json!({"id": "x", "tags": [], "items": [{"parts": []}, {"parts": []}, {"parts": [1]}]});
     assert_eq!(input.with_absent_lists(value), expected);
     let written = r#"{"note": "x", "items":[{"parts": [1.0]}], "id":"\u0078"}"#;
     let payload = crate::payload::Payload::from_bytes(written.as_bytes()).unwrap();
     let filled = input.fill_absent_lists(payload.json());
     let expected = r#"{"id":"\u0078","items":[{"parts": [1.0]}],"note":"x","tags":[]}"#;
     assert_eq!(filled.as_deref(), Some(expected));
-    let whole = crate::payload::Payload::from_bytes(br#"{"id": "x", "tags": [], "items": []}"#).unwrap();
+    let whole =
+        crate::payload::Payload::from_bytes(br#"{"id": "x", "tags": [], "items": []}"#).unwrap();
     assert_eq!(input.fill_absent_lists(whole.json()), None);
 }
 
@@ -163,62 +229,117 @@ fn types_are_compared() {
         (json!("optional int"), json!("optional int"), true),
         (json!(["double"]), json!(["int"]), true),
         (json!(["string"]), json!(["int"]), false),
-        (json!({"a": "int"}), json!({"a": "int", "zebra": "int"}), true),
+        (
+            json!({"a": "int"}),
+            json!({"a": "int", "zebra": "int"}),
+            true,
+        ),
         (json!({"a": "int"}), json!({}), false),
         (json!({"a": "optional int", "l": ["int"]}), json!({}), true),
-        (json!({"customer": "optional int"}), json!({"custommer": "int"}), false),
+        (
+            json!({"customer": "optional int"}),
+            json!({"custommer": "int"}),
+            false,
+        ),
     ];
     for (wanted, given, expected) in rows {
-        assert_eq!(ty(wanted.clone()).accepts(&ty(given.clone())), expected, "{wanted} <- {given}");
+        assert_eq!(
+            ty(wanted.clone()).accepts(&ty(given.clone())),
+            expected,
+            "{wanted} <- {given}"
+        );
     }
     let wanted = ty(json!({"items": [{"qty": "int"}], "id": "string"}));
     let given = ty(json!({"items": [{"qty": "string"}]}));
-    let found: Vec<_> = wanted.mismatches(&given).iter().map(ToString::to_string).collect();
-    assert_eq!(found, ["id: is missing, expected a string", "items[].qty: expected an int, got a string"]);
+    let found: Vec<_> = wanted
+        .mismatches(&given)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "id: is missing, expected a string",
+            "items[].qty: expected an int, got a string"
+        ]
+    );
 }
 
 #[test]
 fn schemas_become_types_where_they_fit() {
     let rows = [
         (json!({"type": "string", "format": "date-time"}), "string"),
-        (json!({"type": "integer", "format": "uint64", "minimum": 0}), "int"),
+        (
+            json!({"type": "integer", "format": "uint64", "minimum": 0}),
+            "int",
+        ),
         (json!({"type": "number"}), "double"),
         (json!({"type": "boolean"}), "bool"),
         (json!({"type": "null"}), "any"),
         (json!({"type": ["string", "null"]}), "optional string"),
         (json!({"type": ["string"]}), "string"),
         (json!({"type": ["string", "integer"]}), "any"),
-        (json!({"type": "string", "nullable": true}), "optional string"),
-        (json!({"type": "array", "items": {"type": "integer"}}), "[int]"),
+        (
+            json!({"type": "string", "nullable": true}),
+            "optional string",
+        ),
+        (
+            json!({"type": "array", "items": {"type": "integer"}}),
+            "[int]",
+        ),
         (json!({"type": "array"}), "[any]"),
         (json!({"enum": ["a", "b"]}), "string"),
         (json!({"const": "a"}), "string"),
         (json!({"enum": ["a", 1]}), "any"),
         (json!({"type": "object"}), "any"),
-        (json!({"type": "object", "additionalProperties": false}), "{}"),
-        (json!({"type": "object", "additionalProperties": {"type": "integer"}}), "any"),
+        (
+            json!({"type": "object", "additionalProperties": false}),
+            "{}",
+        ),
+        (
+            json!({"type": "object", "additionalProperties": {"type": "integer"}}),
+            "any",
+        ),
         (
             json!({"type": "object", "required": ["a", "c"], "properties": {
                 "a": {"type": "integer"}, "b": {"type": "string"}, "c": {"type": ["integer", "null"]}}}),
             "{a: int, b: optional string, c: optional int}",
         ),
-        (json!({"type": "object", "properties": {"a": true}, "additionalProperties": true}), "any"),
-        (json!({"anyOf": [{"type": "integer"}, {"type": "null"}]}), "optional int"),
-        (json!({"oneOf": [{"type": "integer"}, {"type": "string"}]}), "any"),
-        (json!({"oneOf": [{"const": "a", "type": "string"}, {"enum": ["b", "c"]}]}), "string"),
+        (
+            json!({"type": "object", "properties": {"a": true}, "additionalProperties": true}),
+            "any",
+        ),
+        (
+            json!({"anyOf": [{"type": "integer"}, {"type": "null"}]}),
+            "optional int",
+        ),
+        (
+            json!({"oneOf": [{"type": "integer"}, {"type": "string"}]}),
+            "any",
+        ),
+        (
+            json!({"oneOf": [{"const": "a", "type": "string"}, {"enum": ["b", "c"]}]}),
+            "string",
+        ),
         (
             json!({"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}], "$defs": {"A": {"type": "object", "properties": {}}}}),
             "optional {}",
         ),
         (json!({"anyOf": []}), "any"),
         (json!({"anyOf": [{"type": "null"}]}), "any"),
-        (json!({"allOf": [{"type": "integer"}, {"minimum": 1}]}), "any"),
+        (
+            json!({"allOf": [{"type": "integer"}, {"minimum": 1}]}),
+            "any",
+        ),
         (json!({"allOf": [{"type": "integer"}]}), "int"),
         (
             json!({"$ref": "#/$defs/A", "$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/B"}}, "B": {"type": "string"}}}),
             "[string]",
         ),
-        (json!({"$ref": "#/definitions/A", "definitions": {"A": {"type": "integer"}}}), "int"),
+        (
+            json!({"$ref": "#/definitions/A", "definitions": {"A": {"type": "integer"}}}),
+            "int",
+        ),
         (json!({"$ref": "#/$defs/missing"}), "any"),
         (json!({"$ref": "https://example.com/a"}), "any"),
         (json!({"$ref": "#"}), "any"),
@@ -226,7 +347,11 @@ fn schemas_become_types_where_they_fit() {
         (json!(null), "any"),
     ];
     for (schema, expected) in rows {
-        assert_eq!(Type::from_json_schema(&schema).to_string(), expected, "{schema}");
+        assert_eq!(
+            Type::from_json_schema(&schema).to_string(),
+            expected,
+            "{schema}"
+        );
     }
 }
 
@@ -292,7 +417,12 @@ mod random {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
                 prop::collection::vec((key.clone(), inner), 0..5).prop_map(|fields| {
-                    Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+                    Value::Object(
+                        fields
+                            .into_iter()
+                            .map(|(key, value)| (key.to_owned(), value))
+                            .collect(),
+                    )
                 }),
             ]
         })

@@ -56,9 +56,12 @@ impl Type {
     pub fn with_absent_lists(&self, value: Value) -> Value {
         match (self, value) {
             (Self::List(_), Value::Null) => Value::Array(Vec::new()),
-            (Self::List(item), Value::Array(items)) => {
-                Value::Array(items.into_iter().map(|value| item.with_absent_lists(value)).collect())
-            }
+            (Self::List(item), Value::Array(items)) => Value::Array(
+                items
+                    .into_iter()
+                    .map(|value| item.with_absent_lists(value))
+                    .collect(),
+            ),
             (Self::Object(types), Value::Object(mut fields)) => {
                 for (name, ty) in types {
                     match fields.remove(name) {
@@ -113,11 +116,15 @@ fn check(ty: &Type, json: Json<'_>, path: &mut String, found: &mut Vec<Mismatch>
         (Type::Bytes, Shape::Text(text)) => parse_bytes(text).is_some(),
         (Type::List(item), Shape::List(items)) => {
             for (index, json) in items.iter().enumerate() {
-                within(path, &format!("[{index}]"), |path| check(item, json, path, found));
+                within(path, &format!("[{index}]"), |path| {
+                    check(item, json, path, found)
+                });
             }
             return;
         }
-        (Type::Object(types), Shape::Object(fields)) => return check_fields(types, fields, path, found),
+        (Type::Object(types), Shape::Object(fields)) => {
+            return check_fields(types, fields, path, found);
+        }
         _ => false,
     };
     if !fits {
@@ -136,14 +143,24 @@ fn check_fields(
         within(path, &dotted(path, name), |path| match fields.get(name) {
             Some(json) => check(ty, json, path, found),
             None if may_be_left_out(ty) => {}
-            None => report(path, format!("is missing, expected {}", expectation(ty)), found),
+            None => report(
+                path,
+                format!("is missing, expected {}", expectation(ty)),
+                found,
+            ),
         });
     }
     for (name, _) in fields.iter().filter(|(name, _)| !types.contains_key(*name)) {
-        let missing = types.keys().filter(|known| fields.get(known).is_none()).map(String::as_str);
-        let help =
-            near_miss(name, missing).map(|meant| format!(", did you mean `{meant}`?")).unwrap_or_default();
-        within(path, &dotted(path, name), |path| report(path, format!("no such field{help}"), found));
+        let missing = types
+            .keys()
+            .filter(|known| fields.get(known).is_none())
+            .map(String::as_str);
+        let help = near_miss(name, missing)
+            .map(|meant| format!(", did you mean `{meant}`?"))
+            .unwrap_or_default();
+        within(path, &dotted(path, name), |path| {
+            report(path, format!("no such field{help}"), found)
+        });
     }
 }
 
@@ -166,8 +183,9 @@ fn fill(ty: &Type, json: Json<'_>, out: &mut String) -> bool {
         }
         (Type::Object(types), Shape::Object(fields)) => {
             out.push('{');
-            let absent =
-                types.iter().filter(|(name, ty)| matches!(ty, Type::List(_)) && fields.get(name).is_none());
+            let absent = types
+                .iter()
+                .filter(|(name, ty)| matches!(ty, Type::List(_)) && fields.get(name).is_none());
             let mut comma = "";
             for (name, json) in fields.iter() {
                 out.push_str(comma);
@@ -188,7 +206,9 @@ fn fill(ty: &Type, json: Json<'_>, out: &mut String) -> bool {
             }
             out.push('}');
         }
-        (Type::Optional(inner), shape) if !matches!(shape, Shape::Null) => return fill(inner, json, out),
+        (Type::Optional(inner), shape) if !matches!(shape, Shape::Null) => {
+            return fill(inner, json, out);
+        }
         _ => {}
     }
     if !filled {
@@ -211,11 +231,17 @@ fn compare(wanted: &Type, given: &Type, path: &mut String, found: &mut Vec<Misma
         (Type::List(wanted), Type::List(given)) => {
             return within(path, "[]", |path| compare(wanted, given, path, found));
         }
-        (Type::Object(wanted), Type::Object(given)) => return compare_fields(wanted, given, path, found),
+        (Type::Object(wanted), Type::Object(given)) => {
+            return compare_fields(wanted, given, path, found);
+        }
         _ => wanted == given,
     };
     if !fits {
-        report(path, format!("expected {}, got {}", wanted.phrase(), given.phrase()), found);
+        report(
+            path,
+            format!("expected {}, got {}", wanted.phrase(), given.phrase()),
+            found,
+        );
     }
 }
 
@@ -229,14 +255,23 @@ fn compare_fields(
         within(path, &dotted(path, name), |path| match given.get(name) {
             Some(given) => compare(ty, given, path, found),
             None if may_be_left_out(ty) => {}
-            None => report(path, format!("is missing, expected {}", expectation(ty)), found),
+            None => report(
+                path,
+                format!("is missing, expected {}", expectation(ty)),
+                found,
+            ),
         });
     }
     for name in given.keys().filter(|name| !wanted.contains_key(*name)) {
-        let missing = wanted.keys().filter(|known| !given.contains_key(*known)).map(String::as_str);
+        let missing = wanted
+            .keys()
+            .filter(|known| !given.contains_key(*known))
+            .map(String::as_str);
         if let Some(meant) = near_miss(name, missing) {
             let message = format!("no such field, did you mean `{meant}`?");
-            within(path, &dotted(path, name), |path| report(path, message, found));
+            within(path, &dotted(path, name), |path| {
+                report(path, message, found)
+            });
         }
     }
 }
@@ -253,12 +288,19 @@ fn within(path: &mut String, segment: &str, run: impl FnOnce(&mut String)) {
 }
 
 fn dotted(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!(".{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!(".{name}")
+    }
 }
 
 fn report(path: &str, message: String, found: &mut Vec<Mismatch>) {
     if found.len() < MISMATCHES_MAX {
-        found.push(Mismatch { path: path.to_owned(), message });
+        found.push(Mismatch {
+            path: path.to_owned(),
+            message,
+        });
     }
 }
 

@@ -73,7 +73,10 @@ impl Type {
 
 fn read(value: &Value, depth: usize) -> Result<Type, TypeFault> {
     let Some(depth) = depth.checked_sub(1) else {
-        return Err(fault(format!("a type nests at most {DEPTH_MAX} deep"), None));
+        return Err(fault(
+            format!("a type nests at most {DEPTH_MAX} deep"),
+            None,
+        ));
     };
     match value {
         Value::String(text) => read_text(text),
@@ -96,14 +99,21 @@ fn read(value: &Value, depth: usize) -> Result<Type, TypeFault> {
                 let ty = if is_field_name(name) {
                     read(value, depth)
                 } else {
-                    let help = "a name begins with a letter or `_`, then come letters, digits and `_`";
-                    Err(fault(format!("`{name}` cannot name a field"), Some(help.to_owned())))
+                    let help =
+                        "a name begins with a letter or `_`, then come letters, digits and `_`";
+                    Err(fault(
+                        format!("`{name}` cannot name a field"),
+                        Some(help.to_owned()),
+                    ))
                 };
                 Ok((name.clone(), ty.map_err(|fault| below(fault, name))?))
             })
             .collect::<Result<BTreeMap<_, _>, _>>()
             .map(Type::Object),
-        Value::Null => Err(fault("a type is missing here".to_owned(), Some("any".to_owned()))),
+        Value::Null => Err(fault(
+            "a type is missing here".to_owned(),
+            Some("any".to_owned()),
+        )),
         Value::Bool(_) | Value::Number(_) => Err(fault(format!("`{value}` is not a type"), None)),
     }
 }
@@ -112,18 +122,24 @@ fn read(value: &Value, depth: usize) -> Result<Type, TypeFault> {
 /// digit first.
 pub(crate) fn is_field_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn read_text(text: &str) -> Result<Type, TypeFault> {
     let mut words = text.split_ascii_whitespace();
     match (words.next(), words.next(), words.next()) {
         (Some("optional"), Some(name), None) => Ok(Type::Optional(Box::new(scalar(name)?))),
-        (Some("optional"), None, None) => {
-            Err(fault("`optional` stands before a type".to_owned(), Some("optional string".to_owned())))
-        }
+        (Some("optional"), None, None) => Err(fault(
+            "`optional` stands before a type".to_owned(),
+            Some("optional string".to_owned()),
+        )),
         (Some(name), None, None) => scalar(name),
-        _ => Err(fault(format!("`{text}` is not a type"), Some(known_types()))),
+        _ => Err(fault(
+            format!("`{text}` is not a type"),
+            Some(known_types()),
+        )),
     }
 }
 
@@ -136,7 +152,10 @@ fn scalar(name: &str) -> Result<Type, TypeFault> {
         format!("`optional {name}`: what may be absent is said by a word")
     } else if let Some((_, meant)) = FOREIGN.iter().find(|(foreign, _)| *foreign == lower) {
         format!("it is called `{meant}` here")
-    } else if let Some(meant) = near_miss(name, SCALARS.iter().map(|(known, _)| *known).chain(["optional"])) {
+    } else if let Some(meant) = near_miss(
+        name,
+        SCALARS.iter().map(|(known, _)| *known).chain(["optional"]),
+    ) {
         format!("did you mean `{meant}`?")
     } else {
         known_types()
@@ -146,15 +165,24 @@ fn scalar(name: &str) -> Result<Type, TypeFault> {
 
 fn known_types() -> String {
     let names: Vec<_> = SCALARS.iter().map(|(name, _)| *name).collect();
-    format!("{}, `optional` before one of these, [T] or {{field: T}}", names.join(", "))
+    format!(
+        "{}, `optional` before one of these, [T] or {{field: T}}",
+        names.join(", ")
+    )
 }
 
 fn fault(message: String, help: Option<String>) -> TypeFault {
-    TypeFault { place: String::new(), message, help }
+    TypeFault {
+        place: String::new(),
+        message,
+        help,
+    }
 }
 
 fn below(mut fault: TypeFault, segment: &str) -> TypeFault {
-    fault.place.insert_str(0, &format!("/{}", crate::types::pointer_segment(segment)));
+    fault
+        .place
+        .insert_str(0, &format!("/{}", crate::types::pointer_segment(segment)));
     fault
 }
 
@@ -173,7 +201,10 @@ impl fmt::Display for Type {
                 f.write_str("}")
             }
             scalar => {
-                let name = SCALARS.iter().find(|(_, known)| known == scalar).map_or("any", |(name, _)| name);
+                let name = SCALARS
+                    .iter()
+                    .find(|(_, known)| known == scalar)
+                    .map_or("any", |(name, _)| name);
                 f.write_str(name)
             }
         }
@@ -192,9 +223,9 @@ impl Serialize for Type {
                 map.end()
             }
             Self::Null => Err(S::Error::custom("a file cannot write the type of null")),
-            Self::Optional(inner) if !SCALARS.iter().any(|(_, scalar)| *scalar == **inner) => {
-                Err(S::Error::custom("a file writes `optional` before scalars only"))
-            }
+            Self::Optional(inner) if !SCALARS.iter().any(|(_, scalar)| *scalar == **inner) => Err(
+                S::Error::custom("a file writes `optional` before scalars only"),
+            ),
             written => serializer.collect_str(written),
         }
     }
@@ -203,9 +234,19 @@ impl Serialize for Type {
 impl<'de> Deserialize<'de> for Type {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_value(&Value::deserialize(deserializer)?).map_err(|fault| {
-            let TypeFault { place, message, help } = fault;
-            let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
-            let help = help.map(|help| format!(" (help: {help})")).unwrap_or_default();
+            let TypeFault {
+                place,
+                message,
+                help,
+            } = fault;
+            let place = if place.is_empty() {
+                String::new()
+            } else {
+                format!("{place}: ")
+            };
+            let help = help
+                .map(|help| format!(" (help: {help})"))
+                .unwrap_or_default();
             serde::de::Error::custom(format!("{place}{message}{help}"))
         })
     }

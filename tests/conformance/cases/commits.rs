@@ -13,7 +13,10 @@ pub async fn claim_raises_epochs_and_sets_the_token(store: impl Store) {
     let second = store.claim(TOKEN + 1).await.expect("claim");
     assert_eq!(first.fences.len(), 32);
     for (number, (one, two)) in (0..).zip(first.fences.iter().zip(&second.fences)) {
-        assert_eq!((one.partition, two.partition), (Partition(number), Partition(number)));
+        assert_eq!(
+            (one.partition, two.partition),
+            (Partition(number), Partition(number))
+        );
         assert_eq!((one.token, two.token), (TOKEN, TOKEN + 1));
         assert!(two.epoch > one.epoch);
     }
@@ -21,7 +24,10 @@ pub async fn claim_raises_epochs_and_sets_the_token(store: impl Store) {
 
 pub async fn claim_knows_the_last_commit(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
-    assert_eq!((claim.last_commit_no, claim.last_commit_at), (0, Timestamp(0)));
+    assert_eq!(
+        (claim.last_commit_no, claim.last_commit_at),
+        (0, Timestamp(0))
+    );
     let mut batch = batch(&claim, 7);
     batch.starts = vec![start(1), start(2)];
     batch.journal = vec![journal(2, 1), journal(1, 1)];
@@ -30,18 +36,26 @@ pub async fn claim_knows_the_last_commit(store: impl Store) {
     refused.journal = vec![journal(9, 5)];
     store.commit(refused).await.expect_err("a gap");
     let claim = store.claim(TOKEN).await.expect("claim");
-    assert_eq!((claim.last_commit_no, claim.last_commit_at), (7, journal(2, 1).at));
+    assert_eq!(
+        (claim.last_commit_no, claim.last_commit_at),
+        (7, journal(2, 1).at)
+    );
 }
 
 pub async fn a_batch_is_read_back_whole(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
     let mut first = start_with_key(1, "order-7");
-    first.row.labels = [("region", "north"), ("tier", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    first.row.labels = [("region", "north"), ("tier", "1")]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
     let mut batch = batch(&claim, 1);
     batch.starts = vec![first.clone(), start(2)];
     batch.journal = vec![journal(1, 1), journal(2, 1), journal(1, 2)];
     store.commit(batch).await.expect("commit");
-    assert_eq!(store.saga(id(1)).await.expect("read"), Some(first.row.clone()));
+    assert_eq!(
+        store.saga(id(1)).await.expect("read"),
+        Some(first.row.clone())
+    );
     assert_eq!(store.saga(id(3)).await.expect("read"), None);
     let rows = store.journal(id(1), 0, 10).await.expect("read");
     assert_eq!(rows, [journal(1, 1), journal(1, 2)]);
@@ -61,9 +75,18 @@ pub async fn stale_fences_are_named_and_nothing_is_written(store: impl Store) {
     let before = everything(&store).await;
     let good = claim.fences[1];
     let old_epoch = old.fences[2];
-    let other_token = Fence { token: TOKEN, ..claim.fences[3] };
-    let future_epoch = Fence { epoch: claim.fences[4].epoch + 1, ..claim.fences[4] };
-    let no_partition = Fence { partition: Partition(4_000), ..good };
+    let other_token = Fence {
+        token: TOKEN,
+        ..claim.fences[3]
+    };
+    let future_epoch = Fence {
+        epoch: claim.fences[4].epoch + 1,
+        ..claim.fences[4]
+    };
+    let no_partition = Fence {
+        partition: Partition(4_000),
+        ..good
+    };
     let lost = [old_epoch, other_token, future_epoch, no_partition];
     let mut fence = vec![good];
     fence.extend(lost);
@@ -89,11 +112,24 @@ pub async fn rows_outside_of_the_fence_are_refused(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
     begin(&store, &claim, 1..3).await;
     let before = everything(&store).await;
-    let only_first = || Batch { commit_no: 2, fence: vec![claim.fences[1]], ..Batch::default() };
+    let only_first = || Batch {
+        commit_no: 2,
+        fence: vec![claim.fences[1]],
+        ..Batch::default()
+    };
     for outside in [
-        Batch { journal: vec![journal(1, 2), journal(2, 2)], ..only_first() },
-        Batch { starts: vec![start(5)], ..only_first() },
-        Batch { changes: vec![change(2, RowStatus::Completed)], ..only_first() },
+        Batch {
+            journal: vec![journal(1, 2), journal(2, 2)],
+            ..only_first()
+        },
+        Batch {
+            starts: vec![start(5)],
+            ..only_first()
+        },
+        Batch {
+            changes: vec![change(2, RowStatus::Completed)],
+            ..only_first()
+        },
     ] {
         let answer = store.commit(outside).await;
         assert!(matches!(answer, Err(CommitError::Data(_))), "{answer:?}");
@@ -114,14 +150,28 @@ pub async fn all_conflicts_of_a_batch_are_listed(store: impl Store) {
     let mut again = batch(&claim, 3);
     let mut newer = start_with_key(12, "b");
     newer.row.version = 9;
-    again.starts = vec![start_with_key(10, "new"), start_with_key(11, "a"), start(3), newer, start(14)];
+    again.starts = vec![
+        start_with_key(10, "new"),
+        start_with_key(11, "a"),
+        start(3),
+        newer,
+        start(14),
+    ];
     again.journal = (10..15).map(|n| journal(n, 1)).collect();
     let Err(CommitError::StartsExist(conflicts)) = store.commit(again).await else {
         panic!("expected conflicts");
     };
     let seen: Vec<_> = conflicts
         .iter()
-        .map(|c| (c.index, c.existing, c.input_hash, c.definition.clone(), c.status))
+        .map(|c| {
+            (
+                c.index,
+                c.existing,
+                c.input_hash,
+                c.definition.clone(),
+                c.status,
+            )
+        })
         .collect();
     let book = ("book".to_owned(), 1);
     assert_eq!(
@@ -133,18 +183,29 @@ pub async fn all_conflicts_of_a_batch_are_listed(store: impl Store) {
         ]
     );
     assert_eq!(everything(&store).await, before);
-    let key = store.find_by_key("book".to_owned(), "new".to_owned()).await.expect("read");
+    let key = store
+        .find_by_key("book".to_owned(), "new".to_owned())
+        .await
+        .expect("read");
     assert_eq!(key, None, "the key of a refused batch stays free");
 }
 
 pub async fn a_start_conflicts_with_one_of_the_same_batch(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
     let mut twice = batch(&claim, 1);
-    twice.starts = vec![start_with_key(1, "a"), start_with_key(2, "a"), start(1), start(4)];
+    twice.starts = vec![
+        start_with_key(1, "a"),
+        start_with_key(2, "a"),
+        start(1),
+        start(4),
+    ];
     let Err(CommitError::StartsExist(conflicts)) = store.commit(twice).await else {
         panic!("expected conflicts");
     };
-    let seen: Vec<_> = conflicts.iter().map(|conflict| (conflict.index, conflict.existing)).collect();
+    let seen: Vec<_> = conflicts
+        .iter()
+        .map(|conflict| (conflict.index, conflict.existing))
+        .collect();
     assert_eq!(seen, [(1, id(1)), (2, id(1))]);
     assert_eq!(store.saga(id(1)).await.expect("read"), None);
 
@@ -154,7 +215,10 @@ pub async fn a_start_conflicts_with_one_of_the_same_batch(store: impl Store) {
     let Err(CommitError::StartsExist(conflicts)) = store.commit(refused_first).await else {
         panic!("expected conflicts");
     };
-    let seen: Vec<_> = conflicts.iter().map(|conflict| (conflict.index, conflict.existing)).collect();
+    let seen: Vec<_> = conflicts
+        .iter()
+        .map(|conflict| (conflict.index, conflict.existing))
+        .collect();
     assert_eq!(seen, [(0, id(1))], "a refused start claims no key");
 }
 
@@ -165,16 +229,35 @@ pub async fn a_key_is_shared_by_versions_and_not_by_names(store: impl Store) {
     other.row.name = "fulfil".to_owned();
     first.starts = vec![start_with_key(1, "a"), other];
     store.commit(first).await.expect("two names");
-    for (name, saga) in [("book", Some(id(1))), ("fulfil", Some(id(2))), ("lab", None)] {
-        assert_eq!(store.find_by_key(name.to_owned(), "a".to_owned()).await.expect("read"), saga);
+    for (name, saga) in [
+        ("book", Some(id(1))),
+        ("fulfil", Some(id(2))),
+        ("lab", None),
+    ] {
+        assert_eq!(
+            store
+                .find_by_key(name.to_owned(), "a".to_owned())
+                .await
+                .expect("read"),
+            saga
+        );
     }
-    assert_eq!(store.find_by_key("book".to_owned(), "A".to_owned()).await.expect("read"), None);
+    assert_eq!(
+        store
+            .find_by_key("book".to_owned(), "A".to_owned())
+            .await
+            .expect("read"),
+        None
+    );
     let mut version = start_with_key(3, "a");
     version.row.version = 2;
     let mut second = batch(&claim, 2);
     second.starts = vec![version];
     let answer = store.commit(second).await;
-    assert!(matches!(answer, Err(CommitError::StartsExist(_))), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CommitError::StartsExist(_))),
+        "{answer:?}"
+    );
 }
 
 pub async fn journal_gaps_and_repeats_are_named(store: impl Store) {
@@ -192,7 +275,8 @@ pub async fn journal_gaps_and_repeats_are_named(store: impl Store) {
         wrong.journal = rows;
         match store.commit(wrong).await {
             Err(CommitError::Data(text)) => {
-                let named = text.contains(&id(2).to_string()) && text.contains(&format!("seq {culprit}"));
+                let named =
+                    text.contains(&id(2).to_string()) && text.contains(&format!("seq {culprit}"));
                 assert!(named, "{text}");
             }
             other => panic!("expected a data error, got {other:?}"),
@@ -224,8 +308,17 @@ pub async fn a_change_of_an_unknown_saga_is_refused(store: impl Store) {
 
 pub async fn odd_text_survives_or_is_refused(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
-    let texts =
-        ["a\0b", "\0", "", "'; DROP TABLE saga; --", "\u{FFFF}\u{1F600}", "a\u{301}", "\"\\{}", "1", "null"];
+    let texts = [
+        "a\0b",
+        "\0",
+        "",
+        "'; DROP TABLE saga; --",
+        "\u{FFFF}\u{1F600}",
+        "a\u{301}",
+        "\"\\{}",
+        "1",
+        "null",
+    ];
     for (n, text) in (1..).zip(texts) {
         let mut odd = start_with_key(n, text);
         odd.row.name = text.to_owned();
@@ -235,10 +328,19 @@ pub async fn odd_text_survives_or_is_refused(store: impl Store) {
         batch.starts = vec![odd.clone()];
         match store.commit(batch).await {
             Ok(()) => {
-                assert_eq!(store.saga(id(n)).await.expect("read").as_ref(), Some(&odd.row));
-                let by_key = store.find_by_key(text.to_owned(), text.to_owned()).await.expect("read");
+                assert_eq!(
+                    store.saga(id(n)).await.expect("read").as_ref(),
+                    Some(&odd.row)
+                );
+                let by_key = store
+                    .find_by_key(text.to_owned(), text.to_owned())
+                    .await
+                    .expect("read");
                 assert_eq!(by_key, Some(id(n)));
-                for labels in [[(text.to_owned(), text.to_owned())], [("x".to_owned(), text.to_owned())]] {
+                for labels in [
+                    [(text.to_owned(), text.to_owned())],
+                    [("x".to_owned(), text.to_owned())],
+                ] {
                     let filter = saga_orchestrator::store::record::ListFilter {
                         name: Some(text.to_owned()),
                         labels: labels.into(),
@@ -266,7 +368,10 @@ pub async fn large_bodies_survive(store: impl Store) {
     large.journal[1].body = Vec::new();
     let rows = large.journal.clone();
     store.commit(large).await.expect("commit");
-    assert!(store.journal(id(1), 0, 10).await.expect("read") == rows, "the bodies differ");
+    assert!(
+        store.journal(id(1), 0, 10).await.expect("read") == rows,
+        "the bodies differ"
+    );
 }
 
 pub async fn numbers_at_the_edge_survive_or_are_refused(store: impl Store) {
@@ -279,7 +384,10 @@ pub async fn numbers_at_the_edge_survive_or_are_refused(store: impl Store) {
     good.journal = vec![journal(1, 1)];
     store.commit(good).await.expect("commit");
     assert_eq!(store.saga(id(1)).await.expect("read"), Some(edge.row));
-    let rows = store.journal(id(1), u64::MAX, usize::MAX).await.expect("read");
+    let rows = store
+        .journal(id(1), u64::MAX, usize::MAX)
+        .await
+        .expect("read");
     assert_eq!(rows, []);
     let mut far = batch(&claim, 2);
     far.journal = vec![journal(1, 2)];
@@ -317,9 +425,15 @@ pub async fn reads_see_answered_commits_from_any_task(store: impl Store) {
             })
             .collect();
         for read in reads {
-            assert!(read.await.expect("task").expect("read"), "saga {n} is not seen");
+            assert!(
+                read.await.expect("task").expect("read"),
+                "saga {n} is not seen"
+            );
         }
     }
-    let all = store.open_sagas(Some(SagaId::from_u128(0)), 100).await.expect("read");
+    let all = store
+        .open_sagas(Some(SagaId::from_u128(0)), 100)
+        .await
+        .expect("read");
     assert_eq!(all.len(), 50);
 }

@@ -53,7 +53,10 @@ pub async fn journals_come_in_the_order_asked_for(store: impl Store) {
     assert_eq!(rows, expected);
     let page = store.journal(id(2), 1, 1).await.expect("read");
     assert_eq!(page, [journal(2, 2)]);
-    assert_eq!(store.journals(Vec::new()).await.expect("read"), Vec::<Vec<_>>::new());
+    assert_eq!(
+        store.journals(Vec::new()).await.expect("read"),
+        Vec::<Vec<_>>::new()
+    );
 }
 
 pub async fn lists_page_without_gaps_or_repeats(store: impl Store) {
@@ -64,7 +67,10 @@ pub async fn lists_page_without_gaps_or_repeats(store: impl Store) {
         let mut before = None;
         let mut pages = 0;
         loop {
-            let page = store.list(ListFilter::default(), before, limit).await.expect("list");
+            let page = store
+                .list(ListFilter::default(), before, limit)
+                .await
+                .expect("list");
             assert!(page.rows.len() <= limit);
             seen.extend(page.rows.iter().map(|row| row.id));
             pages += 1;
@@ -74,7 +80,11 @@ pub async fn lists_page_without_gaps_or_repeats(store: impl Store) {
             }
         }
         assert_eq!(seen, ids((0..9).rev()), "limit {limit}");
-        assert_eq!(pages, 9_usize.div_ceil(limit), "no empty page at the end, limit {limit}");
+        assert_eq!(
+            pages,
+            9_usize.div_ceil(limit),
+            "no empty page at the end, limit {limit}"
+        );
     }
 }
 
@@ -84,38 +94,90 @@ pub async fn lists_filter(store: impl Store) {
     first.starts = (0..6).map(start).collect();
     first.starts[1].row.name = "fulfil".to_owned();
     for n in [2, 3] {
-        first.starts[n].row.labels.insert("region".to_owned(), "north".to_owned());
+        first.starts[n]
+            .row
+            .labels
+            .insert("region".to_owned(), "north".to_owned());
     }
-    first.starts[3].row.labels.insert("tier".to_owned(), "1".to_owned());
-    first.starts[4].row.labels.insert("north".to_owned(), "region".to_owned());
+    first.starts[3]
+        .row
+        .labels
+        .insert("tier".to_owned(), "1".to_owned());
+    first.starts[4]
+        .row
+        .labels
+        .insert("north".to_owned(), "region".to_owned());
     first.starts[4].row.face.incident = true;
     store.commit(first).await.expect("commit");
     let mut second = batch(&claim, 2);
-    second.changes = vec![change(0, RowStatus::Completed), change(2, RowStatus::Compensating)];
+    second.changes = vec![
+        change(0, RowStatus::Completed),
+        change(2, RowStatus::Compensating),
+    ];
     store.commit(second).await.expect("commit");
 
     let all = ListFilter::default;
     let labels = |pairs: &[(&str, &str)]| ListFilter {
-        labels: pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        labels: pairs
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
         ..all()
     };
-    let statuses = |statuses: &[RowStatus]| ListFilter { statuses: statuses.to_vec(), ..all() };
+    let statuses = |statuses: &[RowStatus]| ListFilter {
+        statuses: statuses.to_vec(),
+        ..all()
+    };
     let expected: [(ListFilter, &[u64]); 14] = [
         (all(), &[5, 4, 3, 2, 1, 0]),
         (statuses(&[RowStatus::Completed]), &[0]),
         (statuses(&[RowStatus::Compensating]), &[2]),
-        (statuses(&[RowStatus::Running, RowStatus::Compensating]), &[5, 4, 3, 2, 1]),
-        (statuses(&[RowStatus::Compensating, RowStatus::Completed]), &[2, 0]),
+        (
+            statuses(&[RowStatus::Running, RowStatus::Compensating]),
+            &[5, 4, 3, 2, 1],
+        ),
+        (
+            statuses(&[RowStatus::Compensating, RowStatus::Completed]),
+            &[2, 0],
+        ),
         (statuses(&[RowStatus::Abandoned]), &[]),
-        (ListFilter { name: Some("fulfil".to_owned()), ..all() }, &[1]),
-        (ListFilter { name: Some("ful".to_owned()), ..all() }, &[]),
+        (
+            ListFilter {
+                name: Some("fulfil".to_owned()),
+                ..all()
+            },
+            &[1],
+        ),
+        (
+            ListFilter {
+                name: Some("ful".to_owned()),
+                ..all()
+            },
+            &[],
+        ),
         (labels(&[("region", "north")]), &[3, 2]),
         (labels(&[("region", "north"), ("tier", "1")]), &[3]),
         (labels(&[("region", "1")]), &[]),
-        (ListFilter { incident_only: true, ..all() }, &[4]),
-        (ListFilter { incident_only: true, ..statuses(&[RowStatus::Completed]) }, &[]),
         (
-            ListFilter { started_after: Some(Timestamp(2)), started_before: Some(Timestamp(4)), ..all() },
+            ListFilter {
+                incident_only: true,
+                ..all()
+            },
+            &[4],
+        ),
+        (
+            ListFilter {
+                incident_only: true,
+                ..statuses(&[RowStatus::Completed])
+            },
+            &[],
+        ),
+        (
+            ListFilter {
+                started_after: Some(Timestamp(2)),
+                started_before: Some(Timestamp(4)),
+                ..all()
+            },
             &[3, 2],
         ),
     ];
@@ -140,7 +202,10 @@ pub async fn suffixes_find_open_sagas_first(store: impl Store) {
     first.starts.push(start(9));
     store.commit(first).await.expect("commit");
     let mut second = batch(&claim, 2);
-    second.changes = vec![change(1, RowStatus::Completed), change(4, RowStatus::Compensated)];
+    second.changes = vec![
+        change(1, RowStatus::Completed),
+        change(4, RowStatus::Compensated),
+    ];
     (second.changes[0].id, second.changes[1].id) = (twin(1), twin(4));
     store.commit(second).await.expect("commit");
 
@@ -148,11 +213,27 @@ pub async fn suffixes_find_open_sagas_first(store: impl Store) {
     let short = twin(1).short();
     let found = find(short.clone(), 10).await.expect("find");
     assert_eq!(found, [twin(3), twin(2), twin(4), twin(1)]);
-    assert_eq!(find(short.to_lowercase(), 3).await.expect("find"), [twin(3), twin(2), twin(4)]);
-    assert_eq!(find(twin(4).to_string(), 10).await.expect("find"), [twin(4)]);
+    assert_eq!(
+        find(short.to_lowercase(), 3).await.expect("find"),
+        [twin(3), twin(2), twin(4)]
+    );
+    assert_eq!(
+        find(twin(4).to_string(), 10).await.expect("find"),
+        [twin(4)]
+    );
     assert_eq!(find(short, 0).await.expect("find"), []);
-    for nothing in ["", "U", "not an id", "ZZZZZZZZ", "00000000000000000000000000"] {
-        assert_eq!(find(nothing.to_owned(), 10).await.expect("find"), [], "{nothing:?}");
+    for nothing in [
+        "",
+        "U",
+        "not an id",
+        "ZZZZZZZZ",
+        "00000000000000000000000000",
+    ] {
+        assert_eq!(
+            find(nothing.to_owned(), 10).await.expect("find"),
+            [],
+            "{nothing:?}"
+        );
     }
 }
 
@@ -167,17 +248,37 @@ pub async fn counts_follow_every_change(store: impl Store) {
     first.starts[2].row.name = "a".to_owned();
     store.commit(first).await.expect("commit");
     let open = store.open_per_definition().await.expect("open");
-    assert_eq!(open, [("a".to_owned(), 1, 1), ("book".to_owned(), 1, 4), ("book".to_owned(), 2, 1)]);
+    assert_eq!(
+        open,
+        [
+            ("a".to_owned(), 1, 1),
+            ("book".to_owned(), 1, 4),
+            ("book".to_owned(), 2, 1)
+        ]
+    );
 
     let mut second = batch(&claim, 2);
-    second.changes =
-        vec![change(0, Completed), change(1, Abandoned), change(3, Compensating), change(4, Running)];
+    second.changes = vec![
+        change(0, Completed),
+        change(1, Abandoned),
+        change(3, Compensating),
+        change(4, Running),
+    ];
     store.commit(second).await.expect("commit");
     let mut third = batch(&claim, 3);
     third.changes = vec![change(3, Compensated)];
     store.commit(third).await.expect("commit");
     let counts = store.counts().await.expect("counts");
-    assert_eq!(counts, [(Running, 3), (Compensating, 0), (Completed, 1), (Compensated, 1), (Abandoned, 1)]);
+    assert_eq!(
+        counts,
+        [
+            (Running, 3),
+            (Compensating, 0),
+            (Completed, 1),
+            (Compensated, 1),
+            (Abandoned, 1)
+        ]
+    );
     let open = store.open_per_definition().await.expect("open");
     assert_eq!(open, [("a".to_owned(), 1, 1), ("book".to_owned(), 1, 2)]);
 }

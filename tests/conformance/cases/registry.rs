@@ -30,30 +30,57 @@ fn participant(name: &str, last_seen: i64) -> ParticipantRow {
 
 pub async fn definitions_go_in_all_or_none(store: impl Store) {
     let new = store
-        .put_definitions(vec![definition("b", 1, 1), definition("a", 10, 2), definition("a", 9, 3)])
+        .put_definitions(vec![
+            definition("b", 1, 1),
+            definition("a", 10, 2),
+            definition("a", 9, 3),
+        ])
         .await
         .expect("put");
     assert_eq!(new, [true; 3]);
     let mut repeated = definition("b", 1, 1);
     repeated.deployed_at = Timestamp(99);
-    let new = store.put_definitions(vec![repeated, definition("b", 2, 1)]).await.expect("put");
+    let new = store
+        .put_definitions(vec![repeated, definition("b", 2, 1)])
+        .await
+        .expect("put");
     assert_eq!(new, [false, true]);
-    let conflict = store.put_definitions(vec![definition("c", 1, 1), definition("a", 9, 4)]).await;
+    let conflict = store
+        .put_definitions(vec![definition("c", 1, 1), definition("a", 9, 4)])
+        .await;
     match conflict {
-        Err(Error::DefinitionConflict { name, version }) => assert_eq!((name.as_str(), version), ("a", 9)),
+        Err(Error::DefinitionConflict { name, version }) => {
+            assert_eq!((name.as_str(), version), ("a", 9))
+        }
         other => panic!("expected a conflict, got {other:?}"),
     }
-    let twice = store.put_definitions(vec![definition("d", 1, 1), definition("d", 1, 2)]).await;
-    assert!(matches!(twice, Err(Error::DefinitionConflict { .. })), "{twice:?}");
+    let twice = store
+        .put_definitions(vec![definition("d", 1, 1), definition("d", 1, 2)])
+        .await;
+    assert!(
+        matches!(twice, Err(Error::DefinitionConflict { .. })),
+        "{twice:?}"
+    );
     let all = store.definitions().await.expect("read");
-    let expected =
-        [definition("a", 9, 3), definition("a", 10, 2), definition("b", 1, 1), definition("b", 2, 1)];
+    let expected = [
+        definition("a", 9, 3),
+        definition("a", 10, 2),
+        definition("b", 1, 1),
+        definition("b", 2, 1),
+    ];
     assert_eq!(all, expected);
-    assert_eq!(store.put_definitions(Vec::new()).await.expect("put"), Vec::<bool>::new());
+    assert_eq!(
+        store.put_definitions(Vec::new()).await.expect("put"),
+        Vec::<bool>::new()
+    );
 }
 
 pub async fn participants_are_replaced_by_name(store: impl Store) {
-    for row in [participant("payments", 1), participant("hotels", 2), participant("payments", 3)] {
+    for row in [
+        participant("payments", 1),
+        participant("hotels", 2),
+        participant("payments", 3),
+    ] {
         store.put_participant(row).await.expect("put");
     }
     let all = store.participants().await.expect("read");
@@ -69,7 +96,11 @@ fn breaker(action: &str, open: bool, generation: u64) -> BreakerRow {
         by: String::new(),
         reason: "half of the calls failed".to_owned(),
     };
-    BreakerRow { participant: "payments".to_owned(), action: action.to_owned(), face }
+    BreakerRow {
+        participant: "payments".to_owned(),
+        action: action.to_owned(),
+        face,
+    }
 }
 
 pub async fn breakers_are_kept_as_of_their_last_opening(store: impl Store) {
@@ -85,7 +116,10 @@ pub async fn breakers_are_kept_as_of_their_last_opening(store: impl Store) {
         store.put_breaker(row, None).await.expect("put");
     }
     let all = store.breakers().await.expect("read");
-    assert_eq!(all, [breaker("charge", true, 3), breaker("refund", true, 2)]);
+    assert_eq!(
+        all,
+        [breaker("charge", true, 3), breaker("refund", true, 2)]
+    );
     let act = AuditRow {
         saga_id: SagaId::NONE,
         seq: 0,
@@ -96,9 +130,17 @@ pub async fn breakers_are_kept_as_of_their_last_opening(store: impl Store) {
         reason: "the bank says so".to_owned(),
         forced: false,
     };
-    store.put_breaker(breaker("charge", true, 4), Some(act.clone())).await.expect("put");
-    let listed: Vec<AuditRow> =
-        store.audit(None, None, 10).await.expect("read").into_iter().map(|entry| entry.row).collect();
+    store
+        .put_breaker(breaker("charge", true, 4), Some(act.clone()))
+        .await
+        .expect("put");
+    let listed: Vec<AuditRow> = store
+        .audit(None, None, 10)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|entry| entry.row)
+        .collect();
     assert_eq!(listed, [act]);
 }
 
@@ -108,13 +150,27 @@ pub async fn a_closed_store_says_so(store: impl Store) {
     last.starts = vec![start(1)];
     let commit = store.commit(last);
     store.close().await.expect("close");
-    commit.await.expect("what was called before the close is written");
+    commit
+        .await
+        .expect("what was called before the close is written");
     assert!(matches!(store.saga(id(1)).await, Err(Error::Closed)));
     assert!(matches!(store.claim(TOKEN).await, Err(Error::Closed)));
-    assert!(matches!(store.put_participant(participant("p", 1)).await, Err(Error::Closed)));
-    assert!(matches!(store.put_breaker(breaker("a", true, 1), None).await, Err(Error::Closed)));
-    assert!(matches!(store.put_definitions(Vec::new()).await, Err(Error::Closed)));
+    assert!(matches!(
+        store.put_participant(participant("p", 1)).await,
+        Err(Error::Closed)
+    ));
+    assert!(matches!(
+        store.put_breaker(breaker("a", true, 1), None).await,
+        Err(Error::Closed)
+    ));
+    assert!(matches!(
+        store.put_definitions(Vec::new()).await,
+        Err(Error::Closed)
+    ));
     assert!(matches!(store.close().await, Err(Error::Closed)));
     let answer = store.commit(batch(&claim, 2)).await;
-    assert!(matches!(answer, Err(CommitError::Unavailable(_))), "{answer:?}");
+    assert!(
+        matches!(answer, Err(CommitError::Unavailable(_))),
+        "{answer:?}"
+    );
 }

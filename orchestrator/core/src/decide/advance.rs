@@ -40,7 +40,11 @@ fn run(draft: &mut Draft<'_>) {
         pass(draft);
     }
     if draft.state.status == Status::Running
-        && draft.state.steps.iter().all(|s| is_forward_settled(&s.action))
+        && draft
+            .state
+            .steps
+            .iter()
+            .all(|s| is_forward_settled(&s.action))
     {
         complete(draft);
     }
@@ -53,9 +57,16 @@ fn pass(draft: &mut Draft<'_>) {
             return;
         }
         match draft.step(ix).action {
-            ActionState::Pending if draft.state.may_begin(ix) && is_ready(draft, ix) => begin(draft, ix),
-            ActionState::Waiting { .. } if draft.state.may_begin(ix) => forward::begin_attempt(draft, ix),
-            ActionState::Asking { seal, ask: Ask::Waiting } => forward::ask(draft, ix, seal),
+            ActionState::Pending if draft.state.may_begin(ix) && is_ready(draft, ix) => {
+                begin(draft, ix)
+            }
+            ActionState::Waiting { .. } if draft.state.may_begin(ix) => {
+                forward::begin_attempt(draft, ix)
+            }
+            ActionState::Asking {
+                seal,
+                ask: Ask::Waiting,
+            } => forward::ask(draft, ix, seal),
             ActionState::Pending
             | ActionState::Skipped
             | ActionState::Waiting { .. }
@@ -71,7 +82,11 @@ fn pass(draft: &mut Draft<'_>) {
 }
 
 fn is_ready(draft: &Draft<'_>, ix: StepIx) -> bool {
-    draft.planned(ix).after.iter().all(|before| is_forward_settled(&draft.step(*before).action))
+    draft
+        .planned(ix)
+        .after
+        .iter()
+        .all(|before| is_forward_settled(&draft.step(*before).action))
 }
 
 fn is_forward_settled(action: &ActionState) -> bool {
@@ -96,18 +111,33 @@ fn begin(draft: &mut Draft<'_>, ix: StepIx) {
         forward::begin_attempt(draft, ix);
         return;
     }
-    let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
+    let scope = SagaScope {
+        plan: draft.plan,
+        state: &draft.state,
+        own: None,
+    };
     let mut budget = Budget::default();
     let selected = planned.guards.iter().try_fold(true, |all, guard| {
         // An outer condition that is false shields the inner ones from being looked at.
-        if all { guard.eval_bool(&scope, &mut budget) } else { Ok(false) }
+        if all {
+            guard.eval_bool(&scope, &mut budget)
+        } else {
+            Ok(false)
+        }
     });
     match selected {
         Ok(true) => forward::begin_attempt(draft, ix),
         Ok(false) => draft.record(Event::StepSkipped(AtStep { step: ix })),
         Err(error) => {
-            let error = ErrorBody::new("expression", format!("condition of `{}`: {error}", planned.id));
-            draft.fail(Failure { cause: Cause::Expression, step: Some(ix), error });
+            let error = ErrorBody::new(
+                "expression",
+                format!("condition of `{}`: {error}", planned.id),
+            );
+            draft.fail(Failure {
+                cause: Cause::Expression,
+                step: Some(ix),
+                error,
+            });
         }
     }
 }
@@ -123,12 +153,22 @@ fn complete(draft: &mut Draft<'_>) {
 }
 
 fn output(draft: &Draft<'_>) -> Result<Payload, ErrorBody> {
-    let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
-    let Some(template) = &draft.plan.output else { return default_output(draft.plan, &draft.state) };
+    let scope = SagaScope {
+        plan: draft.plan,
+        state: &draft.state,
+        own: None,
+    };
+    let Some(template) = &draft.plan.output else {
+        return default_output(draft.plan, &draft.state);
+    };
     let output = template
         .eval(&scope, &mut Budget::default())
         .map_err(|error| ErrorBody::new("expression", format!("output: {error}")))?;
-    limits::check(|| "output".to_owned(), output.text().len(), DOCUMENT_BYTES_MAX)?;
+    limits::check(
+        || "output".to_owned(),
+        output.text().len(),
+        DOCUMENT_BYTES_MAX,
+    )?;
     Ok(output)
 }
 

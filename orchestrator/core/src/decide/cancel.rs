@@ -15,21 +15,32 @@ pub(super) fn cancel(draft: &mut Draft<'_>, cancel: &Cancel) -> Result<(), Rejec
     }
     match draft.state.status {
         Status::Completed | Status::Compensated | Status::Abandoned => {
-            return Err(Rejected::Ended { at: draft.state.ended_at.unwrap_or(draft.now) });
+            return Err(Rejected::Ended {
+                at: draft.state.ended_at.unwrap_or(draft.now),
+            });
         }
         // It is on its way back already; a second cancel changes nothing.
         Status::Compensating => return Ok(()),
         Status::Running => {}
     }
     if let Some(pivot) = draft.state.pivot_done(draft.plan) {
-        return Err(Rejected::AfterPivot { pivot: pivot.to_owned() });
+        return Err(Rejected::AfterPivot {
+            pivot: pivot.to_owned(),
+        });
     }
     // The pivot is being settled, or cannot be and an operator was called: a second cancel changes nothing.
     if draft.state.closing.is_some() || draft.state.cancel.is_some() {
         return Ok(());
     }
-    draft.record(Event::CancelRequested { reason: cancel.reason.clone(), by: cancel.by.clone() });
+    draft.record(Event::CancelRequested {
+        reason: cancel.reason.clone(),
+        by: cancel.by.clone(),
+    });
     let error = ErrorBody::new("cancelled", cancel.reason.clone());
-    draft.fail(Failure { cause: Cause::Cancel, step: None, error });
+    draft.fail(Failure {
+        cause: Cause::Cancel,
+        step: None,
+        error,
+    });
     Ok(())
 }

@@ -36,11 +36,17 @@ fn action(draft: &mut Draft<'_>, ix: StepIx) {
             let error = ErrorBody::new("timeout", "no answer within the attempt's limit");
             forward::attempt_unknown(draft, ix, error);
         }
-        ActionState::Asking { ask: Ask::Sent { due }, .. } if passed(draft, *due) => {
+        ActionState::Asking {
+            ask: Ask::Sent { due },
+            ..
+        } if passed(draft, *due) => {
             let error = ErrorBody::new("timeout", "no answer to the question what became of it");
             forward::ask_unclear(draft, ix, error, 0);
         }
-        ActionState::Asking { seal, ask: Ask::Again { due, .. } } if passed(draft, Some(*due)) => {
+        ActionState::Asking {
+            seal,
+            ask: Ask::Again { due, .. },
+        } if passed(draft, Some(*due)) => {
             let seal = *seal;
             forward::ask(draft, ix, seal);
         }
@@ -116,9 +122,14 @@ fn escalate(draft: &mut Draft<'_>, ix: StepIx) {
         };
         (kind, crate::scope::error(step).cloned())
     };
-    let error = error.unwrap_or_else(|| ErrorBody::new("slow", "not settled within `escalate_after`"));
+    let error =
+        error.unwrap_or_else(|| ErrorBody::new("slow", "not settled within `escalate_after`"));
     // Recorded even if such an incident stands: the event is what stops this alarm.
-    draft.record(Event::IncidentRaised(Incident { step: Some(ix), kind, error }));
+    draft.record(Event::IncidentRaised(Incident {
+        step: Some(ix),
+        kind,
+        error,
+    }));
 }
 
 fn deadline(draft: &mut Draft<'_>) {
@@ -127,5 +138,9 @@ fn deadline(draft: &mut Draft<'_>) {
     }
     draft.record(Event::DeadlinePassed {});
     let error = ErrorBody::new("deadline", "the saga's deadline passed");
-    draft.fail(Failure { cause: Cause::Deadline, step: None, error });
+    draft.fail(Failure {
+        cause: Cause::Deadline,
+        step: None,
+        error,
+    });
 }

@@ -11,8 +11,8 @@ use crate::{
     effect::Effect,
     error::ErrorBody,
     event::{
-        AfterSeal, AtStep, AttemptEnded, Cause, Event, Failure, IncidentKind, PivotAsked, StepDispatched,
-        StepErred, StepSucceeded, StepWaiting,
+        AfterSeal, AtStep, AttemptEnded, Cause, Event, Failure, IncidentKind, PivotAsked,
+        StepDispatched, StepErred, StepSucceeded, StepWaiting,
     },
     gate::Wait,
     ids::Timestamp,
@@ -35,7 +35,8 @@ pub(super) fn begin_attempt(draft: &mut Draft<'_>, ix: StepIx) {
     let planned = draft.planned(ix);
     // An attempt of a pivot whose outcome is open may have charged the card: ask before trying again.
     let ask_first = draft.rules.keep(Rule::AskBeforeRetry);
-    if planned.kind == Kind::Pivot && draft.step(ix).unclear && !planned.at_least_once && ask_first {
+    if planned.kind == Kind::Pivot && draft.step(ix).unclear && !planned.at_least_once && ask_first
+    {
         ask(draft, ix, false);
     } else {
         send_attempt(draft, ix);
@@ -58,7 +59,11 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
         None => match evaluate_input(draft, planned) {
             Ok(input) => Some(input),
             Err(error) => {
-                draft.fail(Failure { cause: Cause::Expression, step: Some(ix), error });
+                draft.fail(Failure {
+                    cause: Cause::Expression,
+                    step: Some(ix),
+                    error,
+                });
                 return;
             }
         },
@@ -71,13 +76,20 @@ pub(super) fn send_attempt(draft: &mut Draft<'_>, ix: StepIx) {
         }
     };
     let mortal = draft.step(ix).not_after.is_none();
-    let latest = draft.gate.latest.map_or(draft.now, |latest| latest.max(draft.now));
+    let latest = draft
+        .gate
+        .latest
+        .map_or(draft.now, |latest| latest.max(draft.now));
     let event = StepDispatched {
         step: ix,
         attempt: draft.step(ix).attempts.saturating_add(1),
         input,
         due: draft.now.plus_ms(planned.action.timeout_ms),
-        not_after: if mortal { planned.lifetime_ms.map(|ms| latest.plus_ms(ms)) } else { None },
+        not_after: if mortal {
+            planned.lifetime_ms.map(|ms| latest.plus_ms(ms))
+        } else {
+            None
+        },
         escalate_at: escalate_at(draft, ix),
     };
     draft.record(Event::StepDispatched(event));
@@ -90,11 +102,19 @@ fn too_late(draft: &Draft<'_>, ix: StepIx) -> Option<ErrorBody> {
     let step = draft.step(ix);
     let elapsed = draft.planned(ix).action.retry.max_elapsed_ms;
     let begun = step.budget.since.or(step.first_sent);
-    let last = begun.zip(elapsed).map(|(begun, elapsed_ms)| begun.plus_ms(elapsed_ms));
+    let last = begun
+        .zip(elapsed)
+        .map(|(begun, elapsed_ms)| begun.plus_ms(elapsed_ms));
     if step.not_after.is_some_and(|limit| limit <= draft.now) {
-        Some(ErrorBody::new("expired", "the lifetime of the step's key has passed"))
+        Some(ErrorBody::new(
+            "expired",
+            "the lifetime of the step's key has passed",
+        ))
     } else if step.attempts > 0 && last.is_some_and(|last| last < draft.now) {
-        Some(ErrorBody::new("elapsed", "the time for attempts (`max_elapsed`) has passed"))
+        Some(ErrorBody::new(
+            "elapsed",
+            "the time for attempts (`max_elapsed`) has passed",
+        ))
     } else {
         None
     }
@@ -108,17 +128,27 @@ pub(super) fn absent(draft: &mut Draft<'_>, ix: StepIx) {
     let admit = |op| draft.may_send(participant, action, op, planned.at_least_once);
     match (admit(Op::Action), admit(Op::Query)) {
         (Err(reason), Ok(())) => {
-            ask_unclear(draft, ix, ErrorBody::new("waiting", reason.to_string()), ASK_AGAIN_MS);
+            ask_unclear(
+                draft,
+                ix,
+                ErrorBody::new("waiting", reason.to_string()),
+                ASK_AGAIN_MS,
+            );
         }
         (Ok(()) | Err(_), _) => send_attempt(draft, ix),
     }
 }
 
 fn evaluate_input(draft: &Draft<'_>, planned: &PlanStep) -> Result<Payload, ErrorBody> {
-    let scope = SagaScope { plan: draft.plan, state: &draft.state, own: None };
+    let scope = SagaScope {
+        plan: draft.plan,
+        state: &draft.state,
+        own: None,
+    };
     let what = || format!("input of `{}`", planned.id);
     let input = planned.action.input.eval(&scope, &mut Budget::default());
-    let input = input.map_err(|error| ErrorBody::new("expression", format!("{}: {error}", what())))?;
+    let input =
+        input.map_err(|error| ErrorBody::new("expression", format!("{}: {error}", what())))?;
     limits::check(what, input.text().len(), DOCUMENT_BYTES_MAX)?;
     Ok(input)
 }
@@ -132,20 +162,31 @@ pub(super) fn emit(draft: &mut Draft<'_>, ix: StepIx) {
 
 /// When the alarm rings, said once: by the first event of a step, unless an operator was called already.
 fn escalate_at(draft: &Draft<'_>, ix: StepIx) -> Option<Timestamp> {
-    let told = draft.state.incidents.iter().any(|open| open.incident.step == Some(ix));
+    let told = draft
+        .state
+        .incidents
+        .iter()
+        .any(|open| open.incident.step == Some(ix));
     let armed = draft.step(ix).escalate_at.is_some() || told;
     (!armed).then(|| draft.now.plus_ms(draft.planned(ix).escalate_after_ms))
 }
 
 fn wait(draft: &mut Draft<'_>, ix: StepIx, reason: Wait) {
     let planned = draft.planned(ix);
-    let stands = matches!(&draft.step(ix).action, ActionState::Waiting { reason: r, .. } if *r == reason);
+    let stands =
+        matches!(&draft.step(ix).action, ActionState::Waiting { reason: r, .. } if *r == reason);
     if !stands {
         let escalate_at = escalate_at(draft, ix);
-        draft.record(Event::StepWaiting(StepWaiting { step: ix, reason, escalate_at }));
+        draft.record(Event::StepWaiting(StepWaiting {
+            step: ix,
+            reason,
+            escalate_at,
+        }));
     }
     if !reason.is_guarded() {
-        draft.effects.push(Effect::Await { participant: planned.action.participant.clone() });
+        draft.effects.push(Effect::Await {
+            participant: planned.action.participant.clone(),
+        });
     }
 }
 
@@ -160,7 +201,13 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
             wait(draft, ix, reason);
             return;
         }
-        if !matches!(draft.step(ix).action, ActionState::Asking { seal: true, ask: Ask::Waiting }) {
+        if !matches!(
+            draft.step(ix).action,
+            ActionState::Asking {
+                seal: true,
+                ask: Ask::Waiting
+            }
+        ) {
             let error = ErrorBody::new("unreachable", reason.to_string());
             let ended = AttemptEnded {
                 step: ix,
@@ -171,12 +218,19 @@ pub(super) fn ask(draft: &mut Draft<'_>, ix: StepIx, seal: bool) {
             };
             draft.record(Event::PivotUnclear(ended));
         }
-        draft.effects.push(Effect::Await { participant: participant.clone() });
+        draft.effects.push(Effect::Await {
+            participant: participant.clone(),
+        });
         return;
     }
     let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, op));
     let seal = seal && draft.rules.keep(Rule::SealPivot);
-    let asked = PivotAsked { step: ix, ask: draft.step(ix).asks.saturating_add(1), seal, due };
+    let asked = PivotAsked {
+        step: ix,
+        ask: draft.step(ix).asks.saturating_add(1),
+        seal,
+        due,
+    };
     draft.record(Event::PivotAsked(asked));
     emit(draft, ix);
 }
@@ -207,7 +261,12 @@ pub(super) fn attempt_unknown(draft: &mut Draft<'_>, ix: StepIx, error: ErrorBod
     attempt_ended(draft, ix, Event::StepUnknown, error);
 }
 
-fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> Event, error: ErrorBody) {
+fn attempt_ended(
+    draft: &mut Draft<'_>,
+    ix: StepIx,
+    event: fn(AttemptEnded) -> Event,
+    error: ErrorBody,
+) {
     let planned = draft.planned(ix);
     let step = draft.step(ix);
     let ended = Ended {
@@ -225,7 +284,13 @@ fn attempt_ended(draft: &mut Draft<'_>, ix: StepIx, event: fn(AttemptEnded) -> E
     match retry_at {
         Some(_) => {
             let attempt = step.attempts;
-            draft.record(event(AttemptEnded { step: ix, attempt, error, retry_at, uncharged: false }));
+            draft.record(event(AttemptEnded {
+                step: ix,
+                attempt,
+                error,
+                retry_at,
+                uncharged: false,
+            }));
         }
         None => give_up(draft, ix, event, error, Cause::Exhausted),
     }
@@ -247,7 +312,11 @@ pub(super) fn give_up(
         retry_at: None,
         uncharged: false,
     }));
-    draft.fail(Failure { cause, step: Some(ix), error });
+    draft.fail(Failure {
+        cause,
+        step: Some(ix),
+        error,
+    });
 }
 
 /// The action took effect.
@@ -255,7 +324,11 @@ pub(super) fn succeeded(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, output:
     if draft.step(ix).after_seal.is_some() {
         draft.record(Event::RoundOvertaken(AtStep { step: ix }));
     }
-    draft.record(Event::StepSucceeded(StepSucceeded { step: ix, attempt, output }));
+    draft.record(Event::StepSucceeded(StepSucceeded {
+        step: ix,
+        attempt,
+        output,
+    }));
     draft.settle_closing(ix);
 }
 
@@ -274,8 +347,13 @@ pub(super) fn output_not_taken(draft: &mut Draft<'_>, ix: StepIx, current: bool,
         Kind::Compensatable => attempt_unknown(draft, ix, error),
         Kind::Pivot | Kind::Retriable => {
             let attempt = draft.step(ix).attempts;
-            let ended =
-                AttemptEnded { step: ix, attempt, error: error.clone(), retry_at: None, uncharged: false };
+            let ended = AttemptEnded {
+                step: ix,
+                attempt,
+                error: error.clone(),
+                retry_at: None,
+                uncharged: false,
+            };
             draft.record(Event::StepUnknown(ended));
             draft.raise(Some(ix), IncidentKind::OutputNotTaken, error);
             draft.settle_closing(ix);
@@ -293,9 +371,17 @@ pub(super) fn refused(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, error: Er
         // The operator said that it failed, and so it did.
         Some(AfterSeal::Fail) | None => {}
     }
-    draft.record(Event::StepRefused(StepErred { step: ix, attempt, error: error.clone() }));
+    draft.record(Event::StepRefused(StepErred {
+        step: ix,
+        attempt,
+        error: error.clone(),
+    }));
     draft.settle_closing(ix);
-    draft.fail(Failure { cause: Cause::Refused, step: Some(ix), error });
+    draft.fail(Failure {
+        cause: Cause::Refused,
+        step: Some(ix),
+        error,
+    });
 }
 
 /// The step has not happened and never will.
@@ -307,7 +393,11 @@ pub(super) fn sealed(draft: &mut Draft<'_>, ix: StepIx) {
     draft.record(Event::PivotSealed(AtStep { step: ix }));
     draft.settle_closing(ix);
     let error = ErrorBody::new("sealed", "the pivot was sealed before it took effect");
-    draft.fail(Failure { cause: Cause::Exhausted, step: Some(ix), error });
+    draft.fail(Failure {
+        cause: Cause::Exhausted,
+        step: Some(ix),
+        error,
+    });
 }
 
 /// May `step` still be settled by an answer to an earlier attempt?

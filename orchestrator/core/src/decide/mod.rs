@@ -69,7 +69,16 @@ pub fn decide_under(
 ) -> Result<Decision, Rejected> {
     let (events, effects) = (Vec::new(), Vec::new());
     let admitted = Vec::new();
-    let mut draft = Draft { rules, plan, state: state.clone(), gate, now, events, effects, admitted };
+    let mut draft = Draft {
+        rules,
+        plan,
+        state: state.clone(),
+        gate,
+        now,
+        events,
+        effects,
+        admitted,
+    };
     match input {
         Input::Start(start) => start::start(&mut draft, start)?,
         Input::Reply(reply) => reply::reply(&mut draft, reply)?,
@@ -84,11 +93,20 @@ pub fn decide_under(
     if !matches!(input, Input::Trouble(_)) {
         advance::advance(&mut draft);
     }
-    let Draft { mut state, events, effects, .. } = draft;
+    let Draft {
+        mut state,
+        events,
+        effects,
+        ..
+    } = draft;
     if !events.is_empty() {
         state.seq += 1;
     }
-    Ok(Decision { events, effects, state })
+    Ok(Decision {
+        events,
+        effects,
+        state,
+    })
 }
 
 fn trouble(draft: &mut Draft<'_>, error: &ErrorBody) -> Result<(), Rejected> {
@@ -117,7 +135,13 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// May a command go out now?
-    fn may_send(&self, participant: &str, action: &str, op: Op, at_least_once: bool) -> Result<(), Wait> {
+    fn may_send(
+        &self,
+        participant: &str,
+        action: &str,
+        op: Op,
+        at_least_once: bool,
+    ) -> Result<(), Wait> {
         self.gate.admit(participant, action, op, at_least_once)?;
         if !self.rules.keep(Rule::HeldByGuards) {
             return Ok(());
@@ -130,7 +154,10 @@ impl<'a> Draft<'a> {
     /// Takes room for a command that may be sent, and is.
     fn take_room(&mut self, participant: &'a str, action: &'a str) {
         if self.gate.guards.contains_key(participant) {
-            self.admitted.push(Admitted { participant, action });
+            self.admitted.push(Admitted {
+                participant,
+                action,
+            });
         }
     }
 
@@ -154,7 +181,11 @@ impl<'a> Draft<'a> {
     }
 
     fn raise(&mut self, step: Option<StepIx>, kind: IncidentKind, error: ErrorBody) {
-        let known = self.state.incidents.iter().any(|o| o.incident.step == step && o.incident.kind == kind);
+        let known = self
+            .state
+            .incidents
+            .iter()
+            .any(|o| o.incident.step == step && o.incident.kind == kind);
         if !known {
             self.record(Event::IncidentRaised(Incident { step, kind, error }));
         }
@@ -179,7 +210,10 @@ impl<'a> Draft<'a> {
             self.raise(failure.step, kind, failure.error);
             return;
         }
-        if let Some(pivot) = self.pivot_in_flight().filter(|pivot| self.planned(*pivot).at_least_once) {
+        if let Some(pivot) = self
+            .pivot_in_flight()
+            .filter(|pivot| self.planned(*pivot).at_least_once)
+        {
             // Without a transactional inbox neither a query nor a seal proves anything.
             self.raise(Some(pivot), IncidentKind::PivotUnknown, failure.error);
             return;
@@ -202,17 +236,26 @@ impl<'a> Draft<'a> {
     /// False, unless a rule is left out.
     fn takes_pivot_for_settled(&self) -> bool {
         let failed = matches!(self.events.last(), Some(Event::StepFailed(end)) if self.planned(end.step).kind == Kind::Pivot);
-        !self.rules.keep(Rule::SettlePivot) || (failed && !self.rules.keep(Rule::FailedIsOneAttempt))
+        !self.rules.keep(Rule::SettlePivot)
+            || (failed && !self.rules.keep(Rule::FailedIsOneAttempt))
     }
 
     /// An attempt that this very decision began has not left the house, and now it never will.
     fn retract(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Send(Command { op: Op::Action, step, attempt, .. }) => {
+                Effect::Send(Command {
+                    op: Op::Action,
+                    step,
+                    attempt,
+                    ..
+                }) => {
                     self.record(Event::StepUnsent(AtAttempt { step, attempt }));
                 }
-                Effect::Send(_) | Effect::Await { .. } | Effect::Extend { .. } | Effect::Announce => {
+                Effect::Send(_)
+                | Effect::Await { .. }
+                | Effect::Extend { .. }
+                | Effect::Announce => {
                     self.effects.push(effect);
                 }
             }
@@ -241,7 +284,9 @@ impl<'a> Draft<'a> {
 
     /// The pivot was settled while the saga wanted to go back: now the direction is known.
     fn settle_closing(&mut self, settled: StepIx) {
-        let Some(failure) = self.state.closing.clone() else { return };
+        let Some(failure) = self.state.closing.clone() else {
+            return;
+        };
         if self.planned(settled).kind != Kind::Pivot {
             return;
         }
@@ -276,7 +321,11 @@ impl<'a> Draft<'a> {
                 | ActionState::Sealed => continue,
             };
             let error = (**error).clone();
-            self.fail(Failure { cause, step: Some(ix), error });
+            self.fail(Failure {
+                cause,
+                step: Some(ix),
+                error,
+            });
         }
     }
 }

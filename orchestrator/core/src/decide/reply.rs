@@ -60,7 +60,11 @@ fn was_sent(draft: &Draft<'_>, ix: StepIx, reply: &Reply, sent: u32) -> Result<(
 
 /// Is the reply about a round that an operator closed?
 fn is_over(draft: &Draft<'_>, reply: &Reply) -> bool {
-    let open = draft.state.steps.get(reply.step.at()).map_or(0, |step| step.round);
+    let open = draft
+        .state
+        .steps
+        .get(reply.step.at())
+        .map_or(0, |step| step.round);
     reply.round > 0 && reply.round < open
 }
 
@@ -90,8 +94,16 @@ fn earlier_round(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(),
     if !draft.step(ix).late_reply {
         let (attempt, outcome) = (reply.attempt, "succeeded".to_owned());
         let round = Some(reply.round);
-        draft.record(Event::LateReply(LateReply { step: ix, attempt, outcome, round }));
-        let error = ErrorBody::new("contradiction", format!("round {} took effect after all", reply.round));
+        draft.record(Event::LateReply(LateReply {
+            step: ix,
+            attempt,
+            outcome,
+            round,
+        }));
+        let error = ErrorBody::new(
+            "contradiction",
+            format!("round {} took effect after all", reply.round),
+        );
         draft.raise(Some(ix), IncidentKind::Contradiction, error);
     }
     Ok(())
@@ -105,7 +117,8 @@ fn is_current(draft: &Draft<'_>, ix: StepIx, op: Op, attempt: u32) -> bool {
         Op::Compensation => step.undo_attempts,
         Op::Query | Op::Seal => step.asks,
     };
-    outstanding_op(step) == Some(op) && (current == attempt || !draft.rules.keep(Rule::MatchAttempt))
+    outstanding_op(step) == Some(op)
+        && (current == attempt || !draft.rules.keep(Rule::MatchAttempt))
 }
 
 fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {
@@ -128,16 +141,29 @@ fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reject
             forward::give_up(draft, ix, Event::StepFailed, error, Cause::Exhausted);
         }
         Outcome::Conflict(error) if current => {
-            forward::give_up(draft, ix, Event::StepUnknown, error.clone(), Cause::Exhausted);
+            forward::give_up(
+                draft,
+                ix,
+                Event::StepUnknown,
+                error.clone(),
+                Cause::Exhausted,
+            );
             draft.raise(Some(ix), IncidentKind::Contradiction, error.clone());
         }
         Outcome::Accepted if current => {
             let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, Op::Action));
-            let accepted = matches!(draft.step(ix).action, ActionState::Sent { accepted: true, .. });
+            let accepted = matches!(
+                draft.step(ix).action,
+                ActionState::Sent { accepted: true, .. }
+            );
             if accepted {
                 draft.effects.push(Effect::Extend { step: ix, due });
             } else {
-                draft.record(Event::StepAccepted(StepAccepted { step: ix, attempt: reply.attempt, due }));
+                draft.record(Event::StepAccepted(StepAccepted {
+                    step: ix,
+                    attempt: reply.attempt,
+                    due,
+                }));
             }
         }
         Outcome::Running if current => {
@@ -161,26 +187,49 @@ fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reject
 }
 
 /// An effect is an effect, whatever its output: what comes too late to settle the step is treated like any success.
-fn output_not_taken(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply, current: bool, error: &ErrorBody) {
+fn output_not_taken(
+    draft: &mut Draft<'_>,
+    ix: StepIx,
+    reply: &Reply,
+    current: bool,
+    error: &ErrorBody,
+) {
     let step = draft.step(ix);
     let undoing = step.undo != UndoState::None && !matches!(step.undo, UndoState::Waiting { .. });
     if undoing || !forward::is_open(step) {
-        definite(draft, ix, reply.attempt, Ok(&Payload::from_value(serde_json::Value::Null)));
+        definite(
+            draft,
+            ix,
+            reply.attempt,
+            Ok(&Payload::from_value(serde_json::Value::Null)),
+        );
     } else {
         forward::output_not_taken(draft, ix, current, error.clone());
     }
 }
 
 /// A definite outcome settles the step, from whichever attempt it comes.
-fn definite(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
+fn definite(
+    draft: &mut Draft<'_>,
+    ix: StepIx,
+    attempt: u32,
+    outcome: Result<&Payload, &ErrorBody>,
+) {
     let step = draft.step(ix);
     if step.undo != UndoState::None && !matches!(step.undo, UndoState::Waiting { .. }) {
         // The undo was sent as of an unknown outcome and settles it either way.
         late(draft, ix, attempt, outcome);
-        let hangs = matches!(draft.step(ix).undo, UndoState::Done { nothing_to_do: true }) && outcome.is_ok();
+        let hangs = matches!(
+            draft.step(ix).undo,
+            UndoState::Done {
+                nothing_to_do: true
+            }
+        ) && outcome.is_ok();
         if hangs {
-            let error =
-                ErrorBody::new("contradiction", "it took effect, and the undo had found nothing to undo");
+            let error = ErrorBody::new(
+                "contradiction",
+                "it took effect, and the undo had found nothing to undo",
+            );
             draft.raise(Some(ix), IncidentKind::Contradiction, error);
         }
         return;
@@ -203,11 +252,18 @@ fn definite(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Pa
 }
 
 /// A repeated answer is nothing new; another one than before is an incident.
-fn contradiction(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
+fn contradiction(
+    draft: &mut Draft<'_>,
+    ix: StepIx,
+    attempt: u32,
+    outcome: Result<&Payload, &ErrorBody>,
+) {
     let contradicts = match (&draft.step(ix).action, outcome) {
-        (ActionState::Refused(_) | ActionState::Sealed, Ok(_)) | (ActionState::Succeeded(_), Err(_)) => true,
+        (ActionState::Refused(_) | ActionState::Sealed, Ok(_))
+        | (ActionState::Succeeded(_), Err(_)) => true,
         (ActionState::Skipped, Ok(_)) => draft.step(ix).by_word,
-        (ActionState::Refused(_) | ActionState::Sealed, Err(_)) | (ActionState::Succeeded(_), Ok(_)) => false,
+        (ActionState::Refused(_) | ActionState::Sealed, Err(_))
+        | (ActionState::Succeeded(_), Ok(_)) => false,
         (
             ActionState::Pending
             | ActionState::Skipped
@@ -233,8 +289,18 @@ fn contradiction(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Resul
 
 fn late(draft: &mut Draft<'_>, ix: StepIx, attempt: u32, outcome: Result<&Payload, &ErrorBody>) {
     if !draft.step(ix).late_reply {
-        let outcome = if outcome.is_ok() { "succeeded" } else { "refused" }.to_owned();
-        draft.record(Event::LateReply(LateReply { step: ix, attempt, outcome, round: None }));
+        let outcome = if outcome.is_ok() {
+            "succeeded"
+        } else {
+            "refused"
+        }
+        .to_owned();
+        draft.record(Event::LateReply(LateReply {
+            step: ix,
+            attempt,
+            outcome,
+            round: None,
+        }));
     }
 }
 
@@ -254,10 +320,14 @@ fn compensation(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), 
         Outcome::Failed(error) if current => undo::attempt_ended(draft, ix, error.clone()),
         Outcome::Running if current => undo::in_progress(draft, ix),
         Outcome::Accepted if current => {
-            let due = draft.now.plus_ms(timeout_ms(draft.plan, ix, Op::Compensation));
+            let due = draft
+                .now
+                .plus_ms(timeout_ms(draft.plan, ix, Op::Compensation));
             draft.effects.push(Effect::Extend { step: ix, due });
         }
-        Outcome::Refused(error) | Outcome::NeedsOperator(error) | Outcome::Conflict(error) if current => {
+        Outcome::Refused(error) | Outcome::NeedsOperator(error) | Outcome::Conflict(error)
+            if current =>
+        {
             undo::stuck(draft, ix, reply.attempt, error.clone());
         }
         // Repeated, or about an attempt that is over.
@@ -309,7 +379,9 @@ fn question(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Reje
             let error = ErrorBody::new("running", "the action is still in progress");
             forward::ask_unclear(draft, ix, error, forward::ASK_AGAIN_MS);
         }
-        Outcome::Failed(error) | Outcome::NeedsOperator(error) | Outcome::Conflict(error) if current => {
+        Outcome::Failed(error) | Outcome::NeedsOperator(error) | Outcome::Conflict(error)
+            if current =>
+        {
             forward::ask_unclear(draft, ix, error.clone(), 0);
         }
         Outcome::Done(_)
@@ -337,14 +409,21 @@ pub(super) fn lost(draft: &mut Draft<'_>, lost: &Lost) -> Result<(), Rejected> {
     if draft.state.status.is_end() || !is_current(draft, ix, lost.op, lost.attempt) {
         return Err(Rejected::Stale);
     }
-    let attempt = AtAttempt { step: ix, attempt: lost.attempt };
+    let attempt = AtAttempt {
+        step: ix,
+        attempt: lost.attempt,
+    };
     match (lost.op, lost.unsent) {
         (Op::Action, true) => draft.record(Event::StepUnsent(attempt)),
         (Op::Action, false) if !draft.rules.keep(Rule::LostIsUnknown) => {
             draft.record(Event::StepUnsent(attempt));
         }
         // The participant works on it and will answer over another connection.
-        (Op::Action, false) if matches!(draft.step(ix).action, ActionState::Sent { accepted: true, .. }) => {}
+        (Op::Action, false)
+            if matches!(
+                draft.step(ix).action,
+                ActionState::Sent { accepted: true, .. }
+            ) => {}
         (Op::Action, false) => forward::attempt_unknown(draft, ix, lost.error.clone()),
         (Op::Compensation, true) => draft.record(Event::UndoUnsent(attempt)),
         (Op::Compensation, false) => undo::attempt_ended(draft, ix, lost.error.clone()),

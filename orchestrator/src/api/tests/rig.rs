@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use saga_proto::v1::{
-    self as wire, FromParticipant, definition_service_client::DefinitionServiceClient, from_participant,
-    participant_directory_client::ParticipantDirectoryClient,
+    self as wire, FromParticipant, definition_service_client::DefinitionServiceClient,
+    from_participant, participant_directory_client::ParticipantDirectoryClient,
     participant_service_client::ParticipantServiceClient, saga_service_client::SagaServiceClient,
     to_participant,
 };
@@ -59,9 +59,14 @@ impl Rig {
 
     pub(super) async fn start_in(dir: TempDir) -> Self {
         let server = Server::start(config(dir.path())).await.expect("a server");
-        let endpoint = Endpoint::from_shared(format!("http://{}", server.address())).expect("an address");
+        let endpoint =
+            Endpoint::from_shared(format!("http://{}", server.address())).expect("an address");
         let channel = endpoint.connect().await.expect("a connection");
-        Self { server, channel, dir }
+        Self {
+            server,
+            channel,
+            dir,
+        }
     }
 
     /// Brings the server down in order; the directory stays.
@@ -84,20 +89,42 @@ impl Rig {
     }
 
     pub(super) async fn deploy(&self, text: &str) -> wire::DeployResponse {
-        let file = wire::SagaFile { path: "a.saga.yaml".to_owned(), content: Bytes::from(text.to_owned()) };
-        let request = wire::DeployRequest { files: vec![file], dry_run: false };
-        self.definitions().deploy(request).await.expect("an answer").into_inner()
+        let file = wire::SagaFile {
+            path: "a.saga.yaml".to_owned(),
+            content: Bytes::from(text.to_owned()),
+        };
+        let request = wire::DeployRequest {
+            files: vec![file],
+            dry_run: false,
+        };
+        self.definitions()
+            .deploy(request)
+            .await
+            .expect("an answer")
+            .into_inner()
     }
 
     pub(super) async fn get(&self, saga: &str) -> wire::SagaDetail {
-        let request = wire::GetSagaRequest { saga: saga.to_owned() };
-        self.sagas().get_saga(request).await.expect("a saga").into_inner()
+        let request = wire::GetSagaRequest {
+            saga: saga.to_owned(),
+        };
+        self.sagas()
+            .get_saga(request)
+            .await
+            .expect("a saga")
+            .into_inner()
     }
 
     /// Connects `hotels`, which answers each command with what `script` says; `None` leaves it unanswered.
-    pub(super) async fn hotels(&self, script: fn(&wire::Command) -> Option<wire::Reply>) -> JoinHandle<()> {
+    pub(super) async fn hotels(
+        &self,
+        script: fn(&wire::Command) -> Option<wire::Reply>,
+    ) -> JoinHandle<()> {
         let (out, outbound) = mpsc::channel(64);
-        let action = |name: &str| wire::Action { name: name.to_owned(), ..wire::Action::default() };
+        let action = |name: &str| wire::Action {
+            name: name.to_owned(),
+            ..wire::Action::default()
+        };
         let hello = wire::Hello {
             participant: "hotels".to_owned(),
             instance: "hotels-1".to_owned(),
@@ -107,19 +134,33 @@ impl Rig {
             sdk: "test/0".to_owned(),
             ..wire::Hello::default()
         };
-        let say = |message| FromParticipant { message: Some(message) };
-        out.send(say(from_participant::Message::Hello(hello))).await.expect("room");
+        let say = |message| FromParticipant {
+            message: Some(message),
+        };
+        out.send(say(from_participant::Message::Hello(hello)))
+            .await
+            .expect("room");
         let mut client = ParticipantServiceClient::new(self.channel.clone());
-        let mut inbound = client.connect(ReceiverStream::new(outbound)).await.expect("a stream").into_inner();
+        let mut inbound = client
+            .connect(ReceiverStream::new(outbound))
+            .await
+            .expect("a stream")
+            .into_inner();
         let welcome = inbound.message().await.expect("welcome").expect("welcome");
-        assert!(matches!(welcome.message, Some(to_participant::Message::Welcome(_))));
+        assert!(matches!(
+            welcome.message,
+            Some(to_participant::Message::Welcome(_))
+        ));
         tokio::spawn(async move {
             while let Ok(Some(message)) = inbound.message().await {
-                let Some(to_participant::Message::Commands(batch)) = message.message else { continue };
+                let Some(to_participant::Message::Commands(batch)) = message.message else {
+                    continue;
+                };
                 // One to a message: several large ones would not fit.
                 for reply in batch.commands.iter().filter_map(script) {
-                    let replies =
-                        from_participant::Message::Replies(wire::ReplyBatch { replies: vec![reply] });
+                    let replies = from_participant::Message::Replies(wire::ReplyBatch {
+                        replies: vec![reply],
+                    });
                     if out.send(say(replies)).await.is_err() {
                         return;
                     }
@@ -174,7 +215,10 @@ pub(super) fn declining(command: &wire::Command) -> Option<wire::Reply> {
         message: "insufficient funds".to_owned(),
         retry_after_ms: 0,
     };
-    Some(wire::Reply { error: Some(error), ..reply(command, wire::Outcome::Refused) })
+    Some(wire::Reply {
+        error: Some(error),
+        ..reply(command, wire::Outcome::Refused)
+    })
 }
 
 /// Never answers.
@@ -191,14 +235,21 @@ pub(super) fn start(name: &str, input: &str) -> wire::StartSagaRequest {
 }
 
 pub(super) fn trip(trip: &str) -> wire::StartSagaRequest {
-    start("book_trip", &format!(r#"{{"trip":"{trip}","customer":"c-1"}}"#))
+    start(
+        "book_trip",
+        &format!(r#"{{"trip":"{trip}","customer":"c-1"}}"#),
+    )
 }
 
 /// The id as text.
 pub(super) fn text(id: &[u8]) -> String {
-    saga_core::SagaId::from_bytes(id).expect("16 bytes").to_string()
+    saga_core::SagaId::from_bytes(id)
+        .expect("16 bytes")
+        .to_string()
 }
 
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("in time")
 }

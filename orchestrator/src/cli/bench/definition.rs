@@ -15,7 +15,11 @@ pub struct Definition {
 ///
 /// The participants keep their inbox in memory, which counts as none, so each step says that it can live with that.
 pub fn generate(steps: u16, refused: bool) -> Definition {
-    let name = if refused { format!("bench_{steps}_refused") } else { format!("bench_{steps}") };
+    let name = if refused {
+        format!("bench_{steps}_refused")
+    } else {
+        format!("bench_{steps}")
+    };
     let mut yaml = format!(
         "saga: {name}\n\
          version: 1\n\
@@ -25,7 +29,11 @@ pub fn generate(steps: u16, refused: bool) -> Definition {
          steps:\n"
     );
     for n in 1..=steps {
-        let action = if refused && n == steps { "refuse" } else { "work" };
+        let action = if refused && n == steps {
+            "refuse"
+        } else {
+            "work"
+        };
         let _ = write!(
             yaml,
             "  - step: step_{n}\n    \

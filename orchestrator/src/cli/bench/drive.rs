@@ -69,9 +69,9 @@ impl Tally {
             "" => {
                 self.refused += 1;
                 self.refusal.get_or_insert_with(|| {
-                    outcome
-                        .fault
-                        .map_or_else(String::new, |fault| format!("{}: {}", fault.code, fault.message))
+                    outcome.fault.map_or_else(String::new, |fault| {
+                        format!("{}: {}", fault.code, fault.message)
+                    })
                 });
             }
             _ => self.abandoned += 1,
@@ -89,7 +89,10 @@ const FREE: u64 = u64::MAX;
 
 impl Clock {
     fn new(sagas: u64) -> Self {
-        Self { begun: Instant::now(), started_us: Vec::with_capacity(usize::try_from(sagas).unwrap_or(0)) }
+        Self {
+            begun: Instant::now(),
+            started_us: Vec::with_capacity(usize::try_from(sagas).unwrap_or(0)),
+        }
     }
 
     fn now_us(&self) -> u64 {
@@ -108,13 +111,24 @@ impl Clock {
 ///
 /// # Errors
 /// When the server breaks the stream or refuses it.
-pub async fn drive(server: &Server, load: Load<'_>, progress: &ProgressBar) -> Result<Tally, Failure> {
+pub async fn drive(
+    server: &Server,
+    load: Load<'_>,
+    progress: &ProgressBar,
+) -> Result<Tally, Failure> {
     let (starts, requests) = mpsc::unbounded_channel();
     let mut tally = Tally::default();
-    tally.latencies_us.reserve(usize::try_from(load.sagas).unwrap_or(0));
+    tally
+        .latencies_us
+        .reserve(usize::try_from(load.sagas).unwrap_or(0));
     let mut clock = Clock::new(load.sagas);
-    let answer = server.sagas().run_sagas(UnboundedReceiverStream::new(requests)).await;
-    let mut outcomes = answer.map_err(|status| server.failure(status))?.into_inner();
+    let answer = server
+        .sagas()
+        .run_sagas(UnboundedReceiverStream::new(requests))
+        .await;
+    let mut outcomes = answer
+        .map_err(|status| server.failure(status))?
+        .into_inner();
     clock.begun = Instant::now();
     let mut room = load.concurrency;
     while tally.answered() < load.sagas {
@@ -122,10 +136,14 @@ pub async fn drive(server: &Server, load: Load<'_>, progress: &ProgressBar) -> R
             // A stream that is gone tells so below.
             let _ = starts.send(request);
         }
-        let Ok(message) = timeout(STALL_LIMIT, outcomes.message()).await else { break };
+        let Ok(message) = timeout(STALL_LIMIT, outcomes.message()).await else {
+            break;
+        };
         let message = message.map_err(|status| server.failure(status))?;
         let Some(message) = message else {
-            return Err(Failure::error("the server closed the stream before all sagas had ended"));
+            return Err(Failure::error(
+                "the server closed the stream before all sagas had ended",
+            ));
         };
         let now_us = clock.now_us();
         for outcome in message.outcomes {
@@ -176,7 +194,11 @@ mod tests {
 
     #[test]
     fn starts_fill_the_room_in_pieces_and_stop_at_the_number() {
-        let load = Load { name: "bench_4", sagas: 900, concurrency: 600 };
+        let load = Load {
+            name: "bench_4",
+            sagas: 900,
+            concurrency: 600,
+        };
         let (mut tally, mut clock, mut room) = (Tally::default(), Clock::new(900), 600);
         let mut sizes = Vec::new();
         for freed in [0, 200, 600] {

@@ -26,13 +26,17 @@ impl Progress {
     /// # Errors
     /// When it is no store, or busy for too long.
     pub async fn read(store: &OsStr) -> Result<Self, Failure> {
-        let written =
-            config::Written { store: store.to_string_lossy().into_owned(), ..config::Written::default() };
+        let written = config::Written {
+            store: store.to_string_lossy().into_owned(),
+            ..config::Written::default()
+        };
         let store = written.read().map_err(|error| misconfigured(&error))?.store;
         let name = store.to_string();
         let read = match &store {
             Store::Sqlite(path) => in_sqlite(path).map_err(|error| error.to_string()),
-            Store::Postgres { url, .. } => in_postgres(url).await.map_err(|error| error.to_string()),
+            Store::Postgres { url, .. } => {
+                in_postgres(url).await.map_err(|error| error.to_string())
+            }
         };
         read.map_err(|error| Failure::error(format!("cannot read {name}: {error}")))
     }
@@ -47,7 +51,8 @@ impl Progress {
 }
 
 // Rows are never deleted while a run lasts, so the last position stands for their number.
-const IN_SQLITE: &str = "SELECT commit_no, (SELECT coalesce(max(position), 0) FROM saga_event) FROM progress";
+const IN_SQLITE: &str =
+    "SELECT commit_no, (SELECT coalesce(max(position), 0) FROM saga_event) FROM progress";
 const IN_POSTGRES: &str = "SELECT commit_no, (SELECT count(*) FROM saga_event) FROM progress";
 
 fn in_sqlite(path: &std::path::Path) -> rusqlite::Result<Progress> {
@@ -55,7 +60,10 @@ fn in_sqlite(path: &std::path::Path) -> rusqlite::Result<Progress> {
     let store = Connection::open_with_flags(path, flags)?;
     store.query_row(IN_SQLITE, [], |row| {
         let (commits, rows): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok(Progress { commits: commits.unsigned_abs(), rows: rows.unsigned_abs() })
+        Ok(Progress {
+            commits: commits.unsigned_abs(),
+            rows: rows.unsigned_abs(),
+        })
     })
 }
 
@@ -65,7 +73,10 @@ async fn in_postgres(url: &str) -> Result<Progress, sqlx::Error> {
     let row = sqlx::query(IN_POSTGRES).fetch_one(&mut store).await?;
     let (commits, rows): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     store.close().await?;
-    Ok(Progress { commits: commits.unsigned_abs(), rows: rows.unsigned_abs() })
+    Ok(Progress {
+        commits: commits.unsigned_abs(),
+        rows: rows.unsigned_abs(),
+    })
 }
 
 /// A connection to the server that takes writes.
@@ -79,7 +90,9 @@ async fn primary(address: &Address) -> Result<PgConnection, sqlx::Error> {
                 continue;
             }
         };
-        let row = sqlx::query("SELECT pg_is_in_recovery()").fetch_one(&mut conn).await?;
+        let row = sqlx::query("SELECT pg_is_in_recovery()")
+            .fetch_one(&mut conn)
+            .await?;
         if !row.try_get::<bool, _>(0)? {
             return Ok(conn);
         }
@@ -95,7 +108,9 @@ pub fn memory_mib(process: u32, field: &str) -> Option<f64> {
 }
 
 fn in_status(status: &str, field: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib / 1_024.0)
 }
@@ -119,9 +134,18 @@ mod tests {
         let path = dir.path().join("saga.db");
         let _store = saga_orchestrator::store::sqlite::SqliteStore::open(&path).expect("a store");
         assert_eq!(
-            Progress::read(path.as_os_str()).await.map_err(|f| f.to_string()),
-            Ok(Progress { commits: 0, rows: 0 })
+            Progress::read(path.as_os_str())
+                .await
+                .map_err(|f| f.to_string()),
+            Ok(Progress {
+                commits: 0,
+                rows: 0
+            })
         );
-        assert!(Progress::read(dir.path().join("missing.db").as_os_str()).await.is_err());
+        assert!(
+            Progress::read(dir.path().join("missing.db").as_os_str())
+                .await
+                .is_err()
+        );
     }
 }

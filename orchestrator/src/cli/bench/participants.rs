@@ -68,7 +68,11 @@ struct Worked {
 pub async fn run(args: Args) -> std::result::Result<Exit, Failure> {
     let counters = Arc::new(Counters::default());
     let participant = participant(&counters);
-    let participant = if args.one_a_message { participant.one_a_message() } else { participant };
+    let participant = if args.one_a_message {
+        participant.one_a_message()
+    } else {
+        participant
+    };
     let served = participant.serve(&args.road, parent_gone()).await;
     served.map_err(|error| Failure::error(error.to_string()))?;
     output::json_line(&Effects {
@@ -80,7 +84,11 @@ pub async fn run(args: Args) -> std::result::Result<Exit, Failure> {
 }
 
 fn participant(counters: &Arc<Counters>) -> Participant<Memory> {
-    let (done, refused, undone) = (Arc::clone(counters), Arc::clone(counters), Arc::clone(counters));
+    let (done, refused, undone) = (
+        Arc::clone(counters),
+        Arc::clone(counters),
+        Arc::clone(counters),
+    );
     Participant::new("bench")
         .action("work", move |_: Ctx<Memory>, work: Work| {
             done.done.fetch_add(1, Relaxed);
@@ -115,8 +123,12 @@ mod tests {
         assert!(matches!(answer, Answer::Succeeded(output) if &output[..] == b"{\"n\":7}"));
         assert_eq!(bench.undo("undo").times(2).await, Answer::Compensated);
         bench.next_step();
-        assert!(matches!(bench.call("refuse", json!({"n": 7})).times(2).await, Answer::Refused(_)));
-        let counted = [&counters.done, &counters.refused, &counters.undone].map(|count| count.load(Relaxed));
+        assert!(matches!(
+            bench.call("refuse", json!({"n": 7})).times(2).await,
+            Answer::Refused(_)
+        ));
+        let counted =
+            [&counters.done, &counters.refused, &counters.undone].map(|count| count.load(Relaxed));
         assert_eq!(counted, [1, 1, 1]);
     }
 }

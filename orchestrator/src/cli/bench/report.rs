@@ -82,7 +82,8 @@ impl Report {
             p50_ms: round(f64::from(percentile(&tally.latencies_us, 50)) / 1_000.0, 3),
             p99_ms: round(f64::from(percentile(&tally.latencies_us, 99)) / 1_000.0, 3),
             commits_per_s: commits.map(|journal| round(journal.commits as f64 / seconds, 1)),
-            batch_mean: commits.map(|journal| round(journal.rows as f64 / journal.commits as f64, 1)),
+            batch_mean: commits
+                .map(|journal| round(journal.rows as f64 / journal.commits as f64, 1)),
             rss_peak_mib: memory.peak.map(|mib| round(mib, 1)),
             completed: tally.completed,
             compensated: tally.compensated,
@@ -114,8 +115,18 @@ impl Report {
             ("took", format!("{:.2} s", self.seconds)),
             ("sagas/s", grouped(self.sagas_per_s)),
             ("steps/s", grouped(self.steps_per_s)),
-            ("latency", format!("p50 {:.1} ms, p99 {:.1} ms", self.p50_ms, self.p99_ms)),
-            ("commits/s", format!("{}, {} rows each", opt(self.commits_per_s, ""), opt(self.batch_mean, ""))),
+            (
+                "latency",
+                format!("p50 {:.1} ms, p99 {:.1} ms", self.p50_ms, self.p99_ms),
+            ),
+            (
+                "commits/s",
+                format!(
+                    "{}, {} rows each",
+                    opt(self.commits_per_s, ""),
+                    opt(self.batch_mean, "")
+                ),
+            ),
             (
                 "memory",
                 format!(
@@ -124,11 +135,19 @@ impl Report {
                     opt(self.rss_peak_mib, " MiB")
                 ),
             ),
-            ("ended", format!("{} completed, {} compensated", self.completed, self.compensated)),
+            (
+                "ended",
+                format!(
+                    "{} completed, {} compensated",
+                    self.completed, self.compensated
+                ),
+            ),
             ("lost", self.lost.to_string()),
             ("duplicated", self.duplicated.to_string()),
         ];
-        rows.iter().map(|(name, text)| format!("{name:<11} {text}\n")).collect()
+        rows.iter()
+            .map(|(name, text)| format!("{name:<11} {text}\n"))
+            .collect()
     }
 }
 
@@ -155,14 +174,20 @@ impl Balance {
         // Where every saga is undone, one that is not undone at all must show. Elsewhere a saga may fail at any step,
         // and only the net effect is known.
         let (done, undone) = if compensate {
-            (completed * steps + compensated * (steps - 1), compensated * (steps - 1))
+            (
+                completed * steps + compensated * (steps - 1),
+                compensated * (steps - 1),
+            )
         } else {
             (completed * steps + effects.undone, effects.undone)
         };
         let missing = done.saturating_sub(effects.done) + undone.saturating_sub(effects.undone);
         let extra = effects.done.saturating_sub(done).saturating_sub(slack)
             + effects.undone.saturating_sub(undone).saturating_sub(slack);
-        Self { lost: open + missing, duplicated: extra + sum(|tally| tally.surplus) }
+        Self {
+            lost: open + missing,
+            duplicated: extra + sum(|tally| tally.surplus),
+        }
     }
 }
 
@@ -194,50 +219,113 @@ mod tests {
     use super::*;
 
     fn tally(completed: u64, compensated: u64) -> Tally {
-        Tally { started: completed + compensated, completed, compensated, ..Tally::default() }
+        Tally {
+            started: completed + compensated,
+            completed,
+            compensated,
+            ..Tally::default()
+        }
     }
 
     #[test]
     fn percentiles_are_values_that_occurred() {
         let values: Vec<u32> = (1..=200).collect();
-        assert_eq!([50, 99, 100].map(|p| percentile(&values, p)), [100, 198, 200]);
-        assert_eq!((percentile(&[7], 50), percentile(&[7], 99), percentile(&[], 50)), (7, 7, 0));
+        assert_eq!(
+            [50, 99, 100].map(|p| percentile(&values, p)),
+            [100, 198, 200]
+        );
+        assert_eq!(
+            (
+                percentile(&[7], 50),
+                percentile(&[7], 99),
+                percentile(&[], 50)
+            ),
+            (7, 7, 0)
+        );
     }
 
     #[test]
     fn what_adds_up_is_neither_lost_nor_duplicated() {
-        let effects = Effects { done: 40, refused: 0, undone: 0 };
-        assert_eq!(Balance::of(&[&tally(4, 0), &tally(6, 0)], 4, false, effects), Balance::default());
-        let effects = Effects { done: 30, refused: 10, undone: 30 };
-        assert_eq!(Balance::of(&[&tally(0, 10)], 4, true, effects), Balance::default());
+        let effects = Effects {
+            done: 40,
+            refused: 0,
+            undone: 0,
+        };
+        assert_eq!(
+            Balance::of(&[&tally(4, 0), &tally(6, 0)], 4, false, effects),
+            Balance::default()
+        );
+        let effects = Effects {
+            done: 30,
+            refused: 10,
+            undone: 30,
+        };
+        assert_eq!(
+            Balance::of(&[&tally(0, 10)], 4, true, effects),
+            Balance::default()
+        );
     }
 
     #[test]
     fn every_way_to_lose_or_repeat_shows() {
         let of = |tally: &Tally, compensate, done, undone| {
-            let balance = Balance::of(&[tally], 4, compensate, Effects { done, refused: 0, undone });
+            let balance = Balance::of(
+                &[tally],
+                4,
+                compensate,
+                Effects {
+                    done,
+                    refused: 0,
+                    undone,
+                },
+            );
             (balance.lost, balance.duplicated)
         };
-        assert_eq!(of(&tally(10, 0), false, 39, 0), (1, 0), "a step without effect");
+        assert_eq!(
+            of(&tally(10, 0), false, 39, 0),
+            (1, 0),
+            "a step without effect"
+        );
         assert_eq!(of(&tally(10, 0), false, 41, 0), (0, 1), "a step twice");
-        assert_eq!(of(&tally(0, 10), true, 30, 29), (1, 0), "an undo is missing");
+        assert_eq!(
+            of(&tally(0, 10), true, 30, 29),
+            (1, 0),
+            "an undo is missing"
+        );
         assert_eq!(of(&tally(0, 10), true, 30, 31), (0, 1), "an undo twice");
-        let open = Tally { started: 10, ..tally(9, 0) };
+        let open = Tally {
+            started: 10,
+            ..tally(9, 0)
+        };
         assert_eq!(of(&open, false, 38, 0), (1, 0), "a saga without an end");
-        let surplus = Tally { surplus: 1, ..tally(10, 0) };
+        let surplus = Tally {
+            surplus: 1,
+            ..tally(10, 0)
+        };
         assert_eq!(of(&surplus, false, 40, 0), (0, 1), "an end twice");
     }
 
     #[test]
     fn the_names_are_api() {
-        let shape = Shape { sagas: 10, concurrency: 2, steps: 4, compensate: false };
+        let shape = Shape {
+            sagas: 10,
+            concurrency: 2,
+            steps: 4,
+            compensate: false,
+        };
         let mut tally = Tally {
             latencies_us: vec![3_000, 1_000, 2_000],
             elapsed: Duration::from_secs(2),
             ..tally(10, 0)
         };
-        let journal = Some(Progress { commits: 5, rows: 50 });
-        let memory = Memory { idle: Some(10.04), peak: None };
+        let journal = Some(Progress {
+            commits: 5,
+            rows: 50,
+        });
+        let memory = Memory {
+            idle: Some(10.04),
+            peak: None,
+        };
         let report = Report::new(shape, &mut tally, journal, memory, Balance::default());
         insta::assert_snapshot!(serde_json::to_string_pretty(&report).expect("JSON"), @r#"
         {

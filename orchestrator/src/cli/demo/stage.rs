@@ -39,16 +39,30 @@ impl Stage {
     ///
     /// # Errors
     /// When one of them does not come up.
-    pub async fn set(dir: &Path, store: Option<&str>, broker: Option<&str>) -> Result<Self, Failure> {
+    pub async fn set(
+        dir: &Path,
+        store: Option<&str>,
+        broker: Option<&str>,
+    ) -> Result<Self, Failure> {
         let own_store = dir.join("saga.db");
-        let ground = Ground { store: store.map_or(own_store.as_os_str(), OsStr::new), broker };
+        let ground = Ground {
+            store: store.map_or(own_store.as_os_str(), OsStr::new),
+            broker,
+        };
         let own = OwnServer::start(dir, ground, &PARTICIPANTS).await?;
         let kept = match store {
             None => "SQLite",
             Some(url) if url.starts_with("postgres") => "PostgreSQL",
             Some(_) => "the store that was named",
         };
-        let ground = format!("{kept}{}", if broker.is_some() { ", commands over RabbitMQ" } else { "" });
+        let ground = format!(
+            "{kept}{}",
+            if broker.is_some() {
+                ", commands over RabbitMQ"
+            } else {
+                ""
+            }
+        );
         let [flights, others @ ..] = PARTICIPANTS;
         let mut flights = participant(flights, dir, &own.road)?;
         let others = others.map(|name| participant(name, dir, &own.road));
@@ -56,7 +70,13 @@ impl Stage {
         let mut all: Vec<&mut Process> = others.iter_mut().chain([&mut flights]).collect();
         registered(&own.server, &PARTICIPANTS, &mut all).await?;
         deployed(&own.server, "book_trip", BOOK_TRIP).await?;
-        Ok(Self { dir: dir.to_owned(), own, ground, flights, _others: others })
+        Ok(Self {
+            dir: dir.to_owned(),
+            own,
+            ground,
+            flights,
+            _others: others,
+        })
     }
 
     /// Do commands travel over a broker?

@@ -33,9 +33,15 @@ struct Deeds {
 
 impl Deeds {
     fn of(rows: &[&LedgerRow], participant: &str) -> Self {
-        let count =
-            |kind| rows.iter().filter(|row| row.participant == participant && row.kind == kind).count();
-        Self { effects: count(Kind::Effect), undone: count(Kind::Compensation) }
+        let count = |kind| {
+            rows.iter()
+                .filter(|row| row.participant == participant && row.kind == kind)
+                .count()
+        };
+        Self {
+            effects: count(Kind::Effect),
+            undone: count(Kind::Compensation),
+        }
     }
 
     fn text(self, participant: &str) -> String {
@@ -45,7 +51,10 @@ impl Deeds {
             _ => "booked",
         };
         match self {
-            Self { effects: 0, undone: 0 } => "–".to_owned(),
+            Self {
+                effects: 0,
+                undone: 0,
+            } => "–".to_owned(),
             Self { effects, undone: 0 } => format!("{done} ×{effects}"),
             Self { effects, undone } => format!("{done} ×{effects}, cancelled ×{undone}"),
         }
@@ -67,7 +76,10 @@ pub fn table(played: &[Played], ledger: &[LedgerRow], frame: Frame) -> String {
     header.extend(["FLIGHTS", "HOTELS", "PAYMENTS", "NOTIFICATIONS"]);
     let rows = played.iter().map(|played| {
         let own = own(played, ledger);
-        let mut row = vec![Text::plain(played.scene.trip_id), words::status(&played.status).into()];
+        let mut row = vec![
+            Text::plain(played.scene.trip_id),
+            words::status(&played.status).into(),
+        ];
         row.extend(PARTICIPANTS.map(|name| Text::plain(Deeds::of(&own, name).text(name))));
         row
     });
@@ -78,35 +90,65 @@ pub fn table(played: &[Played], ledger: &[LedgerRow], frame: Frame) -> String {
 pub fn checks(played: &[Played], ledger: &[LedgerRow]) -> Vec<Check> {
     type Holds = fn(&Played, &[&LedgerRow]) -> bool;
     let promises: [(&str, Holds); 6] = [
-        ("each saga reached the end it had to", |played, _| played.status == played.scene.end),
-        ("no action took effect twice", |_, own| each(own, |deeds| deeds.effects <= 1)),
-        ("completed: everything took effect once, nothing was undone", |played, own| {
-            played.status != "completed" || each(own, |deeds| deeds == Deeds { effects: 1, undone: 0 })
+        ("each saga reached the end it had to", |played, _| {
+            played.status == played.scene.end
         }),
-        ("compensated: what took effect was undone once, nothing else", |played, own| {
-            played.status != "compensated" || each(own, |deeds| deeds.undone == deeds.effects)
+        ("no action took effect twice", |_, own| {
+            each(own, |deeds| deeds.effects <= 1)
         }),
-        ("undo came after everything that was done", |_, own| in_order(own)),
-        ("the trouble was real: the step in question was asked more than once", |played, _| {
-            match played.scene.plot {
-                Plot::Plain | Plot::Declined => true,
-                Plot::FlakyHotel => played.tries >= 3,
-                // A broker brings the command again by itself, and no attempt is spent.
-                Plot::KilledFlights => played.tries >= 2 || played.over_broker,
-            }
+        (
+            "completed: everything took effect once, nothing was undone",
+            |played, own| {
+                played.status != "completed"
+                    || each(own, |deeds| {
+                        deeds
+                            == Deeds {
+                                effects: 1,
+                                undone: 0,
+                            }
+                    })
+            },
+        ),
+        (
+            "compensated: what took effect was undone once, nothing else",
+            |played, own| {
+                played.status != "compensated" || each(own, |deeds| deeds.undone == deeds.effects)
+            },
+        ),
+        ("undo came after everything that was done", |_, own| {
+            in_order(own)
         }),
+        (
+            "the trouble was real: the step in question was asked more than once",
+            |played, _| {
+                match played.scene.plot {
+                    Plot::Plain | Plot::Declined => true,
+                    Plot::FlakyHotel => played.tries >= 3,
+                    // A broker brings the command again by itself, and no attempt is spent.
+                    Plot::KilledFlights => played.tries >= 2 || played.over_broker,
+                }
+            },
+        ),
     ];
     promises
         .into_iter()
         .map(|(promise, holds)| {
-            let broken = played.iter().filter(|played| !holds(played, &own(played, ledger)));
-            Check { promise, broken: broken.map(|played| played.scene.trip_id).collect() }
+            let broken = played
+                .iter()
+                .filter(|played| !holds(played, &own(played, ledger)));
+            Check {
+                promise,
+                broken: broken.map(|played| played.scene.trip_id).collect(),
+            }
         })
         .collect()
 }
 
 fn own<'a>(played: &Played, ledger: &'a [LedgerRow]) -> Vec<&'a LedgerRow> {
-    ledger.iter().filter(|row| row.saga_id == played.saga_id).collect()
+    ledger
+        .iter()
+        .filter(|row| row.saga_id == played.saga_id)
+        .collect()
 }
 
 fn each(own: &[&LedgerRow], holds: impl Fn(Deeds) -> bool) -> bool {
@@ -116,8 +158,16 @@ fn each(own: &[&LedgerRow], holds: impl Fn(Deeds) -> bool) -> bool {
 /// Both reservations stand side by side, so neither of their cancellations has to come first; but no effect may come
 /// after an undo.
 fn in_order(own: &[&LedgerRow]) -> bool {
-    let last_effect = own.iter().filter(|row| row.kind == Kind::Effect).map(|row| row.at_us).max();
-    let first_undo = own.iter().filter(|row| row.kind == Kind::Compensation).map(|row| row.at_us).min();
+    let last_effect = own
+        .iter()
+        .filter(|row| row.kind == Kind::Effect)
+        .map(|row| row.at_us)
+        .max();
+    let first_undo = own
+        .iter()
+        .filter(|row| row.kind == Kind::Compensation)
+        .map(|row| row.at_us)
+        .min();
     match (last_effect, first_undo) {
         (_, None) => true,
         (None, Some(_)) => false,
@@ -156,30 +206,54 @@ mod tests {
     fn ledger() -> Vec<LedgerRow> {
         let mut rows = Vec::new();
         for saga in [0, 2, 3] {
-            rows.extend((1..).zip(PARTICIPANTS).map(|(at, name)| row(name, saga, Kind::Effect, at)));
+            rows.extend(
+                (1..)
+                    .zip(PARTICIPANTS)
+                    .map(|(at, name)| row(name, saga, Kind::Effect, at)),
+            );
         }
         for name in ["flights", "hotels"] {
-            rows.extend([row(name, 1, Kind::Effect, 1), row(name, 1, Kind::Compensation, 2)]);
+            rows.extend([
+                row(name, 1, Kind::Effect, 1),
+                row(name, 1, Kind::Compensation, 2),
+            ]);
         }
         rows
     }
 
     fn broken(played: &[Played], ledger: &[LedgerRow]) -> Vec<(&'static str, Vec<&'static str>)> {
-        let checks = checks(played, ledger).into_iter().filter(|check| !check.broken.is_empty());
+        let checks = checks(played, ledger)
+            .into_iter()
+            .filter(|check| !check.broken.is_empty());
         checks
             .map(|check| {
-                (check.promise.split_once(':').map_or(check.promise, |(first, _)| first), check.broken)
+                (
+                    check
+                        .promise
+                        .split_once(':')
+                        .map_or(check.promise, |(first, _)| first),
+                    check.broken,
+                )
             })
             .collect()
     }
 
     fn lines(text: &str) -> String {
-        text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+        text.lines()
+            .map(|line| line.trim_end().to_owned() + "\n")
+            .collect()
     }
 
     #[test]
     fn the_table_tells_what_the_ledgers_tell() {
-        let shown = table(&played(), &ledger(), Frame { width: None, now_us: 0 });
+        let shown = table(
+            &played(),
+            &ledger(),
+            Frame {
+                width: None,
+                now_us: 0,
+            },
+        );
         insta::assert_snapshot!(lines(&bare(&shown)), @r"
         SAGA    ENDED          FLIGHTS                  HOTELS                   PAYMENTS    NOTIFICATIONS
         trip-1  ✔ completed    booked ×1                booked ×1                charged ×1  sent ×1
@@ -200,7 +274,10 @@ mod tests {
         ledger.push(row("flights", 3, Kind::Effect, 5));
         assert_eq!(
             broken(&played(), &ledger),
-            [("no action took effect twice", vec!["trip-4"]), ("completed", vec!["trip-4"])]
+            [
+                ("no action took effect twice", vec!["trip-4"]),
+                ("completed", vec!["trip-4"])
+            ]
         );
     }
 
@@ -208,7 +285,10 @@ mod tests {
     fn a_reservation_that_was_not_cancelled_shows() {
         let mut ledger = ledger();
         ledger.pop();
-        assert_eq!(broken(&played(), &ledger), [("compensated", vec!["trip-2"])]);
+        assert_eq!(
+            broken(&played(), &ledger),
+            [("compensated", vec!["trip-2"])]
+        );
     }
 
     #[test]
@@ -225,7 +305,10 @@ mod tests {
         let mut played = played();
         played[0].status = "compensated".into();
         played[2].tries = 1;
-        let broken: Vec<_> = broken(&played, &ledger()).into_iter().flat_map(|(_, sagas)| sagas).collect();
+        let broken: Vec<_> = broken(&played, &ledger())
+            .into_iter()
+            .flat_map(|(_, sagas)| sagas)
+            .collect();
         assert_eq!(broken, ["trip-1", "trip-1", "trip-3"]);
     }
 }

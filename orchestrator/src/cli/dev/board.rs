@@ -17,22 +17,43 @@ pub fn line(outcome: &Outcome) -> String {
         None => String::new(),
     };
     match &outcome.fate {
-        Fate::Registered { name, version, created, .. } => {
-            let sign = if *created { Tone::Good.paint("✔") } else { Tone::Dim.paint("=") };
+        Fate::Registered {
+            name,
+            version,
+            created,
+            ..
+        } => {
+            let sign = if *created {
+                Tone::Good.paint("✔")
+            } else {
+                Tone::Dim.paint("=")
+            };
             let word = if *created { "registered" } else { "unchanged" };
             format!("{sign} {}@{version} {word}  {path}", printable(name))
         }
-        Fate::Skipped { faults, stays, taken } => {
+        Fate::Skipped {
+            faults,
+            stays,
+            taken,
+        } => {
             let faults = match faults {
                 0 => String::new(),
                 1 => ": 1 fault".to_owned(),
                 faults => format!(": {faults} faults"),
             };
             let way_out = taken.as_ref().map(way_out).unwrap_or_default();
-            format!("{} {path} skipped{faults}{}{way_out}", Tone::Bad.paint("✗"), kept(stays, "as it was"))
+            format!(
+                "{} {path} skipped{faults}{}{way_out}",
+                Tone::Bad.paint("✗"),
+                kept(stays, "as it was")
+            )
         }
         Fate::Gone { stays } => {
-            format!("{} {path} is gone{}", Tone::Dim.paint("–"), kept(stays, "registered"))
+            format!(
+                "{} {path} is gone{}",
+                Tone::Dim.paint("–"),
+                kept(stays, "registered")
+            )
         }
     }
 }
@@ -70,12 +91,18 @@ pub fn screen(
         Some(path) => format!("store {}", printable(path)),
         None => "keeps nothing".to_owned(),
     };
-    let mut text = format!("saga {} at {endpoint}, {keeps}\n\n", env!("CARGO_PKG_VERSION"));
+    let mut text = format!(
+        "saga {} at {endpoint}, {keeps}\n\n",
+        env!("CARGO_PKG_VERSION")
+    );
     for outcome in outcomes {
         text += &format!("{}\n", line(outcome));
     }
     if outcomes.is_empty() {
-        text += &format!("no *.saga.yaml in {}\n", printable(&dir.display().to_string()));
+        text += &format!(
+            "no *.saga.yaml in {}\n",
+            printable(&dir.display().to_string())
+        );
     }
     let elsewhere = endpoint.to_string() != format!("grpc://{}", config::DEFAULT_LISTEN);
     text += "\nnext\n";
@@ -86,7 +113,11 @@ pub fn screen(
     let mut first = None;
     for outcome in outcomes {
         match &outcome.fate {
-            Fate::Registered { name, participants: needed, .. } => {
+            Fate::Registered {
+                name,
+                participants: needed,
+                ..
+            } => {
                 participants.extend(needed.iter().cloned());
                 first = first.or(Some(name.as_str()));
             }
@@ -101,7 +132,10 @@ pub fn screen(
     if !missing.is_empty() {
         text += &format!("  connect participants      {}\n", joined(&missing));
         let name = missing.first().map_or("", String::as_str);
-        text += &format!("  or have them made up      --mock {}, or --mock all\n", printable(name));
+        text += &format!(
+            "  or have them made up      --mock {}, or --mock all\n",
+            printable(name)
+        );
     }
     if let Some(name) = first {
         text += &format!("  saga start {} -i input.json --watch\n", printable(name));
@@ -117,8 +151,16 @@ mod tests {
 
     #[test]
     fn the_first_screen() {
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
-        let of = |path: &str, fate| Outcome { path: path.into(), fate };
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        let of = |path: &str, fate| Outcome {
+            path: path.into(),
+            fate,
+        };
         let registered = |name: &str, created| Fate::Registered {
             name: name.into(),
             version: 1,
@@ -126,7 +168,14 @@ mod tests {
             participants: names(&["flights", "payments"]),
         };
         let outcomes = [
-            of("sagas/broken.saga.yaml", Fate::Skipped { faults: 2, stays: None, taken: None }),
+            of(
+                "sagas/broken.saga.yaml",
+                Fate::Skipped {
+                    faults: 2,
+                    stays: None,
+                    taken: None,
+                },
+            ),
             of("sagas/order.saga.yaml", registered("order", false)),
             of("sagas/trip.saga.yaml", registered("trip", true)),
         ];
@@ -144,25 +193,50 @@ mod tests {
     fn the_lines_about_files_that_change() {
         let stays = Some("trip@1".to_owned());
         let taken = |file: Option<&str>, is_kept| {
-            Some(Taken { by: "trip@1".into(), file: file.map(str::to_owned), is_kept })
+            Some(Taken {
+                by: "trip@1".into(),
+                file: file.map(str::to_owned),
+                is_kept,
+            })
         };
-        let skipped = |faults, taken| Fate::Skipped { faults, stays: stays.clone(), taken };
+        let skipped = |faults, taken| Fate::Skipped {
+            faults,
+            stays: stays.clone(),
+            taken,
+        };
         let fates = [
             skipped(0, None),
             skipped(1, None),
             skipped(1, taken(None, true)),
             skipped(1, taken(None, false)),
-            Fate::Skipped { faults: 1, stays: None, taken: taken(Some("sagas/order.saga.yaml"), true) },
-            Fate::Gone { stays: stays.clone() },
+            Fate::Skipped {
+                faults: 1,
+                stays: None,
+                taken: taken(Some("sagas/order.saga.yaml"), true),
+            },
+            Fate::Gone {
+                stays: stays.clone(),
+            },
             Fate::Gone { stays: None },
         ];
-        let lines = fates.map(|fate| line(&Outcome { path: "sagas/trip.saga.yaml".into(), fate }));
+        let lines = fates.map(|fate| {
+            line(&Outcome {
+                path: "sagas/trip.saga.yaml".into(),
+                fate,
+            })
+        });
         insta::assert_snapshot!(bare(&lines.join("\n")));
     }
 
     #[test]
     fn an_empty_folder_and_another_port() {
         let endpoint = "grpc://127.0.0.1:9999".parse().expect("an endpoint");
-        insta::assert_snapshot!(bare(&screen(&[], &endpoint, Path::new("sagas"), None, &|_| false)));
+        insta::assert_snapshot!(bare(&screen(
+            &[],
+            &endpoint,
+            Path::new("sagas"),
+            None,
+            &|_| false
+        )));
     }
 }

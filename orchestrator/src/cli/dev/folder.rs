@@ -90,15 +90,25 @@ pub struct Folder {
 impl Folder {
     /// A folder whose files nobody has tried, and whether what is registered outlives the server.
     pub fn new(dir: &Path, is_kept: bool) -> Self {
-        Self { dir: dir.to_owned(), tried: BTreeMap::new(), plans: BTreeMap::new(), is_kept }
+        Self {
+            dir: dir.to_owned(),
+            tried: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            is_kept,
+        }
     }
 
     /// Reads the plans of what is new or has changed, without registering anything.
     pub fn read(&mut self) -> Result<(), Failure> {
         for path in files::saga_files(&self.dir)? {
             let name = path.display().to_string();
-            let Ok(bytes) = files::read(&name, files::SAGA_FILE_BYTES_MAX) else { continue };
-            if self.tried.get(&path).is_none_or(|tried| tried.content != bytes)
+            let Ok(bytes) = files::read(&name, files::SAGA_FILE_BYTES_MAX) else {
+                continue;
+            };
+            if self
+                .tried
+                .get(&path)
+                .is_none_or(|tried| tried.content != bytes)
                 && let Some(plan) = file::load(&name, &bytes).plan
             {
                 self.plans.insert(path, plan);
@@ -116,31 +126,53 @@ impl Folder {
             let name = path.display().to_string();
             let bytes = files::read(&name, files::SAGA_FILE_BYTES_MAX);
             let content = bytes.as_deref().unwrap_or_default();
-            if self.tried.get(&path).is_some_and(|tried| tried.content == content) {
+            if self
+                .tried
+                .get(&path)
+                .is_some_and(|tried| tried.content == content)
+            {
                 continue;
             }
-            let plan = bytes.as_ref().ok().and_then(|bytes| file::load(&name, bytes).plan);
+            let plan = bytes
+                .as_ref()
+                .ok()
+                .and_then(|bytes| file::load(&name, bytes).plan);
             let fate = match &bytes {
                 Ok(bytes) => register(server, &name, bytes, plan.as_ref()).await?,
                 Err(failure) => {
                     output::failure(failure);
-                    Fate::Skipped { faults: 0, stays: None, taken: None }
+                    Fate::Skipped {
+                        faults: 0,
+                        stays: None,
+                        taken: None,
+                    }
                 }
             };
             if let Some(plan) = plan {
                 self.plans.insert(path.clone(), plan);
             }
-            outcomes.push(Outcome { path: name, fate: self.remember(path, bytes.unwrap_or_default(), fate) });
+            outcomes.push(Outcome {
+                path: name,
+                fate: self.remember(path, bytes.unwrap_or_default(), fate),
+            });
         }
         Ok(outcomes)
     }
 
     /// Drops files that are no longer there.
     fn forget_all_but(&mut self, found: &[PathBuf]) -> Vec<Outcome> {
-        let gone: Vec<PathBuf> = self.tried.keys().filter(|path| !found.contains(path)).cloned().collect();
+        let gone: Vec<PathBuf> = self
+            .tried
+            .keys()
+            .filter(|path| !found.contains(path))
+            .cloned()
+            .collect();
         let outcome = |path: PathBuf| {
             let stays = self.tried.remove(&path).and_then(|tried| tried.registered);
-            Outcome { path: path.display().to_string(), fate: Fate::Gone { stays } }
+            Outcome {
+                path: path.display().to_string(),
+                fate: Fate::Gone { stays },
+            }
         };
         gone.into_iter().map(outcome).collect()
     }
@@ -155,7 +187,11 @@ impl Folder {
                     is_kept: self.is_kept,
                     by: taken.by,
                 });
-                Fate::Skipped { faults, stays: before.clone(), taken }
+                Fate::Skipped {
+                    faults,
+                    stays: before.clone(),
+                    taken,
+                }
             }
             Fate::Registered { .. } | Fate::Gone { .. } => fate,
         };
@@ -163,13 +199,22 @@ impl Folder {
             Fate::Registered { name, version, .. } => Some(format!("{name}@{version}")),
             Fate::Skipped { .. } | Fate::Gone { .. } => before,
         };
-        self.tried.insert(path, Tried { content, registered });
+        self.tried.insert(
+            path,
+            Tried {
+                content,
+                registered,
+            },
+        );
         fate
     }
 
     fn file_of(&self, definition: &str) -> Option<String> {
         let says = |tried: &Tried| tried.registered.as_deref() == Some(definition);
-        self.tried.iter().find(|(_, tried)| says(tried)).map(|(path, _)| path.display().to_string())
+        self.tried
+            .iter()
+            .find(|(_, tried)| says(tried))
+            .map(|(path, _)| path.display().to_string())
     }
 
     /// Tries those that were skipped once more at the next look.
@@ -187,12 +232,24 @@ impl Folder {
     }
 }
 
-async fn register(server: &Server, name: &str, bytes: &[u8], plan: Option<&Plan>) -> Result<Fate, Failure> {
-    let file = SagaFile { path: name.to_owned(), content: bytes.to_vec().into() };
+async fn register(
+    server: &Server,
+    name: &str,
+    bytes: &[u8],
+    plan: Option<&Plan>,
+) -> Result<Fate, Failure> {
+    let file = SagaFile {
+        path: name.to_owned(),
+        content: bytes.to_vec().into(),
+    };
     match deploy::deploy(server, vec![file], false).await {
         Ok(answer) => {
             // Notes say that participants have not come yet. The screen names them once, for all files.
-            for diagnostic in answer.diagnostics.iter().filter(|diagnostic| diagnostic.severity != "note") {
+            for diagnostic in answer
+                .diagnostics
+                .iter()
+                .filter(|diagnostic| diagnostic.severity != "note")
+            {
                 output::note(&deploy::shown(diagnostic));
             }
             Ok(fate(&answer, needed(plan), || defined(name, bytes)))
@@ -200,7 +257,11 @@ async fn register(server: &Server, name: &str, bytes: &[u8], plan: Option<&Plan>
         Err(failure) if failure.exit() == Exit::Unreachable => Err(failure),
         Err(failure) => {
             output::failure(&failure);
-            Ok(Fate::Skipped { faults: 1, stays: None, taken: None })
+            Ok(Fate::Skipped {
+                faults: 1,
+                stays: None,
+                taken: None,
+            })
         }
     }
 }
@@ -210,7 +271,11 @@ fn needed(plan: Option<&Plan>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for step in plan.into_iter().flat_map(|plan| &plan.steps) {
         names.insert(step.action.participant.clone());
-        names.extend(step.compensation.as_ref().map(|undo| undo.participant.clone()));
+        names.extend(
+            step.compensation
+                .as_ref()
+                .map(|undo| undo.participant.clone()),
+        );
     }
     names
 }
@@ -234,11 +299,25 @@ fn fate(
             participants,
         },
         (_, _) => {
-            let faults = answer.diagnostics.iter().filter(|diagnostic| diagnostic.severity == "error");
-            let is_taken = answer.diagnostics.iter().any(|diagnostic| diagnostic.code == VERSION_TAKEN);
+            let faults = answer
+                .diagnostics
+                .iter()
+                .filter(|diagnostic| diagnostic.severity == "error");
+            let is_taken = answer
+                .diagnostics
+                .iter()
+                .any(|diagnostic| diagnostic.code == VERSION_TAKEN);
             let by = if is_taken { defined() } else { None };
-            let taken = by.map(|by| Taken { by, file: None, is_kept: true });
-            Fate::Skipped { faults: faults.count(), stays: None, taken }
+            let taken = by.map(|by| Taken {
+                by,
+                file: None,
+                is_kept: true,
+            });
+            Fate::Skipped {
+                faults: faults.count(),
+                stays: None,
+                taken,
+            }
         }
     }
 }
@@ -252,35 +331,73 @@ mod tests {
 
     #[test]
     fn participants_are_read_from_the_steps() {
-        let names: Vec<String> = needed(file::load("t", TRIP).plan.as_ref()).into_iter().collect();
+        let names: Vec<String> = needed(file::load("t", TRIP).plan.as_ref())
+            .into_iter()
+            .collect();
         assert_eq!(names, ["flights", "payments"]);
         assert_eq!(needed(None).len(), 0);
     }
 
     #[test]
     fn an_answer_becomes_a_fate() {
-        let deployed = Deployed { name: "trip".into(), version: 1, hash: String::new(), created: true };
-        let answer = DeployResponse { deployed: vec![deployed], diagnostics: vec![], accepted: true };
+        let deployed = Deployed {
+            name: "trip".into(),
+            version: 1,
+            hash: String::new(),
+            created: true,
+        };
+        let answer = DeployResponse {
+            deployed: vec![deployed],
+            diagnostics: vec![],
+            accepted: true,
+        };
         let registered = fate(&answer, BTreeSet::new(), || None);
-        assert!(matches!(registered, Fate::Registered { version: 1, created: true, .. }));
-        let of = |severity: &str| Diagnostic { severity: severity.into(), ..Diagnostic::default() };
+        assert!(matches!(
+            registered,
+            Fate::Registered {
+                version: 1,
+                created: true,
+                ..
+            }
+        ));
+        let of = |severity: &str| Diagnostic {
+            severity: severity.into(),
+            ..Diagnostic::default()
+        };
         let diagnostics = vec![of("error"), of("note"), of("error")];
-        let refused = DeployResponse { diagnostics, ..DeployResponse::default() };
-        let skipped = Fate::Skipped { faults: 2, stays: None, taken: None };
-        assert_eq!(fate(&refused, BTreeSet::new(), || panic!("no version is taken")), skipped);
+        let refused = DeployResponse {
+            diagnostics,
+            ..DeployResponse::default()
+        };
+        let skipped = Fate::Skipped {
+            faults: 2,
+            stays: None,
+            taken: None,
+        };
+        assert_eq!(
+            fate(&refused, BTreeSet::new(), || panic!("no version is taken")),
+            skipped
+        );
     }
 
     #[test]
     fn what_the_server_has_of_a_file_is_remembered() {
         let mut folder = Folder::new(Path::new("sagas"), false);
-        let (a, b) = (PathBuf::from("sagas/a.saga.yaml"), PathBuf::from("sagas/b.saga.yaml"));
+        let (a, b) = (
+            PathBuf::from("sagas/a.saga.yaml"),
+            PathBuf::from("sagas/b.saga.yaml"),
+        );
         let registered = |version| Fate::Registered {
             name: "trip".into(),
             version,
             created: true,
             participants: BTreeSet::new(),
         };
-        let skipped = |taken| Fate::Skipped { faults: 1, stays: None, taken };
+        let skipped = |taken| Fate::Skipped {
+            faults: 1,
+            stays: None,
+            taken,
+        };
         let stays = |fate: Fate| match fate {
             Fate::Skipped { stays, taken, .. } => (stays, taken),
             other => panic!("{other:?}"),
@@ -289,15 +406,39 @@ mod tests {
         let (kept, taken) = stays(folder.remember(a.clone(), vec![2], skipped(None)));
         assert_eq!((kept.as_deref(), taken), (Some("trip@1"), None));
         // Mended under the same version: the file itself is no other file.
-        let by = || Some(Taken { by: "trip@1".into(), file: None, is_kept: true });
+        let by = || {
+            Some(Taken {
+                by: "trip@1".into(),
+                file: None,
+                is_kept: true,
+            })
+        };
         let (kept, taken) = stays(folder.remember(a.clone(), vec![3], skipped(by())));
         assert_eq!(kept.as_deref(), Some("trip@1"));
-        assert_eq!(taken, Some(Taken { by: "trip@1".into(), file: None, is_kept: false }));
+        assert_eq!(
+            taken,
+            Some(Taken {
+                by: "trip@1".into(),
+                file: None,
+                is_kept: false
+            })
+        );
         // A second file that says the same names the first one.
         let (kept, taken) = stays(folder.remember(b.clone(), vec![4], skipped(by())));
-        assert_eq!((kept, taken.and_then(|taken| taken.file)), (None, Some(a.display().to_string())));
+        assert_eq!(
+            (kept, taken.and_then(|taken| taken.file)),
+            (None, Some(a.display().to_string()))
+        );
         let gone = folder.forget_all_but(&[b]);
-        let fate = Fate::Gone { stays: Some("trip@1".into()) };
-        assert_eq!(gone, [Outcome { path: a.display().to_string(), fate }]);
+        let fate = Fate::Gone {
+            stays: Some("trip@1".into()),
+        };
+        assert_eq!(
+            gone,
+            [Outcome {
+                path: a.display().to_string(),
+                fate
+            }]
+        );
     }
 }

@@ -41,7 +41,10 @@ pub fn asked<'p>(plans: impl IntoIterator<Item = &'p Plan>) -> BTreeMap<String, 
         let outputs = sample::outputs(plan);
         for step in &plan.steps {
             let served = asked.entry(step.action.participant.clone()).or_default();
-            let output = served.actions.entry(step.action.action.clone()).or_insert_with(empty);
+            let output = served
+                .actions
+                .entry(step.action.action.clone())
+                .or_insert_with(empty);
             merge(output, outputs.get(&step.id));
             if let Some(undo) = &step.compensation {
                 let served = asked.entry(undo.participant.clone()).or_default();
@@ -137,9 +140,15 @@ impl Mocks {
     }
 
     fn play(&mut self, name: String, served: Served) -> bool {
-        let names: Names = (served.actions.keys().cloned().collect(), served.compensations);
+        let names: Names = (
+            served.actions.keys().cloned().collect(),
+            served.compensations,
+        );
         if let Some(mock) = self.playing.get(&name) {
-            mock.outputs.lock().unwrap_or_else(PoisonError::into_inner).extend(served.actions);
+            mock.outputs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(served.actions);
             return mock.names.send_if_modified(|known| {
                 let before = (known.0.len(), known.1.len());
                 known.0.extend(names.0);
@@ -150,13 +159,23 @@ impl Mocks {
         let outputs: Outputs = Arc::new(Mutex::new(served.actions));
         let (sender, receiver) = watch::channel(names);
         let (dir, endpoint, stop) = (self.dir.clone(), self.endpoint.clone(), self.stop.clone());
-        let role = Role { name: name.clone(), outputs: Arc::clone(&outputs), names: receiver };
+        let role = Role {
+            name: name.clone(),
+            outputs: Arc::clone(&outputs),
+            names: receiver,
+        };
         self.tasks.spawn(async move {
             if let Err(failure) = role.perform(&dir, &endpoint, &stop).await {
                 output::failure(&failure);
             }
         });
-        self.playing.insert(name, Mock { names: sender, outputs });
+        self.playing.insert(
+            name,
+            Mock {
+                names: sender,
+                outputs,
+            },
+        );
         true
     }
 
@@ -167,7 +186,9 @@ impl Mocks {
                 continue;
             }
             let meant = near_miss(name, asked.keys().map(String::as_str));
-            let help = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            let help = meant
+                .map(|meant| format!("; did you mean `{meant}`?"))
+                .unwrap_or_default();
             output::note(&format!(
                 "{} no saga file here asks anything of `{}`{help}",
                 Tone::Back.paint("warning:"),
@@ -185,10 +206,17 @@ struct Role {
 }
 
 impl Role {
-    async fn perform(mut self, dir: &Path, endpoint: &str, stop: &CancellationToken) -> Result<(), Failure> {
+    async fn perform(
+        mut self,
+        dir: &Path,
+        endpoint: &str,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         let inbox = SqliteInbox::open(dir.join(&self.name).with_extension("db"))
             .await
-            .map_err(|error| Failure::error(format!("the inbox of mock `{}`: {error}", self.name)))?;
+            .map_err(|error| {
+                Failure::error(format!("the inbox of mock `{}`: {error}", self.name))
+            })?;
         loop {
             let (actions, compensations) = self.names.borrow_and_update().clone();
             let participant = self.participant(inbox.clone(), actions, compensations);
@@ -199,7 +227,10 @@ impl Role {
                     changed = self.names.changed() => over = changed.is_err(),
                 }
             };
-            participant.serve(endpoint, until).await.map_err(|error| refused(&self.name, &error))?;
+            participant
+                .serve(endpoint, until)
+                .await
+                .map_err(|error| refused(&self.name, &error))?;
             if over {
                 return Ok(());
             }
@@ -225,10 +256,11 @@ impl Role {
         }
         for compensation in compensations {
             let called = format!("{}/{compensation}", self.name);
-            participant = participant.compensation_with(compensation, move |ctx: Ctx<Sqlite>, _: Value| {
-                told(&ctx, &called, "undone");
-                std::future::ready(saga_participant::Result::Ok(()))
-            });
+            participant =
+                participant.compensation_with(compensation, move |ctx: Ctx<Sqlite>, _: Value| {
+                    told(&ctx, &called, "undone");
+                    std::future::ready(saga_participant::Result::Ok(()))
+                });
         }
         participant.inbox(inbox)
     }
@@ -236,13 +268,24 @@ impl Role {
 
 /// One line for each call that reaches a mock; that nobody reads it changes nothing.
 fn told(ctx: &Ctx<Sqlite>, called: &str, answer: &str) {
-    let id = SagaId::from_bytes(ctx.saga_id().as_bytes()).map(SagaId::short).unwrap_or_default();
+    let id = SagaId::from_bytes(ctx.saga_id().as_bytes())
+        .map(SagaId::short)
+        .unwrap_or_default();
     let _ = output::line(&line(called, ctx.definition(), &id, ctx.step(), answer));
 }
 
 fn line(called: &str, definition: &str, id: &str, step: &str, answer: &str) -> String {
-    let whose = Tone::Dim.paint(&format!("{} {id} {}", printable(definition), printable(step)));
-    format!("{} {}  {whose} → {}", Tone::Busy.paint("mock"), printable(called), printable(answer))
+    let whose = Tone::Dim.paint(&format!(
+        "{} {id} {}",
+        printable(definition),
+        printable(step)
+    ));
+    format!(
+        "{} {}  {whose} → {}",
+        Tone::Busy.paint("mock"),
+        printable(called),
+        printable(answer)
+    )
 }
 
 fn refused(name: &str, error: &Error) -> Failure {
@@ -266,7 +309,9 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Plan {
-        file::load("t.saga.yaml", text.as_bytes()).plan.expect("no faults")
+        file::load("t.saga.yaml", text.as_bytes())
+            .plan
+            .expect("no faults")
     }
 
     const ONE: &str = "saga: one\nversion: 1\nsteps:\n  - {step: a, action: hotels/reserve, compensation: hotels/cancel}\n  - {step: b, kind: pivot, action: bank/pay, input: {to: '${steps.a.output.confirmation}'}}\n";
@@ -278,11 +323,20 @@ mod tests {
         let asked = asked(&plans);
         let names: Vec<&str> = asked.keys().map(String::as_str).collect();
         assert_eq!(names, ["bank", "desk", "hotels"]);
-        assert_eq!(asked["hotels"].actions["reserve"], json!({"confirmation": "confirmation-1", "price": 1}));
-        assert_eq!(asked["hotels"].compensations, BTreeSet::from(["cancel".to_owned()]));
+        assert_eq!(
+            asked["hotels"].actions["reserve"],
+            json!({"confirmation": "confirmation-1", "price": 1})
+        );
+        assert_eq!(
+            asked["hotels"].compensations,
+            BTreeSet::from(["cancel".to_owned()])
+        );
         assert_eq!(
             asked["desk"],
-            Served { compensations: BTreeSet::from(["drop".to_owned()]), ..Served::default() }
+            Served {
+                compensations: BTreeSet::from(["drop".to_owned()]),
+                ..Served::default()
+            }
         );
     }
 
@@ -290,12 +344,24 @@ mod tests {
     async fn a_mock_answers_with_samples_and_undoes() {
         let dir = tempfile::tempdir().expect("a folder");
         let served = asked(&[plan(ONE)]).remove("hotels").expect("asked");
-        let inbox = SqliteInbox::open(dir.path().join("hotels.db")).await.expect("opened");
+        let inbox = SqliteInbox::open(dir.path().join("hotels.db"))
+            .await
+            .expect("opened");
         let (_keep, names) = watch::channel(Names::default());
-        let role = Role { name: "hotels".to_owned(), outputs: Arc::new(Mutex::new(served.actions)), names };
-        let hotels =
-            role.participant(inbox, BTreeSet::from(["reserve".to_owned()]), served.compensations).test();
-        let Answer::Succeeded(output) = hotels.call("reserve", json!({"any": 1})).times(2).await else {
+        let role = Role {
+            name: "hotels".to_owned(),
+            outputs: Arc::new(Mutex::new(served.actions)),
+            names,
+        };
+        let hotels = role
+            .participant(
+                inbox,
+                BTreeSet::from(["reserve".to_owned()]),
+                served.compensations,
+            )
+            .test();
+        let Answer::Succeeded(output) = hotels.call("reserve", json!({"any": 1})).times(2).await
+        else {
             panic!("no success")
         };
         assert_eq!(&output[..], br#"{"confirmation":"confirmation-1"}"#);
@@ -306,13 +372,20 @@ mod tests {
     async fn a_mock_goes_on_serving_what_an_older_version_needs() {
         let dir = tempfile::tempdir().expect("a folder");
         // Nobody listens there; the mocks dial until they are told to stop.
-        let mut mocks = Mocks::new(&[ALL.to_owned()], dir.path(), "grpc://127.0.0.1:1".to_owned());
+        let mut mocks = Mocks::new(
+            &[ALL.to_owned()],
+            dir.path(),
+            "grpc://127.0.0.1:1".to_owned(),
+        );
         let later = ONE.replace("hotels/reserve", "hotels/book");
         assert!(mocks.follow(&[plan(ONE)]) && mocks.plays("bank"));
         assert!(!mocks.follow(&[plan(ONE)]), "nothing is new");
         assert!(mocks.follow(&[plan(&later)]), "an action more");
         let names = mocks.playing["hotels"].names.borrow().0.clone();
-        assert_eq!(names, BTreeSet::from(["book".to_owned(), "reserve".to_owned()]));
+        assert_eq!(
+            names,
+            BTreeSet::from(["book".to_owned(), "reserve".to_owned()])
+        );
         assert!(!mocks.follow(&[plan(ONE)]), "it was never gone");
         mocks.stop().cancel();
         while mocks.tasks.join_next().await.is_some() {}
@@ -320,10 +393,26 @@ mod tests {
 
     #[test]
     fn a_call_is_one_line_and_a_refusal_names_the_way_out() {
-        let shown = bare(&line("hotels/reserve", "trip", "4QK2M9ZA", "reserve_hotel", "{}"));
-        assert_eq!(shown, "mock hotels/reserve  trip 4QK2M9ZA reserve_hotel → {}");
-        let error = Error::Refused { participant: "hotels".into(), reason: "another inbox".into() };
-        let Failure::Told { help, message, .. } = refused("hotels", &error) else { panic!("told") };
-        assert!(message.contains("another inbox") && help.expect("a way out").contains("--ephemeral"));
+        let shown = bare(&line(
+            "hotels/reserve",
+            "trip",
+            "4QK2M9ZA",
+            "reserve_hotel",
+            "{}",
+        ));
+        assert_eq!(
+            shown,
+            "mock hotels/reserve  trip 4QK2M9ZA reserve_hotel → {}"
+        );
+        let error = Error::Refused {
+            participant: "hotels".into(),
+            reason: "another inbox".into(),
+        };
+        let Failure::Told { help, message, .. } = refused("hotels", &error) else {
+            panic!("told")
+        };
+        assert!(
+            message.contains("another inbox") && help.expect("a way out").contains("--ephemeral")
+        );
     }
 }

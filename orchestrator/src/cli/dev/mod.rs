@@ -69,7 +69,11 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     files::saga_files(&args.dir)?;
     // A mock's inbox goes away with it, and a store that outlived it would refuse the service that comes after.
     let keeps_nothing = args.ephemeral || (args.store.is_none() && !args.mocks.is_empty());
-    let temporary = if keeps_nothing { Some(Temporary::new()?) } else { None };
+    let temporary = if keeps_nothing {
+        Some(Temporary::new()?)
+    } else {
+        None
+    };
     let store = match (&temporary, args.store) {
         (Some(folder), _) => folder.0.join("saga.db").display().to_string(),
         (None, Some(store)) => store,
@@ -80,11 +84,21 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         None => PathBuf::from(format!("{store}.mocks")),
     };
     if !args.mocks.is_empty() && temporary.is_none() {
-        fs::create_dir_all(&inboxes)
-            .map_err(|error| Failure::error(format!("cannot make {}: {error}", inboxes.display())))?;
+        fs::create_dir_all(&inboxes).map_err(|error| {
+            Failure::error(format!("cannot make {}: {error}", inboxes.display()))
+        })?;
     }
-    let written = Written { listen: args.listen.clone(), store: store.clone(), ..Written::default() };
-    let running = serve::start(written.read().map_err(|error| serve::misconfigured(&error))?).await?;
+    let written = Written {
+        listen: args.listen.clone(),
+        store: store.clone(),
+        ..Written::default()
+    };
+    let running = serve::start(
+        written
+            .read()
+            .map_err(|error| serve::misconfigured(&error))?,
+    )
+    .await?;
     running.owns().await;
     let kept = temporary.is_none().then_some(store.as_str());
     let ended = host(running, &args.dir, kept, &args.mocks, &inboxes).await?;
@@ -103,7 +117,9 @@ async fn host(
     let mut folder = Folder::new(dir, store.is_some());
     let mut mocks = Mocks::new(wanted, inboxes, endpoint.to_string());
     let server = match Server::connect(&endpoint).await {
-        Ok(server) => welcome(&server, &mut folder, &mut mocks, &endpoint, dir, store).await.map(|()| server),
+        Ok(server) => welcome(&server, &mut folder, &mut mocks, &endpoint, dir, store)
+            .await
+            .map(|()| server),
         Err(failure) => Err(failure),
     };
     let server = match server {
@@ -140,7 +156,9 @@ async fn welcome(
         // A store that is kept may know less of a mock than the mock will serve in a moment.
         folder.try_again(&outcomes);
     }
-    output::data(&board::screen(&outcomes, endpoint, dir, store, &|name| mocks.plays(name)))
+    output::data(&board::screen(&outcomes, endpoint, dir, store, &|name| {
+        mocks.plays(name)
+    }))
 }
 
 /// Looks at the folder again and again. A look that fails says nothing: while the server goes down all do, and a
@@ -169,7 +187,8 @@ fn endpoint_of(address: SocketAddr) -> Result<Endpoint, Failure> {
         ip => ip,
     };
     let text = format!("grpc://{}", SocketAddr::new(ip, address.port()));
-    text.parse().map_err(|error| Failure::error(format!("{text}: {error}")))
+    text.parse()
+        .map_err(|error| Failure::error(format!("{text}: {error}")))
 }
 
 /// A folder that goes away with the server.

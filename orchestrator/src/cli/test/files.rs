@@ -31,7 +31,10 @@ pub struct Gathered {
 
 /// Reads everything that the paths name. Faults are shown as they are found.
 pub fn gather(paths: &[PathBuf]) -> Result<Gathered, Failure> {
-    let mut gathered = Gathered { suites: Vec::new(), faulty: 0 };
+    let mut gathered = Gathered {
+        suites: Vec::new(),
+        faulty: 0,
+    };
     for path in named(paths)? {
         let suite = if is_test(&path) {
             own_alone(&path, &mut gathered.faulty)
@@ -47,15 +50,21 @@ pub fn gather(paths: &[PathBuf]) -> Result<Gathered, Failure> {
         }
     }
     if gathered.suites.is_empty() && gathered.faulty == 0 {
-        let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(Failure::error(format!("no *{SAGA_SUFFIX} in {}", shown.join(", ")))
-            .help("name a saga file, or the folder that holds some"));
+        let shown: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        return Err(
+            Failure::error(format!("no *{SAGA_SUFFIX} in {}", shown.join(", ")))
+                .help("name a saga file, or the folder that holds some"),
+        );
     }
     Ok(gathered)
 }
 
 fn is_test(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(test_file::SUFFIX))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().ends_with(test_file::SUFFIX))
 }
 
 /// Folders stand for their saga files, and for those of their test files that no saga file brings along.
@@ -70,7 +79,9 @@ fn named(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         let brought: BTreeSet<PathBuf> = sagas.iter().map(|saga| sibling(saga)).collect();
         found.extend(sagas);
         found.extend(
-            files::ending(path, test_file::SUFFIX)?.into_iter().filter(|test| !brought.contains(test)),
+            files::ending(path, test_file::SUFFIX)?
+                .into_iter()
+                .filter(|test| !brought.contains(test)),
         );
     }
     Ok(found)
@@ -78,7 +89,10 @@ fn named(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 /// `book_trip.saga.test.yaml` for `book_trip.saga.yaml`; for a file of another name nothing that exists.
 fn sibling(saga: &Path) -> PathBuf {
-    let name = saga.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = saga
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let stem = name.strip_suffix(SAGA_SUFFIX).unwrap_or(&name);
     saga.with_file_name(format!("{stem}{}", test_file::SUFFIX))
 }
@@ -92,12 +106,20 @@ fn whole(path: &Path, faulty: &mut usize) -> Result<Option<Suite>, Failure> {
     };
     let test = sibling(path);
     // It may have been written for another file of the folder.
-    let own =
-        if test.is_file() { own(&test, faulty)?.filter(|own| own.plan.hash == plan.hash) } else { None };
+    let own = if test.is_file() {
+        own(&test, faulty)?.filter(|own| own.plan.hash == plan.hash)
+    } else {
+        None
+    };
     let mut cases = own.map(|own| own.cases).unwrap_or_default();
     let generated = trials::generate(&plan);
     cases.extend(generated.cases.into_iter().map(|case| (case, false)));
-    Ok(Some(Suite { path: name, plan: Arc::new(plan), cases, notes: generated.notes }))
+    Ok(Some(Suite {
+        path: name,
+        plan: Arc::new(plan),
+        cases,
+        notes: generated.notes,
+    }))
 }
 
 fn own_alone(path: &Path, faulty: &mut usize) -> Result<Option<Suite>, Failure> {
@@ -136,10 +158,19 @@ fn own(path: &Path, faulty: &mut usize) -> Result<Option<Own>, Failure> {
     };
     let loaded = file::load_tests(&name, &bytes, &mut plan_of);
     show(&loaded.diagnostics, &bytes);
-    let has_faults = loaded.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let has_faults = loaded
+        .diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error);
     *faulty += usize::from(has_faults || saga_is_faulty);
-    let (Some(tests), Some(plan)) = (loaded.tests, found) else { return Ok(None) };
-    let cases = tests.cases.iter().map(|case| (trials::own(&plan, case), true)).collect();
+    let (Some(tests), Some(plan)) = (loaded.tests, found) else {
+        return Ok(None);
+    };
+    let cases = tests
+        .cases
+        .iter()
+        .map(|case| (trials::own(&plan, case), true))
+        .collect();
     Ok(Some(Own { plan, cases }))
 }
 
@@ -155,8 +186,11 @@ fn plan(name: &str) -> Result<Option<Plan>, Failure> {
 
 /// Errors only: warnings and notes are what `saga lint` is for.
 fn show(found: &[Diagnostic], source: &[u8]) {
-    let errors: Vec<Diagnostic> =
-        found.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).cloned().collect();
+    let errors: Vec<Diagnostic> = found
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .cloned()
+        .collect();
     if !errors.is_empty() {
         output::note(lint::drawn(&errors, source, output::stderr_has_colour()).trim_end());
     }

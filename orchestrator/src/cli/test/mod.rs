@@ -78,7 +78,11 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         if args.output == Format::Text && !picked.is_empty() {
             output::line(&screen::heading(&suite.path, &suite.plan))?;
         }
-        let width = picked.iter().map(|(case, _)| case.name.chars().count()).max().unwrap_or(0);
+        let width = picked
+            .iter()
+            .map(|(case, _)| case.name.chars().count())
+            .max()
+            .unwrap_or(0);
         for (case, own) in picked {
             if args.list {
                 listed(suite, case, *own, args.output)?;
@@ -93,24 +97,44 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         }
     }
     if let (Some(name), false) = (&args.case, picked_any || gathered.faulty > 0) {
-        return Err(Failure::new(Exit::NotFound, format!("no case is called `{name}`"))
-            .help("saga test --list shows the names of all cases"));
+        return Err(
+            Failure::new(Exit::NotFound, format!("no case is called `{name}`"))
+                .help("saga test --list shows the names of all cases"),
+        );
     }
     if args.list {
-        return Ok(if gathered.faulty > 0 { Exit::Error } else { Exit::Ok });
+        return Ok(if gathered.faulty > 0 {
+            Exit::Error
+        } else {
+            Exit::Ok
+        });
     }
     if args.output == Format::Text {
         output::data(&tally.screen(began.elapsed()))?;
     }
-    Ok(if tally.passed() { Exit::Ok } else { Exit::Error })
+    Ok(if tally.passed() {
+        Exit::Ok
+    } else {
+        Exit::Error
+    })
 }
 
 /// Exactly the case of that name; where there is none, all whose name holds it.
 fn picked<'a>(suite: &'a Suite, name: Option<&str>) -> Vec<&'a (Case, bool)> {
-    let Some(name) = name else { return suite.cases.iter().collect() };
-    let exact: Vec<_> = suite.cases.iter().filter(|(case, _)| case.name == name).collect();
+    let Some(name) = name else {
+        return suite.cases.iter().collect();
+    };
+    let exact: Vec<_> = suite
+        .cases
+        .iter()
+        .filter(|(case, _)| case.name == name)
+        .collect();
     if exact.is_empty() {
-        suite.cases.iter().filter(|(case, _)| case.name.contains(name)).collect()
+        suite
+            .cases
+            .iter()
+            .filter(|(case, _)| case.name.contains(name))
+            .collect()
     } else {
         exact
     }
@@ -133,6 +157,8 @@ fn shown(
 ) -> Result<(), Failure> {
     match format {
         Format::Text => output::data(&screen::case(&suite.path, case, verdict, width)),
-        Format::Json => output::json_line(&screen::json(&suite.path, &suite.plan, case, own, verdict)),
+        Format::Json => {
+            output::json_line(&screen::json(&suite.path, &suite.plan, case, own, verdict))
+        }
     }
 }

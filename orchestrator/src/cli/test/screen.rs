@@ -82,7 +82,11 @@ pub fn json<'a>(
     own: bool,
     verdict: &'a Verdict,
 ) -> CaseJson<'a> {
-    let told: &[Line] = if verdict.passed() { &[] } else { &verdict.story };
+    let told: &[Line] = if verdict.passed() {
+        &[]
+    } else {
+        &verdict.story
+    };
     let story = told.iter().map(|line| LineJson {
         virtual_ms: line.after_ms,
         step: line.step.as_deref(),
@@ -98,20 +102,32 @@ pub fn json<'a>(
         incidents: &verdict.incidents,
         story: story.collect(),
     };
-    CaseJson { result: Some(result), ..listed(path, plan, case, own) }
+    CaseJson {
+        result: Some(result),
+        ..listed(path, plan, case, own)
+    }
 }
 
 /// What stands above the cases of a file.
 pub fn heading(path: &str, plan: &Plan) -> String {
     let definition = &plan.definition;
-    format!("{}@{}  {}", printable(&definition.saga), definition.version, Tone::Dim.paint(&printable(path)))
+    format!(
+        "{}@{}  {}",
+        printable(&definition.saga),
+        definition.version,
+        Tone::Dim.paint(&printable(path))
+    )
 }
 
 /// One line; of a case that fails also why, what happened, and how to see it again.
 pub fn case(path: &str, case: &Case, verdict: &Verdict, width: usize) -> String {
     let name = printable(&case.name);
     let width = width.min(NAME_MAX);
-    let sign = if verdict.passed() { Tone::Good.paint("✔") } else { Tone::Bad.paint("✗") };
+    let sign = if verdict.passed() {
+        Tone::Good.paint("✔")
+    } else {
+        Tone::Bad.paint("✗")
+    };
     let end = verdict.end.map_or("no end", End::word);
     let tone = match verdict.end {
         Some(End::Completed) => Tone::Plain,
@@ -119,7 +135,10 @@ pub fn case(path: &str, case: &Case, verdict: &Verdict, width: usize) -> String 
         Some(End::Incident) | None => Tone::Bad,
     };
     let took = Tone::Dim.paint(&span(verdict.took_ms));
-    let mut text = format!("{sign} {name:width$}  {}  {took}\n", tone.paint(&format!("{end:11}")));
+    let mut text = format!(
+        "{sign} {name:width$}  {}  {took}\n",
+        tone.paint(&format!("{end:11}"))
+    );
     if verdict.passed() {
         return text;
     }
@@ -133,11 +152,20 @@ pub fn case(path: &str, case: &Case, verdict: &Verdict, width: usize) -> String 
 }
 
 fn story(lines: &[Line]) -> String {
-    let wide = lines.iter().filter_map(|line| line.step.as_ref()).map(|step| step.chars().count()).max();
+    let wide = lines
+        .iter()
+        .filter_map(|line| line.step.as_ref())
+        .map(|step| step.chars().count())
+        .max();
     let wide = wide.unwrap_or(0);
     let shown = |line: &Line| {
         let step = line.step.as_deref().unwrap_or_default();
-        format!("    {:>8}  {:wide$}  {}\n", span(line.after_ms), printable(step), printable(&line.text))
+        format!(
+            "    {:>8}  {:wide$}  {}\n",
+            span(line.after_ms),
+            printable(step),
+            printable(&line.text)
+        )
     };
     if lines.len() <= FIRST + LAST + 1 {
         return lines.iter().map(shown).collect();
@@ -145,7 +173,10 @@ fn story(lines: &[Line]) -> String {
     let (head, tail) = (&lines[..FIRST], &lines[lines.len() - LAST..]);
     let between = lines.len() - FIRST - LAST;
     head.iter().map(shown).collect::<String>()
-        + &Tone::Dim.paint(&format!("    {:>8}  {between} lines more, -o json has them\n", "…"))
+        + &Tone::Dim.paint(&format!(
+            "    {:>8}  {between} lines more, -o json has them\n",
+            "…"
+        ))
         + &tail.iter().map(shown).collect::<String>()
 }
 
@@ -168,7 +199,13 @@ pub struct Tally {
 impl Tally {
     /// Nothing yet, beside files that have faults.
     pub fn new(seed: u64, faulty: usize) -> Self {
-        Self { seed, faulty, cases: 0, failed: 0, notes: BTreeMap::new() }
+        Self {
+            seed,
+            faulty,
+            cases: 0,
+            failed: 0,
+            notes: BTreeMap::new(),
+        }
     }
 
     /// One case more.
@@ -176,7 +213,10 @@ impl Tally {
         self.cases += 1;
         self.failed += usize::from(!verdict.passed());
         for note in &verdict.notes {
-            let noted = self.notes.entry((path.to_owned(), note.clone())).or_default();
+            let noted = self
+                .notes
+                .entry((path.to_owned(), note.clone()))
+                .or_default();
             noted.0 += 1;
             noted.1.get_or_insert_with(|| case.name.clone());
         }
@@ -185,7 +225,9 @@ impl Tally {
     /// What could not be tried.
     pub fn untried(&mut self, path: &str, notes: &[String]) {
         for note in notes {
-            self.notes.entry((path.to_owned(), note.clone())).or_default();
+            self.notes
+                .entry((path.to_owned(), note.clone()))
+                .or_default();
         }
     }
 
@@ -199,11 +241,18 @@ impl Tally {
         let mut text = String::new();
         for ((path, note), (count, first)) in &self.notes {
             let times = match first {
-                Some(case) if *count > 1 => format!(" (`{}` and {} more)", printable(case), count - 1),
+                Some(case) if *count > 1 => {
+                    format!(" (`{}` and {} more)", printable(case), count - 1)
+                }
                 Some(case) => format!(" (`{}`)", printable(case)),
                 None => String::new(),
             };
-            text += &format!("{} {}: {}{times}\n", Tone::Dim.paint("note"), printable(path), printable(note));
+            text += &format!(
+                "{} {}: {}{times}\n",
+                Tone::Dim.paint("note"),
+                printable(path),
+                printable(note)
+            );
         }
         let plural = |count: usize, noun: &str| match count {
             1 => format!("1 {noun}"),
@@ -219,6 +268,10 @@ impl Tally {
             count => Tone::Bad.paint(&format!(", {} with faults", plural(count, "file"))),
         };
         let ms = took.as_millis();
-        text + &format!("{}, {verdict}{faulty}  seed {}, {ms} ms\n", plural(self.cases, "case"), self.seed)
+        text + &format!(
+            "{}, {verdict}{faulty}  seed {}, {ms} ms\n",
+            plural(self.cases, "case"),
+            self.seed
+        )
     }
 }

@@ -9,7 +9,15 @@ use crate::lane::{
 };
 
 /// A lane with one saga whose first command was sent.
-async fn begun(path: &Path) -> (Handle, Arc<Plan>, Outgoing, Commands, mpsc::UnboundedReceiver<Ended>) {
+async fn begun(
+    path: &Path,
+) -> (
+    Handle,
+    Arc<Plan>,
+    Outgoing,
+    Commands,
+    mpsc::UnboundedReceiver<Ended>,
+) {
     let plan = plan();
     let (lane, _task) = lane(path, &plan).await;
     let mut commands = connect(&lane, 1, "p").await;
@@ -23,7 +31,15 @@ type Commands = mpsc::UnboundedReceiver<Outgoing>;
 
 /// Gives a command up that was in a batch and came back, and waits until the lane has dealt with it.
 async fn give_up(lane: &Handle, of: &Outgoing) {
-    give_up_as(lane, of, GivenUp { packed: true, deliveries: None }).await;
+    give_up_as(
+        lane,
+        of,
+        GivenUp {
+            packed: true,
+            deliveries: None,
+        },
+    )
+    .await;
 }
 
 /// Gives a command up, and waits until the lane has dealt with it.
@@ -40,14 +56,25 @@ async fn give_up_as(lane: &Handle, of: &Outgoing, given_up: GivenUp) {
     };
     let (done, mut finished) = mpsc::unbounded_channel();
     let receipt = Receipt::new(1, 1, done);
-    lane.send(Intake::DeadLetters { dead: vec![dead], given_up, receipt }).await.unwrap();
+    lane.send(Intake::DeadLetters {
+        dead: vec![dead],
+        given_up,
+        receipt,
+    })
+    .await
+    .unwrap();
     soon("the receipt", finished.recv()).await;
 }
 
 async fn replace(lane: &Handle, old: u64, new: u64) -> Commands {
     let (sent, commands) = mpsc::unbounded_channel();
     let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();
-    let by = Arc::new(TestLink { number: new, participant: "p".into(), actions, sent });
+    let by = Arc::new(TestLink {
+        number: new,
+        participant: "p".into(),
+        actions,
+        sent,
+    });
     lane.send(Intake::Replaced { link: old, by }).await.unwrap();
     commands
 }
@@ -59,9 +86,15 @@ async fn journal(lane: &Handle, path: &Path) -> Vec<String> {
     counted.await.unwrap();
     lane.stop().await;
     let conn = rusqlite::Connection::open(path).expect("the file");
-    let mut rows = conn.prepare("SELECT body FROM saga_event ORDER BY position").expect("a table");
-    let bodies = rows.query_map([], |row| row.get::<_, Vec<u8>>(0)).expect("rows");
-    bodies.map(|body| String::from_utf8(body.expect("a row")).expect("JSON")).collect()
+    let mut rows = conn
+        .prepare("SELECT body FROM saga_event ORDER BY position")
+        .expect("a table");
+    let bodies = rows
+        .query_map([], |row| row.get::<_, Vec<u8>>(0))
+        .expect("rows");
+    bodies
+        .map(|body| String::from_utf8(body.expect("a row")).expect("JSON"))
+        .collect()
 }
 
 #[tokio::test]
@@ -77,11 +110,17 @@ async fn a_first_dead_letter_is_sent_again_alone_and_the_second_is_an_unknown_ou
     give_up(&lane, &again).await;
     let journal = journal(&lane, &path).await;
     assert_eq!(journal.len(), 2, "{journal:?}");
-    assert!(journal[1].contains("step_unknown") && journal[1].contains("dead_letter"), "{journal:?}");
+    assert!(
+        journal[1].contains("step_unknown") && journal[1].contains("dead_letter"),
+        "{journal:?}"
+    );
 }
 
 /// How the broker gives up what its readers die of.
-const KILLED: GivenUp = GivenUp { packed: true, deliveries: Some(2) };
+const KILLED: GivenUp = GivenUp {
+    packed: true,
+    deliveries: Some(2),
+};
 
 #[tokio::test]
 async fn a_command_that_kills_whoever_takes_it_is_reported_as_that() {
@@ -95,8 +134,14 @@ async fn a_command_that_kills_whoever_takes_it_is_reported_as_that() {
     give_up(&lane, &again).await;
     let journal = journal(&lane, &path).await;
     assert_eq!(journal.len(), 2, "{journal:?}");
-    assert!(journal[1].contains("step_unknown") && journal[1].contains("instances_lost"), "{journal:?}");
-    assert!(journal[1].contains("taken 3 times within 1s, and each time gone"), "{journal:?}");
+    assert!(
+        journal[1].contains("step_unknown") && journal[1].contains("instances_lost"),
+        "{journal:?}"
+    );
+    assert!(
+        journal[1].contains("taken 3 times within 1s, and each time gone"),
+        "{journal:?}"
+    );
 }
 
 #[tokio::test]
@@ -104,9 +149,20 @@ async fn a_command_in_the_plain_form_that_kills_is_not_sent_again_for_the_same_a
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let (lane, _, first, _commands, _ended) = begun(&path).await;
-    give_up_as(&lane, &first, GivenUp { packed: false, ..KILLED }).await;
+    give_up_as(
+        &lane,
+        &first,
+        GivenUp {
+            packed: false,
+            ..KILLED
+        },
+    )
+    .await;
     let journal = journal(&lane, &path).await;
-    assert!(journal[1].contains("step_unknown") && journal[1].contains("taken 2 times"), "{journal:?}");
+    assert!(
+        journal[1].contains("step_unknown") && journal[1].contains("taken 2 times"),
+        "{journal:?}"
+    );
 }
 
 #[tokio::test]
@@ -127,7 +183,10 @@ async fn suspects_of_one_participant_are_sent_one_at_a_time() {
         give_up_as(&lane, command, KILLED).await;
     }
     let culprit = soon("the first, alone", commands.recv()).await;
-    assert!(culprit.alone && commands.try_recv().is_err(), "another suspect is beside it");
+    assert!(
+        culprit.alone && commands.try_recv().is_err(),
+        "another suspect is beside it"
+    );
     give_up(&lane, &culprit).await;
     // The others are not charged for it: each comes in its turn, as the same attempt.
     let mut went_on = 0;
@@ -141,10 +200,14 @@ async fn suspects_of_one_participant_are_sent_one_at_a_time() {
                 next.alone && next.command.attempt == 2,
                 "further attempts of the culprit keep apart, too"
             );
-            lane.send(Intake::Replies(vec![reply(&next, success(&next))])).await.unwrap();
+            lane.send(Intake::Replies(vec![reply(&next, success(&next))]))
+                .await
+                .unwrap();
         } else if next.alone {
             assert_eq!(next.command.attempt, 1);
-            lane.send(Intake::Replies(vec![reply(&next, success(&next))])).await.unwrap();
+            lane.send(Intake::Replies(vec![reply(&next, success(&next))]))
+                .await
+                .unwrap();
         } else {
             went_on += 1;
         }
@@ -157,13 +220,20 @@ async fn what_shared_a_message_with_the_culprit_goes_on_as_if_nothing_had_been()
     let (lane, _, first, mut commands, mut ended) = begun(&dir.path().join("s.db")).await;
     give_up(&lane, &first).await;
     let again = soon("again", commands.recv()).await;
-    lane.send(Intake::Replies(vec![reply(&again, success(&again))])).await.unwrap();
+    lane.send(Intake::Replies(vec![reply(&again, success(&again))]))
+        .await
+        .unwrap();
     let second = soon("second", commands.recv()).await;
     assert!(!second.alone);
     // Of a command that was answered a late dead letter tells nothing.
     give_up(&lane, &first).await;
-    lane.send(Intake::Replies(vec![reply(&second, success(&second))])).await.unwrap();
-    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Completed);
+    lane.send(Intake::Replies(vec![reply(&second, success(&second))]))
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&soon("the end", ended.recv()).await),
+        Status::Completed
+    );
 }
 
 #[tokio::test]
@@ -181,7 +251,10 @@ async fn a_dead_letter_that_outlives_the_process_charges_nothing_either() {
     give_up(&next, &first).await;
     let again = soon("alone", commands.recv()).await;
     assert!(again.alone && !resent.alone);
-    assert_eq!((&again.command, &resent.command), (&first.command, &first.command));
+    assert_eq!(
+        (&again.command, &resent.command),
+        (&first.command, &first.command)
+    );
     let journal = journal(&next, &path).await;
     assert_eq!(journal.len(), 1, "{journal:?}");
 }
@@ -195,10 +268,17 @@ async fn a_dead_letter_that_nobody_could_take_waits_for_somebody() {
     let mut commands = replace(&lane, 1, 2).await;
     let again = soon("again", commands.recv()).await;
     assert_eq!(again.command, first.command);
-    lane.send(Intake::Replies(vec![reply(&again, success(&again))])).await.unwrap();
+    lane.send(Intake::Replies(vec![reply(&again, success(&again))]))
+        .await
+        .unwrap();
     let second = soon("second", commands.recv()).await;
-    lane.send(Intake::Replies(vec![reply(&second, success(&second))])).await.unwrap();
-    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Completed);
+    lane.send(Intake::Replies(vec![reply(&second, success(&second))]))
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&soon("the end", ended.recv()).await),
+        Status::Completed
+    );
 }
 
 #[tokio::test]
@@ -211,7 +291,9 @@ async fn who_waits_says_whether_the_broker_or_the_participant_is_missed() {
     lane.send(Intake::Starts(vec![job])).await.unwrap();
     assert_eq!(started.await, Ok(Started::Created));
     let (answer, followed) = oneshot::channel();
-    lane.send(Intake::Watch(WatchJob { id: id(1), answer })).await.unwrap();
+    lane.send(Intake::Watch(WatchJob { id: id(1), answer }))
+        .await
+        .unwrap();
     let mut committed = followed.await.unwrap().expect("an open saga");
     for unheard in [Some(Wait::BrokerAway), Some(Wait::BrokerBlocked), None] {
         for _ in 0..2 {
@@ -223,7 +305,11 @@ async fn who_waits_says_whether_the_broker_or_the_participant_is_missed() {
     let first = soon("first", commands.recv()).await;
     assert_eq!(first.command.attempt, 1);
     let journal = journal(&lane, &path).await.join("\n");
-    let at = |word: &str| journal.find(word).unwrap_or_else(|| panic!("{word} is not in {journal}"));
+    let at = |word: &str| {
+        journal
+            .find(word)
+            .unwrap_or_else(|| panic!("{word} is not in {journal}"))
+    };
     assert!(
         at("no_participant") < at("broker_away") && at("broker_away") < at("broker_blocked"),
         "{journal}"
@@ -236,14 +322,21 @@ async fn who_waits_says_whether_the_broker_or_the_participant_is_missed() {
 async fn a_limit_rests_while_nothing_travels() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).expect("a new store"));
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&dir.path().join("s.db")).expect("a new store"));
     let claim = crate::lane::claim(&*store).await.expect("a claim");
-    let mut worker =
-        Worker::begin(claim, store, definitions(&plan), Settings::default()).await.expect("a lane");
+    let mut worker = Worker::begin(claim, store, definitions(&plan), Settings::default())
+        .await
+        .expect("a lane");
     let link = |number| {
         let (sent, _) = mpsc::unbounded_channel();
         let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();
-        Arc::new(TestLink { number, participant: "p".into(), actions, sent })
+        Arc::new(TestLink {
+            number,
+            participant: "p".into(),
+            actions,
+            sent,
+        })
     };
     worker.take(Intake::Connected(link(1)));
     let (job, ..) = start(&plan, id(1), None);
@@ -252,14 +345,24 @@ async fn a_limit_rests_while_nothing_travels() {
     worker.submit();
     let outcome = (&mut worker.writing.as_mut().expect("a commit").outcome).await;
     worker.written(outcome).await;
-    let next = |worker: &Worker| worker.sagas[&id(1)].due().expect("the step's alarm at least");
+    let next = |worker: &Worker| {
+        worker.sagas[&id(1)]
+            .due()
+            .expect("the step's alarm at least")
+    };
     let running = next(&worker);
     worker.take(Intake::Suspended { link: 1 });
     let resting = next(&worker);
     assert!(resting > running, "the limit still runs");
-    worker.take(Intake::Replaced { link: 1, by: link(2) });
+    worker.take(Intake::Replaced {
+        link: 1,
+        by: link(2),
+    });
     let anew = next(&worker);
-    assert!(running <= anew && anew < resting, "the limit does not run anew");
+    assert!(
+        running <= anew && anew < resting,
+        "the limit does not run anew"
+    );
 }
 
 #[tokio::test]
@@ -269,20 +372,43 @@ async fn an_answer_to_nothing_that_was_sent_does_not_take_a_command_off_its_wire
     let (lane, _plan, first, mut commands, _ended) = begun(&path).await;
     lane.send(Intake::Suspended { link: 1 }).await.unwrap();
     let late = reply(&first, success(&first));
-    let of_a_stranger = Incoming { participant: "mallory".into(), ..late.clone() };
+    let of_a_stranger = Incoming {
+        participant: "mallory".into(),
+        ..late.clone()
+    };
     let of_the_future = [
-        Incoming { round: late.round + 1, ..late.clone() },
-        Incoming { attempt: late.attempt + 1, outcome: Outcome::Failed(ErrorBody::new("x", "")), ..late },
+        Incoming {
+            round: late.round + 1,
+            ..late.clone()
+        },
+        Incoming {
+            attempt: late.attempt + 1,
+            outcome: Outcome::Failed(ErrorBody::new("x", "")),
+            ..late
+        },
     ];
     let (done, mut finished) = mpsc::unbounded_channel();
     let replies = [&[of_a_stranger][..], &of_the_future].concat();
     let receipt = Receipt::new(1, replies.len(), done);
-    lane.send(Intake::Delivery { replies, receipt }).await.unwrap();
+    lane.send(Intake::Delivery { replies, receipt })
+        .await
+        .unwrap();
     soon("the receipt", finished.recv()).await;
     // Its limit rests, so the end of the link is all that tells of the loss.
     lane.send(Intake::Disconnected { link: 1 }).await.unwrap();
     assert!(commands.try_recv().is_err());
     let mut commands = connect(&lane, 2, "p").await;
-    assert_eq!(soon("the second attempt", commands.recv()).await.command.attempt, 2);
-    assert!(journal(&lane, &path).await.join("\n").contains("connection_lost"));
+    assert_eq!(
+        soon("the second attempt", commands.recv())
+            .await
+            .command
+            .attempt,
+        2
+    );
+    assert!(
+        journal(&lane, &path)
+            .await
+            .join("\n")
+            .contains("connection_lost")
+    );
 }

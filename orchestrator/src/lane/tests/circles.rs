@@ -10,19 +10,47 @@ const NOW: Timestamp = Timestamp(1_000_000_000);
 
 /// A participant with a rate limit that lets one command through at a time, and sagas that wait there.
 fn waiting(count: u64) -> (Guards, Gate, Vec<Slot>) {
-    let rate_limit = Some(RateLimit { count: 1, per: Per::Second });
-    let limits = [("p".to_owned(), Limits { rate_limit, ..Limits::default() })].into();
-    let mut guards = Guards::new(Rules::ALL, limits, Vec::new(), mpsc::unbounded_channel().0, NOW);
+    let rate_limit = Some(RateLimit {
+        count: 1,
+        per: Per::Second,
+    });
+    let limits = [(
+        "p".to_owned(),
+        Limits {
+            rate_limit,
+            ..Limits::default()
+        },
+    )]
+    .into();
+    let mut guards = Guards::new(
+        Rules::ALL,
+        limits,
+        Vec::new(),
+        mpsc::unbounded_channel().0,
+        NOW,
+    );
     let mut gate = Gate::default();
     let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).into();
-    gate.participants.insert("p".to_owned(), Live { actions, transactional: true });
+    gate.participants.insert(
+        "p".to_owned(),
+        Live {
+            actions,
+            transactional: true,
+        },
+    );
     guards.connected("p", &mut gate, NOW);
     let mut slots = Vec::new();
     // The first one takes the only command of this second, the others wait.
     for n in 0..=count {
         let (job, ..) = start(&plan(), id(n), None);
-        let begun =
-            decide(&job.plan, &SagaState::unborn(job.id), &Input::Start(job.start), &gate, NOW).unwrap();
+        let begun = decide(
+            &job.plan,
+            &SagaState::unborn(job.id),
+            &Input::Start(job.start),
+            &gate,
+            NOW,
+        )
+        .unwrap();
         let mut slot = Slot::new(job.plan, begun.state, 0);
         guards.close_for(&mut slot, (None, &begun.events), &mut gate, NOW);
         slots.push(slot);
@@ -35,7 +63,10 @@ fn waiting(count: u64) -> (Guards, Gate, Vec<Slot>) {
 /// Lets the guards' time come, and returns who is called.
 fn called_at(guards: &mut Guards, gate: &mut Gate, now: Timestamp) -> Vec<SagaId> {
     guards.tick(gate, now);
-    assert!(guards.due(gate, now).is_none_or(|due| due > now), "the lane would spin");
+    assert!(
+        guards.due(gate, now).is_none_or(|due| due > now),
+        "the lane would spin"
+    );
     guards.take_woken()
 }
 

@@ -23,17 +23,30 @@ fn pass(wall: i64, boot: i64) {
 /// A lane on clocks that the test moves, with a saga whose first command is not answered.
 async fn worker(path: &Path, plan: &Arc<Plan>) -> (Worker, mpsc::UnboundedReceiver<Outgoing>) {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path).unwrap());
-    let settings = Settings { wall: || Timestamp(WALL.get()), boot: || BOOT.get(), ..Settings::default() };
+    let settings = Settings {
+        wall: || Timestamp(WALL.get()),
+        boot: || BOOT.get(),
+        ..Settings::default()
+    };
     let claim = crate::lane::claim(&*store).await.unwrap();
-    let mut worker = Worker::begin(claim, store, definitions(plan), settings).await.unwrap();
+    let mut worker = Worker::begin(claim, store, definitions(plan), settings)
+        .await
+        .unwrap();
     let (sent, commands) = mpsc::unbounded_channel();
     let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();
-    worker.take(Intake::Connected(Arc::new(TestLink { number: 1, participant: "p".into(), actions, sent })));
+    worker.take(Intake::Connected(Arc::new(TestLink {
+        number: 1,
+        participant: "p".into(),
+        actions,
+        sent,
+    })));
     (worker, commands)
 }
 
 async fn begin(worker: &mut Worker, plan: &Arc<Plan>, n: u64) {
-    worker.queue.push_back(Job::Start(Starter::new(start(plan, id(n), None).0)));
+    worker
+        .queue
+        .push_back(Job::Start(Starter::new(start(plan, id(n), None).0)));
     worker.decide_queue();
     worker.submit();
     let outcome = (&mut worker.writing.as_mut().expect("a start to write").outcome).await;
@@ -67,7 +80,10 @@ async fn a_command_lives_long_enough_for_the_later_of_two_clocks() {
     pass(2 * HOUR, 0);
     begin(&mut worker, &plan, 1).await;
     let command = soon("a command", commands.recv()).await.command;
-    assert_eq!(command.not_after, Some(Timestamp(WALL.get()).plus_ms(lifetime)));
+    assert_eq!(
+        command.not_after,
+        Some(Timestamp(WALL.get()).plus_ms(lifetime))
+    );
     assert_eq!(worker.clock.now(), Timestamp(BEGIN));
 }
 

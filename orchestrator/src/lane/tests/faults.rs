@@ -22,8 +22,9 @@ pub(super) async fn flaky_lane(
         poison,
     });
     let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
-    let (lane, _task) =
-        super::super::spawn(dynamic, definitions(plan), Settings::default()).await.expect("a lane");
+    let (lane, _task) = super::super::spawn(dynamic, definitions(plan), Settings::default())
+        .await
+        .expect("a lane");
     (lane, store)
 }
 
@@ -39,7 +40,10 @@ async fn all_complete(fates: Vec<Fate>) {
         while let Some(command) = commands.recv().await {
             let answer = reply(&command, success(&command));
             // Every answer twice: the second changes nothing.
-            replies.send(Intake::Replies(vec![answer.clone(), answer])).await.ok();
+            replies
+                .send(Intake::Replies(vec![answer.clone(), answer]))
+                .await
+                .ok();
         }
     });
     let mut ends = Vec::new();
@@ -109,10 +113,15 @@ async fn a_row_that_the_store_refuses_is_one_sagas_incident() {
         } else {
             success(&command)
         };
-        lane.send(Intake::Replies(vec![reply(&command, outcome)])).await.unwrap();
+        lane.send(Intake::Replies(vec![reply(&command, outcome)]))
+            .await
+            .unwrap();
         answered += 1;
     }
-    assert_eq!(status(&soon("the good end", good_ended.recv()).await), Status::Completed);
+    assert_eq!(
+        status(&soon("the good end", good_ended.recv()).await),
+        Status::Completed
+    );
     lane.stop().await;
     let row = store.inner.saga(id(1)).await.unwrap().expect("it began");
     assert!(row.face.incident, "{row:?}");
@@ -122,7 +131,8 @@ async fn a_row_that_the_store_refuses_is_one_sagas_incident() {
 async fn a_participant_that_connects_while_a_wait_is_being_committed_is_not_missed() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
-    let (lane, store) = flaky_lane(&dir.path().join("s.db"), &plan, [Fate::Unavailable], None).await;
+    let (lane, store) =
+        flaky_lane(&dir.path().join("s.db"), &plan, [Fate::Unavailable], None).await;
     let (job, mut started, _ended) = start(&plan, id(1), None);
     lane.send(Intake::Starts(vec![job])).await.unwrap();
     // The wait for `p` is decided and its commit failed; it is decided again and stays uncommitted for a while.

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use crate::store::{
     Claim, CommitError, DefinitionCount, Error, Store,
     record::{
-        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
-        RowStatus, SagaRow,
+        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
+        ParticipantRow, RowStatus, SagaRow,
     },
     sqlite::SqliteStore,
 };
@@ -45,12 +45,20 @@ pub(super) struct FlakyStore {
 impl Store for FlakyStore {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>> {
         let poisoned = self.poison.is_some_and(|poison| {
-            batch.journal.iter().any(|row| String::from_utf8_lossy(&row.body).contains(poison))
+            batch
+                .journal
+                .iter()
+                .any(|row| String::from_utf8_lossy(&row.body).contains(poison))
         });
         if poisoned {
             return Box::pin(async { Err(CommitError::Data("poison".into())) });
         }
-        let fate = self.fates.lock().expect("not poisoned").pop_front().unwrap_or(Fate::Good);
+        let fate = self
+            .fates
+            .lock()
+            .expect("not poisoned")
+            .pop_front()
+            .unwrap_or(Fate::Good);
         Box::pin(async move {
             match fate {
                 Fate::Good => self.inner.commit(batch).await,
@@ -71,22 +79,39 @@ impl Store for FlakyStore {
     fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
         self.inner.claim(token)
     }
-    fn open_sagas(&self, after: Option<SagaId>, limit: usize) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
+    fn open_sagas(
+        &self,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
         self.inner.open_sagas(after, limit)
     }
     fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>> {
         self.inner.saga(id)
     }
-    fn journal(&self, id: SagaId, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+    fn journal(
+        &self,
+        id: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
         self.inner.journal(id, after, limit)
     }
     fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
         self.inner.journals(ids)
     }
-    fn find_by_suffix(&self, suffix: String, limit: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
+    fn find_by_suffix(
+        &self,
+        suffix: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
         self.inner.find_by_suffix(suffix, limit)
     }
-    fn find_by_key(&self, name: String, key: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
+    fn find_by_key(
+        &self,
+        name: String,
+        key: String,
+    ) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
         self.inner.find_by_key(name, key)
     }
     fn list(
@@ -123,7 +148,11 @@ impl Store for FlakyStore {
     fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
         self.inner.put_audit(row)
     }
-    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
         self.inner.put_breaker(row, audit)
     }
     fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {

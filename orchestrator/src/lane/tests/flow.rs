@@ -21,9 +21,14 @@ async fn a_saga_runs_to_completion() {
     for _ in 0..2 {
         let command = soon("a command", commands.recv()).await;
         let answer = reply(&command, success(&command));
-        lane.send(Intake::Replies(vec![answer.clone(), answer])).await.unwrap();
+        lane.send(Intake::Replies(vec![answer.clone(), answer]))
+            .await
+            .unwrap();
     }
-    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Completed);
+    assert_eq!(
+        status(&soon("the end", ended.recv()).await),
+        Status::Completed
+    );
     lane.stop().await;
     task.await.unwrap();
 }
@@ -37,14 +42,26 @@ async fn a_refusal_undoes_what_was_done() {
     let (job, _, mut ended) = start(&plan, id(1), None);
     lane.send(Intake::Starts(vec![job])).await.unwrap();
     let first = soon("first", commands.recv()).await;
-    lane.send(Intake::Replies(vec![reply(&first, success(&first))])).await.unwrap();
+    lane.send(Intake::Replies(vec![reply(&first, success(&first))]))
+        .await
+        .unwrap();
     let second = soon("second", commands.recv()).await;
     let no = Outcome::Refused(ErrorBody::new("no", "not today"));
-    lane.send(Intake::Replies(vec![reply(&second, no)])).await.unwrap();
+    lane.send(Intake::Replies(vec![reply(&second, no)]))
+        .await
+        .unwrap();
     let undo = soon("undo", commands.recv()).await;
-    assert_eq!((undo.command.op, undo.command.step), (Op::Compensation, first.command.step));
-    lane.send(Intake::Replies(vec![reply(&undo, success(&undo))])).await.unwrap();
-    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Compensated);
+    assert_eq!(
+        (undo.command.op, undo.command.step),
+        (Op::Compensation, first.command.step)
+    );
+    lane.send(Intake::Replies(vec![reply(&undo, success(&undo))]))
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&soon("the end", ended.recv()).await),
+        Status::Compensated
+    );
 }
 
 #[tokio::test]
@@ -58,11 +75,17 @@ async fn the_same_key_and_the_same_id_name_the_first_saga() {
     other.start.input = Payload::from_bytes(br#"{"other":1}"#).expect("JSON");
     other.input_hash = [8; 32];
     let (again, again_started, _e4) = start(&plan, id(1), None);
-    lane.send(Intake::Starts(vec![first, second, other, again])).await.unwrap();
+    lane.send(Intake::Starts(vec![first, second, other, again]))
+        .await
+        .unwrap();
     assert_eq!(first_started.await, Ok(Started::Created));
-    assert!(matches!(second_started.await, Ok(Started::Existing { id: existing, .. }) if existing == id(1)));
+    assert!(
+        matches!(second_started.await, Ok(Started::Existing { id: existing, .. }) if existing == id(1))
+    );
     assert_eq!(other_started.await, Ok(Started::KeyConflict { id: id(1) }));
-    assert!(matches!(again_started.await, Ok(Started::Existing { id: existing, .. }) if existing == id(1)));
+    assert!(
+        matches!(again_started.await, Ok(Started::Existing { id: existing, .. }) if existing == id(1))
+    );
 }
 
 #[tokio::test]
@@ -85,7 +108,9 @@ async fn a_restart_sends_what_was_outstanding_again() {
     let mut commands = connect(&lane, 1, "p").await;
     let again = soon("the command again", commands.recv()).await;
     assert_eq!(again.command, first_command.command);
-    lane.send(Intake::Replies(vec![reply(&again, success(&again))])).await.unwrap();
+    lane.send(Intake::Replies(vec![reply(&again, success(&again))]))
+        .await
+        .unwrap();
     let second = soon("the next command", commands.recv()).await;
     assert_ne!(second.command.step, again.command.step);
 }
@@ -102,12 +127,22 @@ async fn a_lost_link_makes_the_outcome_unknown_and_the_step_waits_for_the_next_o
     lane.send(Intake::Disconnected { link: 1 }).await.unwrap();
     let mut commands = connect(&lane, 2, "p").await;
     let again = soon("the second attempt", commands.recv()).await;
-    assert_eq!((again.command.attempt, &again.command.input), (2, &lost.command.input));
+    assert_eq!(
+        (again.command.attempt, &again.command.input),
+        (2, &lost.command.input)
+    );
     // A late answer to the first attempt settles the step all the same.
-    lane.send(Intake::Replies(vec![reply(&lost, success(&lost))])).await.unwrap();
+    lane.send(Intake::Replies(vec![reply(&lost, success(&lost))]))
+        .await
+        .unwrap();
     let second = soon("the next step", commands.recv()).await;
-    lane.send(Intake::Replies(vec![reply(&second, success(&second))])).await.unwrap();
-    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Completed);
+    lane.send(Intake::Replies(vec![reply(&second, success(&second))]))
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&soon("the end", ended.recv()).await),
+        Status::Completed
+    );
 }
 
 #[tokio::test]
@@ -118,11 +153,23 @@ async fn a_cancel_is_answered_after_its_commit() {
     let (job, _, mut ended) = start(&plan, id(1), None);
     lane.send(Intake::Starts(vec![job])).await.unwrap();
     let (answer, answered) = oneshot::channel();
-    let cancel = Cancel { reason: "changed my mind".into(), by: "test".into() };
-    lane.send(Intake::Cancel(CancelJob { id: id(1), cancel, answer })).await.unwrap();
+    let cancel = Cancel {
+        reason: "changed my mind".into(),
+        by: "test".into(),
+    };
+    lane.send(Intake::Cancel(CancelJob {
+        id: id(1),
+        cancel,
+        answer,
+    }))
+    .await
+    .unwrap();
     // Nobody serves `p`, so nothing was ever sent and there is nothing to undo.
     assert_eq!(answered.await, Ok(Ok(Cancelled::Compensating)));
-    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Compensated);
+    assert_eq!(
+        status(&soon("the end", ended.recv()).await),
+        Status::Compensated
+    );
 }
 
 #[tokio::test]
@@ -135,22 +182,35 @@ async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
         let (bad, bad_started, _e1) = start(&plan, id(1), None);
         let (good, good_started, _e2) = start(&plan, id(2), None);
         lane.send(Intake::Starts(vec![bad, good])).await.unwrap();
-        assert_eq!((bad_started.await, good_started.await), (Ok(Started::Created), Ok(Started::Created)));
+        assert_eq!(
+            (bad_started.await, good_started.await),
+            (Ok(Started::Created), Ok(Started::Created))
+        );
         lane.stop().await;
         task.await.unwrap();
     }
     let damage = rusqlite::Connection::open(&path).unwrap();
     let whole: Vec<u8> = damage
-        .query_row("SELECT body FROM saga_event WHERE saga_id = ?1", [id(1).to_bytes()], |row| row.get(0))
+        .query_row(
+            "SELECT body FROM saga_event WHERE saga_id = ?1",
+            [id(1).to_bytes()],
+            |row| row.get(0),
+        )
         .unwrap();
-    let damaged =
-        damage.execute("UPDATE saga_event SET body = x'7b' WHERE saga_id = ?1", [id(1).to_bytes()]).unwrap();
+    let damaged = damage
+        .execute(
+            "UPDATE saga_event SET body = x'7b' WHERE saga_id = ?1",
+            [id(1).to_bytes()],
+        )
+        .unwrap();
     assert_eq!(damaged, 1);
     drop(damage);
 
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
     let (lane, _task) =
-        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default()).await.unwrap();
+        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default())
+            .await
+            .unwrap();
     let mut commands = connect(&lane, 1, "p").await;
     let command = soon("the good saga goes on", commands.recv()).await;
     assert_eq!(command.command.saga_id, id(2));
@@ -158,7 +218,10 @@ async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
     lane.send(Intake::Census(answer)).await.unwrap();
     let broken = census.await.unwrap().broken;
     assert_eq!(
-        broken.iter().map(|(id, error)| (*id, error.code.as_str())).collect::<Vec<_>>(),
+        broken
+            .iter()
+            .map(|(id, error)| (*id, error.code.as_str()))
+            .collect::<Vec<_>>(),
         [(id(1), "journal_unreadable")]
     );
     lane.stop().await;
@@ -168,11 +231,17 @@ async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
 
     // Mended, it is listed without the mark and goes on.
     let mend = rusqlite::Connection::open(&path).unwrap();
-    mend.execute("UPDATE saga_event SET body = ?2 WHERE saga_id = ?1", (id(1).to_bytes(), whole)).unwrap();
+    mend.execute(
+        "UPDATE saga_event SET body = ?2 WHERE saga_id = ?1",
+        (id(1).to_bytes(), whole),
+    )
+    .unwrap();
     drop(mend);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
     let (lane, _task) =
-        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default()).await.unwrap();
+        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default())
+            .await
+            .unwrap();
     lane.stop().await;
     assert!(!store.saga(id(1)).await.unwrap().unwrap().face.incident);
 }
@@ -188,10 +257,15 @@ async fn a_timer_overtaken_by_a_sign_of_life_is_set_again() {
             .await
             .unwrap();
     let (job, _started, _ended) = start(&plan, id(1), None);
-    worker.queue.push_back(crate::lane::batch::Job::Start(crate::lane::starting::Starter::new(job)));
+    worker.queue.push_back(crate::lane::batch::Job::Start(
+        crate::lane::starting::Starter::new(job),
+    ));
     worker.decide_queue();
     // The timer fires, and before its input is decided the limit has moved.
-    assert_eq!(worker.timers.pop(saga_core::Timestamp(i64::MAX)), Some(id(1)));
+    assert_eq!(
+        worker.timers.pop(saga_core::Timestamp(i64::MAX)),
+        Some(id(1))
+    );
     worker.sagas.get_mut(&id(1)).unwrap().armed = None;
     worker.queue.push_back(crate::lane::batch::Job::Input {
         id: id(1),

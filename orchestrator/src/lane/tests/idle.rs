@@ -57,9 +57,14 @@ async fn all_are_due(path: &Path, plan: &Arc<Plan>, sagas: u64) -> (Arc<FlakySto
         gate: Arc::default(),
         poison: None,
     });
-    let settings = Settings { wall: tomorrow, ..Settings::default() };
+    let settings = Settings {
+        wall: tomorrow,
+        ..Settings::default()
+    };
     let claim = crate::lane::claim(&*store).await.unwrap();
-    let worker = Worker::begin(claim, Arc::clone(&store) as _, definitions(plan), settings).await.unwrap();
+    let worker = Worker::begin(claim, Arc::clone(&store) as _, definitions(plan), settings)
+        .await
+        .unwrap();
     assert_eq!(worker.sagas.len(), ids.len());
     (store, worker)
 }
@@ -69,26 +74,45 @@ async fn sleeps_with_due_timers(sagas: u64) {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
     let (store, worker) = all_are_due(&dir.path().join("s.db"), &plan, sagas).await;
-    store.fates.lock().unwrap().extend(std::iter::repeat_n(Fate::Unavailable, REFUSED));
+    store
+        .fates
+        .lock()
+        .unwrap()
+        .extend(std::iter::repeat_n(Fate::Unavailable, REFUSED));
     let (sender, intake) = mpsc::channel(256);
     let lane = Handle::new(sender, worker.partitions());
     let polls = Arc::new(AtomicU64::new(0));
-    let mut running = tokio::spawn(Counted { lane: Box::pin(worker.run(intake)), polls: Arc::clone(&polls) });
+    let mut running = tokio::spawn(Counted {
+        lane: Box::pin(worker.run(intake)),
+        polls: Arc::clone(&polls),
+    });
 
     // The waits between the tries double: seven of them take a few seconds.
     let tried = || REFUSED - store.fates.lock().unwrap().len();
     while tried() < 7 {
         let a_little = Duration::from_millis(20);
-        assert!(tokio::time::timeout(a_little, &mut running).await.is_err(), "the lane has ended");
+        assert!(
+            tokio::time::timeout(a_little, &mut running).await.is_err(),
+            "the lane has ended"
+        );
     }
-    assert!(polls.load(Ordering::Relaxed) < 100, "{polls:?} for {} tries", tried());
+    assert!(
+        polls.load(Ordering::Relaxed) < 100,
+        "{polls:?} for {} tries",
+        tried()
+    );
 
     // Nothing was lost on the way: the store is back, and so is the participant.
     store.fates.lock().unwrap().clear();
     let mut commands = connect(&lane, 1, "p").await;
     let mut asked = HashSet::new();
     while asked.len() < usize::try_from(sagas).unwrap() {
-        asked.insert(soon("a command of each", commands.recv()).await.command.saga_id);
+        asked.insert(
+            soon("a command of each", commands.recv())
+                .await
+                .command
+                .saga_id,
+        );
     }
 }
 
@@ -115,7 +139,12 @@ async fn one_due_of_a_saga_waits_however_often_commits_fail() {
         worker.decide_queue();
         let decided = std::mem::take(&mut worker.pending);
         worker.take_back(decided);
-        let dues: Vec<SagaId> = worker.queue.iter().filter(|job| job.is_due()).map(Job::id).collect();
+        let dues: Vec<SagaId> = worker
+            .queue
+            .iter()
+            .filter(|job| job.is_due())
+            .map(Job::id)
+            .collect();
         let distinct: HashSet<SagaId> = dues.iter().copied().collect();
         assert_eq!((dues.len(), distinct.len()), (20, 20));
         worker.fire_timers();

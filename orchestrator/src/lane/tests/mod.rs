@@ -70,8 +70,15 @@ pub(super) async fn connect(
 ) -> mpsc::UnboundedReceiver<Outgoing> {
     let (sent, received) = mpsc::unbounded_channel();
     let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();
-    let link = TestLink { number, participant: participant.into(), actions, sent };
-    lane.send(Intake::Connected(Arc::new(link))).await.expect("the lane runs");
+    let link = TestLink {
+        number,
+        participant: participant.into(),
+        actions,
+        sent,
+    };
+    lane.send(Intake::Connected(Arc::new(link)))
+        .await
+        .expect("the lane runs");
     received
 }
 
@@ -93,7 +100,9 @@ pub(super) fn definitions(plan: &Arc<Plan>) -> Arc<Definitions> {
 
 pub(super) async fn lane(path: &Path, plan: &Arc<Plan>) -> (Handle, tokio::task::JoinHandle<()>) {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path).expect("a new store"));
-    super::spawn(store, definitions(plan), Settings::default()).await.expect("a lane")
+    super::spawn(store, definitions(plan), Settings::default())
+        .await
+        .expect("a lane")
 }
 
 pub(super) fn id(n: u64) -> SagaId {
@@ -105,14 +114,22 @@ pub(super) fn start(
     plan: &Arc<Plan>,
     id: SagaId,
     key: Option<&str>,
-) -> (StartJob, oneshot::Receiver<Started>, mpsc::UnboundedReceiver<Ended>) {
+) -> (
+    StartJob,
+    oneshot::Receiver<Started>,
+    mpsc::UnboundedReceiver<Ended>,
+) {
     let (started, is_started) = oneshot::channel();
     let (sink, ended) = mpsc::unbounded_channel();
     let input = Payload::from_bytes(b"{}").expect("JSON");
     let job = StartJob {
         id,
         plan: Arc::clone(plan),
-        start: Start { input, key: key.map(Into::into), labels: Default::default() },
+        start: Start {
+            input,
+            key: key.map(Into::into),
+            labels: Default::default(),
+        },
         input_hash: [7; 32],
         started: Some(started),
         ended: Some(Listener { tag: 1, sink }),
@@ -146,7 +163,10 @@ pub(super) fn success(to: &Outgoing) -> Outcome {
 
 /// Waits, but not for ever.
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = Option<T>>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect(what).expect(what)
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect(what)
+        .expect(what)
 }
 
 pub(super) fn status(ended: &Ended) -> Status {

@@ -10,7 +10,10 @@ async fn told(
     trouble: &mut watch::Receiver<Option<Trouble>>,
     wanted: impl FnMut(&Option<Trouble>) -> bool,
 ) -> Option<Trouble> {
-    soon("the lane to tell", async { Some(trouble.wait_for(wanted).await.ok()?.clone()) }).await
+    soon("the lane to tell", async {
+        Some(trouble.wait_for(wanted).await.ok()?.clone())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -19,8 +19,9 @@ async fn lane_on(path: &Path, plan: &Arc<Plan>) -> (Handle, Arc<FlakyStore>) {
         poison: None,
     });
     let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
-    let (lane, _task) =
-        super::super::spawn(dynamic, definitions(plan), Settings::default()).await.expect("a lane");
+    let (lane, _task) = super::super::spawn(dynamic, definitions(plan), Settings::default())
+        .await
+        .expect("a lane");
     (lane, store)
 }
 
@@ -28,7 +29,12 @@ async fn lane_on(path: &Path, plan: &Arc<Plan>) -> (Handle, Arc<FlakyStore>) {
 async fn a_message_is_done_with_when_what_came_of_it_is_committed_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
-    for fate in [Fate::Good, Fate::Unavailable, Fate::WrittenButUnknown, Fate::LostAndUnknown] {
+    for fate in [
+        Fate::Good,
+        Fate::Unavailable,
+        Fate::WrittenButUnknown,
+        Fate::LostAndUnknown,
+    ] {
         let (lane, store) = lane_on(&dir.path().join(format!("{fate:?}.db")), &plan).await;
         let mut commands = connect(&lane, 1, "p").await;
         let (job, started, _ended) = start(&plan, id(1), None);
@@ -37,15 +43,25 @@ async fn a_message_is_done_with_when_what_came_of_it_is_committed_and_not_before
         let first = soon("first", commands.recv()).await;
         store.fates.lock().unwrap().push_back(fate);
         let answer = reply(&first, success(&first));
-        let stranger = Incoming { saga_id: id(9), ..answer.clone() };
+        let stranger = Incoming {
+            saga_id: id(9),
+            ..answer.clone()
+        };
         let (done, mut finished) = mpsc::unbounded_channel();
         let replies = vec![stranger, answer.clone(), answer];
         let receipt = Receipt::new(7, replies.len(), done);
-        lane.send(Intake::Delivery { replies, receipt }).await.unwrap();
+        lane.send(Intake::Delivery { replies, receipt })
+            .await
+            .unwrap();
         assert_eq!(soon("the receipt", finished.recv()).await, 7);
         let journal = store.journal(id(1), 0, usize::MAX).await.unwrap();
-        let told = |row: &crate::store::record::JournalRow| String::from_utf8_lossy(&row.body).contains("ok");
-        assert!(journal.iter().any(told), "{fate:?}: the receipt came before the commit");
+        let told = |row: &crate::store::record::JournalRow| {
+            String::from_utf8_lossy(&row.body).contains("ok")
+        };
+        assert!(
+            journal.iter().any(told),
+            "{fate:?}: the receipt came before the commit"
+        );
     }
 }
 
@@ -61,11 +77,18 @@ async fn a_link_that_takes_the_place_of_another_loses_nothing() {
     lane.send(Intake::Draining { link: 1 }).await.unwrap();
     let (sent, mut new) = mpsc::unbounded_channel();
     let actions = ["a", "b", "undo_a", "undo_b"].map(str::to_owned).to_vec();
-    let by = Arc::new(TestLink { number: 2, participant: "p".into(), actions, sent });
+    let by = Arc::new(TestLink {
+        number: 2,
+        participant: "p".into(),
+        actions,
+        sent,
+    });
     lane.send(Intake::Replaced { link: 1, by }).await.unwrap();
     // Nothing hangs on the old one any more.
     lane.send(Intake::Disconnected { link: 1 }).await.unwrap();
-    lane.send(Intake::Replies(vec![reply(&first, success(&first))])).await.unwrap();
+    lane.send(Intake::Replies(vec![reply(&first, success(&first))]))
+        .await
+        .unwrap();
     let second = soon("second", new.recv()).await;
     assert_eq!(second.command.attempt, 1);
     // Certainly not sent: the same attempt again, and no other.
@@ -79,9 +102,19 @@ async fn a_link_that_takes_the_place_of_another_loses_nothing() {
         unsent: true,
         error: ErrorBody::new("unroutable", "there is no queue"),
     };
-    lane.send(Intake::Lost { lost: vec![lost], receipt: None }).await.unwrap();
+    lane.send(Intake::Lost {
+        lost: vec![lost],
+        receipt: None,
+    })
+    .await
+    .unwrap();
     let again = soon("second again", new.recv()).await;
     assert_eq!(again.command.attempt, 1);
-    lane.send(Intake::Replies(vec![reply(&again, success(&again))])).await.unwrap();
-    assert_eq!(status(&soon("the end", ended.recv()).await), Status::Completed);
+    lane.send(Intake::Replies(vec![reply(&again, success(&again))]))
+        .await
+        .unwrap();
+    assert_eq!(
+        status(&soon("the end", ended.recv()).await),
+        Status::Completed
+    );
 }

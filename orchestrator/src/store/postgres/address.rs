@@ -61,7 +61,9 @@ pub enum Fault {
     )]
     Option,
     /// The words of libpq are broken off.
-    #[error("it reads like the words of libpq and is broken off; write NAME='value' for a value with blanks")]
+    #[error(
+        "it reads like the words of libpq and is broken off; write NAME='value' for a value with blanks"
+    )]
     Words,
     /// As many ports as servers are wanted.
     #[error("it names another number of ports than of hosts")]
@@ -100,8 +102,17 @@ pub struct Address {
 /// For messages: without user, password and options.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<&str> = self.servers.iter().map(|server| server.place.as_str()).collect();
-        write!(f, "postgres://{}/{}", places.join(","), self.database.as_deref().unwrap_or_default())
+        let places: Vec<&str> = self
+            .servers
+            .iter()
+            .map(|server| server.place.as_str())
+            .collect();
+        write!(
+            f,
+            "postgres://{}/{}",
+            places.join(","),
+            self.database.as_deref().unwrap_or_default()
+        )
     }
 }
 
@@ -128,7 +139,9 @@ impl Address {
     /// Whether this is meant for a database, and not the path of a file.
     #[must_use]
     pub fn is_meant(written: &str) -> bool {
-        let scheme = written.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let scheme = written
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_ascii_lowercase());
         matches!(scheme.as_deref(), Some("postgres" | "postgresql")) || is_words(written)
     }
 
@@ -137,16 +150,24 @@ impl Address {
     /// # Errors
     /// [`Fault`].
     pub fn read(written: &str) -> Result<Self, Fault> {
-        let words = if is_words(written) { Words::of_libpq(written)? } else { Words::of_url(written)? };
+        let words = if is_words(written) {
+            Words::of_libpq(written)?
+        } else {
+            Words::of_url(written)?
+        };
         words.address()
     }
 }
 
 /// `host=... dbname=...`: begins with an option of libpq.
 fn is_words(written: &str) -> bool {
-    let Some((name, _)) = written.split_once('=') else { return false };
+    let Some((name, _)) = written.split_once('=') else {
+        return false;
+    };
     let name = name.trim().to_ascii_lowercase();
-    let known = ["host", "hostaddr", "port", "dbname", "user", "password", "service", "passfile", TARGET];
+    let known = [
+        "host", "hostaddr", "port", "dbname", "user", "password", "service", "passfile", TARGET,
+    ];
     known.contains(&name.as_str())
         || IGNORED.contains(&name.as_str())
         || PASSED.iter().any(|names| names.contains(&name.as_str()))
@@ -159,7 +180,11 @@ impl Words {
         let parts = Parts::of(written)?;
         let text = |part: Option<&str>| part.map(decoded).transpose();
         let mut words = Self {
-            hosts: if parts.hosts.is_empty() { Vec::new() } else { parts.servers()? },
+            hosts: if parts.hosts.is_empty() {
+                Vec::new()
+            } else {
+                parts.servers()?
+            },
             user: text(parts.user)?,
             password: text(parts.password)?,
             database: Some(decoded(parts.path)?).filter(|name| !name.is_empty()),
@@ -191,12 +216,19 @@ impl Words {
                 value.split(',').try_for_each(check_host_or_six)?;
                 let ports: Vec<Option<u16>> = self.hosts.iter().map(|(_, port)| *port).collect();
                 let port = |at: usize| ports.get(at).copied().flatten();
-                self.hosts =
-                    value.split(',').enumerate().map(|(at, host)| (host.to_owned(), port(at))).collect();
+                self.hosts = value
+                    .split(',')
+                    .enumerate()
+                    .map(|(at, host)| (host.to_owned(), port(at)))
+                    .collect();
             }
             "port" => {
-                let ports = value.split(',').map(address::port).collect::<Result<Vec<_>, _>>()?;
-                self.hosts.resize(self.hosts.len().max(ports.len()), (String::new(), None));
+                let ports = value
+                    .split(',')
+                    .map(address::port)
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.hosts
+                    .resize(self.hosts.len().max(ports.len()), (String::new(), None));
                 let one = (ports.len() == 1).then(|| ports[0]);
                 if one.is_none() && ports.len() != self.hosts.len() {
                     return Err(Fault::Ports);
@@ -213,13 +245,19 @@ impl Words {
                 _ => return Err(Fault::ReadOnly),
             },
             _ if IGNORED.contains(&name) => {
-                tracing::warn!(option = name, "an option in the store's address has no effect here");
+                tracing::warn!(
+                    option = name,
+                    "an option in the store's address has no effect here"
+                );
             }
             _ => match PASSED.iter().find(|names| names.contains(&name)) {
                 Some(names) => self.passed.extend(names.last().map(|name| (*name, value))),
                 None => {
-                    let setting = name.strip_prefix("options[").and_then(|name| name.strip_suffix(']'));
-                    self.settings.push((setting.ok_or(Fault::Option)?.to_owned(), value));
+                    let setting = name
+                        .strip_prefix("options[")
+                        .and_then(|name| name.strip_suffix(']'));
+                    self.settings
+                        .push((setting.ok_or(Fault::Option)?.to_owned(), value));
                 }
             },
         }
@@ -233,7 +271,10 @@ impl Words {
         if self.hosts.len() > SERVERS_MAX {
             return Err(Fault::Servers);
         }
-        let servers = self.hosts.iter().map(|(host, port)| self.server(host, *port));
+        let servers = self
+            .hosts
+            .iter()
+            .map(|(host, port)| self.server(host, *port));
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
         let database = servers[0].options.get_database().map(str::to_owned);
         Ok(Address { servers, database })
@@ -242,7 +283,8 @@ impl Words {
     /// The driver is given a URL of what was understood: it alone looks for a password in `.pgpass`.
     fn server(&self, host: &str, port: Option<u16>) -> Result<Server, Fault> {
         let mut options = Vec::new();
-        let mut option = |name: &str, value: &str| options.push(format!("{name}={}", encoded(value)));
+        let mut option =
+            |name: &str, value: &str| options.push(format!("{name}={}", encoded(value)));
         if !host.is_empty() {
             option("host", host);
         }
@@ -251,7 +293,11 @@ impl Words {
         } else if !host.is_empty() {
             option("port", &PORT.to_string());
         }
-        let named = [("user", &self.user), ("password", &self.password), ("dbname", &self.database)];
+        let named = [
+            ("user", &self.user),
+            ("password", &self.password),
+            ("dbname", &self.database),
+        ];
         for (name, value) in named {
             if let Some(value) = value {
                 option(name, value);
@@ -265,18 +311,29 @@ impl Words {
         // Even an empty list is sent, and refused by poolers.
         let options = match self.settings.is_empty() {
             true => options,
-            false => {
-                options.options(self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-            }
+            false => options.options(
+                self.settings
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            ),
         };
-        let socket = options.get_socket().map(|folder| folder.display().to_string());
+        let socket = options
+            .get_socket()
+            .map(|folder| folder.display().to_string());
         let place = socket.unwrap_or_else(|| options.get_host().to_owned());
-        Ok(Server { place: format!("{place}:{}", options.get_port()), options })
+        Ok(Server {
+            place: format!("{place}:{}", options.get_port()),
+            options,
+        })
     }
 }
 
 fn check_host_or_six(host: &str) -> Result<(), address::Fault> {
-    if host.parse::<std::net::Ipv6Addr>().is_ok() { Ok(()) } else { check_host(host) }
+    if host.parse::<std::net::Ipv6Addr>().is_ok() {
+        Ok(())
+    } else {
+        check_host(host)
+    }
 }
 
 /// A value of libpq's words, and what follows it.
@@ -292,7 +349,11 @@ fn value(text: &str) -> Result<(String, &str), Fault> {
             c => value.push(c),
         }
     }
-    if quoted { Err(Fault::Words) } else { Ok((value, "")) }
+    if quoted {
+        Err(Fault::Words)
+    } else {
+        Ok((value, ""))
+    }
 }
 
 #[cfg(test)]
@@ -319,10 +380,15 @@ mod tests {
 
     #[test]
     fn a_url_may_name_several_servers() {
-        let address = read("POSTGRESQL://u:s%40c@one:5433,two,[::1]:7/sagas?target_session_attrs=read-write");
-        assert_eq!(address.to_string(), "postgres://one:5433,two:5432,[::1]:7/sagas");
+        let address =
+            read("POSTGRESQL://u:s%40c@one:5433,two,[::1]:7/sagas?target_session_attrs=read-write");
+        assert_eq!(
+            address.to_string(),
+            "postgres://one:5433,two:5432,[::1]:7/sagas"
+        );
         let expected = [("one", 5433), ("two", 5432), ("[::1]", 7)];
-        let expected = expected.map(|(host, port)| (host.to_owned(), port, "u".into(), "sagas".into()));
+        let expected =
+            expected.map(|(host, port)| (host.to_owned(), port, "u".into(), "sagas".into()));
         assert_eq!(parts(&address), expected);
     }
 
@@ -336,12 +402,24 @@ mod tests {
             "postgresql://u@/db?hostaddr=one,two&port=5,6&keepalives=1",
         ] {
             let address = read(written);
-            assert_eq!(address.to_string(), "postgres://one:5,two:6/db", "{written}");
-            assert!(parts(&address).iter().all(|(_, _, user, db)| user == "u" && db == "db"), "{written}");
+            assert_eq!(
+                address.to_string(),
+                "postgres://one:5,two:6/db",
+                "{written}"
+            );
+            assert!(
+                parts(&address)
+                    .iter()
+                    .all(|(_, _, user, db)| user == "u" && db == "db"),
+                "{written}"
+            );
         }
         let folder = read("postgres://u@%2Frun%2Fpostgresql/db");
         assert_eq!(folder.to_string(), "postgres:///run/postgresql:5432/db");
-        assert_eq!(read("host=/run/postgresql dbname=db").to_string(), folder.to_string());
+        assert_eq!(
+            read("host=/run/postgresql dbname=db").to_string(),
+            folder.to_string()
+        );
     }
 
     #[test]
@@ -360,16 +438,27 @@ mod tests {
             "user=u host=h port=Kq7W",
         ] {
             let fault = Address::read(written).expect_err(written).to_string();
-            assert!(["Kq7W", "Wz9X", "Xv3J"].iter().all(|piece| !fault.contains(piece)), "{fault}");
+            assert!(
+                ["Kq7W", "Wz9X", "Xv3J"]
+                    .iter()
+                    .all(|piece| !fault.contains(piece)),
+                "{fault}"
+            );
         }
         let address = read("postgres://u:Kq7W%23Wz9X@h/db?application_name=x");
-        assert_eq!(format!("{address} {address:?}"), "postgres://h:5432/db postgres://h:5432/db");
+        assert_eq!(
+            format!("{address} {address:?}"),
+            "postgres://h:5432/db postgres://h:5432/db"
+        );
     }
 
     #[test]
     fn what_a_store_cannot_be_is_refused() {
         for (written, fault) in [
-            ("postgres://h/db?target_session_attrs=standby", Fault::ReadOnly),
+            (
+                "postgres://h/db?target_session_attrs=standby",
+                Fault::ReadOnly,
+            ),
             ("host=h target_session_attrs=read-only", Fault::ReadOnly),
             ("postgres:///db?host=a,b,c&port=1,2", Fault::Ports),
             ("postgres://a,b,c,d,e,f,g,h,i/db", Fault::Servers),
@@ -381,12 +470,24 @@ mod tests {
 
     #[test]
     fn files_are_not_taken_for_databases() {
-        for file in ["saga.db", "./host=x", "a=b.db", "/var/lib/saga", "sqlite:///x", "mysql://h/db"] {
+        for file in [
+            "saga.db",
+            "./host=x",
+            "a=b.db",
+            "/var/lib/saga",
+            "sqlite:///x",
+            "mysql://h/db",
+        ] {
             assert!(!Address::is_meant(file), "{file}");
         }
-        for meant in
-            ["host=h", "dbname=x host=y", "Host = h", "postgres://h", "POSTGRES://h", "sslmode=x host=h"]
-        {
+        for meant in [
+            "host=h",
+            "dbname=x host=y",
+            "Host = h",
+            "postgres://h",
+            "POSTGRES://h",
+            "sslmode=x host=h",
+        ] {
             assert!(Address::is_meant(meant), "{meant}");
         }
     }

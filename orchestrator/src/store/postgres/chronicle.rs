@@ -41,12 +41,17 @@ impl Chronicle for PostgresStore {
 async fn told_through(pool: &PgPool) -> Answer<u64> {
     let mut tx = pool.begin().await?;
     // Looked for first: making it locks out writers, even where it turns out to be there.
-    let found =
-        sqlx::query("SELECT to_regclass('saga_event_commit') IS NULL AS missing").fetch_one(&mut *tx).await?;
+    let found = sqlx::query("SELECT to_regclass('saga_event_commit') IS NULL AS missing")
+        .fetch_one(&mut *tx)
+        .await?;
     if found.try_get::<bool, _>("missing")? {
         // A long journal takes its time, once.
-        sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
-        sqlx::query("CREATE INDEX saga_event_commit ON saga_event (commit_no)").execute(&mut *tx).await?;
+        sqlx::query("SET LOCAL statement_timeout = 0")
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("CREATE INDEX saga_event_commit ON saga_event (commit_no)")
+            .execute(&mut *tx)
+            .await?;
     }
     sqlx::query(
         "INSERT INTO meta (name, value) SELECT 'told_through', commit_no::text FROM progress ON CONFLICT DO NOTHING",
@@ -72,21 +77,31 @@ async fn commits_after(pool: &PgPool, after: u64) -> Answer<Vec<CommittedRow>> {
     .bind(COMMITS)
     .fetch_all(pool)
     .await?;
-    let committed = |row| Ok(CommittedRow { commit_no: unsigned(row, "commit_no")?, row: journal_row(row)? });
+    let committed = |row| {
+        Ok(CommittedRow {
+            commit_no: unsigned(row, "commit_no")?,
+            row: journal_row(row)?,
+        })
+    };
     rows.iter().map(committed).collect()
 }
 
 async fn sagas(pool: &PgPool, ids: &[SagaId]) -> Answer<Vec<SagaRow>> {
     let wanted: Vec<_> = ids.iter().map(|id| uuid(*id)).collect();
     let sql = format!("SELECT {SAGA_COLUMNS} FROM saga s WHERE s.id = ANY ($1)");
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(wanted).fetch_all(pool).await?;
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(wanted)
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(saga_row).collect()
 }
 
 async fn set_told(pool: &PgPool, commit_no: u64) -> Answer<()> {
-    sqlx::query("UPDATE meta SET value = $1::text WHERE name = 'told_through' AND value::bigint < $1")
-        .bind(clamped(commit_no))
-        .execute(pool)
-        .await
-        .map(drop)
+    sqlx::query(
+        "UPDATE meta SET value = $1::text WHERE name = 'told_through' AND value::bigint < $1",
+    )
+    .bind(clamped(commit_no))
+    .execute(pool)
+    .await
+    .map(drop)
 }

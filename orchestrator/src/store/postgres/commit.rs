@@ -30,7 +30,10 @@ pub(super) async fn commit(conn: &mut PgConnection, batch: &Batch) -> Outcome {
         Ok(statement) => statement,
         // Whoever does not own the partitions is told that first, whatever else is wrong with the batch.
         Err(error) => {
-            let bare = Batch { fence: batch.fence.clone(), ..Batch::default() };
+            let bare = Batch {
+                fence: batch.fence.clone(),
+                ..Batch::default()
+            };
             let asked = Box::pin(commit(conn, &bare)).await;
             return asked.and(Err(refused(error)));
         }
@@ -43,13 +46,18 @@ pub(super) async fn commit(conn: &mut PgConnection, batch: &Batch) -> Outcome {
             if lost.is_empty() {
                 return Ok(());
             }
-            let lost = lost.into_iter().map(|id| Partition(u16::try_from(id).unwrap_or(u16::MAX)));
+            let lost = lost
+                .into_iter()
+                .map(|id| Partition(u16::try_from(id).unwrap_or(u16::MAX)));
             Err(refused(CommitError::Fenced(lost.collect())))
         }
         Err(error) if is_start_conflict(&error) => match conflicts(conn, &batch.starts).await {
             Ok(conflicts) => Err(refused(CommitError::StartsExist(conflicts))),
             // Nothing was written; the same batch finds its conflicts again.
-            Err(error) => Err((CommitError::Unavailable(error.to_string().into()), Some(error))),
+            Err(error) => Err((
+                CommitError::Unavailable(error.to_string().into()),
+                Some(error),
+            )),
         },
         Err(error) => Err((commit_error(&error), Some(error))),
     }
@@ -58,20 +66,38 @@ pub(super) async fn commit(conn: &mut PgConnection, batch: &Batch) -> Outcome {
 fn statement(batch: &Batch) -> Result<Statement<'_>, CommitError> {
     let commit_no = signed(batch.commit_no, "the commit's number")?;
     let at = batch.journal.iter().map(|row| row.at.0).max().unwrap_or(0);
-    let statement = fence(sqlx::query(COMMIT), &batch.fence)?.bind(commit_no).bind(at);
+    let statement = fence(sqlx::query(COMMIT), &batch.fence)?
+        .bind(commit_no)
+        .bind(at);
     let statement = changes(starts(statement, &batch.starts)?, &batch.changes);
     audit(journal(statement, &batch.journal)?, &batch.audit)
 }
 
 fn fence<'q>(statement: Statement<'q>, fence: &[Fence]) -> Result<Statement<'q>, CommitError> {
-    let epochs = fence.iter().map(|f| signed(f.epoch, "an epoch")).collect::<Result<Vec<_>, _>>()?;
+    let epochs = fence
+        .iter()
+        .map(|f| signed(f.epoch, "an epoch"))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(statement
-        .bind(fence.iter().map(|f| i32::from(f.partition.0)).collect::<Vec<_>>())
+        .bind(
+            fence
+                .iter()
+                .map(|f| i32::from(f.partition.0))
+                .collect::<Vec<_>>(),
+        )
         .bind(epochs)
-        .bind(fence.iter().map(|f| Uuid::from_u128(f.token)).collect::<Vec<_>>()))
+        .bind(
+            fence
+                .iter()
+                .map(|f| Uuid::from_u128(f.token))
+                .collect::<Vec<_>>(),
+        ))
 }
 
-fn starts<'q>(statement: Statement<'q>, starts: &'q [StartRow]) -> Result<Statement<'q>, CommitError> {
+fn starts<'q>(
+    statement: Statement<'q>,
+    starts: &'q [StartRow],
+) -> Result<Statement<'q>, CommitError> {
     let labels = starts.iter().map(|start| {
         serde_json::to_string(&start.row.labels)
             .map_err(|error| CommitError::Data(format!("labels of saga {}: {error}", start.row.id)))
@@ -84,28 +110,57 @@ fn starts<'q>(statement: Statement<'q>, starts: &'q [StartRow]) -> Result<Statem
         .bind(rows().map(|row| i64::from(row.version)).collect::<Vec<_>>())
         .bind(rows().map(|row| row.hash.as_slice()).collect::<Vec<_>>())
         .bind(rows().map(|row| row.key.as_deref()).collect::<Vec<_>>())
-        .bind(starts.iter().map(|start| start.input_hash.as_slice()).collect::<Vec<_>>())
+        .bind(
+            starts
+                .iter()
+                .map(|start| start.input_hash.as_slice())
+                .collect::<Vec<_>>(),
+        )
         .bind(labels)
         .bind(rows().map(|row| row.started_at.0).collect::<Vec<_>>())
-        .bind(rows().map(|row| status_number(row.face.status)).collect::<Vec<_>>())
+        .bind(
+            rows()
+                .map(|row| status_number(row.face.status))
+                .collect::<Vec<_>>(),
+        )
         .bind(rows().map(|row| row.face.incident).collect::<Vec<_>>())
         .bind(rows().map(|row| row.face.exceptions).collect::<Vec<_>>())
-        .bind(rows().map(|row| row.face.ended_at.map(|at| at.0)).collect::<Vec<_>>()))
+        .bind(
+            rows()
+                .map(|row| row.face.ended_at.map(|at| at.0))
+                .collect::<Vec<_>>(),
+        ))
 }
 
 fn changes<'q>(statement: Statement<'q>, changes: &[ChangeRow]) -> Statement<'q> {
     let faces = || changes.iter().map(|change| change.face);
     statement
-        .bind(changes.iter().map(|change| uuid(change.id)).collect::<Vec<_>>())
-        .bind(faces().map(|face| status_number(face.status)).collect::<Vec<_>>())
+        .bind(
+            changes
+                .iter()
+                .map(|change| uuid(change.id))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            faces()
+                .map(|face| status_number(face.status))
+                .collect::<Vec<_>>(),
+        )
         .bind(faces().map(|face| face.incident).collect::<Vec<_>>())
         .bind(faces().map(|face| face.exceptions).collect::<Vec<_>>())
-        .bind(faces().map(|face| face.ended_at.map(|at| at.0)).collect::<Vec<_>>())
+        .bind(
+            faces()
+                .map(|face| face.ended_at.map(|at| at.0))
+                .collect::<Vec<_>>(),
+        )
 }
 
 /// The journal saga by saga. For every row that does not follow the one before it in the batch, the database is asked
 /// for its predecessor.
-fn journal<'q>(statement: Statement<'q>, journal: &'q [JournalRow]) -> Result<Statement<'q>, CommitError> {
+fn journal<'q>(
+    statement: Statement<'q>,
+    journal: &'q [JournalRow],
+) -> Result<Statement<'q>, CommitError> {
     let mut rows: Vec<&JournalRow> = journal.iter().collect();
     rows.sort_by_key(|row| (row.saga_id, row.seq));
     let (mut head_ids, mut head_seqs) = (Vec::new(), Vec::new());
@@ -131,25 +186,55 @@ fn journal<'q>(statement: Statement<'q>, journal: &'q [JournalRow]) -> Result<St
         .bind(rows.iter().map(|row| uuid(row.saga_id)).collect::<Vec<_>>())
         .bind(seqs)
         .bind(rows.iter().map(|row| row.at.0).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.body.as_slice()).collect::<Vec<_>>()))
+        .bind(
+            rows.iter()
+                .map(|row| row.body.as_slice())
+                .collect::<Vec<_>>(),
+        ))
 }
 
-fn audit<'q>(statement: Statement<'q>, audit: &'q [AuditRow]) -> Result<Statement<'q>, CommitError> {
-    let seqs = audit.iter().map(|row| signed(row.seq, "a position in a journal"));
+fn audit<'q>(
+    statement: Statement<'q>,
+    audit: &'q [AuditRow],
+) -> Result<Statement<'q>, CommitError> {
+    let seqs = audit
+        .iter()
+        .map(|row| signed(row.seq, "a position in a journal"));
     let seqs = seqs.collect::<Result<Vec<_>, _>>()?;
     Ok(statement
-        .bind(audit.iter().map(|row| uuid(row.saga_id)).collect::<Vec<_>>())
+        .bind(
+            audit
+                .iter()
+                .map(|row| uuid(row.saga_id))
+                .collect::<Vec<_>>(),
+        )
         .bind(seqs)
         .bind(audit.iter().map(|row| row.at.0).collect::<Vec<_>>())
-        .bind(audit.iter().map(|row| row.verb.as_str()).collect::<Vec<_>>())
-        .bind(audit.iter().map(|row| row.step.as_deref()).collect::<Vec<_>>())
+        .bind(
+            audit
+                .iter()
+                .map(|row| row.verb.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            audit
+                .iter()
+                .map(|row| row.step.as_deref())
+                .collect::<Vec<_>>(),
+        )
         .bind(audit.iter().map(|row| row.who.as_str()).collect::<Vec<_>>())
-        .bind(audit.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>())
+        .bind(
+            audit
+                .iter()
+                .map(|row| row.reason.as_str())
+                .collect::<Vec<_>>(),
+        )
         .bind(audit.iter().map(|row| row.forced).collect::<Vec<_>>()))
 }
 
 fn signed(number: u64, what: &str) -> Result<i64, CommitError> {
-    i64::try_from(number).map_err(|_| CommitError::Data(format!("{what}: {number} is out of range")))
+    i64::try_from(number)
+        .map_err(|_| CommitError::Data(format!("{what}: {number} is out of range")))
 }
 
 /// What is there already of some starts.
@@ -163,11 +248,18 @@ struct Earlier {
 
 /// Which starts were asked for before, in the order of the batch. Nobody else starts sagas in these partitions, so
 /// what is read here is what stood in the way.
-async fn conflicts(conn: &mut PgConnection, starts: &[StartRow]) -> Result<Vec<StartConflict>, sqlx::Error> {
+async fn conflicts(
+    conn: &mut PgConnection,
+    starts: &[StartRow],
+) -> Result<Vec<StartConflict>, sqlx::Error> {
     let (mut by_key, mut by_id) = earlier(conn, starts).await?;
     let mut conflicts = Vec::new();
     for (index, start) in starts.iter().enumerate() {
-        let key = start.row.key.as_ref().map(|key| (start.row.name.clone(), key.clone()));
+        let key = start
+            .row
+            .key
+            .as_ref()
+            .map(|key| (start.row.name.clone(), key.clone()));
         let of_key = key.as_ref().and_then(|key| by_key.get(key));
         if let Some(first) = of_key.or_else(|| by_id.get(&start.row.id)) {
             conflicts.push(StartConflict {
@@ -195,8 +287,15 @@ async fn conflicts(conn: &mut PgConnection, starts: &[StartRow]) -> Result<Vec<S
 type ByKey = BTreeMap<(String, String), Earlier>;
 type ById = BTreeMap<SagaId, Earlier>;
 
-async fn earlier(conn: &mut PgConnection, starts: &[StartRow]) -> Result<(ByKey, ById), sqlx::Error> {
-    let keyed = || starts.iter().filter_map(|start| Some((&start.row.name, start.row.key.as_ref()?)));
+async fn earlier(
+    conn: &mut PgConnection,
+    starts: &[StartRow],
+) -> Result<(ByKey, ById), sqlx::Error> {
+    let keyed = || {
+        starts
+            .iter()
+            .filter_map(|start| Some((&start.row.name, start.row.key.as_ref()?)))
+    };
     let rows = sqlx::query(
         "SELECT k.name, k.key, k.saga_id AS id, k.version, k.input_hash, s.status
          FROM unnest($1::text[], $2::text[]) AS w (name, key)
@@ -211,11 +310,19 @@ async fn earlier(conn: &mut PgConnection, starts: &[StartRow]) -> Result<(ByKey,
         let found = one(row)?;
         by_key.insert((found.definition.0.clone(), row.try_get("key")?), found);
     }
-    let rows = sqlx::query("SELECT id, name, version, input_hash, status FROM saga WHERE id = ANY ($1)")
-        .bind(starts.iter().map(|start| uuid(start.row.id)).collect::<Vec<_>>())
-        .fetch_all(conn)
-        .await?;
-    let by_id = rows.iter().map(|row| one(row).map(|found| (found.id, found)));
+    let rows =
+        sqlx::query("SELECT id, name, version, input_hash, status FROM saga WHERE id = ANY ($1)")
+            .bind(
+                starts
+                    .iter()
+                    .map(|start| uuid(start.row.id))
+                    .collect::<Vec<_>>(),
+            )
+            .fetch_all(conn)
+            .await?;
+    let by_id = rows
+        .iter()
+        .map(|row| one(row).map(|found| (found.id, found)));
     Ok((by_key, by_id.collect::<Result<_, _>>()?))
 }
 

@@ -65,7 +65,9 @@ pub(super) fn saga_id(row: &PgRow, column: &str) -> Result<SagaId, sqlx::Error> 
 
 pub(super) fn hash(row: &PgRow, column: &str) -> Result<[u8; 32], sqlx::Error> {
     let bytes: Vec<u8> = row.try_get(column)?;
-    bytes.try_into().map_err(|_| damaged(format!("{column} has not 32 bytes")))
+    bytes
+        .try_into()
+        .map_err(|_| damaged(format!("{column} has not 32 bytes")))
 }
 
 /// Reads a number that is never negative; PostgreSQL's integers are signed.

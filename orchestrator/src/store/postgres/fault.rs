@@ -116,8 +116,20 @@ const MEANINGS: [Meaning; 25] = [
         "the database is short of a resource",
         "look at the database server",
     ),
-    row("53100", Kind::DiskFull, Keep, "the disk of the database is full", "make room there"),
-    row("53200", Kind::Overloaded, Keep, "the database is out of memory", "look at the database server"),
+    row(
+        "53100",
+        Kind::DiskFull,
+        Keep,
+        "the disk of the database is full",
+        "make room there",
+    ),
+    row(
+        "53200",
+        Kind::Overloaded,
+        Keep,
+        "the database is out of memory",
+        "look at the database server",
+    ),
     row(
         "53300",
         Kind::NoConnection,
@@ -167,7 +179,13 @@ const MEANINGS: [Meaning; 25] = [
         "the database is starting, recovering or shutting down",
         "it answers when it is ready",
     ),
-    row("57P04", Kind::Denied, Lost, "the database was removed", "restore it"),
+    row(
+        "57P04",
+        Kind::Denied,
+        Lost,
+        "the database was removed",
+        "restore it",
+    ),
     row(
         "57P05",
         Kind::Ended,
@@ -182,12 +200,17 @@ const MEANINGS: [Meaning; 25] = [
         "the database cannot read or write its files",
         "look at its disk and its log",
     ),
-    row("XX", Kind::Other, Keep, "the database reports a fault of its own", "look at its log"),
+    row(
+        "XX",
+        Kind::Other,
+        Keep,
+        "the database reports a fault of its own",
+        "look at its log",
+    ),
 ];
 
 const POOLED: &str = "a connection pooler lends every statement another session (transaction mode)";
-pub(super) const POOLED_REMEDY: &str =
-    "put the pooler into session mode (pgbouncer: pool_mode = session), or connect to the server itself";
+pub(super) const POOLED_REMEDY: &str = "put the pooler into session mode (pgbouncer: pool_mode = session), or connect to the server itself";
 
 const fn row(
     code: &'static str,
@@ -196,7 +219,13 @@ const fn row(
     problem: &'static str,
     remedy: &'static str,
 ) -> Meaning {
-    Meaning { code, kind, session, problem, remedy }
+    Meaning {
+        code,
+        kind,
+        session,
+        problem,
+        remedy,
+    }
 }
 
 fn meaning(told: &dyn DatabaseError) -> Option<&'static Meaning> {
@@ -211,15 +240,23 @@ pub(super) fn cause(error: &Sqlx) -> Cause {
         Sqlx::Database(told) => {
             let (code, message) = (told.code().unwrap_or_default(), told.message());
             match meaning(&**told) {
-                Some(Meaning { kind, problem, remedy, .. }) => {
-                    Cause::new(*kind, format!("{problem} ({code}: {message}); {remedy}"))
-                }
-                None => Cause::new(Kind::Other, format!("the database refuses ({code}: {message})")),
+                Some(Meaning {
+                    kind,
+                    problem,
+                    remedy,
+                    ..
+                }) => Cause::new(*kind, format!("{problem} ({code}: {message}); {remedy}")),
+                None => Cause::new(
+                    Kind::Other,
+                    format!("the database refuses ({code}: {message})"),
+                ),
             }
         }
         Sqlx::Io(error) => Cause::new(
             Kind::Unreachable,
-            format!("the database cannot be reached ({error}); check that it runs, and the network"),
+            format!(
+                "the database cannot be reached ({error}); check that it runs, and the network"
+            ),
         ),
         Sqlx::Tls(error) => Cause::new(
             Kind::Unreachable,
@@ -238,12 +275,14 @@ pub(super) fn cause(error: &Sqlx) -> Cause {
 /// An error of a read, or of a small write that was rolled back.
 pub(super) fn read_error(error: Sqlx) -> Error {
     match &error {
-        Sqlx::ColumnDecode { .. } | Sqlx::Decode(_) | Sqlx::ColumnNotFound(_) | Sqlx::TypeNotFound { .. } => {
-            Error::Corrupt(error.to_string())
-        }
+        Sqlx::ColumnDecode { .. }
+        | Sqlx::Decode(_)
+        | Sqlx::ColumnNotFound(_)
+        | Sqlx::TypeNotFound { .. } => Error::Corrupt(error.to_string()),
         // A duplicate table, another column: the schema belongs to somebody else.
         Sqlx::Database(told)
-            if meaning(&**told).is_none() && told.code().is_some_and(|code| code.starts_with("42")) =>
+            if meaning(&**told).is_none()
+                && told.code().is_some_and(|code| code.starts_with("42")) =>
         {
             Error::Corrupt(error.to_string())
         }
@@ -261,7 +300,10 @@ pub(super) fn commit_error(error: &Sqlx) -> CommitError {
             NONSENSE => CommitError::Data(format!("{}{}", told.message(), place(&**told))),
             "23505" => CommitError::Data(repeated(&**told).unwrap_or_else(|| error.to_string())),
             // Data exceptions, constraints, text that cannot be stored, and rows beyond a limit of the server.
-            code if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => {
+            code if ["22", "23", "54"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+            {
                 CommitError::Data(error.to_string())
             }
             // The server ended the session; what it had committed by then, nobody knows.
@@ -276,7 +318,9 @@ pub(super) fn commit_error(error: &Sqlx) -> CommitError {
 }
 
 fn session(told: &dyn DatabaseError) -> Session {
-    let severity = told.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+    let severity = told
+        .try_downcast_ref::<PgDatabaseError>()
+        .map(PgDatabaseError::severity);
     match severity {
         Some(PgSeverity::Fatal | PgSeverity::Panic) => Lost,
         _ => meaning(told).map_or(Keep, |meaning| meaning.session),
@@ -285,15 +329,20 @@ fn session(told: &dyn DatabaseError) -> Session {
 
 /// The saga that `saga_commit` names, as people see it.
 fn place(told: &dyn DatabaseError) -> String {
-    let Some(detail) = detail(told) else { return String::new() };
+    let Some(detail) = detail(told) else {
+        return String::new();
+    };
     let (id, rest) = detail.split_once(' ').unwrap_or((detail, ""));
-    let id =
-        id.parse().map_or_else(|_| id.to_owned(), |id: Uuid| SagaId::from_u128(id.as_u128()).to_string());
+    let id = id.parse().map_or_else(
+        |_| id.to_owned(),
+        |id: Uuid| SagaId::from_u128(id.as_u128()).to_string(),
+    );
     format!(": saga {id} {rest}").trim_end().to_owned()
 }
 
 fn detail(told: &dyn DatabaseError) -> Option<&str> {
-    told.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail)
+    told.try_downcast_ref::<PgDatabaseError>()
+        .and_then(PgDatabaseError::detail)
 }
 
 /// A journal row that is there already, as people see it. The server writes `(saga_id, seq)=(<uuid>, <n>)`.
@@ -301,7 +350,10 @@ fn repeated(told: &dyn DatabaseError) -> Option<String> {
     let (_, values) = detail(told)?.split_once(")=(")?;
     let (id, rest) = values.split_once(", ")?;
     let id = SagaId::from_u128(id.parse::<Uuid>().ok()?.as_u128());
-    Some(format!("saga {id} seq {} is written already", rest.split(')').next()?))
+    Some(format!(
+        "saga {id} seq {} is written already",
+        rest.split(')').next()?
+    ))
 }
 
 /// Is this the conflict of a start?
@@ -313,7 +365,9 @@ pub(super) fn is_start_conflict(error: &Sqlx) -> bool {
 pub(super) fn breaks_connection(error: &Sqlx) -> bool {
     match error {
         Sqlx::Database(told) => session(&**told) != Keep,
-        Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::WorkerCrashed | Sqlx::PoolClosed => true,
+        Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::Protocol(_) | Sqlx::WorkerCrashed | Sqlx::PoolClosed => {
+            true
+        }
         _ => false,
     }
 }
@@ -358,7 +412,10 @@ mod tests {
     fn each_code_of_the_table_stands_there_once() {
         let codes: BTreeSet<&str> = MEANINGS.iter().map(|row| row.code).collect();
         assert_eq!(codes.len(), MEANINGS.len());
-        assert!(codes.iter().all(|code| matches!(code.len(), 2 | 5)), "{codes:?}");
+        assert!(
+            codes.iter().all(|code| matches!(code.len(), 2 | 5)),
+            "{codes:?}"
+        );
     }
 
     #[test]
@@ -377,20 +434,35 @@ mod tests {
             ("40001", Kind::Overloaded, false),
         ] {
             let cause = cause(&told(code));
-            assert_eq!((cause.kind, breaks_connection(&told(code))), (kind, redialled), "{code}: {cause}");
-            assert!(cause.words.contains(code) && cause.words.contains("told so"), "{cause}");
+            assert_eq!(
+                (cause.kind, breaks_connection(&told(code))),
+                (kind, redialled),
+                "{code}: {cause}"
+            );
+            assert!(
+                cause.words.contains(code) && cause.words.contains("told so"),
+                "{cause}"
+            );
         }
     }
 
     #[test]
     fn only_a_lost_session_leaves_a_commit_in_doubt() {
-        for code in ["25006", "53100", "53300", "57014", "55P03", "40P01", "57P03", "F0000"] {
+        for code in [
+            "25006", "53100", "53300", "57014", "55P03", "40P01", "57P03", "F0000",
+        ] {
             let error = commit_error(&told(code));
-            assert!(matches!(error, CommitError::Unavailable(_)), "{code}: {error:?}");
+            assert!(
+                matches!(error, CommitError::Unavailable(_)),
+                "{code}: {error:?}"
+            );
         }
         for code in ["57P01", "57P02", "25P03", "08003"] {
             let error = commit_error(&told(code));
-            assert!(matches!(error, CommitError::Unknown(_)), "{code}: {error:?}");
+            assert!(
+                matches!(error, CommitError::Unknown(_)),
+                "{code}: {error:?}"
+            );
         }
         for code in ["22021", "23514", "54000"] {
             let error = commit_error(&told(code));
@@ -401,7 +473,10 @@ mod tests {
     #[test]
     fn a_poolers_prepared_statements_are_not_called_damage() {
         for code in ["42P05", "26000", "42501"] {
-            assert!(matches!(read_error(told(code)), Error::Unavailable(_)), "{code}");
+            assert!(
+                matches!(read_error(told(code)), Error::Unavailable(_)),
+                "{code}"
+            );
         }
         assert!(matches!(read_error(told("42P07")), Error::Corrupt(_)));
     }

@@ -46,12 +46,19 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn of(owner: Uuid) -> Self {
-        Self { owner, held: Mutex::default(), claimed: Notify::new() }
+        Self {
+            owner,
+            held: Mutex::default(),
+            claimed: Notify::new(),
+        }
     }
 
     /// The claim, if anybody holds it still.
     pub(super) fn held(&self) -> Option<Tenure> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
     }
 
     /// The tenure of a claim that was asked for at this time: the one in force, or a new one.
@@ -71,7 +78,11 @@ impl Lease {
 
     /// Renews claims for as long as it runs, and ends one that cannot be renewed in time.
     pub(super) async fn keep(&self, target: Target) {
-        let mut keeper = Keeper { target, owner: self.owner, conn: None };
+        let mut keeper = Keeper {
+            target,
+            owner: self.owner,
+            conn: None,
+        };
         loop {
             match self.held().filter(|tenure| !tenure.has_ended()) {
                 Some(tenure) => keeper.keep(tenure.downgrade(), tenure).await,
@@ -96,11 +107,17 @@ impl Keeper {
         let mut failing: Option<String> = None;
         while let Some(tenure) = weak.upgrade() {
             if !tenure.holds() {
-                let why = failing.unwrap_or_else(|| "this process was stopped or too busy".to_owned());
-                tenure.end(format!("the lease on the store was not renewed within {TTL:?}: {why}"));
+                let why =
+                    failing.unwrap_or_else(|| "this process was stopped or too busy".to_owned());
+                tenure.end(format!(
+                    "the lease on the store was not renewed within {TTL:?}: {why}"
+                ));
                 return;
             }
-            let wait = next.saturating_duration_since(Instant::now()).min(LOOK_EVERY).min(tenure.left());
+            let wait = next
+                .saturating_duration_since(Instant::now())
+                .min(LOOK_EVERY)
+                .min(tenure.left());
             if !wait.is_zero() {
                 drop(tenure);
                 sleep(wait).await;
@@ -120,7 +137,10 @@ impl Keeper {
                     return;
                 }
                 Ok(Err(error)) => self.failed(&mut failing, error.to_string()),
-                Err(_) => self.failed(&mut failing, format!("{} does not answer", self.target.name())),
+                Err(_) => self.failed(
+                    &mut failing,
+                    format!("{} does not answer", self.target.name()),
+                ),
             }
             next = Instant::now() + RENEW_AGAIN_AFTER;
         }
@@ -147,7 +167,9 @@ impl Keeper {
         .bind(TTL_MS as f64)
         .execute(conn)
         .await;
-        renewed.map(|renewed| renewed.rows_affected() > 0).map_err(super::fault::read_error)
+        renewed
+            .map(|renewed| renewed.rows_affected() > 0)
+            .map_err(super::fault::read_error)
     }
 }
 
@@ -160,8 +182,17 @@ pub(super) struct Granted {
 
 impl Granted {
     pub(super) fn with(self, tenure: Tenure) -> Claim {
-        let Self { fences, last_commit_no, last_commit_at } = self;
-        Claim { fences, last_commit_no, last_commit_at, tenure }
+        let Self {
+            fences,
+            last_commit_no,
+            last_commit_at,
+        } = self;
+        Claim {
+            fences,
+            last_commit_no,
+            last_commit_at,
+            tenure,
+        }
     }
 }
 
@@ -181,7 +212,10 @@ pub(super) async fn claim(
     .execute(&mut *tx)
     .await?
     .rows_affected();
-    let all: i64 = sqlx::query("SELECT count(*) FROM lease").fetch_one(&mut *tx).await?.try_get(0)?;
+    let all: i64 = sqlx::query("SELECT count(*) FROM lease")
+        .fetch_one(&mut *tx)
+        .await?
+        .try_get(0)?;
     if i64::try_from(taken).unwrap_or(0) < all {
         tx.rollback().await?;
         return Ok(None);
@@ -196,10 +230,17 @@ pub(super) async fn claim(
     let mut fences = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: i32 = row.try_get("id")?;
-        let partition = Partition(u16::try_from(id).map_err(|error| sqlx::Error::Decode(error.into()))?);
-        fences.push(Fence { partition, epoch: unsigned(row, "epoch")?, token });
+        let partition =
+            Partition(u16::try_from(id).map_err(|error| sqlx::Error::Decode(error.into()))?);
+        fences.push(Fence {
+            partition,
+            epoch: unsigned(row, "epoch")?,
+            token,
+        });
     }
-    let progress = sqlx::query("SELECT commit_no, at FROM progress").fetch_one(&mut *tx).await?;
+    let progress = sqlx::query("SELECT commit_no, at FROM progress")
+        .fetch_one(&mut *tx)
+        .await?;
     let granted = Granted {
         fences,
         last_commit_no: unsigned(&progress, "commit_no")?,

@@ -27,8 +27,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::record::{
-    AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
-    RowStatus, SagaRow,
+    AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
+    ParticipantRow, RowStatus, SagaRow,
 };
 use super::{Claim, CommitError, DefinitionCount, Error, Store, screens};
 use fault::read_error;
@@ -73,7 +73,11 @@ impl PostgresStore {
         let (ops, queue) = mpsc::unbounded_channel();
         tokio::spawn(Writer::new(target.clone(), Arc::clone(&lease), conn).serve(queue));
         let keeper = tokio::spawn(async move { lease.keep(target).await });
-        Ok(Self { ops, readers, keeper })
+        Ok(Self {
+            ops,
+            readers,
+            keeper,
+        })
     }
 
     /// Queues a write and waits for its answer.
@@ -120,12 +124,19 @@ impl Store for PostgresStore {
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>> {
         self.write(
-            |answer| Op::Commit { batch: Box::new(batch), answer },
+            |answer| Op::Commit {
+                batch: Box::new(batch),
+                answer,
+            },
             || CommitError::Unavailable(Error::Closed.into()),
         )
     }
 
-    fn open_sagas(&self, after: Option<SagaId>, limit: usize) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
+    fn open_sagas(
+        &self,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
         self.read(reader::open_sagas(&self.readers, after, limit))
     }
 
@@ -146,11 +157,19 @@ impl Store for PostgresStore {
         self.read(async move { reader::journals(&self.readers, &ids).await })
     }
 
-    fn find_by_suffix(&self, suffix: String, limit: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
+    fn find_by_suffix(
+        &self,
+        suffix: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
         self.read(async move { reader::find_by_suffix(&self.readers, &suffix, limit).await })
     }
 
-    fn find_by_key(&self, name: String, key: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
+    fn find_by_key(
+        &self,
+        name: String,
+        key: String,
+    ) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
         self.read(async move { reader::find_by_key(&self.readers, &name, &key).await })
     }
 
@@ -185,7 +204,10 @@ impl Store for PostgresStore {
     }
 
     fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
-        self.write(|answer| Op::PutDefinitions { rows, answer }, || Error::Closed)
+        self.write(
+            |answer| Op::PutDefinitions { rows, answer },
+            || Error::Closed,
+        )
     }
 
     fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
@@ -193,7 +215,10 @@ impl Store for PostgresStore {
     }
 
     fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutParticipant { row, answer }, || Error::Closed)
+        self.write(
+            |answer| Op::PutParticipant { row, answer },
+            || Error::Closed,
+        )
     }
 
     fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
@@ -204,8 +229,19 @@ impl Store for PostgresStore {
         self.read(reader::participants(&self.readers))
     }
 
-    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutBreaker { row: Box::new(row), audit, answer }, || Error::Closed)
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutBreaker {
+                row: Box::new(row),
+                audit,
+                answer,
+            },
+            || Error::Closed,
+        )
     }
 
     fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {

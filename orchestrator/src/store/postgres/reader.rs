@@ -4,14 +4,15 @@ use saga_core::{SagaId, Timestamp};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, QueryBuilder, Row};
 
 use super::convert::{
-    FIRST_ENDED, SAGA_COLUMNS, STATUSES, audit_entry, breaker_row, clamped, definition_row, journal_row,
-    participant_row, row_limit, saga_id, saga_row, status, status_number, unsigned, uuid, version,
+    FIRST_ENDED, SAGA_COLUMNS, STATUSES, audit_entry, breaker_row, clamped, definition_row,
+    journal_row, participant_row, row_limit, saga_id, saga_row, status, status_number, unsigned,
+    uuid, version,
 };
 use crate::store::{
     DefinitionCount,
     record::{
-        AuditEntry, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow, RowStatus,
-        SagaRow,
+        AuditEntry, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
+        RowStatus, SagaRow,
     },
 };
 
@@ -20,23 +21,38 @@ const SUFFIX_DEPTH: i64 = 100_000;
 
 type Answer<T> = Result<T, sqlx::Error>;
 
-pub(super) async fn open_sagas(pool: &PgPool, after: Option<SagaId>, limit: usize) -> Answer<Vec<SagaRow>> {
+pub(super) async fn open_sagas(
+    pool: &PgPool,
+    after: Option<SagaId>,
+    limit: usize,
+) -> Answer<Vec<SagaRow>> {
     let sql = format!(
         "SELECT {SAGA_COLUMNS} FROM open_saga o JOIN saga s ON s.id = o.id
          WHERE $1::uuid IS NULL OR o.id > $1 ORDER BY o.id LIMIT $2"
     );
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(after.map(uuid)).bind(row_limit(limit)).fetch_all(pool).await?;
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(after.map(uuid))
+        .bind(row_limit(limit))
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(saga_row).collect()
 }
 
 pub(super) async fn saga(pool: &PgPool, id: SagaId) -> Answer<Option<SagaRow>> {
     let sql = format!("SELECT {SAGA_COLUMNS} FROM saga s WHERE s.id = $1");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(uuid(id)).fetch_optional(pool).await?;
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(uuid(id))
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(saga_row).transpose()
 }
 
-pub(super) async fn journal(pool: &PgPool, id: SagaId, after: u64, limit: usize) -> Answer<Vec<JournalRow>> {
+pub(super) async fn journal(
+    pool: &PgPool,
+    id: SagaId,
+    after: u64,
+    limit: usize,
+) -> Answer<Vec<JournalRow>> {
     let rows = sqlx::query(
         "SELECT saga_id, seq, at, body FROM saga_event WHERE saga_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
     )
@@ -56,16 +72,26 @@ pub(super) async fn journals(pool: &PgPool, ids: &[SagaId]) -> Answer<Vec<Vec<Jo
     .bind(wanted)
     .fetch_all(pool)
     .await?;
-    let mut found: std::collections::BTreeMap<SagaId, Vec<JournalRow>> = std::collections::BTreeMap::new();
+    let mut found: std::collections::BTreeMap<SagaId, Vec<JournalRow>> =
+        std::collections::BTreeMap::new();
     for row in &rows {
         let row = journal_row(row)?;
         found.entry(row.saga_id).or_default().push(row);
     }
-    Ok(ids.iter().map(|id| found.get(id).cloned().unwrap_or_default()).collect())
+    Ok(ids
+        .iter()
+        .map(|id| found.get(id).cloned().unwrap_or_default())
+        .collect())
 }
 
-pub(super) async fn find_by_suffix(pool: &PgPool, suffix: &str, limit: usize) -> Answer<Vec<SagaId>> {
-    let Some((value, bits)) = SagaId::parse_suffix(suffix) else { return Ok(Vec::new()) };
+pub(super) async fn find_by_suffix(
+    pool: &PgPool,
+    suffix: &str,
+    limit: usize,
+) -> Answer<Vec<SagaId>> {
+    let Some((value, bits)) = SagaId::parse_suffix(suffix) else {
+        return Ok(Vec::new());
+    };
     if bits >= u128::BITS {
         let row = sqlx::query("SELECT id FROM saga WHERE id = $1 LIMIT $2")
             .bind(uuid(SagaId::from_u128(value)))
@@ -122,26 +148,45 @@ pub(super) async fn list(
     limit: usize,
 ) -> Answer<Page> {
     if limit == 0 {
-        return Ok(Page { rows: Vec::new(), next: None });
+        return Ok(Page {
+            rows: Vec::new(),
+            next: None,
+        });
     }
     let Some(mut query) = list_query(filter, before, limit.saturating_add(1)) else {
-        return Ok(Page { rows: Vec::new(), next: None });
+        return Ok(Page {
+            rows: Vec::new(),
+            next: None,
+        });
     };
     let rows = query.build().fetch_all(pool).await?;
     let mut rows = rows.iter().map(saga_row).collect::<Answer<Vec<_>>>()?;
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = if more { rows.last().map(|row| row.id) } else { None };
+    let next = if more {
+        rows.last().map(|row| row.id)
+    } else {
+        None
+    };
     Ok(Page { rows, next })
 }
 
 /// The statement of a list; `None` for a filter that no row can meet.
-fn list_query(filter: &ListFilter, before: Option<SagaId>, limit: usize) -> Option<QueryBuilder<Postgres>> {
-    let texts = filter.name.iter().chain(filter.labels.keys()).chain(filter.labels.values());
+fn list_query(
+    filter: &ListFilter,
+    before: Option<SagaId>,
+    limit: usize,
+) -> Option<QueryBuilder<Postgres>> {
+    let texts = filter
+        .name
+        .iter()
+        .chain(filter.labels.keys())
+        .chain(filter.labels.values());
     if texts.into_iter().any(|text| text.contains('\0')) {
         return None;
     }
-    let open_only = !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_open());
+    let open_only =
+        !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_open());
     let from = match (filter.incident_only, open_only) {
         (true, _) => "incident_saga i JOIN saga s ON s.id = i.id",
         (false, true) => "open_saga o JOIN saga s ON s.id = o.id",
@@ -149,8 +194,15 @@ fn list_query(filter: &ListFilter, before: Option<SagaId>, limit: usize) -> Opti
     };
     let mut query = QueryBuilder::new(format!("SELECT {SAGA_COLUMNS} FROM {from} WHERE true"));
     if !filter.statuses.is_empty() {
-        let numbers: Vec<i16> = filter.statuses.iter().map(|&status| status_number(status)).collect();
-        query.push(" AND s.status = ANY (").push_bind(numbers).push(")");
+        let numbers: Vec<i16> = filter
+            .statuses
+            .iter()
+            .map(|&status| status_number(status))
+            .collect();
+        query
+            .push(" AND s.status = ANY (")
+            .push_bind(numbers)
+            .push(")");
     }
     let id = match (filter.incident_only, open_only) {
         (true, _) => "i.id",
@@ -170,9 +222,15 @@ fn list_query(filter: &ListFilter, before: Option<SagaId>, limit: usize) -> Opti
         query.push(" AND s.started_at < ").push_bind(before.0);
     }
     for (key, value) in &filter.labels {
-        query.push(" AND s.labels ->> ").push_bind(key.clone()).push(" = ").push_bind(value.clone());
+        query
+            .push(" AND s.labels ->> ")
+            .push_bind(key.clone())
+            .push(" = ")
+            .push_bind(value.clone());
     }
-    query.push(format!(" ORDER BY {id} DESC LIMIT ")).push_bind(row_limit(limit));
+    query
+        .push(format!(" ORDER BY {id} DESC LIMIT "))
+        .push_bind(row_limit(limit));
     Some(query)
 }
 
@@ -190,8 +248,16 @@ pub(super) async fn audit(
     if let Some(id) = saga {
         query.push(" AND saga_id = ").push_bind(uuid(id));
     }
-    query.push(" ORDER BY position DESC LIMIT ").push_bind(row_limit(limit));
-    query.build().fetch_all(pool).await?.iter().map(audit_entry).collect()
+    query
+        .push(" ORDER BY position DESC LIMIT ")
+        .push_bind(row_limit(limit));
+    query
+        .build()
+        .fetch_all(pool)
+        .await?
+        .iter()
+        .map(audit_entry)
+        .collect()
 }
 
 /// Every status with its number of sagas, zero too.
@@ -201,7 +267,8 @@ pub(super) async fn clock(pool: &PgPool) -> Answer<Option<Timestamp>> {
 }
 
 pub(super) async fn counts(pool: &PgPool) -> Answer<Vec<(RowStatus, u64)>> {
-    let mut counts: Vec<(RowStatus, u64)> = STATUSES.into_iter().map(|status| (status, 0)).collect();
+    let mut counts: Vec<(RowStatus, u64)> =
+        STATUSES.into_iter().map(|status| (status, 0)).collect();
     let rows = sqlx::query("SELECT status, sum(n)::bigint AS n FROM counter GROUP BY status")
         .fetch_all(pool)
         .await?;
@@ -220,7 +287,15 @@ pub(super) async fn open_per_definition(pool: &PgPool) -> Answer<Vec<DefinitionC
          GROUP BY name, version HAVING sum(n) > 0 ORDER BY name COLLATE \"C\", version"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await?;
-    rows.iter().map(|row| Ok((row.try_get("name")?, version(row, "version")?, unsigned(row, "n")?))).collect()
+    rows.iter()
+        .map(|row| {
+            Ok((
+                row.try_get("name")?,
+                version(row, "version")?,
+                unsigned(row, "n")?,
+            ))
+        })
+        .collect()
 }
 
 pub(super) async fn definitions(pool: &PgPool) -> Answer<Vec<DefinitionRow>> {
@@ -252,6 +327,8 @@ pub(super) async fn breakers(pool: &PgPool) -> Answer<Vec<BreakerRow>> {
 }
 
 pub(super) async fn presence(pool: &PgPool) -> Answer<Option<String>> {
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'presence'").fetch_optional(pool).await?;
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'presence'")
+        .fetch_optional(pool)
+        .await?;
     row.map(|row| row.try_get("value")).transpose()
 }

@@ -23,13 +23,22 @@ const LOCK: i64 = 0x7361_6761;
 pub(super) async fn migrate(conn: &mut PgConnection, partitions: u16) -> Result<(), Error> {
     let mut tx = conn.begin().await.map_err(read_error)?;
     // Held until the transaction ends, whichever way.
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await.map_err(read_error)?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .execute(&mut *tx)
+        .await
+        .map_err(read_error)?;
     let found = version(&mut tx).await?;
     if found > KNOWN {
-        return Err(Error::TooNew { found, known: KNOWN });
+        return Err(Error::TooNew {
+            found,
+            known: KNOWN,
+        });
     }
     for (number, script) in (1..).zip(MIGRATIONS).filter(|&(number, _)| number > found) {
-        apply(&mut tx, number, script, partitions).await.map_err(read_error)?;
+        apply(&mut tx, number, script, partitions)
+            .await
+            .map_err(read_error)?;
     }
     tx.commit().await.map_err(read_error)
 }
@@ -42,7 +51,9 @@ async fn version(conn: &mut PgConnection) -> Result<i64, Error> {
     .execute(&mut *conn)
     .await
     .map_err(read_error)?;
-    let row = sqlx::query("SELECT coalesce(max(number), 0) FROM saga_schema_migration").fetch_one(conn).await;
+    let row = sqlx::query("SELECT coalesce(max(number), 0) FROM saga_schema_migration")
+        .fetch_one(conn)
+        .await;
     row.and_then(|row| row.try_get(0)).map_err(read_error)
 }
 
@@ -52,12 +63,17 @@ async fn apply(
     script: &'static str,
     partitions: u16,
 ) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *conn).await?;
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(&mut *conn)
+        .await?;
     if number == 1 {
         let last = i32::from(partitions) - 1;
         for table in ["partition (id, epoch) SELECT n, 0", "lease (id) SELECT n"] {
             let fill = format!("INSERT INTO {table} FROM generate_series(0, $1) AS n");
-            sqlx::query(AssertSqlSafe(fill)).bind(last).execute(&mut *conn).await?;
+            sqlx::query(AssertSqlSafe(fill))
+                .bind(last)
+                .execute(&mut *conn)
+                .await?;
         }
         sqlx::query("INSERT INTO meta VALUES ('identity', gen_random_uuid()::text)")
             .execute(&mut *conn)

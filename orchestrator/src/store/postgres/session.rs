@@ -37,8 +37,11 @@ const COMPARE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The database's own clock and timers: a session that hangs must not outlive its lease. Set by statements after
 /// connecting, because poolers refuse or ignore settings in the first message.
-const LIMITS: [(&str, &str); 3] =
-    [("statement_timeout", "10s"), ("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "3s")];
+const LIMITS: [(&str, &str); 3] = [
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "3s"),
+];
 
 /// Where the store is, and how its servers are talked to. Clones share what is known of the servers.
 #[derive(Debug, Clone)]
@@ -65,8 +68,9 @@ impl Target {
     /// # Errors
     /// [`Error::Unavailable`] when it is none; nothing of it is repeated.
     pub(super) fn read(written: &str, unsafe_durability: bool) -> Result<Self, Error> {
-        let address = Address::read(written)
-            .map_err(|fault| Error::Unavailable(Cause::new(Kind::Unfit, format!("the address: {fault}"))))?;
+        let address = Address::read(written).map_err(|fault| {
+            Error::Unavailable(Cause::new(Kind::Unfit, format!("the address: {fault}")))
+        })?;
         let name = address.to_string().into();
         let servers = address.servers.into_iter().map(|server| {
             let options = server
@@ -82,12 +86,19 @@ impl Target {
             since: Mutex::new(Instant::now()),
             readers: Mutex::new(None),
         };
-        Ok(Self { servers: servers.collect(), name, unsafe_durability, current: Arc::new(current) })
+        Ok(Self {
+            servers: servers.collect(),
+            name,
+            unsafe_durability,
+            current: Arc::new(current),
+        })
     }
 
     /// How the server is dialled that took writes the last time.
     pub(super) fn options(&self) -> PgConnectOptions {
-        self.servers[self.current.server.load(Ordering::Acquire)].options.clone()
+        self.servers[self.current.server.load(Ordering::Acquire)]
+            .options
+            .clone()
     }
 
     /// Servers and database, without what may be a password.
@@ -115,7 +126,11 @@ impl Target {
                 async move { Ok(current) }.boxed()
             })
             .connect_lazy_with(self.options());
-        let mut readers = self.current.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readers = self
+            .current
+            .readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *readers = Some(pool.clone());
         pool
     }
@@ -142,18 +157,33 @@ impl Target {
     /// Readers follow the writer.
     fn became(&self, at: usize, began: Instant) {
         let was = self.current.server.swap(at, Ordering::AcqRel);
-        *self.current.since.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        *self
+            .current
+            .since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = began;
         if was != at {
-            tracing::info!(server = self.servers[at].place, "another server of the store takes writes");
+            tracing::info!(
+                server = self.servers[at].place,
+                "another server of the store takes writes"
+            );
         }
-        let readers = self.current.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let readers = self
+            .current
+            .readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(readers) = &*readers {
             readers.set_connect_options(self.servers[at].options.clone());
         }
     }
 
     async fn dial(&self, server: &Server) -> Result<PgConnection, Cause> {
-        let within = if self.servers.len() > 1 { CONNECT_WITHIN_EACH } else { CONNECT_WITHIN };
+        let within = if self.servers.len() > 1 {
+            CONNECT_WITHIN_EACH
+        } else {
+            CONNECT_WITHIN
+        };
         let asked = async {
             let mut conn = PgConnection::connect_with(&server.options).await?;
             limit(&mut conn).await?;
@@ -183,7 +213,11 @@ impl Target {
                 );
                 return Err(at(server, &Cause::new(Kind::Unfit, words)));
             }
-            tracing::warn!(server = server.place, doubts, "the server may lose what it confirmed");
+            tracing::warn!(
+                server = server.place,
+                doubts,
+                "the server may lose what it confirmed"
+            );
         }
         Ok(conn)
     }
@@ -202,16 +236,24 @@ fn at(server: &Server, cause: &Cause) -> Cause {
 /// The causes of several servers. One that answers and takes no writes tells more than one that is away.
 fn all(causes: Vec<Cause>) -> Cause {
     let kinds = || causes.iter().map(|cause| cause.kind);
-    let kind = kinds().find(|kind| *kind != Kind::Unreachable).or(kinds().next()).unwrap_or(Kind::Other);
+    let kind = kinds()
+        .find(|kind| *kind != Kind::Unreachable)
+        .or(kinds().next())
+        .unwrap_or(Kind::Other);
     let words: Vec<String> = causes.into_iter().map(|cause| cause.words).collect();
     Cause::new(kind, words.join("; "))
 }
 
 /// Sets the session's limits.
 async fn limit(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let statements: Vec<String> =
-        LIMITS.iter().map(|(name, value)| format!("SET SESSION {name} = '{value}'")).collect();
-    raw_sql(sqlx::AssertSqlSafe(statements.join("; "))).execute(conn).await.map(drop)
+    let statements: Vec<String> = LIMITS
+        .iter()
+        .map(|(name, value)| format!("SET SESSION {name} = '{value}'"))
+        .collect();
+    raw_sql(sqlx::AssertSqlSafe(statements.join("; ")))
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// Whether two connections of ours are given the same session of the server: then a pooler lends sessions for single
@@ -236,7 +278,10 @@ async fn is_pooled(conn: &mut PgConnection, server: &Server) -> bool {
 
 /// The server's process behind a connection.
 async fn session(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
-    raw_sql("SELECT pg_backend_pid()::text").fetch_one(conn).await?.try_get(0)
+    raw_sql("SELECT pg_backend_pid()::text")
+        .fetch_one(conn)
+        .await?
+        .try_get(0)
 }
 
 /// What a server says of itself.
@@ -284,10 +329,10 @@ impl Found {
 
     /// Why no saga can be kept there, whatever risk is taken.
     fn unfit(&self) -> Option<Cause> {
-        const FIND: &str =
-            "name every server in the URL (postgres://user@one,two/db), so that the primary is found";
+        const FIND: &str = "name every server in the URL (postgres://user@one,two/db), so that the primary is found";
         if self.recovering {
-            let words = format!("it is a standby, or recovers, and takes no writes; promote it, or {FIND}");
+            let words =
+                format!("it is a standby, or recovers, and takes no writes; promote it, or {FIND}");
             return Some(Cause::new(Kind::ReadOnly, words));
         }
         if self.read_only {
@@ -330,7 +375,8 @@ impl Found {
         }
         if self.has_replica && self.standbys.is_empty() {
             doubts.push(
-                "it has a standby, and synchronous_standby_names names none that must confirm".to_owned(),
+                "it has a standby, and synchronous_standby_names names none that must confirm"
+                    .to_owned(),
             );
         }
         doubts
@@ -343,7 +389,8 @@ mod tests {
 
     #[test]
     fn a_password_is_not_repeated() {
-        let target = Target::read("postgres://u:secret@db.example:5433/sagas", false).expect("a URL");
+        let target =
+            Target::read("postgres://u:secret@db.example:5433/sagas", false).expect("a URL");
         assert_eq!(target.name(), "postgres://db.example:5433/sagas");
         assert!(!target.silent().words.contains("secret"));
         let error = Target::read("postgres://u:secret@:x/", false).expect_err("no port");
@@ -352,8 +399,13 @@ mod tests {
 
     #[test]
     fn a_server_that_answers_tells_more_than_one_that_is_away() {
-        let causes =
-            vec![Cause::new(Kind::Unreachable, "one: away"), Cause::new(Kind::ReadOnly, "two: read-only")];
-        assert_eq!(all(causes), Cause::new(Kind::ReadOnly, "one: away; two: read-only"));
+        let causes = vec![
+            Cause::new(Kind::Unreachable, "one: away"),
+            Cause::new(Kind::ReadOnly, "two: read-only"),
+        ];
+        assert_eq!(
+            all(causes),
+            Cause::new(Kind::ReadOnly, "one: away; two: read-only")
+        );
     }
 }

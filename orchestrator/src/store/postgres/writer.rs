@@ -33,14 +33,38 @@ type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
 
 /// What the writer is asked to do.
 pub(super) enum Op {
-    Claim { token: u128, answer: Answer<Claim> },
-    Commit { batch: Box<Batch>, answer: Answer<(), CommitError> },
-    PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
-    PutParticipant { row: ParticipantRow, answer: Answer<()> },
-    PutAudit { row: AuditRow, answer: Answer<()> },
-    PutPresence { note: String, answer: Answer<()> },
-    PutBreaker { row: Box<BreakerRow>, audit: Option<AuditRow>, answer: Answer<()> },
-    Close { answer: Answer<()> },
+    Claim {
+        token: u128,
+        answer: Answer<Claim>,
+    },
+    Commit {
+        batch: Box<Batch>,
+        answer: Answer<(), CommitError>,
+    },
+    PutDefinitions {
+        rows: Vec<DefinitionRow>,
+        answer: Answer<Vec<bool>>,
+    },
+    PutParticipant {
+        row: ParticipantRow,
+        answer: Answer<()>,
+    },
+    PutAudit {
+        row: AuditRow,
+        answer: Answer<()>,
+    },
+    PutPresence {
+        note: String,
+        answer: Answer<()>,
+    },
+    PutBreaker {
+        row: Box<BreakerRow>,
+        audit: Option<AuditRow>,
+        answer: Answer<()>,
+    },
+    Close {
+        answer: Answer<()>,
+    },
 }
 
 pub(super) struct Writer {
@@ -53,7 +77,12 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(target: Target, lease: Arc<Lease>, conn: PgConnection) -> Self {
-        Self { target, lease, conn: Some(conn), commits: 0 }
+        Self {
+            target,
+            lease,
+            conn: Some(conn),
+            commits: 0,
+        }
     }
 
     /// Serves until everybody has hung up, or until [`Op::Close`].
@@ -67,10 +96,16 @@ impl Writer {
                     self.renew_plans().await;
                 }
                 Op::Claim { token, answer } => drop(answer.send(self.claim(token).await)),
-                Op::PutDefinitions { rows, answer } => drop(answer.send(self.put_definitions(&rows).await)),
-                Op::PutParticipant { row, answer } => drop(answer.send(self.put_participant(&row).await)),
+                Op::PutDefinitions { rows, answer } => {
+                    drop(answer.send(self.put_definitions(&rows).await))
+                }
+                Op::PutParticipant { row, answer } => {
+                    drop(answer.send(self.put_participant(&row).await))
+                }
                 Op::PutAudit { row, answer } => drop(answer.send(self.put_audit(&row).await)),
-                Op::PutPresence { note, answer } => drop(answer.send(self.put_presence(&note).await)),
+                Op::PutPresence { note, answer } => {
+                    drop(answer.send(self.put_presence(&note).await))
+                }
                 Op::PutBreaker { row, audit, answer } => {
                     drop(answer.send(self.put_breaker(&row, audit.as_ref()).await));
                 }
@@ -100,9 +135,14 @@ impl Writer {
         let tenure = self.lease.held();
         // Whoever lost the lease need not ask the database, which may not even answer.
         if tenure.as_ref().is_some_and(|tenure| !tenure.holds()) {
-            return Err(CommitError::Fenced(batch.fence.iter().map(|fence| fence.partition).collect()));
+            return Err(CommitError::Fenced(
+                batch.fence.iter().map(|fence| fence.partition).collect(),
+            ));
         }
-        let conn = self.session().await.map_err(|error| CommitError::Unavailable(error.into()))?;
+        let conn = self
+            .session()
+            .await
+            .map_err(|error| CommitError::Unavailable(error.into()))?;
         let committed = tokio::select! {
             committed = timeout(ANSWERS_WITHIN, commit::commit(conn, batch)) => committed,
             () = ended(tenure) => {
@@ -116,7 +156,9 @@ impl Writer {
                 Ok(())
             }
             Ok(Err((told, error))) => {
-                if matches!(told, CommitError::Unknown(_)) || error.as_ref().is_some_and(breaks_connection) {
+                if matches!(told, CommitError::Unknown(_))
+                    || error.as_ref().is_some_and(breaks_connection)
+                {
                     self.conn = None;
                 }
                 Err(told)
@@ -166,7 +208,8 @@ impl Writer {
     async fn put_definitions(&mut self, rows: &[DefinitionRow]) -> Result<Vec<bool>, Error> {
         let conn = self.session().await?;
         let done = timeout(ANSWERS_WITHIN, put_definitions(conn, rows)).await;
-        self.settled(done)?.map_err(|(name, version)| Error::DefinitionConflict { name, version })
+        self.settled(done)?
+            .map_err(|(name, version)| Error::DefinitionConflict { name, version })
     }
 
     async fn put_audit(&mut self, row: &AuditRow) -> Result<(), Error> {
@@ -222,7 +265,11 @@ impl Writer {
         self.settled(done).map(drop)
     }
 
-    async fn put_breaker(&mut self, row: &BreakerRow, audit: Option<&AuditRow>) -> Result<(), Error> {
+    async fn put_breaker(
+        &mut self,
+        row: &BreakerRow,
+        audit: Option<&AuditRow>,
+    ) -> Result<(), Error> {
         let conn = self.session().await?;
         let done = timeout(ANSWERS_WITHIN, put_breaker(conn, row, audit)).await;
         self.settled(done)
@@ -258,7 +305,8 @@ impl Writer {
         }
         if let Some(mut conn) = self.conn.take() {
             // Whoever comes next waits for the end of the lease at most.
-            if let Ok(Err(error)) = timeout(ANSWERS_WITHIN, lease::release(&mut conn, owner)).await {
+            if let Ok(Err(error)) = timeout(ANSWERS_WITHIN, lease::release(&mut conn, owner)).await
+            {
                 tracing::warn!(%error, "the lease on the store was not given up; it runs out by itself");
             }
             conn.close().await.ok();

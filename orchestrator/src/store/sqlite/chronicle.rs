@@ -40,19 +40,29 @@ impl Chronicle for SqliteStore {
 
     fn sagas(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
         self.read(move |conn| {
-            ids.iter().filter_map(|&id| reader::saga(conn, id).transpose()).collect::<rusqlite::Result<_>>()
+            ids.iter()
+                .filter_map(|&id| reader::saga(conn, id).transpose())
+                .collect::<rusqlite::Result<_>>()
         })
     }
 
     fn set_told_through(&self, commit_no: u64) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::SetTold { commit_no, answer }, || Error::Closed, writer_died)
+        self.write(
+            |answer| Op::SetTold { commit_no, answer },
+            || Error::Closed,
+            writer_died,
+        )
     }
 }
 
 /// Kept as eight bytes, the highest first, which compare as the numbers do.
 fn told(conn: &Connection) -> rusqlite::Result<Option<u64>> {
     let told: Option<[u8; 8]> = conn
-        .query_row("SELECT value FROM meta WHERE name = 'told_through'", [], |row| row.get(0))
+        .query_row(
+            "SELECT value FROM meta WHERE name = 'told_through'",
+            [],
+            |row| row.get(0),
+        )
         .optional()?;
     Ok(told.map(u64::from_be_bytes))
 }
@@ -81,14 +91,18 @@ fn commits_after(conn: &Connection, after: u64) -> rusqlite::Result<Vec<Committe
         if found.len() >= ROWS && found.last().is_some_and(|last| last.commit_no != commit_no) {
             break;
         }
-        found.push(CommittedRow { commit_no, row: journal_row(id, row)? });
+        found.push(CommittedRow {
+            commit_no,
+            row: journal_row(id, row)?,
+        });
     }
     Ok(found)
 }
 
 /// Position of the first row of a later commit; where there is none, one behind the last row.
 fn first_after(conn: &Connection, after: i64) -> rusqlite::Result<i64> {
-    let last: Option<i64> = conn.query_row("SELECT max(position) FROM saga_event", [], |row| row.get(0))?;
+    let last: Option<i64> =
+        conn.query_row("SELECT max(position) FROM saga_event", [], |row| row.get(0))?;
     let mut probe = conn.prepare_cached(
         "SELECT position, commit_no FROM saga_event WHERE position >= ?1 ORDER BY position LIMIT 1",
     )?;

@@ -27,22 +27,39 @@ pub(super) struct Owner {
 type Deltas = BTreeMap<(String, u32, i64), i64>;
 
 /// Writes the batch in one transaction, or nothing. Outside of a transaction again when it returns.
-pub(super) fn commit(conn: &Connection, owners: &[Owner], batch: &Batch) -> Result<(), CommitError> {
+pub(super) fn commit(
+    conn: &Connection,
+    owners: &[Owner],
+    batch: &Batch,
+) -> Result<(), CommitError> {
     check_fence(owners, &batch.fence)?;
     batch.check_coverage()?;
     begin(conn)?;
     if let Err(error) = write(conn, batch) {
-        return Err(if roll_back(conn) { error } else { CommitError::Unknown(error.to_string().into()) });
+        return Err(if roll_back(conn) {
+            error
+        } else {
+            CommitError::Unknown(error.to_string().into())
+        });
     }
-    conn.prepare_cached("COMMIT").and_then(|mut statement| statement.execute([])).map(drop).map_err(|error| {
-        let still_open = !conn.is_autocommit();
-        if roll_back(conn) { commit_error(&error, still_open) } else { CommitError::Unknown(cause(&error)) }
-    })
+    conn.prepare_cached("COMMIT")
+        .and_then(|mut statement| statement.execute([]))
+        .map(drop)
+        .map_err(|error| {
+            let still_open = !conn.is_autocommit();
+            if roll_back(conn) {
+                commit_error(&error, still_open)
+            } else {
+                CommitError::Unknown(cause(&error))
+            }
+        })
 }
 
 fn begin(conn: &Connection) -> Result<(), CommitError> {
     if !conn.is_autocommit() && !roll_back(conn) {
-        return Err(CommitError::Unavailable("an earlier transaction cannot be rolled back".into()));
+        return Err(CommitError::Unavailable(
+            "an earlier transaction cannot be rolled back".into(),
+        ));
     }
     conn.prepare_cached("BEGIN IMMEDIATE")
         .and_then(|mut statement| statement.execute([]))
@@ -70,7 +87,11 @@ fn check_fence(owners: &[Owner], fence: &[Fence]) -> Result<(), CommitError> {
         })
         .map(|fence| fence.partition)
         .collect();
-    if lost.is_empty() { Ok(()) } else { Err(CommitError::Fenced(lost)) }
+    if lost.is_empty() {
+        Ok(())
+    } else {
+        Err(CommitError::Fenced(lost))
+    }
 }
 
 fn write(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
@@ -79,7 +100,13 @@ fn write(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
     for (index, start) in batch.starts.iter().enumerate() {
         match insert_start(conn, index, start)? {
             Some(conflict) => conflicts.push(conflict),
-            None => count(&mut deltas, &start.row.name, start.row.version, start.row.face.status, 1),
+            None => count(
+                &mut deltas,
+                &start.row.name,
+                start.row.version,
+                start.row.face.status,
+                1,
+            ),
         }
     }
     if !conflicts.is_empty() {
@@ -95,7 +122,9 @@ fn write(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
 }
 
 fn count(deltas: &mut Deltas, name: &str, version: u32, status: RowStatus, by: i64) {
-    *deltas.entry((name.to_owned(), version, status_number(status))).or_default() += by;
+    *deltas
+        .entry((name.to_owned(), version, status_number(status)))
+        .or_default() += by;
 }
 
 /// Inserts a start with its key. A start in conflict leaves nothing behind, so that it does not stand in the way of
@@ -193,13 +222,21 @@ fn insert_saga(conn: &Connection, start: &StartRow) -> Result<usize, CommitError
 }
 
 /// Changes a saga's face; its old status is read first, for the counters.
-fn update_face(conn: &Connection, change: &ChangeRow, deltas: &mut Deltas) -> Result<(), CommitError> {
+fn update_face(
+    conn: &Connection,
+    change: &ChangeRow,
+    deltas: &mut Deltas,
+) -> Result<(), CommitError> {
     let fault = |error| statement_error(error, || format!("change of saga {}", change.id));
     let (name, version, old) = conn
         .prepare_cached("SELECT name, version, status FROM saga WHERE id = ?1")
         .and_then(|mut statement| {
             statement.query_row(params![Id(change.id)], |row| {
-                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, Status>(2)?.0))
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get(1)?,
+                    row.get::<_, Status>(2)?.0,
+                ))
             })
         })
         .map_err(fault)?;
@@ -214,7 +251,13 @@ fn update_face(conn: &Connection, change: &ChangeRow, deltas: &mut Deltas) -> Re
     .and_then(|mut statement| {
         let ended_at = face.ended_at.map(|at| at.0);
         let status = Status(face.status);
-        statement.execute(params![Id(change.id), status, face.incident, ended_at, face.exceptions])
+        statement.execute(params![
+            Id(change.id),
+            status,
+            face.incident,
+            ended_at,
+            face.exceptions
+        ])
     })
     .map(drop)
     .map_err(fault)
@@ -231,10 +274,15 @@ fn append_journal(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
         let seq = signed(row.seq, name)?;
         let follows = match last {
             Some((saga, seq)) if saga == row.saga_id => seq + 1 == row.seq,
-            Some(_) | None => row.seq == 1 || (row.seq > 1 && journal_has(conn, row.saga_id, seq - 1)?),
+            Some(_) | None => {
+                row.seq == 1 || (row.seq > 1 && journal_has(conn, row.saga_id, seq - 1)?)
+            }
         };
         if !follows {
-            return Err(CommitError::Data(format!("{} does not follow the saga's last row", name())));
+            return Err(CommitError::Data(format!(
+                "{} does not follow the saga's last row",
+                name()
+            )));
         }
         conn.prepare_cached(
             "INSERT INTO saga_event (saga_id, seq, commit_no, at, body) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -263,7 +311,16 @@ pub(super) fn insert_audit(conn: &Connection, row: &AuditRow, seq: i64) -> rusql
         "INSERT INTO audit (saga_id, seq, at, verb, step, who, reason, forced)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
-    .execute(params![Id(row.saga_id), seq, row.at.0, row.verb, row.step, row.who, row.reason, row.forced])
+    .execute(params![
+        Id(row.saga_id),
+        seq,
+        row.at.0,
+        row.verb,
+        row.step,
+        row.who,
+        row.reason,
+        row.forced
+    ])
     .map(drop)
 }
 

@@ -63,7 +63,10 @@ impl FromSql for Id {
         let bytes = value.as_blob()?;
         SagaId::from_bytes(bytes)
             .map(Self)
-            .ok_or(FromSqlError::InvalidBlobSize { expected_size: 16, blob_size: bytes.len() })
+            .ok_or(FromSqlError::InvalidBlobSize {
+                expected_size: 16,
+                blob_size: bytes.len(),
+            })
     }
 }
 
@@ -86,7 +89,9 @@ impl FromSql for Status {
 
 impl FromSql for Labels {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?).map(Self).map_err(FromSqlError::other)
+        serde_json::from_str(value.as_str()?)
+            .map(Self)
+            .map_err(FromSqlError::other)
     }
 }
 
@@ -119,7 +124,12 @@ pub(super) fn saga_row(row: &Row<'_>) -> rusqlite::Result<SagaRow> {
 
 /// Reads `seq, at, body` of a saga's journal.
 pub(super) fn journal_row(saga_id: SagaId, row: &Row<'_>) -> rusqlite::Result<JournalRow> {
-    Ok(JournalRow { saga_id, seq: unsigned(row, 0)?, at: Timestamp(row.get(1)?), body: row.get(2)? })
+    Ok(JournalRow {
+        saga_id,
+        seq: unsigned(row, 0)?,
+        at: Timestamp(row.get(1)?),
+        body: row.get(2)?,
+    })
 }
 
 /// Reads `position, saga_id, seq, at, verb, step, who, reason, forced`.

@@ -33,7 +33,9 @@ pub(super) fn read_error(error: Sqlite) -> Error {
         | Sqlite::InvalidColumnIndex(_)
         | Sqlite::Utf8Error(..) => Error::Corrupt(error.to_string()),
         _ => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt(error.to_string()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Error::Corrupt(error.to_string())
+            }
             _ => Error::Unavailable(cause(&error)),
         },
     }
@@ -66,7 +68,9 @@ pub(super) fn statement_error(error: Sqlite, what: impl FnOnce() -> String) -> C
 /// The caller's next write, its new claim, ends that doubt.
 pub(super) fn commit_error(error: &Sqlite, still_open: bool) -> CommitError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => CommitError::Unavailable(cause(error)),
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => {
+            CommitError::Unavailable(cause(error))
+        }
         _ if still_open => CommitError::Unavailable(cause(error)),
         _ => CommitError::Unknown(cause(error)),
     }
@@ -85,25 +89,40 @@ mod tests {
         use rusqlite::ffi::{SQLITE_BUSY, SQLITE_FULL, SQLITE_IOERR_FSYNC};
         let in_doubt = commit_error(&failure(SQLITE_IOERR_FSYNC), false);
         assert!(matches!(in_doubt, CommitError::Unknown(_)));
-        for (code, still_open) in
-            [(SQLITE_FULL, false), (SQLITE_FULL, true), (SQLITE_BUSY, true), (SQLITE_IOERR_FSYNC, true)]
-        {
+        for (code, still_open) in [
+            (SQLITE_FULL, false),
+            (SQLITE_FULL, true),
+            (SQLITE_BUSY, true),
+            (SQLITE_IOERR_FSYNC, true),
+        ] {
             let error = commit_error(&failure(code), still_open);
-            assert!(matches!(error, CommitError::Unavailable(_)), "{code} {still_open}");
+            assert!(
+                matches!(error, CommitError::Unavailable(_)),
+                "{code} {still_open}"
+            );
         }
     }
 
     #[test]
     fn statements_blame_the_row_only_for_its_content() {
         use rusqlite::ffi::{
-            SQLITE_CANTOPEN, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR_WRITE,
-            SQLITE_READONLY, SQLITE_TOOBIG,
+            SQLITE_CANTOPEN, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CORRUPT, SQLITE_FULL,
+            SQLITE_IOERR_WRITE, SQLITE_READONLY, SQLITE_TOOBIG,
         };
         for code in [SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_TOOBIG] {
             let error = statement_error(failure(code), || "row 7".to_owned());
-            assert!(matches!(&error, CommitError::Data(text) if text.contains("row 7")), "{error}");
+            assert!(
+                matches!(&error, CommitError::Data(text) if text.contains("row 7")),
+                "{error}"
+            );
         }
-        for code in [SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_CORRUPT] {
+        for code in [
+            SQLITE_FULL,
+            SQLITE_IOERR_WRITE,
+            SQLITE_READONLY,
+            SQLITE_CANTOPEN,
+            SQLITE_CORRUPT,
+        ] {
             let error = statement_error(failure(code), || "row 7".to_owned());
             assert!(matches!(error, CommitError::Unavailable(_)), "{code}");
         }

@@ -16,21 +16,34 @@ pub(super) fn list(
     limit: usize,
 ) -> rusqlite::Result<Page> {
     if limit == 0 {
-        return Ok(Page { rows: Vec::new(), next: None });
+        return Ok(Page {
+            rows: Vec::new(),
+            next: None,
+        });
     }
     let (sql, values) = statement(filter, before, limit.saturating_add(1));
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows =
-        statement.query_map(params_from_iter(values), saga_row)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut rows = statement
+        .query_map(params_from_iter(values), saga_row)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = if more { rows.last().map(|row| row.id) } else { None };
+    let next = if more {
+        rows.last().map(|row| row.id)
+    } else {
+        None
+    };
     Ok(Page { rows, next })
 }
 
 /// The statement and its parameters. Only numbers of our own making are written into the text.
-pub(super) fn statement(filter: &ListFilter, before: Option<SagaId>, limit: usize) -> (String, Vec<Value>) {
-    let open_only = !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_open());
+pub(super) fn statement(
+    filter: &ListFilter,
+    before: Option<SagaId>,
+    limit: usize,
+) -> (String, Vec<Value>) {
+    let open_only =
+        !filter.statuses.is_empty() && filter.statuses.iter().all(|status| status.is_open());
     let mut sql = format!("SELECT {SAGA_COLUMNS} FROM saga");
     if filter.incident_only {
         sql.push_str(" INDEXED BY saga_incident WHERE incident = 1");
@@ -43,8 +56,11 @@ pub(super) fn statement(filter: &ListFilter, before: Option<SagaId>, limit: usiz
         write!(sql, " AND status < {FIRST_ENDED}").ok();
     }
     if !filter.statuses.is_empty() {
-        let numbers: Vec<String> =
-            filter.statuses.iter().map(|&status| status_number(status).to_string()).collect();
+        let numbers: Vec<String> = filter
+            .statuses
+            .iter()
+            .map(|&status| status_number(status).to_string())
+            .collect();
         // The unary plus keeps the planner's eyes on the index that gives the order.
         write!(sql, " AND +status IN ({})", numbers.join(", ")).ok();
     }

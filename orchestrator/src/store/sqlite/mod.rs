@@ -28,8 +28,8 @@ use saga_core::SagaId;
 use tokio::sync::oneshot;
 
 use super::record::{
-    AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
-    RowStatus, SagaRow,
+    AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
+    ParticipantRow, RowStatus, SagaRow,
 };
 use super::{Claim, CommitError, DefinitionCount, Error, Store};
 use place::Place;
@@ -71,7 +71,10 @@ impl SqliteStore {
         let conn = connect(path)?;
         let place = Arc::new(Place::of(path, &lock).map_err(Error::Unavailable)?);
         let writer = Writer::start(conn, lock, Arc::clone(&place))?;
-        Ok(Self { writer, readers: Pool::new(path, place) })
+        Ok(Self {
+            writer,
+            readers: Pool::new(path, place),
+        })
     }
 
     /// Queues a write and waits for its answer.
@@ -107,24 +110,34 @@ fn lock(path: &Path) -> Result<File, Error> {
     let side = place::beside(&place::behind_links(path), ".lock");
     let unavailable =
         |error: std::io::Error| Error::Unavailable(format!("{}: {error}", side.display()).into());
-    let file = File::options().create(true).write(true).truncate(false).open(&side).map_err(unavailable)?;
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&side)
+        .map_err(unavailable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Held { path: path.display().to_string() }),
+        Err(TryLockError::WouldBlock) => Err(Error::Held {
+            path: path.display().to_string(),
+        }),
         Err(TryLockError::Error(error)) => Err(unavailable(error)),
     }
 }
 
 /// The writer's connection, with the schema up to date.
 fn connect(path: &Path) -> Result<Connection, Error> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(fault::open_error)?;
     conn.busy_timeout(BUSY_TIMEOUT).map_err(fault::open_error)?;
     schema::check(&conn)?;
     let log = configure(&conn).map_err(fault::open_error)?;
     if log != "wal" {
-        return Err(Error::Unavailable(format!("the file system allows no WAL, only {log}").into()));
+        return Err(Error::Unavailable(
+            format!("the file system allows no WAL, only {log}").into(),
+        ));
     }
     schema::migrate(&mut conn, PARTITIONS)?;
     Ok(conn)
@@ -149,7 +162,11 @@ fn writer_died() -> Error {
 
 impl Store for SqliteStore {
     fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
-        self.write(|answer| Op::Claim { token, answer }, || Error::Closed, writer_died)
+        self.write(
+            |answer| Op::Claim { token, answer },
+            || Error::Closed,
+            writer_died,
+        )
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>> {
@@ -160,7 +177,11 @@ impl Store for SqliteStore {
         )
     }
 
-    fn open_sagas(&self, after: Option<SagaId>, limit: usize) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
+    fn open_sagas(
+        &self,
+        after: Option<SagaId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
         self.read(move |conn| reader::open_sagas(conn, after, limit))
     }
 
@@ -181,11 +202,19 @@ impl Store for SqliteStore {
         self.read(move |conn| reader::journals(conn, &ids))
     }
 
-    fn find_by_suffix(&self, suffix: String, limit: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
+    fn find_by_suffix(
+        &self,
+        suffix: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
         self.read(move |conn| reader::find_by_suffix(conn, &suffix, limit))
     }
 
-    fn find_by_key(&self, name: String, key: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
+    fn find_by_key(
+        &self,
+        name: String,
+        key: String,
+    ) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
         self.read(move |conn| reader::find_by_key(conn, &name, &key))
     }
 
@@ -216,7 +245,11 @@ impl Store for SqliteStore {
     }
 
     fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
-        self.write(|answer| Op::PutDefinitions { rows, answer }, || Error::Closed, writer_died)
+        self.write(
+            |answer| Op::PutDefinitions { rows, answer },
+            || Error::Closed,
+            writer_died,
+        )
     }
 
     fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
@@ -224,19 +257,35 @@ impl Store for SqliteStore {
     }
 
     fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutParticipant { row, answer }, || Error::Closed, writer_died)
+        self.write(
+            |answer| Op::PutParticipant { row, answer },
+            || Error::Closed,
+            writer_died,
+        )
     }
 
     fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutAudit { row, answer }, || Error::Closed, writer_died)
+        self.write(
+            |answer| Op::PutAudit { row, answer },
+            || Error::Closed,
+            writer_died,
+        )
     }
 
     fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
         self.read(reader::participants)
     }
 
-    fn put_breaker(&self, row: BreakerRow, audit: Option<AuditRow>) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutBreaker { row, audit, answer }, || Error::Closed, writer_died)
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutBreaker { row, audit, answer },
+            || Error::Closed,
+            writer_died,
+        )
     }
 
     fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
@@ -244,7 +293,11 @@ impl Store for SqliteStore {
     }
 
     fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutPresence { note, answer }, || Error::Closed, writer_died)
+        self.write(
+            |answer| Op::PutPresence { note, answer },
+            || Error::Closed,
+            writer_died,
+        )
     }
 
     fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
@@ -254,7 +307,8 @@ impl Store for SqliteStore {
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         async move {
             self.readers.close().await?;
-            self.write(|answer| Op::Close { answer }, || Error::Closed, writer_died).await
+            self.write(|answer| Op::Close { answer }, || Error::Closed, writer_died)
+                .await
         }
         .boxed()
     }

@@ -27,7 +27,11 @@ struct Identity {
 impl From<Metadata> for Identity {
     fn from(found: Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
-        Self { device: found.dev(), number: found.ino(), names: found.nlink() }
+        Self {
+            device: found.dev(),
+            number: found.ino(),
+            names: found.nlink(),
+        }
     }
 }
 
@@ -35,7 +39,11 @@ impl From<Metadata> for Identity {
 #[cfg(not(unix))]
 impl From<Metadata> for Identity {
     fn from(_: Metadata) -> Self {
-        Self { device: 0, number: 0, names: 1 }
+        Self {
+            device: 0,
+            number: 0,
+            names: 1,
+        }
     }
 }
 
@@ -79,7 +87,12 @@ pub(super) fn check_before_open(path: &Path) -> Result<(), Cause> {
     let found = match fs::metadata(path) {
         Ok(found) => Some(found),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(Cause::new(Kind::Denied, format!("{}: {error}", path.display()))),
+        Err(error) => {
+            return Err(Cause::new(
+                Kind::Denied,
+                format!("{}: {error}", path.display()),
+            ));
+        }
     };
     if found.as_ref().is_none_or(|found| found.len() == 0) {
         let left = ["-wal", "-journal", "-shm"].map(|suffix| beside(&behind_links(path), suffix));
@@ -88,7 +101,11 @@ pub(super) fn check_before_open(path: &Path) -> Result<(), Cause> {
                 "{} is {}, but {} is there: the file was moved or removed without its log, which holds its last commits. \
                  Put the file back beside its log; or, to begin anew without these commits, remove the log",
                 path.display(),
-                if found.is_some() { "empty" } else { "not there" },
+                if found.is_some() {
+                    "empty"
+                } else {
+                    "not there"
+                },
                 left.display()
             );
             return Err(Cause::new(Kind::Moved, words));
@@ -119,11 +136,20 @@ impl Place {
         // A change of the working directory must not look like a move.
         let asked = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let (log, side) = (beside(&real, "-wal"), beside(&real, ".lock"));
-        let found = |part, path: &Path| Identity::of(path).map_err(|error| lost(part, path, &error));
-        let held = lock.metadata().map(Identity::from).map_err(|error| lost(Part::Lock, &side, &error))?;
+        let found =
+            |part, path: &Path| Identity::of(path).map_err(|error| lost(part, path, &error));
+        let held = lock
+            .metadata()
+            .map(Identity::from)
+            .map_err(|error| lost(Part::Lock, &side, &error))?;
         let (file, wal) = (found(Part::File, &asked)?, found(Part::Log, &log)?);
-        let place =
-            Self { parts: [(Part::File, asked, file), (Part::Log, log, wal), (Part::Lock, side, held)] };
+        let place = Self {
+            parts: [
+                (Part::File, asked, file),
+                (Part::Log, log, wal),
+                (Part::Lock, side, held),
+            ],
+        };
         place.check()?;
         Ok(place)
     }
@@ -158,8 +184,13 @@ fn lost(part: Part, path: &Path, problem: &dyn fmt::Display) -> Cause {
         ),
         // The end of the server moves the log into the file.
         Part::Log => "Put it back, or stop the server with SIGTERM and start it again".to_owned(),
-        Part::Lock => "Start the server again: another one could take the store meanwhile".to_owned(),
+        Part::Lock => {
+            "Start the server again: another one could take the store meanwhile".to_owned()
+        }
     };
-    let words = format!("{}: {problem}, while the server has the store open. {remedy}", path.display());
+    let words = format!(
+        "{}: {problem}, while the server has the store open. {remedy}",
+        path.display()
+    );
     Cause::new(Kind::Moved, words)
 }

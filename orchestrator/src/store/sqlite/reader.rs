@@ -12,8 +12,8 @@ use saga_core::SagaId;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::convert::{
-    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, audit_entry, breaker_row, clamped, definition_row,
-    journal_row, participant_row, row_limit, saga_row, unsigned,
+    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, audit_entry, breaker_row, clamped,
+    definition_row, journal_row, participant_row, row_limit, saga_row, unsigned,
 };
 use super::fault::read_error;
 use super::place::Place;
@@ -52,7 +52,10 @@ impl Pool {
         self: Arc<Self>,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Closed)?;
         let work = move || {
             // Held until the connection is back, also when nobody waits for the answer any more.
             let _permit = permit;
@@ -61,15 +64,24 @@ impl Pool {
             let answer = query(&tx);
             let ended = tx.finish();
             if answer.is_ok() && ended.is_ok() {
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+                self.idle
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(conn);
             }
             answer.map_err(read_error)
         };
-        spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
+        spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
     }
 
     fn take(&self) -> Result<Connection, Error> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         if let Some(conn) = idle {
             return Ok(conn);
         }
@@ -90,9 +102,16 @@ impl Pool {
 
     /// Waits for the reads under way and closes the connections. A second close is refused.
     pub(super) async fn close(&self) -> Result<(), Error> {
-        let all = self.permits.acquire_many(CONNECTIONS).await.map_err(|_| Error::Closed)?;
+        let all = self
+            .permits
+            .acquire_many(CONNECTIONS)
+            .await
+            .map_err(|_| Error::Closed)?;
         self.permits.close();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         drop(all);
         Ok(())
     }
@@ -140,16 +159,33 @@ pub(super) fn journal(
     .collect()
 }
 
-pub(super) fn journals(conn: &Connection, ids: &[SagaId]) -> rusqlite::Result<Vec<Vec<JournalRow>>> {
-    ids.iter().map(|&id| journal(conn, id, 0, usize::MAX)).collect()
+pub(super) fn journals(
+    conn: &Connection,
+    ids: &[SagaId],
+) -> rusqlite::Result<Vec<Vec<JournalRow>>> {
+    ids.iter()
+        .map(|&id| journal(conn, id, 0, usize::MAX))
+        .collect()
 }
 
-pub(super) fn find_by_suffix(conn: &Connection, suffix: &str, limit: usize) -> rusqlite::Result<Vec<SagaId>> {
-    let Some((value, bits)) = SagaId::parse_suffix(suffix) else { return Ok(Vec::new()) };
+pub(super) fn find_by_suffix(
+    conn: &Connection,
+    suffix: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<SagaId>> {
+    let Some((value, bits)) = SagaId::parse_suffix(suffix) else {
+        return Ok(Vec::new());
+    };
     if bits >= u128::BITS {
         let whole = SagaId::from_u128(value);
-        let exists = conn.prepare_cached("SELECT 1 FROM saga WHERE id = ?1")?.exists(params![Id(whole)])?;
-        return Ok(if exists && limit > 0 { vec![whole] } else { Vec::new() });
+        let exists = conn
+            .prepare_cached("SELECT 1 FROM saga WHERE id = ?1")?
+            .exists(params![Id(whole)])?;
+        return Ok(if exists && limit > 0 {
+            vec![whole]
+        } else {
+            Vec::new()
+        });
     }
     let mask = (1_u128 << bits) - 1;
     let mut found = Vec::new();
@@ -179,9 +215,15 @@ pub(super) fn find_by_suffix(conn: &Connection, suffix: &str, limit: usize) -> r
     Ok(found)
 }
 
-pub(super) fn find_by_key(conn: &Connection, name: &str, key: &str) -> rusqlite::Result<Option<SagaId>> {
+pub(super) fn find_by_key(
+    conn: &Connection,
+    name: &str,
+    key: &str,
+) -> rusqlite::Result<Option<SagaId>> {
     conn.prepare_cached("SELECT saga_id FROM start_key WHERE name = ?1 AND key = ?2")?
-        .query_row(params![name, key], |row| row.get::<_, Id>(0).map(|Id(id)| id))
+        .query_row(params![name, key], |row| {
+            row.get::<_, Id>(0).map(|Id(id)| id)
+        })
         .optional()
 }
 
@@ -212,8 +254,10 @@ pub(super) fn audit(
 
 /// Every status with its number of sagas, zero too.
 pub(super) fn counts(conn: &Connection) -> rusqlite::Result<Vec<(RowStatus, u64)>> {
-    let mut counts: Vec<(RowStatus, u64)> = STATUSES.into_iter().map(|status| (status, 0)).collect();
-    let mut statement = conn.prepare_cached("SELECT status, sum(n) FROM counter GROUP BY status")?;
+    let mut counts: Vec<(RowStatus, u64)> =
+        STATUSES.into_iter().map(|status| (status, 0)).collect();
+    let mut statement =
+        conn.prepare_cached("SELECT status, sum(n) FROM counter GROUP BY status")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let Status(status) = row.get(0)?;
@@ -261,7 +305,12 @@ pub(super) fn breakers(conn: &Connection) -> rusqlite::Result<Vec<BreakerRow>> {
 
 /// Who was there over the broker, as it was noted.
 pub(super) fn presence(conn: &Connection) -> rusqlite::Result<Option<String>> {
-    let note: Option<Vec<u8>> =
-        conn.query_row("SELECT value FROM meta WHERE name = 'presence'", [], |row| row.get(0)).optional()?;
+    let note: Option<Vec<u8>> = conn
+        .query_row(
+            "SELECT value FROM meta WHERE name = 'presence'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
     Ok(note.map(|note| String::from_utf8_lossy(&note).into_owned()))
 }

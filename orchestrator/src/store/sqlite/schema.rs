@@ -127,7 +127,14 @@ const KNOWN: i64 = MIGRATIONS.len() as i64;
 /// [`Error::TooNew`]; [`Error::Corrupt`] for a database that is not ours; [`Error::Unavailable`].
 pub(super) fn check(conn: &Connection) -> Result<(), Error> {
     let found = version(conn)?;
-    if found > KNOWN { Err(Error::TooNew { found, known: KNOWN }) } else { Ok(()) }
+    if found > KNOWN {
+        Err(Error::TooNew {
+            found,
+            known: KNOWN,
+        })
+    } else {
+        Ok(())
+    }
 }
 
 /// Brings a checked database up to [`KNOWN`]; `partitions` counts only for a new one.
@@ -144,26 +151,38 @@ pub(super) fn migrate(conn: &mut Connection, partitions: u16) -> Result<(), Erro
 
 /// The newest applied migration, 0 for an empty file.
 fn version(conn: &Connection) -> Result<i64, Error> {
-    let application: i64 =
-        conn.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(open_error)?;
+    let application: i64 = conn
+        .query_row("PRAGMA application_id", [], |row| row.get(0))
+        .map_err(open_error)?;
     if application == APPLICATION_ID {
         return conn
-            .query_row("SELECT coalesce(max(number), 0) FROM schema_migration", [], |row| row.get(0))
+            .query_row(
+                "SELECT coalesce(max(number), 0) FROM schema_migration",
+                [],
+                |row| row.get(0),
+            )
             .map_err(open_error);
     }
     let foreign: Option<String> = conn
-        .query_row("SELECT name FROM sqlite_schema LIMIT 1", [], |row| row.get(0))
+        .query_row("SELECT name FROM sqlite_schema LIMIT 1", [], |row| {
+            row.get(0)
+        })
         .optional()
         .map_err(open_error)?;
     match foreign {
         None => Ok(0),
-        Some(table) => {
-            Err(Error::Corrupt(format!("the file is another program's database (it has {table})")))
-        }
+        Some(table) => Err(Error::Corrupt(format!(
+            "the file is another program's database (it has {table})"
+        ))),
     }
 }
 
-fn apply(conn: &mut Connection, number: i64, script: &str, partitions: u16) -> rusqlite::Result<()> {
+fn apply(
+    conn: &mut Connection,
+    number: i64,
+    script: &str,
+    partitions: u16,
+) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if number == 1 {
         tx.execute_batch(
@@ -201,7 +220,11 @@ mod tests {
     fn the_index_of_open_sagas_agrees_with_the_statuses() {
         assert_eq!(FIRST_ENDED, 10, "the partial index says 10");
         for status in STATUSES {
-            assert_eq!(status.is_open(), status_number(status) < FIRST_ENDED, "{status:?}");
+            assert_eq!(
+                status.is_open(),
+                status_number(status) < FIRST_ENDED,
+                "{status:?}"
+            );
         }
     }
 
@@ -210,8 +233,9 @@ mod tests {
         let mut conn = Connection::open_in_memory().expect("open");
         migrate(&mut conn, 8).expect("first");
         migrate(&mut conn, 99).expect("second");
-        let partitions: i64 =
-            conn.query_row("SELECT count(*) FROM partition", [], |row| row.get(0)).expect("count");
+        let partitions: i64 = conn
+            .query_row("SELECT count(*) FROM partition", [], |row| row.get(0))
+            .expect("count");
         assert_eq!(partitions, 8);
     }
 
@@ -225,8 +249,9 @@ mod tests {
         )
         .expect("a saga of then");
         migrate(&mut conn, 4).expect("the others");
-        let exceptions: bool =
-            conn.query_row("SELECT exceptions FROM saga", [], |row| row.get(0)).expect("still there");
+        let exceptions: bool = conn
+            .query_row("SELECT exceptions FROM saga", [], |row| row.get(0))
+            .expect("still there");
         assert!(!exceptions);
         assert_eq!(version(&conn).expect("a version"), KNOWN);
     }
@@ -235,7 +260,8 @@ mod tests {
     fn a_newer_schema_is_refused() {
         let mut conn = Connection::open_in_memory().expect("open");
         migrate(&mut conn, 1).expect("migrate");
-        conn.execute("INSERT INTO schema_migration VALUES (?1, 0)", [KNOWN + 1]).expect("insert");
+        conn.execute("INSERT INTO schema_migration VALUES (?1, 0)", [KNOWN + 1])
+            .expect("insert");
         let answer = check(&conn);
         assert!(
             matches!(answer, Err(Error::TooNew { found, known }) if found == KNOWN + 1 && known == KNOWN),
@@ -246,7 +272,8 @@ mod tests {
     #[test]
     fn another_programs_database_is_refused() {
         let conn = Connection::open_in_memory().expect("open");
-        conn.execute_batch("CREATE TABLE invoices (id)").expect("create");
+        conn.execute_batch("CREATE TABLE invoices (id)")
+            .expect("create");
         assert!(matches!(check(&conn), Err(Error::Corrupt(_))));
     }
 }

@@ -25,15 +25,42 @@ type Answer<T, E = Error> = oneshot::Sender<Result<T, E>>;
 
 /// What the writer is asked to do.
 pub(super) enum Op {
-    Claim { token: u128, answer: Answer<Claim> },
-    Commit { batch: Batch, answer: Answer<(), CommitError> },
-    PutDefinitions { rows: Vec<DefinitionRow>, answer: Answer<Vec<bool>> },
-    PutParticipant { row: ParticipantRow, answer: Answer<()> },
-    PutAudit { row: AuditRow, answer: Answer<()> },
-    SetTold { commit_no: u64, answer: Answer<()> },
-    PutPresence { note: String, answer: Answer<()> },
-    PutBreaker { row: BreakerRow, audit: Option<AuditRow>, answer: Answer<()> },
-    Close { answer: Answer<()> },
+    Claim {
+        token: u128,
+        answer: Answer<Claim>,
+    },
+    Commit {
+        batch: Batch,
+        answer: Answer<(), CommitError>,
+    },
+    PutDefinitions {
+        rows: Vec<DefinitionRow>,
+        answer: Answer<Vec<bool>>,
+    },
+    PutParticipant {
+        row: ParticipantRow,
+        answer: Answer<()>,
+    },
+    PutAudit {
+        row: AuditRow,
+        answer: Answer<()>,
+    },
+    SetTold {
+        commit_no: u64,
+        answer: Answer<()>,
+    },
+    PutPresence {
+        note: String,
+        answer: Answer<()>,
+    },
+    PutBreaker {
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+        answer: Answer<()>,
+    },
+    Close {
+        answer: Answer<()>,
+    },
 }
 
 /// The way to the writer thread. Dropping it waits until the thread has done what was queued and has released the
@@ -54,7 +81,12 @@ impl Writer {
     pub(super) fn start(conn: Connection, lock: File, place: Arc<Place>) -> Result<Self, Error> {
         let owners = commit::load_owners(&conn).map_err(open_error)?;
         let (ops, queue) = mpsc::unbounded_channel();
-        let mut desk = Desk { conn, owners, place, lost: false };
+        let mut desk = Desk {
+            conn,
+            owners,
+            place,
+            lost: false,
+        };
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -67,7 +99,10 @@ impl Writer {
                 }
             })
             .map_err(|error| Error::Unavailable(error.to_string().into()))?;
-        Ok(Self { ops: Some(ops), thread: Some(thread) })
+        Ok(Self {
+            ops: Some(ops),
+            thread: Some(thread),
+        })
     }
 
     /// Queues the operation; false when the store is closed.
@@ -105,32 +140,45 @@ impl Desk {
             match op {
                 Op::Commit { batch, answer } => {
                     let commit = |desk: &mut Self| commit::commit(&desk.conn, &desk.owners, &batch);
-                    answer.send(self.in_place(commit, CommitError::Unavailable, CommitError::Unknown)).ok();
+                    answer
+                        .send(self.in_place(commit, CommitError::Unavailable, CommitError::Unknown))
+                        .ok();
                 }
                 Op::Claim { token, answer } => {
                     let claim = |desk: &mut Self| desk.claim(token).map_err(read_error);
                     answer.send(self.put(claim)).ok();
                 }
                 Op::PutDefinitions { rows, answer } => {
-                    answer.send(self.put(|desk| desk.put_definitions(&rows))).ok();
+                    answer
+                        .send(self.put(|desk| desk.put_definitions(&rows)))
+                        .ok();
                 }
                 Op::PutParticipant { row, answer } => {
-                    answer.send(self.put(|desk| desk.put_participant(&row).map_err(read_error))).ok();
+                    answer
+                        .send(self.put(|desk| desk.put_participant(&row).map_err(read_error)))
+                        .ok();
                 }
                 Op::PutAudit { row, answer } => {
-                    let put = |desk: &mut Self| commit::append_audit(&desk.conn, &[row]).map_err(put_error);
+                    let put = |desk: &mut Self| {
+                        commit::append_audit(&desk.conn, &[row]).map_err(put_error)
+                    };
                     answer.send(self.put(put)).ok();
                 }
                 Op::SetTold { commit_no, answer } => {
-                    let put =
-                        |desk: &mut Self| chronicle::set_told(&desk.conn, commit_no).map_err(read_error);
+                    let put = |desk: &mut Self| {
+                        chronicle::set_told(&desk.conn, commit_no).map_err(read_error)
+                    };
                     answer.send(self.put(put)).ok();
                 }
                 Op::PutPresence { note, answer } => {
-                    answer.send(self.put(|desk| desk.put_presence(&note).map_err(read_error))).ok();
+                    answer
+                        .send(self.put(|desk| desk.put_presence(&note).map_err(read_error)))
+                        .ok();
                 }
                 Op::PutBreaker { row, audit, answer } => {
-                    let put = |desk: &mut Self| desk.put_breaker(&row, audit.as_ref()).map_err(read_error);
+                    let put = |desk: &mut Self| {
+                        desk.put_breaker(&row, audit.as_ref()).map_err(read_error)
+                    };
                     answer.send(self.put(put)).ok();
                 }
                 Op::Close { answer } => {
@@ -170,8 +218,13 @@ impl Desk {
     }
 
     fn claim(&mut self, token: u128) -> rusqlite::Result<Claim> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute("UPDATE partition SET epoch = epoch + 1, owner_token = ?1", params![token.to_be_bytes()])?;
+        let tx = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute(
+            "UPDATE partition SET epoch = epoch + 1, owner_token = ?1",
+            params![token.to_be_bytes()],
+        )?;
         let owners = commit::load_owners(&tx)?;
         let (last_commit_no, last_commit_at) =
             tx.query_row("SELECT commit_no, at FROM progress", [], |row| {
@@ -181,25 +234,42 @@ impl Desk {
         self.owners = owners;
         let fences = (0..)
             .zip(&self.owners)
-            .map(|(number, owner)| Fence { partition: Partition(number), epoch: owner.epoch, token })
+            .map(|(number, owner)| Fence {
+                partition: Partition(number),
+                epoch: owner.epoch,
+                token,
+            })
             .collect();
         // The lock on the side file is held for as long as the file is open: nothing else ends the claim.
-        Ok(Claim { fences, last_commit_no, last_commit_at, tenure: Tenure::unlimited() })
+        Ok(Claim {
+            fences,
+            last_commit_no,
+            last_commit_at,
+            tenure: Tenure::unlimited(),
+        })
     }
 
     fn put_definitions(&mut self, rows: &[DefinitionRow]) -> Result<Vec<bool>, Error> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(read_error)?;
+        let tx = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(read_error)?;
         let mut new = Vec::with_capacity(rows.len());
         for row in rows {
             let known = tx
                 .prepare_cached("SELECT hash FROM definition WHERE name = ?1 AND version = ?2")
                 .and_then(|mut statement| {
-                    statement.query_row(params![row.name, row.version], |found| found.get(0)).optional()
+                    statement
+                        .query_row(params![row.name, row.version], |found| found.get(0))
+                        .optional()
                 })
                 .map_err(read_error)?;
             if let Some::<[u8; 32]>(hash) = known {
                 if hash != row.hash {
-                    return Err(Error::DefinitionConflict { name: row.name.clone(), version: row.version });
+                    return Err(Error::DefinitionConflict {
+                        name: row.name.clone(),
+                        version: row.version,
+                    });
                 }
             } else {
                 insert_definition(&tx, row).map_err(read_error)?;
@@ -219,7 +289,13 @@ impl Desk {
                      inbox_kind = excluded.inbox_kind, actions = excluded.actions,
                      last_seen = excluded.last_seen",
             )?
-            .execute(params![row.name, row.inbox_id, row.inbox_kind, row.actions, row.last_seen.0])
+            .execute(params![
+                row.name,
+                row.inbox_id,
+                row.inbox_kind,
+                row.actions,
+                row.last_seen.0
+            ])
             .map(drop)
     }
 
@@ -235,7 +311,9 @@ impl Desk {
 
     fn put_breaker(&mut self, row: &BreakerRow, audit: Option<&AuditRow>) -> rusqlite::Result<()> {
         let face = &row.face;
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.prepare_cached(
             "INSERT INTO breaker (participant, action, open, generation, open_until, since, by_whom, reason)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -264,7 +342,9 @@ impl Desk {
     /// next open reads it.
     fn close(self) {
         commit::roll_back(&self.conn);
-        let moved = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let moved = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = moved {
             tracing::warn!(%error, "the store's log was left beside the file");
         }
@@ -282,7 +362,9 @@ fn insert_definition(conn: &Connection, row: &DefinitionRow) -> rusqlite::Result
 fn refuse(op: Op) {
     match op {
         Op::Commit { answer, .. } => {
-            answer.send(Err(CommitError::Unavailable(Error::Closed.into()))).ok();
+            answer
+                .send(Err(CommitError::Unavailable(Error::Closed.into())))
+                .ok();
         }
         Op::Claim { answer, .. } => {
             answer.send(Err(Error::Closed)).ok();

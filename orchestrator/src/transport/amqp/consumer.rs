@@ -42,7 +42,9 @@ const DIALS_RANKED: i64 = 1 << 16;
 /// broker gives them nothing while one of higher rank has room. None is exclusive: an exclusive one would lock the next
 /// owner out for as long as the former one lives.
 pub(super) fn rank(claim: u64, dials: i64) -> i64 {
-    let claim = i64::try_from(claim).unwrap_or(i64::MAX / DIALS_RANKED).min(i64::MAX / DIALS_RANKED - 1);
+    let claim = i64::try_from(claim)
+        .unwrap_or(i64::MAX / DIALS_RANKED)
+        .min(i64::MAX / DIALS_RANKED - 1);
     claim * DIALS_RANKED + dials.min(DIALS_RANKED - 1)
 }
 
@@ -55,7 +57,11 @@ pub(super) fn ranked(rank: i64) -> FieldTable {
 
 /// Begins to consume a queue.
 pub(super) async fn consume(channel: &Channel, queue: &str, rank: i64) -> Result<Consumer, Fault> {
-    soon("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+    soon(
+        "setting the prefetch",
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()),
+    )
+    .await?;
     let options = BasicConsumeOptions::default();
     let consumer = channel.basic_consume(queue.into(), "".into(), options, ranked(rank));
     soon(&format!("consuming {queue}"), consumer).await
@@ -145,7 +151,11 @@ pub(super) struct Open {
 impl Open {
     /// Nothing yet, under a claim.
     pub(super) fn under(tenure: &Tenure) -> Self {
-        Self { messages: VecDeque::new(), first: 0, tenure: tenure.clone() }
+        Self {
+            messages: VecDeque::new(),
+            first: 0,
+            tenure: tenure.clone(),
+        }
     }
 
     pub(super) fn add(&mut self, acker: Acker) -> u64 {
@@ -172,11 +182,23 @@ impl Open {
             self.first += 1;
         }
         let Some(acker) = last else { return Ok(()) };
-        match timeout(ANSWERS_WITHIN, acker.ack(BasicAckOptions { multiple: true })).await {
+        match timeout(
+            ANSWERS_WITHIN,
+            acker.ack(BasicAckOptions { multiple: true }),
+        )
+        .await
+        {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(Fault::Ended { what: "the channel of the consumer" }),
-            Ok(Err(source)) => Err(Fault::Broker { what: "acknowledging".to_owned(), source }),
-            Err(_) => Err(Fault::Silent { what: "acknowledging".to_owned() }),
+            Ok(Ok(false)) => Err(Fault::Ended {
+                what: "the channel of the consumer",
+            }),
+            Ok(Err(source)) => Err(Fault::Broker {
+                what: "acknowledging".to_owned(),
+                source,
+            }),
+            Err(_) => Err(Fault::Silent {
+                what: "acknowledging".to_owned(),
+            }),
         }
     }
 }

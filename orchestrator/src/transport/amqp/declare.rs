@@ -24,12 +24,18 @@ pub(super) struct Noted(Arc<Mutex<BTreeSet<String>>>);
 impl Noted {
     /// Is it the first time?
     pub(super) fn first(&self, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned())
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned())
     }
 
     /// The object is well again: should it fall ill once more, that is news.
     pub(super) fn forget(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 }
 
@@ -43,7 +49,11 @@ pub(super) struct Declarer<'a> {
 
 impl<'a> Declarer<'a> {
     pub(super) fn new(connection: &'a Connection, noted: Noted) -> Self {
-        Self { connection, channel: None, noted }
+        Self {
+            connection,
+            channel: None,
+            noted,
+        }
     }
 
     pub(super) async fn exchange(
@@ -53,7 +63,10 @@ impl<'a> Declarer<'a> {
         arguments: FieldTable,
     ) -> Result<(), Fault> {
         let channel = self.channel().await?;
-        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
         let declared = channel.exchange_declare(name.into(), kind, options, arguments);
         let declared = soon(&format!("declaring exchange {name}"), declared).await;
         self.accept(name, declared)
@@ -61,13 +74,23 @@ impl<'a> Declarer<'a> {
 
     pub(super) async fn queue(&mut self, name: &str, arguments: FieldTable) -> Result<(), Fault> {
         let channel = self.channel().await?;
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
         let declared = channel.queue_declare(name.into(), options, arguments);
-        let declared = soon(&format!("declaring queue {name}"), declared).await.map(drop);
+        let declared = soon(&format!("declaring queue {name}"), declared)
+            .await
+            .map(drop);
         self.accept(name, declared)
     }
 
-    pub(super) async fn bind(&mut self, queue: &str, exchange: &str, key: &str) -> Result<(), Fault> {
+    pub(super) async fn bind(
+        &mut self,
+        queue: &str,
+        exchange: &str,
+        key: &str,
+    ) -> Result<(), Fault> {
         let channel = self.channel().await?;
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
         let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, none);
@@ -84,7 +107,10 @@ impl<'a> Declarer<'a> {
     /// How many read the queue; `None`: it is not there.
     pub(super) async fn readers(&mut self, queue: &str) -> Result<Option<u32>, Fault> {
         let channel = self.channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
         let asked = channel.queue_declare(queue.into(), options, FieldTable::default());
         let asked = soon(&format!("looking for queue {queue}"), asked).await;
         self.unless_missing(asked.map(|queue| queue.consumer_count()))
@@ -93,16 +119,27 @@ impl<'a> Declarer<'a> {
     /// Is the exchange there?
     pub(super) async fn has_exchange(&mut self, name: &str) -> Result<bool, Fault> {
         let channel = self.channel().await?;
-        let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
         // The kind does not count where nothing is made.
-        let asked =
-            channel.exchange_declare(name.into(), ExchangeKind::Direct, options, FieldTable::default());
+        let asked = channel.exchange_declare(
+            name.into(),
+            ExchangeKind::Direct,
+            options,
+            FieldTable::default(),
+        );
         let asked = soon(&format!("looking for exchange {name}"), asked).await;
         Ok(self.unless_missing(asked)?.is_some())
     }
 
     async fn channel(&mut self) -> Result<Channel, Fault> {
-        if let Some(channel) = self.channel.as_ref().filter(|channel| channel.status().connected()) {
+        if let Some(channel) = self
+            .channel
+            .as_ref()
+            .filter(|channel| channel.status().connected())
+        {
             return Ok(channel.clone());
         }
         let channel = soon("opening a channel", self.connection.create_channel()).await?;
@@ -143,8 +180,12 @@ impl<'a> Declarer<'a> {
 
 /// The broker's reason for closing a channel.
 fn refusal(fault: &Fault) -> Option<AMQPSoftError> {
-    let Fault::Broker { source, .. } = fault else { return None };
-    let ErrorKind::ProtocolError(error) = source.kind() else { return None };
+    let Fault::Broker { source, .. } = fault else {
+        return None;
+    };
+    let ErrorKind::ProtocolError(error) = source.kind() else {
+        return None;
+    };
     match error.kind() {
         AMQPErrorKind::Soft(soft) => Some(soft.clone()),
         AMQPErrorKind::Hard(_) => None,

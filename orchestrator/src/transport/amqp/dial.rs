@@ -20,12 +20,16 @@ pub(super) async fn dial(broker: &Broker, name: &str) -> Result<Connection, Faul
     };
     let mut uri: AMQPUri = broker.url.parse().map_err(unreadable)?;
     uri.query.heartbeat = Some(heartbeat(uri.query.heartbeat));
-    uri.query.connection_timeout.get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
+    uri.query
+        .connection_timeout
+        .get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
     // Read at each dial, so that a secret may be renewed while we run.
     if let Some(path) = &broker.password_file {
         let password = std::fs::read_to_string(path)
             .map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
-        password.trim_end_matches(['\r', '\n']).clone_into(&mut uri.authority.userinfo.password);
+        password
+            .trim_end_matches(['\r', '\n'])
+            .clone_into(&mut uri.authority.userinfo.password);
     }
     let mut tls = OwnedTLSConfig::default();
     if let Some(path) = &broker.ca_file {
@@ -34,11 +38,16 @@ pub(super) async fn dial(broker: &Broker, name: &str) -> Result<Connection, Faul
         tls.cert_chain = Some(chain);
     }
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let runtime = lapin::runtime::default_runtime()
-        .map_err(|source| Fault::Broker { what: "starting".to_owned(), source })?;
+    let runtime = lapin::runtime::default_runtime().map_err(|source| Fault::Broker {
+        what: "starting".to_owned(),
+        source,
+    })?;
     let place = (uri.authority.host.clone(), uri.vhost.clone());
-    let connected =
-        soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await;
+    let connected = soon(
+        "connecting",
+        Connection::connect_uri_with_config(uri, properties, tls, runtime),
+    )
+    .await;
     connected.map_err(|fault| match fault {
         Fault::Broker { source, .. } => refused(&place, source),
         other => other,
@@ -83,9 +92,15 @@ fn refused((host, vhost): &(String, String), source: lapin::Error) -> Fault {
         ),
         (&["NOT_ALLOWED"], format!("the broker has no virtual host `{vhost}`, or does not let this user in")),
     ];
-    match kinds.into_iter().find(|(words, _)| words.iter().any(|word| told.contains(word))) {
+    match kinds
+        .into_iter()
+        .find(|(words, _)| words.iter().any(|word| told.contains(word)))
+    {
         Some((_, remedy)) => Fault::Refused { remedy, told },
-        None => Fault::Broker { what: "connecting".to_owned(), source },
+        None => Fault::Broker {
+            what: "connecting".to_owned(),
+            source,
+        },
     }
 }
 
@@ -95,6 +110,9 @@ mod tests {
 
     #[test]
     fn a_heartbeat_is_never_long_and_never_off() {
-        assert_eq!([None, Some(0), Some(2), Some(60)].map(heartbeat), [3, 5, 2, 5]);
+        assert_eq!(
+            [None, Some(0), Some(2), Some(60)].map(heartbeat),
+            [3, 5, 2, 5]
+        );
     }
 }

@@ -39,7 +39,10 @@ const DELIVERIES: &str = "saga-deliveries";
 /// Says how often a message may be delivered, where that is not as often as most.
 pub(super) fn limit_deliveries(headers: &mut FieldTable, deliveries: u32) {
     if deliveries != topology::DELIVERIES_MAX {
-        headers.insert(DELIVERIES.into(), AMQPValue::LongLongInt(i64::from(deliveries)));
+        headers.insert(
+            DELIVERIES.into(),
+            AMQPValue::LongLongInt(i64::from(deliveries)),
+        );
     }
 }
 
@@ -75,7 +78,9 @@ pub(super) enum Nonsense {
     TooLarge(usize),
     #[error("it cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),
-    #[error("its type is `{0}`; one that registers is of the type `{HELLO}`, `{DRAINING}` or `{GOODBYE}`")]
+    #[error(
+        "its type is `{0}`; one that registers is of the type `{HELLO}`, `{DRAINING}` or `{GOODBYE}`"
+    )]
     Type(String),
     #[error("it says it is `{said}` and came through the exchange of `{came}`")]
     Forged { said: String, came: String },
@@ -87,13 +92,19 @@ pub(super) enum Nonsense {
 
 /// What a message says it is.
 fn kind(delivery: &Delivery) -> &str {
-    delivery.properties.kind().as_ref().map_or("", |kind| kind.as_str())
+    delivery
+        .properties
+        .kind()
+        .as_ref()
+        .map_or("", |kind| kind.as_str())
 }
 
 /// The participant whose exchange a message came through, which the broker vouches for.
 pub(super) fn origin(delivery: &Delivery) -> Result<Arc<str>, Nonsense> {
     let exchange = delivery.exchange.as_str();
-    topology::participant_of(exchange).map(Arc::from).ok_or_else(|| Nonsense::Origin(exchange.to_owned()))
+    topology::participant_of(exchange)
+        .map(Arc::from)
+        .ok_or_else(|| Nonsense::Origin(exchange.to_owned()))
 }
 
 /// The replies in a message, and those that make no sense.
@@ -133,12 +144,19 @@ pub(super) fn word(delivery: &Delivery) -> Result<(Arc<str>, Word), Nonsense> {
         false => decode::<wire::Hello>(&delivery.data)?,
     };
     if hello.participant != *participant {
-        return Err(Nonsense::Forged { said: hello.participant, came: participant.to_string() });
+        return Err(Nonsense::Forged {
+            said: hello.participant,
+            came: participant.to_string(),
+        });
     }
     let word = match kind {
         HELLO => Word::Hello(hello),
-        DRAINING => Word::Draining { instance: hello.instance },
-        GOODBYE => Word::Goodbye { instance: hello.instance },
+        DRAINING => Word::Draining {
+            instance: hello.instance,
+        },
+        GOODBYE => Word::Goodbye {
+            instance: hello.instance,
+        },
         other => return Err(Nonsense::Type(other.to_owned())),
     };
     Ok((participant, word))
@@ -148,9 +166,17 @@ pub(super) fn word(delivery: &Delivery) -> Result<(Arc<str>, Word), Nonsense> {
 pub(super) fn dead(delivery: &Delivery) -> Result<(Vec<LostCommand>, GivenUp), Nonsense> {
     let (batch, packed) = match kind(delivery) {
         COMMANDS => (decode::<wire::CommandBatch>(&delivery.data)?, true),
-        _ => (wire::CommandBatch { commands: vec![plain::command(&delivery.properties)?] }, false),
+        _ => (
+            wire::CommandBatch {
+                commands: vec![plain::command(&delivery.properties)?],
+            },
+            false,
+        ),
     };
-    let given_up = GivenUp { packed, deliveries: used_up(delivery).then_some(topology::DELIVERIES_MAX) };
+    let given_up = GivenUp {
+        packed,
+        deliveries: used_up(delivery).then_some(topology::DELIVERIES_MAX),
+    };
     let lost = batch.commands.into_iter().filter_map(|command| {
         let op = match command.op() {
             wire::Op::Action => Op::Action,
@@ -190,5 +216,9 @@ fn decode<M: Message + Default>(body: &[u8]) -> Result<M, Nonsense> {
 }
 
 fn bounded(body: &[u8]) -> Result<&[u8], Nonsense> {
-    if body.len() > BODY_BYTES_MAX { Err(Nonsense::TooLarge(body.len())) } else { Ok(body) }
+    if body.len() > BODY_BYTES_MAX {
+        Err(Nonsense::TooLarge(body.len()))
+    } else {
+        Ok(body)
+    }
 }

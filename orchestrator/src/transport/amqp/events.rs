@@ -90,7 +90,11 @@ impl Announcer {
                 Err(error) => unread(&error).await,
             }
         };
-        Progress { told, noted: told, noted_at: Instant::now() }
+        Progress {
+            told,
+            noted: told,
+            noted_at: Instant::now(),
+        }
     }
 
     /// Tells until the connection fails.
@@ -110,7 +114,9 @@ impl Announcer {
             };
             let Some(last) = rows.last().map(|row| row.commit_no) else {
                 if !connection.status().connected() {
-                    return Fault::Ended { what: "the connection for events" };
+                    return Fault::Ended {
+                        what: "the connection for events",
+                    };
                 }
                 if progress.noted_at.elapsed() >= NOTE_EVERY {
                     self.note(progress).await;
@@ -139,7 +145,11 @@ impl Announcer {
         let connection = dial(&self.broker, "saga orchestrator, events").await?;
         let channel = soon("opening a channel", connection.create_channel()).await?;
         topology::declare_events(&mut Declarer::new(&connection, Noted::default())).await?;
-        soon("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        soon(
+            "asking for confirms",
+            channel.confirm_select(ConfirmSelectOptions::default()),
+        )
+        .await?;
         Ok((connection, channel))
     }
 
@@ -189,7 +199,11 @@ async fn unread(error: &store::Error) {
 
 /// Publishes all, and returns when all are confirmed. What a queue refuses, being full, is said again until it has room:
 /// the events behind it wait.
-async fn publish(connection: &Connection, channel: &Channel, mut events: Vec<Told>) -> Result<(), Fault> {
+async fn publish(
+    connection: &Connection,
+    channel: &Channel,
+    mut events: Vec<Told>,
+) -> Result<(), Fault> {
     while !events.is_empty() {
         let mut confirms = Vec::with_capacity(events.len());
         for told in &events {
@@ -203,11 +217,10 @@ async fn publish(connection: &Connection, channel: &Channel, mut events: Vec<Tol
             let said = channel.basic_publish(exchange, key, options, &told.body, properties);
             confirms.push(patiently(connection, "publishing events", said).await?);
         }
-        let confirmed = join_all(
-            confirms
-                .into_iter()
-                .map(|confirm| async { patiently(connection, "publishing events", confirm).await }),
-        );
+        let confirmed =
+            join_all(confirms.into_iter().map(|confirm| async {
+                patiently(connection, "publishing events", confirm).await
+            }));
         let mut refused = Vec::new();
         for (told, confirmation) in events.into_iter().zip(confirmed.await) {
             match confirmation? {

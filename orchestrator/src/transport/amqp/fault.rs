@@ -30,11 +30,19 @@ pub(super) enum Fault {
 }
 
 /// The broker's answer, or what it was about.
-pub(super) async fn soon<T>(what: &str, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, Fault> {
+pub(super) async fn soon<T>(
+    what: &str,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Fault> {
     match timeout(ANSWERS_WITHIN, answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(Fault::Broker { what: what.to_owned(), source }),
-        Err(_) => Err(Fault::Silent { what: what.to_owned() }),
+        Ok(Err(source)) => Err(Fault::Broker {
+            what: what.to_owned(),
+            source,
+        }),
+        Err(_) => Err(Fault::Silent {
+            what: what.to_owned(),
+        }),
     }
 }
 
@@ -49,9 +57,18 @@ pub(super) async fn patiently<T>(
     loop {
         match timeout(ANSWERS_WITHIN, &mut answer).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(source)) => return Err(Fault::Broker { what: what.to_owned(), source }),
+            Ok(Err(source)) => {
+                return Err(Fault::Broker {
+                    what: what.to_owned(),
+                    source,
+                });
+            }
             Err(_) if connection.status().connected() && connection.status().blocked() => {}
-            Err(_) => return Err(Fault::Silent { what: what.to_owned() }),
+            Err(_) => {
+                return Err(Fault::Silent {
+                    what: what.to_owned(),
+                });
+            }
         }
     }
 }

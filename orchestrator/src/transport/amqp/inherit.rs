@@ -32,7 +32,13 @@ pub(super) async fn run(
     notes: &watch::Sender<Note>,
     lane: &lane::Handle,
 ) -> Fault {
-    let earlier: Vec<String> = notes.borrow().queues.iter().filter(|&name| name != own).cloned().collect();
+    let earlier: Vec<String> = notes
+        .borrow()
+        .queues
+        .iter()
+        .filter(|&name| name != own)
+        .cloned()
+        .collect();
     let mut left = Vec::new();
     for instance in earlier {
         match removed(connection, &instance, notes).await {
@@ -45,9 +51,15 @@ pub(super) async fn run(
     for instance in left {
         match removed(connection, &instance, notes).await {
             Ok(true) => {
-                tracing::info!(instance, "the replies to an earlier owner are taken, its queue is removed")
+                tracing::info!(
+                    instance,
+                    "the replies to an earlier owner are taken, its queue is removed"
+                )
             }
-            Ok(false) => tracing::warn!(instance, "somebody still reads the replies to an earlier owner"),
+            Ok(false) => tracing::warn!(
+                instance,
+                "somebody still reads the replies to an earlier owner"
+            ),
             Err(fault) => return fault,
         }
     }
@@ -66,8 +78,17 @@ async fn removed(
         return Ok(false);
     }
     // Somebody may begin to read it in between; then the broker refuses.
-    let options = QueueDeleteOptions { if_empty: true, if_unused: true, ..Default::default() };
-    match soon(&format!("removing {queue}"), channel.queue_delete(queue.as_str().into(), options)).await {
+    let options = QueueDeleteOptions {
+        if_empty: true,
+        if_unused: true,
+        ..Default::default()
+    };
+    match soon(
+        &format!("removing {queue}"),
+        channel.queue_delete(queue.as_str().into(), options),
+    )
+    .await
+    {
         Ok(_) => {}
         Err(Fault::Broker { source, .. }) if source.is_amqp_soft_error() => return Ok(false),
         Err(fault) => return Err(fault),
@@ -79,7 +100,10 @@ async fn removed(
 /// Nothing lies in the queue and nobody reads it. Declared and not looked for: a broker answers a look for a queue that
 /// is not there with an error, and this makes an empty one, which is removed next.
 async fn is_at_rest(channel: &Channel, queue: &str) -> Result<bool, Fault> {
-    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
     let declared = channel.queue_declare(queue.into(), options, topology::of_replies());
     let declared = soon(&format!("declaring {queue}"), declared).await?;
     Ok(declared.message_count() == 0 && declared.consumer_count() == 0)
@@ -90,10 +114,14 @@ async fn take(connection: &Connection, instance: &str, lane: &lane::Handle) {
     let read = async {
         let channel = soon("opening a channel", connection.create_channel()).await?;
         // Higher than whoever read it before.
-        let replies = consumer::consume(&channel, &topology::reply_queue(instance), i64::MAX).await?;
+        let replies =
+            consumer::consume(&channel, &topology::reply_queue(instance), i64::MAX).await?;
         Err::<(), Fault>(consumer::run(replies, Contents::Replies, lane).await)
     };
     if let Ok(Err(fault)) = timeout(READ_FOR, read).await {
-        tracing::warn!(instance, "the replies to an earlier owner are not read: {fault}");
+        tracing::warn!(
+            instance,
+            "the replies to an earlier owner are not read: {fault}"
+        );
     }
 }

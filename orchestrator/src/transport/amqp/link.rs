@@ -40,6 +40,13 @@ impl Link for AmqpLink {
     fn send(&self, commands: Vec<Outgoing>) {
         let (participant, inbox) = (Arc::clone(&self.participant), self.inbox.clone());
         // Fails only when the server goes down; what is outstanding is sent again by the next one.
-        self.orders.send(Order { participant, inbox, commands, plain: !self.batch }).ok();
+        self.orders
+            .send(Order {
+                participant,
+                inbox,
+                commands,
+                plain: !self.batch,
+            })
+            .ok();
     }
 }

@@ -80,16 +80,33 @@ pub struct Parts {
 pub fn spawn(broker: Broker, parts: Parts, tasks: &TaskTracker) {
     if broker.events {
         let (chronicle, definitions) = (parts.chronicle, Arc::clone(&parts.definitions));
-        let announcer = Announcer { chronicle, definitions, broker: broker.clone() };
+        let announcer = Announcer {
+            chronicle,
+            definitions,
+            broker: broker.clone(),
+        };
         tasks.spawn(announcer.run(parts.closing.clone()));
     }
     let (orders, ordered) = mpsc::unbounded_channel();
     let instance = parts.claim.to_string();
     let notes = Arc::new(watch::Sender::new(Note::default()));
-    tasks.spawn(presence::keep(Arc::clone(&parts.store), notes.subscribe(), parts.closing.clone()));
+    tasks.spawn(presence::keep(
+        Arc::clone(&parts.store),
+        notes.subscribe(),
+        parts.closing.clone(),
+    ));
     let supervisor = Supervisor {
-        publisher: Publisher::new(ordered, topology::reply_key(&instance), parts.lane.tenure().clone()),
-        roster: Roster::new(parts.lane.clone(), Arc::clone(&parts.directory), orders, Arc::clone(&notes)),
+        publisher: Publisher::new(
+            ordered,
+            topology::reply_key(&instance),
+            parts.lane.tenure().clone(),
+        ),
+        roster: Roster::new(
+            parts.lane.clone(),
+            Arc::clone(&parts.directory),
+            orders,
+            Arc::clone(&notes),
+        ),
         store: parts.store,
         notes,
         claim: parts.claim,
@@ -120,5 +137,7 @@ pub async fn prepare(broker: &Broker, participants: &BTreeSet<String>) -> Result
         }
         fault::soon("closing", connection.close(200, "done".into())).await
     };
-    declare.await.map_err(|fault: fault::Fault| fault.to_string())
+    declare
+        .await
+        .map_err(|fault: fault::Fault| fault.to_string())
 }

@@ -68,7 +68,11 @@ pub(super) struct Sent {
 
 impl Sent {
     pub(super) fn of(outgoing: &Outgoing) -> Self {
-        let Outgoing { plan, command, alone: _ } = outgoing;
+        let Outgoing {
+            plan,
+            command,
+            alone: _,
+        } = outgoing;
         Self {
             saga_id: command.saga_id,
             plan: Arc::clone(plan),
@@ -80,13 +84,19 @@ impl Sent {
     }
 
     fn step_id(&self) -> &str {
-        self.plan.step(self.step).map_or("", |step| step.id.as_str())
+        self.plan
+            .step(self.step)
+            .map_or("", |step| step.id.as_str())
     }
 }
 
 /// The queue for an operation of a participant.
 pub(super) fn queue_for(participant: &str, op: Op) -> String {
-    if is_undo(op) { topology::undo_queue(participant) } else { topology::forward_queue(participant) }
+    if is_undo(op) {
+        topology::undo_queue(participant)
+    } else {
+        topology::forward_queue(participant)
+    }
 }
 
 fn is_undo(op: Op) -> bool {
@@ -104,7 +114,11 @@ impl Parcel {
 
     /// How often a message with this command first in it may be delivered.
     pub(super) fn deliveries(first: &Outgoing) -> u32 {
-        if first.alone { topology::DELIVERIES_ALONE_MAX } else { topology::DELIVERIES_MAX }
+        if first.alone {
+            topology::DELIVERIES_ALONE_MAX
+        } else {
+            topology::DELIVERIES_MAX
+        }
     }
 
     /// Everything but the body.
@@ -141,7 +155,12 @@ pub(super) fn pack(orders: impl IntoIterator<Item = Order>, reply_to: &Arc<str>)
             parcels.extend(plain::parcels(order, reply_to));
             continue;
         }
-        let Order { participant, inbox, commands, plain: _ } = order;
+        let Order {
+            participant,
+            inbox,
+            commands,
+            plain: _,
+        } = order;
         for outgoing in commands {
             let undo = is_undo(outgoing.command.op);
             let repeatable = Parcel::may_repeat(&outgoing);
@@ -181,7 +200,10 @@ struct Packing {
 impl Packing {
     fn next(&mut self, reply_to: &Arc<str>) -> Parcel {
         let (mut batch, mut sent, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let deliveries = self.commands.front().map_or(topology::DELIVERIES_MAX, Parcel::deliveries);
+        let deliveries = self
+            .commands
+            .front()
+            .map_or(topology::DELIVERIES_MAX, Parcel::deliveries);
         while let Some(next) = self.commands.front() {
             bytes += convert::command_bytes(next);
             let alone = next.alone || next.command.timeout_ms > ALONE_ABOVE_MS;
@@ -200,7 +222,14 @@ impl Packing {
             true => topology::undo_queue(&self.participant),
         };
         let id = sent.first().map(|first| {
-            format!("{}/{}/{}/{:?}/{}", first.saga_id, first.step_id(), first.round, first.op, first.attempt)
+            format!(
+                "{}/{}/{}/{:?}/{}",
+                first.saga_id,
+                first.step_id(),
+                first.round,
+                first.op,
+                first.attempt
+            )
         });
         Parcel {
             participant: Arc::clone(&self.participant),
@@ -208,7 +237,9 @@ impl Packing {
             queue,
             reply_to: Arc::clone(reply_to),
             form: Form::Packed(id.unwrap_or_default()),
-            body: wire::CommandBatch { commands: batch }.encode_to_vec().into(),
+            body: wire::CommandBatch { commands: batch }
+                .encode_to_vec()
+                .into(),
             commands: sent,
             repeatable: self.repeatable,
             deliveries,

@@ -38,14 +38,21 @@ impl Noted {
             instance: said.instance.clone(),
             inbox_id: said.inbox_id.clone(),
             inbox_kind: said.inbox_kind,
-            actions: actions.map(|a| (a.name.clone(), a.kind, a.undoes.clone())).collect(),
+            actions: actions
+                .map(|a| (a.name.clone(), a.kind, a.undoes.clone()))
+                .collect(),
             capabilities: said.capabilities.clone(),
             sdk: said.sdk.clone(),
         }
     }
 
     pub(super) fn into_hello(self) -> wire::Hello {
-        let action = |(name, kind, undoes)| wire::Action { name, kind, undoes, ..wire::Action::default() };
+        let action = |(name, kind, undoes)| wire::Action {
+            name,
+            kind,
+            undoes,
+            ..wire::Action::default()
+        };
         wire::Hello {
             participant: self.participant,
             instance: self.instance,
@@ -102,7 +109,10 @@ pub(super) async fn read(store: &dyn Store) -> Note {
     });
     match text.and_then(|text| serde_json::from_str(&text).ok()) {
         Some(note) => note,
-        None => Note { queues: vec![MAIN.to_owned()], live: Vec::new() },
+        None => Note {
+            queues: vec![MAIN.to_owned()],
+            live: Vec::new(),
+        },
     }
 }
 

@@ -32,7 +32,10 @@ const CONFIRMS_WITHIN: Duration = Duration::from_secs(15);
 /// What came back.
 pub(super) enum Returned {
     /// There is no such queue: certainly not sent.
-    Unroutable { participant: Arc<str>, lost: Vec<LostCommand> },
+    Unroutable {
+        participant: Arc<str>,
+        lost: Vec<LostCommand>,
+    },
     /// The broker did not take it: nobody can say.
     NotTaken { lost: Vec<LostCommand> },
 }
@@ -53,8 +56,18 @@ struct Kept {
 type Confirming = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)> + Send>>;
 
 impl Publisher {
-    pub(super) fn new(orders: mpsc::UnboundedReceiver<Order>, reply_to: String, tenure: Tenure) -> Self {
-        Self { orders, reply_to: reply_to.into(), unconfirmed: BTreeMap::new(), next: 0, tenure }
+    pub(super) fn new(
+        orders: mpsc::UnboundedReceiver<Order>,
+        reply_to: String,
+        tenure: Tenure,
+    ) -> Self {
+        Self {
+            orders,
+            reply_to: reply_to.into(),
+            unconfirmed: BTreeMap::new(),
+            next: 0,
+            tenure,
+        }
     }
 
     /// Sends until the connection fails. Can be called again on another one, and repeats what was not confirmed.
@@ -71,7 +84,10 @@ impl Publisher {
             confirms.push(publish(channel, *number, Arc::clone(&kept.parcel)));
         }
         if !confirms.is_empty() {
-            tracing::info!(messages = confirms.len(), "what was not confirmed is sent again");
+            tracing::info!(
+                messages = confirms.len(),
+                "what was not confirmed is sent again"
+            );
         }
         let mut look = interval(Duration::from_secs(1));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -111,19 +127,31 @@ impl Publisher {
         confirmation: lapin::Result<Confirmation>,
         returned: &mpsc::UnboundedSender<Returned>,
     ) -> Result<(), Fault> {
-        let confirmation = confirmation
-            .map_err(|source| Fault::Broker { what: "publishing commands".to_owned(), source })?;
-        let Some(Kept { parcel, .. }) = self.unconfirmed.remove(&number) else { return Ok(()) };
+        let confirmation = confirmation.map_err(|source| Fault::Broker {
+            what: "publishing commands".to_owned(),
+            source,
+        })?;
+        let Some(Kept { parcel, .. }) = self.unconfirmed.remove(&number) else {
+            return Ok(());
+        };
         let back = match confirmation {
             Confirmation::Ack(None) | Confirmation::NotRequested => return Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                let error = ErrorBody::new("unroutable", format!("there is no queue `{}`", parcel.queue));
+                let error = ErrorBody::new(
+                    "unroutable",
+                    format!("there is no queue `{}`", parcel.queue),
+                );
                 let lost = parcel.lost(true, &error);
-                Returned::Unroutable { participant: Arc::clone(&parcel.participant), lost }
+                Returned::Unroutable {
+                    participant: Arc::clone(&parcel.participant),
+                    lost,
+                }
             }
             Confirmation::Nack(None) => {
                 let error = ErrorBody::new("broker_refused", "the broker did not take the command");
-                Returned::NotTaken { lost: parcel.lost(false, &error) }
+                Returned::NotTaken {
+                    lost: parcel.lost(false, &error),
+                }
             }
         };
         // Fails only at the end of the session, and then the lane is gone or hears of it by a timeout.
@@ -134,7 +162,9 @@ impl Publisher {
     /// A broker that neither confirms nor says that it is blocked is not there.
     fn overdue(&mut self, connection: &Connection) -> Option<Fault> {
         if !connection.status().connected() {
-            return Some(Fault::Ended { what: "the connection that publishes" });
+            return Some(Fault::Ended {
+                what: "the connection that publishes",
+            });
         }
         if connection.status().blocked() {
             for kept in self.unconfirmed.values_mut() {
@@ -142,7 +172,10 @@ impl Publisher {
             }
         }
         let age = self.unconfirmed.values().next()?.since.elapsed();
-        (age > CONFIRMS_WITHIN).then(|| Fault::Unconfirmed { messages: self.unconfirmed.len(), age })
+        (age > CONFIRMS_WITHIN).then(|| Fault::Unconfirmed {
+            messages: self.unconfirmed.len(),
+            age,
+        })
     }
 }
 
@@ -151,10 +184,16 @@ impl Publisher {
 fn publish(channel: &Channel, number: u64, parcel: Arc<Parcel>) -> Confirming {
     let channel = channel.clone();
     let mut confirming: Confirming = Box::pin(async move {
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..Default::default()
+        };
         let (exchange, key) = (topology::COMMANDS.into(), parcel.queue.as_str().into());
         let properties = parcel.properties();
-        match channel.basic_publish(exchange, key, options, &parcel.body, properties).await {
+        match channel
+            .basic_publish(exchange, key, options, &parcel.body, properties)
+            .await
+        {
             Ok(confirm) => (number, confirm.await),
             Err(error) => (number, Err(error)),
         }

@@ -102,13 +102,23 @@ impl Seated {
 impl Present {
     /// What every instance that takes commands serves; `None`: none takes any.
     fn offer(&self) -> Option<Offer> {
-        let mut live = self.instances.values().filter(|seated| !seated.draining).map(|seated| &seated.offer);
+        let mut live = self
+            .instances
+            .values()
+            .filter(|seated| !seated.draining)
+            .map(|seated| &seated.offer);
         let first = live.next()?.clone();
-        Some(live.fold(first, |common, next| Offer {
-            actions: common.actions.into_iter().filter(|action| next.actions.contains(action)).collect(),
-            transactional: common.transactional && next.transactional,
-            batch: common.batch && next.batch,
-            inbox: next.inbox.clone(),
+        Some(live.fold(first, |common, next| {
+            Offer {
+                actions: common
+                    .actions
+                    .into_iter()
+                    .filter(|action| next.actions.contains(action))
+                    .collect(),
+                transactional: common.transactional && next.transactional,
+                batch: common.batch && next.batch,
+                inbox: next.inbox.clone(),
+            }
         }))
     }
 }
@@ -121,14 +131,24 @@ impl Roster {
         notes: Arc<watch::Sender<Note>>,
     ) -> Self {
         let (participants, refused) = (BTreeMap::new(), BTreeSet::new());
-        Self { lane, directory, orders, participants, refused, paused: Some(Wait::BrokerAway), notes }
+        Self {
+            lane,
+            directory,
+            orders,
+            participants,
+            refused,
+            paused: Some(Wait::BrokerAway),
+            notes,
+        }
     }
 
     /// Trusts instances that were there under the owner before: they count as heard when the road opens, and as gone
     /// when none of their registrations comes in time.
     pub(super) fn expect(&mut self, noted: &[Noted]) {
         for said in noted.iter().cloned().map(Noted::into_hello) {
-            let Ok(registration) = hello::read(said.clone()) else { continue };
+            let Ok(registration) = hello::read(said.clone()) else {
+                continue;
+            };
             let participant: Arc<str> = registration.participant.as_str().into();
             tracing::info!(
                 participant = &*participant,
@@ -142,9 +162,14 @@ impl Roster {
 
     /// Notes who is there now.
     fn note(&self) {
-        let seated = self.participants.values().flat_map(|present| present.instances.values());
-        let live: Vec<Noted> =
-            seated.filter(|seated| !seated.draining).map(|seated| Noted::of(&seated.said)).collect();
+        let seated = self
+            .participants
+            .values()
+            .flat_map(|present| present.instances.values());
+        let live: Vec<Noted> = seated
+            .filter(|seated| !seated.draining)
+            .map(|seated| Noted::of(&seated.said))
+            .collect();
         self.notes.send_if_modified(|note| {
             let is_new = note.live != live;
             note.live = live;
@@ -157,8 +182,10 @@ impl Roster {
         match word {
             Word::Hello(said) => return self.hello(participant, said).await,
             Word::Draining { instance } => {
-                let seated =
-                    self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&instance));
+                let seated = self
+                    .participants
+                    .get_mut(&participant)
+                    .and_then(|p| p.instances.get_mut(&instance));
                 if let Some(seated) = seated {
                     seated.draining = true;
                     seated.note();
@@ -166,8 +193,10 @@ impl Roster {
                 }
             }
             Word::Goodbye { instance } => {
-                let seated =
-                    self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&instance));
+                let seated = self
+                    .participants
+                    .get_mut(&participant)
+                    .and_then(|p| p.instances.get_mut(&instance));
                 if let Some(seated) = seated {
                     tracing::info!(participant = &*participant, instance, "says goodbye");
                     (seated.draining, seated.left) = (true, true);
@@ -182,7 +211,10 @@ impl Roster {
     }
 
     async fn hello(&mut self, participant: Arc<str>, said: wire::Hello) -> Result<(), Fault> {
-        let known = self.participants.get_mut(&participant).and_then(|p| p.instances.get_mut(&said.instance));
+        let known = self
+            .participants
+            .get_mut(&participant)
+            .and_then(|p| p.instances.get_mut(&said.instance));
         if let Some(seated) = known
             && seated.said == said
         {
@@ -215,7 +247,10 @@ impl Roster {
     fn seat(&mut self, participant: &Arc<str>, said: wire::Hello, registration: Registration) {
         let now = clock::now();
         let seat = self.directory.next_link();
-        let present = self.participants.entry(Arc::clone(participant)).or_default();
+        let present = self
+            .participants
+            .entry(Arc::clone(participant))
+            .or_default();
         let offer = offer(&registration, &said.capabilities);
         let seen = Heard::new(now);
         let instance = Instance {
@@ -233,8 +268,19 @@ impl Roster {
             // Whoever is registered twice says so again and again; there is no session to end.
             close: tokio_util::sync::CancellationToken::new(),
         };
-        let seated = Seated { seat, said, offer, heard: Instant::now(), seen, draining: false, left: false };
-        if let Some(older) = present.instances.insert(registration.instance.clone(), seated) {
+        let seated = Seated {
+            seat,
+            said,
+            offer,
+            heard: Instant::now(),
+            seen,
+            draining: false,
+            left: false,
+        };
+        if let Some(older) = present
+            .instances
+            .insert(registration.instance.clone(), seated)
+        {
             self.directory.disconnect(older.seat);
         }
         self.directory.connect(instance);
@@ -250,11 +296,19 @@ impl Roster {
 
     /// Makes the lane's link what the instances are now.
     async fn settle(&mut self, participant: &Arc<str>) -> Result<(), Fault> {
-        let Some(present) = self.participants.get_mut(participant) else { return Ok(()) };
+        let Some(present) = self.participants.get_mut(participant) else {
+            return Ok(());
+        };
         if present.instances.is_empty() {
             if let Some(linked) = &present.link {
                 tracing::info!(participant = &**participant, "no live instance any more");
-                tell(&self.lane, Intake::Disconnected { link: linked.number }).await?;
+                tell(
+                    &self.lane,
+                    Intake::Disconnected {
+                        link: linked.number,
+                    },
+                )
+                .await?;
             }
             self.participants.remove(participant);
             return Ok(());
@@ -288,15 +342,26 @@ impl Roster {
                 });
                 if !offer.batch && link.as_ref().is_none_or(|linked| linked.offer.batch) {
                     let participant = &**participant;
-                    tracing::info!(participant, "commands go one a message: an instance takes no batches");
+                    tracing::info!(
+                        participant,
+                        "commands go one a message: an instance takes no batches"
+                    );
                 }
                 let old = link.as_ref().map_or(0, |linked| linked.number);
                 let intake = match link {
-                    Some(linked) => Intake::Replaced { link: linked.number, by },
+                    Some(linked) => Intake::Replaced {
+                        link: linked.number,
+                        by,
+                    },
                     None => Intake::Connected(by),
                 };
                 tell(&self.lane, intake).await?;
-                *link = Some(Linked { number, offer, open: true, rests: false });
+                *link = Some(Linked {
+                    number,
+                    offer,
+                    open: true,
+                    rests: false,
+                });
                 self.directory.relink(old, number);
                 Ok(())
             }
@@ -306,7 +371,8 @@ impl Roster {
     /// Nothing travels over the broker now: steps wait at the gate and say why, limits rest, and what is on its way stays
     /// where it is. Who hears of it first is who waits already, so that nobody waits for a participant in between.
     pub(super) async fn pause(&mut self, unheard: Wait, why: &str) -> Result<(), Fault> {
-        self.directory.set_broker(Some((unheard, why)), clock::now());
+        self.directory
+            .set_broker(Some((unheard, why)), clock::now());
         tell(&self.lane, Intake::Broker(Some(unheard))).await?;
         self.paused = Some(unheard);
         self.settle_all().await
@@ -316,7 +382,10 @@ impl Roster {
     /// still waits after them waits for somebody else than the broker.
     pub(super) async fn resume(&mut self) -> Result<(), Fault> {
         self.paused = None;
-        let instances = self.participants.values_mut().flat_map(|present| present.instances.values_mut());
+        let instances = self
+            .participants
+            .values_mut()
+            .flat_map(|present| present.instances.values_mut());
         instances.for_each(|seated| seated.heard = Instant::now());
         self.settle_all().await?;
         tell(&self.lane, Intake::Broker(None)).await?;
@@ -332,7 +401,11 @@ impl Roster {
         let mut is_changed = false;
         for (participant, present) in &mut self.participants {
             present.instances.retain(|instance, seated| {
-                let patience = if seated.left { LEFT_AFTER } else { SILENT_AFTER };
+                let patience = if seated.left {
+                    LEFT_AFTER
+                } else {
+                    SILENT_AFTER
+                };
                 let lives = seated.heard.elapsed() < patience;
                 if !lives {
                     tracing::info!(participant = &**participant, instance, ?patience, "gone");
@@ -354,12 +427,28 @@ impl Roster {
         participant: &Arc<str>,
         lost: Vec<LostCommand>,
     ) -> Result<(), Fault> {
-        let link = self.participants.get_mut(participant).and_then(|present| present.link.as_mut());
+        let link = self
+            .participants
+            .get_mut(participant)
+            .and_then(|present| present.link.as_mut());
         if let Some(linked) = link.filter(|linked| linked.open) {
-            tell(&self.lane, Intake::Draining { link: linked.number }).await?;
+            tell(
+                &self.lane,
+                Intake::Draining {
+                    link: linked.number,
+                },
+            )
+            .await?;
             linked.open = false;
         }
-        tell(&self.lane, Intake::Lost { lost, receipt: None }).await
+        tell(
+            &self.lane,
+            Intake::Lost {
+                lost,
+                receipt: None,
+            },
+        )
+        .await
     }
 
     /// There is a queue again.
@@ -369,7 +458,14 @@ impl Roster {
 
     /// Commands that the broker did not take.
     pub(super) async fn not_taken(&mut self, lost: Vec<LostCommand>) -> Result<(), Fault> {
-        tell(&self.lane, Intake::Lost { lost, receipt: None }).await
+        tell(
+            &self.lane,
+            Intake::Lost {
+                lost,
+                receipt: None,
+            },
+        )
+        .await
     }
 
     async fn settle_all(&mut self) -> Result<(), Fault> {
@@ -389,7 +485,11 @@ async fn tell(lane: &lane::Handle, intake: Intake) -> Result<(), Fault> {
 fn offer(registration: &Registration, capabilities: &[String]) -> Offer {
     let remembers = registration.inbox_kind != InboxKind::None;
     Offer {
-        actions: registration.actions.iter().map(|action| action.name.clone()).collect(),
+        actions: registration
+            .actions
+            .iter()
+            .map(|action| action.name.clone())
+            .collect(),
         transactional: registration.inbox_kind == InboxKind::Transactional,
         batch: capabilities.iter().any(|capability| capability == BATCH),
         // A memory inbox is new with every process, and nobody else's commands are mistaken for its own.

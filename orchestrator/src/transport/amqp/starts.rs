@@ -71,7 +71,14 @@ struct Answer {
 impl Answer {
     fn of_saga(result: &'static str, definition: &str, id: SagaId) -> Self {
         let (definition, saga_id) = (definition.to_owned(), Some(id.to_string()));
-        Self { result, definition, saga_id, status: None, code: None, message: None }
+        Self {
+            result,
+            definition,
+            saga_id,
+            status: None,
+            code: None,
+            message: None,
+        }
     }
 
     fn refused(definition: &str, refusal: &Refusal) -> Self {
@@ -88,13 +95,19 @@ impl Answer {
     /// What the lane made of a start.
     fn of(started: &Started, definition: &str, id: SagaId) -> Self {
         match started {
-            Started::Created => Self { status: Some("running"), ..Self::of_saga("started", definition, id) },
-            Started::Existing { id, status } => {
-                Self { status: Some(word(*status)), ..Self::of_saga("existing", definition, *id) }
-            }
+            Started::Created => Self {
+                status: Some("running"),
+                ..Self::of_saga("started", definition, id)
+            },
+            Started::Existing { id, status } => Self {
+                status: Some(word(*status)),
+                ..Self::of_saga("existing", definition, *id)
+            },
             Started::KeyConflict { id } => Self {
                 code: Some(Code::KeyConflict.text()),
-                message: Some(format!("saga {id} was started with this key and other input")),
+                message: Some(format!(
+                    "saga {id} was started with this key and other input"
+                )),
                 ..Self::of_saga("conflict", definition, *id)
             },
             Started::Unavailable => {
@@ -125,11 +138,13 @@ struct Sender {
 impl Sender {
     fn of(delivery: &Delivery) -> Self {
         let properties = &delivery.properties;
-        let text = |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string);
+        let text =
+            |text: &Option<lapin::types::ShortString>| text.as_ref().map(ToString::to_string);
         Self {
             definition: delivery.routing_key.to_string(),
             reply_to: text(properties.reply_to()).filter(|to| !to.is_empty()),
-            correlation_id: text(properties.correlation_id()).or_else(|| text(properties.message_id())),
+            correlation_id: text(properties.correlation_id())
+                .or_else(|| text(properties.message_id())),
         }
     }
 }
@@ -137,12 +152,23 @@ impl Sender {
 /// The request in a message.
 fn request(delivery: &Delivery) -> Result<wire::StartSagaRequest, Refusal> {
     if delivery.data.len() > BODY_BYTES_MAX {
-        let what = format!("{} bytes are more than {BODY_BYTES_MAX}", delivery.data.len());
+        let what = format!(
+            "{} bytes are more than {BODY_BYTES_MAX}",
+            delivery.data.len()
+        );
         return Err(Refusal::new(Code::TooLarge, what));
     }
-    let malformed =
-        |header: &str, rule: &str| Err(Refusal::new(Code::Malformed, format!("header {header}: {rule}")));
-    let headers = delivery.properties.headers().as_ref().map(|headers| headers.inner());
+    let malformed = |header: &str, rule: &str| {
+        Err(Refusal::new(
+            Code::Malformed,
+            format!("header {header}: {rule}"),
+        ))
+    };
+    let headers = delivery
+        .properties
+        .headers()
+        .as_ref()
+        .map(|headers| headers.inner());
     let header = |name: &str| headers.and_then(|headers| headers.get(name));
     let key = match header(KEY) {
         None => String::new(),
@@ -254,7 +280,10 @@ pub(super) async fn run(
 
 enum Asked {
     Refused(Refusal),
-    Started { id: SagaId, answer: oneshot::Receiver<Started> },
+    Started {
+        id: SagaId,
+        answer: oneshot::Receiver<Started>,
+    },
 }
 
 /// Waits until the start is committed and its answer is confirmed; the number of its message, which may be forgotten.
@@ -273,7 +302,9 @@ async fn settle(
             Err(_) => return Err(Fault::LaneStopped),
         },
     };
-    let Some(to) = &sender.reply_to else { return Ok(number) };
+    let Some(to) = &sender.reply_to else {
+        return Ok(number);
+    };
     // Plain words and texts always serialise.
     let body = serde_json::to_vec(&answer).unwrap_or_default();
     let mut properties = BasicProperties::default()
@@ -285,9 +316,15 @@ async fn settle(
         properties = properties.with_correlation_id(id.as_str().into());
     }
     let said = async {
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..Default::default()
+        };
         let (exchange, key) = (topology::STARTED.into(), to.as_str().into());
-        answers.basic_publish(exchange, key, options, &body, properties).await?.await
+        answers
+            .basic_publish(exchange, key, options, &body, properties)
+            .await?
+            .await
     };
     match patiently(publishing, "answering a start", said).await? {
         Confirmation::Ack(None) | Confirmation::NotRequested => {}
@@ -321,20 +358,43 @@ mod tests {
         let (mine, first) = (SagaId::from_u128(1), SagaId::from_u128(2));
         let started = told(&Answer::of(&Started::Created, "trip", mine));
         assert_eq!(started["result"], "started");
-        assert_eq!((&started["saga_id"], &started["status"]), (&mine.to_string().into(), &"running".into()));
-        let existing = Started::Existing { id: first, status: RowStatus::Completed };
+        assert_eq!(
+            (&started["saga_id"], &started["status"]),
+            (&mine.to_string().into(), &"running".into())
+        );
+        let existing = Started::Existing {
+            id: first,
+            status: RowStatus::Completed,
+        };
         let existing = told(&Answer::of(&existing, "trip", mine));
-        assert_eq!((&existing["result"], &existing["status"]), (&"existing".into(), &"completed".into()));
+        assert_eq!(
+            (&existing["result"], &existing["status"]),
+            (&"existing".into(), &"completed".into())
+        );
         assert_eq!(existing["saga_id"], first.to_string());
-        let conflict = told(&Answer::of(&Started::KeyConflict { id: first }, "trip", mine));
-        assert_eq!((&conflict["result"], &conflict["code"]), (&"conflict".into(), &"A0409".into()));
+        let conflict = told(&Answer::of(
+            &Started::KeyConflict { id: first },
+            "trip",
+            mine,
+        ));
+        assert_eq!(
+            (&conflict["result"], &conflict["code"]),
+            (&"conflict".into(), &"A0409".into())
+        );
         let refused = told(&Answer::of(&Started::Unavailable, "trip", mine));
-        assert_eq!((&refused["result"], refused.get("saga_id")), (&"refused".into(), None));
+        assert_eq!(
+            (&refused["result"], refused.get("saga_id")),
+            (&"refused".into(), None)
+        );
     }
 
     #[test]
     fn versions_come_in_every_size() {
-        for value in [AMQPValue::ShortShortInt(7), AMQPValue::LongInt(7), AMQPValue::LongLongInt(7)] {
+        for value in [
+            AMQPValue::ShortShortInt(7),
+            AMQPValue::LongInt(7),
+            AMQPValue::LongLongInt(7),
+        ] {
             assert_eq!(whole(&value), Some(7));
         }
         assert_eq!(whole(&AMQPValue::Boolean(true)), None);

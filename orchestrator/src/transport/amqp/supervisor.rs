@@ -31,7 +31,9 @@ use super::{
     topology,
     upkeep::{Needed, Upkeep},
 };
-use crate::{config::Broker, definitions::Definitions, lane, store::Store, transport::directory::Directory};
+use crate::{
+    config::Broker, definitions::Definitions, lane, store::Store, transport::directory::Directory,
+};
 
 const REDIAL_DELAY_MIN: Duration = Duration::from_millis(200);
 pub(super) const REDIAL_DELAY_MAX: Duration = Duration::from_secs(2);
@@ -82,7 +84,12 @@ impl Supervisor {
         let serve = async {
             let mut delays = delays();
             self.take_note().await;
-            if self.roster.pause(Wait::BrokerAway, "not reached yet").await.is_err() {
+            if self
+                .roster
+                .pause(Wait::BrokerAway, "not reached yet")
+                .await
+                .is_err()
+            {
                 return;
             }
             loop {
@@ -94,7 +101,10 @@ impl Supervisor {
                     }
                     Err(fault) => fault,
                 };
-                let paused = self.roster.pause(Wait::BrokerAway, &fault.to_string()).await;
+                let paused = self
+                    .roster
+                    .pause(Wait::BrokerAway, &fault.to_string())
+                    .await;
                 if matches!(fault, Fault::LaneStopped | Fault::NotOwner) || paused.is_err() {
                     return;
                 }
@@ -140,12 +150,19 @@ impl Supervisor {
             topology::declare_participant(&mut declarer, participant).await?;
         }
         let commands = channel(&publishing).await?;
-        soon("asking for confirms", commands.confirm_select(ConfirmSelectOptions::default())).await?;
+        soon(
+            "asking for confirms",
+            commands.confirm_select(ConfirmSelectOptions::default()),
+        )
+        .await?;
         let queue = topology::reply_queue(&self.instance);
         let replies = consumer::consume(&channel(&consuming).await?, &queue, rank).await?;
         let dead = consumer::consume(&channel(&consuming).await?, topology::DEAD, rank).await?;
         // Not acknowledged: a registration that is lost is said again.
-        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..Default::default()
+        };
         let registrations = channel(&consuming).await?;
         let registrations = registrations.basic_consume(
             topology::REGISTRATIONS.into(),
@@ -156,7 +173,11 @@ impl Supervisor {
         let registrations = soon("consuming registrations", registrations).await?;
         let starts = consumer::consume(&channel(&consuming).await?, topology::STARTS, rank).await?;
         let answers = channel(&publishing).await?;
-        soon("asking for confirms", answers.confirm_select(ConfirmSelectOptions::default())).await?;
+        soon(
+            "asking for confirms",
+            answers.confirm_select(ConfirmSelectOptions::default()),
+        )
+        .await?;
         Ok(Open {
             publishing,
             consuming,
@@ -172,7 +193,11 @@ impl Supervisor {
     }
 
     fn needed(&self) -> Needed<'_> {
-        Needed { broker: &self.broker, directory: &self.directory, definitions: &self.definitions }
+        Needed {
+            broker: &self.broker,
+            directory: &self.directory,
+            definitions: &self.definitions,
+        }
     }
 
     async fn serve(&mut self, open: Open) -> Fault {
@@ -198,7 +223,11 @@ impl Supervisor {
             declared: open.declared,
             changes: open.changes,
         };
-        let needed = Needed { broker, directory, definitions };
+        let needed = Needed {
+            broker,
+            directory,
+            definitions,
+        };
         let upkeep = Upkeep::new(&open.consuming, needed, instance, noted);
         tokio::select! {
             fault = upkeep.run() => fault,
@@ -233,7 +262,9 @@ impl Attend<'_> {
     ) -> Result<std::convert::Infallible, Fault> {
         let mut events = pin!(self.publishing.events_listener());
         if self.publishing.status().blocked() {
-            self.roster.pause(Wait::BrokerBlocked, "blocked from the beginning").await?;
+            self.roster
+                .pause(Wait::BrokerBlocked, "blocked from the beginning")
+                .await?;
         } else {
             self.roster.resume().await?;
         }
@@ -263,13 +294,18 @@ impl Attend<'_> {
         match event {
             Event::ConnectionBlocked(reason) => {
                 tracing::warn!(%reason, "the broker takes no messages: dispatch rests, steps wait");
-                self.roster.pause(Wait::BrokerBlocked, reason.as_str()).await
+                self.roster
+                    .pause(Wait::BrokerBlocked, reason.as_str())
+                    .await
             }
             Event::ConnectionUnblocked => {
                 tracing::info!("the broker takes messages again");
                 self.roster.resume().await
             }
-            Event::Error(source) => Err(Fault::Broker { what: "the connection".to_owned(), source }),
+            Event::Error(source) => Err(Fault::Broker {
+                what: "the connection".to_owned(),
+                source,
+            }),
             // Of no use here, and lapin may come to know more.
             _ => Ok(()),
         }
@@ -311,7 +347,11 @@ pub(super) fn named(definitions: &Definitions) -> BTreeSet<String> {
     for plan in definitions.all() {
         for ix in plan.by_id.values() {
             let to = [Op::Action, Op::Compensation].map(|op| addressee(&plan, *ix, op));
-            names.extend(to.into_iter().flatten().map(|(participant, _)| participant.to_owned()));
+            names.extend(
+                to.into_iter()
+                    .flatten()
+                    .map(|(participant, _)| participant.to_owned()),
+            );
         }
     }
     names

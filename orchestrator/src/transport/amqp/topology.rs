@@ -85,38 +85,61 @@ pub(super) fn reply_key(instance: &str) -> String {
 }
 
 /// Exchanges that all participants share.
-pub(super) const SHARED_EXCHANGES: [&str; 7] =
-    [COMMANDS, DEAD_LETTERS, UNROUTABLE, REPLIES, STARTS, STARTED, EVENTS];
+pub(super) const SHARED_EXCHANGES: [&str; 7] = [
+    COMMANDS,
+    DEAD_LETTERS,
+    UNROUTABLE,
+    REPLIES,
+    STARTS,
+    STARTED,
+    EVENTS,
+];
 
 /// Queues that all participants share, and the reply queue of an orchestrator instance.
 pub(super) fn shared_queues(instance: &str) -> [String; 4] {
-    [DEAD.to_owned(), REGISTRATIONS.to_owned(), STARTS.to_owned(), reply_queue(instance)]
+    [
+        DEAD.to_owned(),
+        REGISTRATIONS.to_owned(),
+        STARTS.to_owned(),
+        reply_queue(instance),
+    ]
 }
 
 /// Declares what all participants share.
 pub(super) async fn declare_shared(to: &mut Declarer<'_>) -> Result<(), Fault> {
-    to.exchange(COMMANDS, ExchangeKind::Direct, FieldTable::default()).await?;
-    to.exchange(DEAD_LETTERS, ExchangeKind::Fanout, FieldTable::default()).await?;
-    to.exchange(UNROUTABLE, ExchangeKind::Fanout, FieldTable::default()).await?;
+    to.exchange(COMMANDS, ExchangeKind::Direct, FieldTable::default())
+        .await?;
+    to.exchange(DEAD_LETTERS, ExchangeKind::Fanout, FieldTable::default())
+        .await?;
+    to.exchange(UNROUTABLE, ExchangeKind::Fanout, FieldTable::default())
+        .await?;
     let elsewhere = table([("alternate-exchange", text(UNROUTABLE))]);
-    to.exchange(REPLIES, ExchangeKind::Direct, elsewhere).await?;
+    to.exchange(REPLIES, ExchangeKind::Direct, elsewhere)
+        .await?;
     // A topic exchange, since a broker can then say which service may start what.
-    to.exchange(STARTS, ExchangeKind::Topic, FieldTable::default()).await?;
-    to.exchange(STARTED, ExchangeKind::Direct, FieldTable::default()).await?;
+    to.exchange(STARTS, ExchangeKind::Topic, FieldTable::default())
+        .await?;
+    to.exchange(STARTED, ExchangeKind::Direct, FieldTable::default())
+        .await?;
     declare_events(to).await?;
 
-    to.queue(DEAD, table([("x-queue-type", text("quorum"))])).await?;
-    let lives =
-        table([("x-message-ttl", millis(REGISTRATION_LIVES)), ("x-max-length", AMQPValue::LongInt(10_000))]);
+    to.queue(DEAD, table([("x-queue-type", text("quorum"))]))
+        .await?;
+    let lives = table([
+        ("x-message-ttl", millis(REGISTRATION_LIVES)),
+        ("x-max-length", AMQPValue::LongInt(10_000)),
+    ]);
     to.queue(REGISTRATIONS, lives).await?;
     let limit = ("x-delivery-limit", AMQPValue::LongInt(START_DELIVERIES_MAX));
-    to.queue(STARTS, table([("x-queue-type", text("quorum")), limit])).await?;
+    to.queue(STARTS, table([("x-queue-type", text("quorum")), limit]))
+        .await?;
     bind_shared(to).await
 }
 
 /// Declares the exchange of events.
 pub(super) async fn declare_events(to: &mut Declarer<'_>) -> Result<(), Fault> {
-    to.exchange(EVENTS, ExchangeKind::Topic, FieldTable::default()).await
+    to.exchange(EVENTS, ExchangeKind::Topic, FieldTable::default())
+        .await
 }
 
 /// Binds what all participants share. Said again, it changes nothing.
@@ -147,7 +170,10 @@ pub(super) async fn bind_replies(to: &mut Declarer<'_>, instance: &str) -> Resul
 
 /// Declares what one participant needs. Said again, it changes nothing. A participant that waits for its queues publishes as
 /// soon as they are there, so its exchange comes first: without it the broker would close the channel that publishes.
-pub(super) async fn declare_participant(to: &mut Declarer<'_>, participant: &str) -> Result<(), Fault> {
+pub(super) async fn declare_participant(
+    to: &mut Declarer<'_>,
+    participant: &str,
+) -> Result<(), Fault> {
     declare_reply_exchange(to, participant).await?;
     for name in [forward_queue(participant), undo_queue(participant)] {
         let arguments = table([
@@ -164,7 +190,10 @@ pub(super) async fn declare_participant(to: &mut Declarer<'_>, participant: &str
 }
 
 /// Declares the exchange of a participant whose queues are there, and binds all three.
-pub(super) async fn bind_participant(to: &mut Declarer<'_>, participant: &str) -> Result<(), Fault> {
+pub(super) async fn bind_participant(
+    to: &mut Declarer<'_>,
+    participant: &str,
+) -> Result<(), Fault> {
     for name in [forward_queue(participant), undo_queue(participant)] {
         to.bind(&name, COMMANDS, &name).await?;
     }
@@ -173,14 +202,19 @@ pub(super) async fn bind_participant(to: &mut Declarer<'_>, participant: &str) -
 
 async fn declare_reply_exchange(to: &mut Declarer<'_>, participant: &str) -> Result<(), Fault> {
     let own = reply_exchange(participant);
-    to.exchange(&own, ExchangeKind::Fanout, FieldTable::default()).await?;
+    to.exchange(&own, ExchangeKind::Fanout, FieldTable::default())
+        .await?;
     to.bind_exchange(REPLIES, &own).await
 }
 
 /// Permissions of a participant's user, as `rabbitmqctl set_permissions` takes them: configure, write, read.
 #[must_use]
 pub fn participant_permissions(participant: &str) -> [String; 3] {
-    ["^$".to_owned(), format!(r"^saga\.reply\.{participant}$"), format!(r"^saga\.(cmd|undo)\.{participant}$")]
+    [
+        "^$".to_owned(),
+        format!(r"^saga\.reply\.{participant}$"),
+        format!(r"^saga\.(cmd|undo)\.{participant}$"),
+    ]
 }
 
 /// Permissions of a service that starts sagas by a message and reads the answers in queues of its own, whose names begin
@@ -188,7 +222,11 @@ pub fn participant_permissions(participant: &str) -> [String; 3] {
 #[must_use]
 pub fn starter_permissions(service: &str) -> [String; 3] {
     let own = format!(r"^{service}\.");
-    [own, format!(r"^(saga\.start$|{service}\.)"), format!(r"^(saga\.started$|{service}\.)")]
+    [
+        own,
+        format!(r"^(saga\.start$|{service}\.)"),
+        format!(r"^(saga\.started$|{service}\.)"),
+    ]
 }
 
 /// Permissions of a service that reads events in queues of its own, whose names begin with its own: configure, write, read.
@@ -207,26 +245,76 @@ pub fn orchestrator_permissions() -> [String; 3] {
 /// What is declared, as lines of a table: object, kind, settings.
 #[must_use]
 pub fn objects(participants: &[String]) -> Vec<[String; 3]> {
-    let line = |name: &str, kind: &str, what: &str| [name.to_owned(), kind.to_owned(), what.to_owned()];
+    let line =
+        |name: &str, kind: &str, what: &str| [name.to_owned(), kind.to_owned(), what.to_owned()];
     let mut lines = vec![
-        line(COMMANDS, "direct exchange", "commands, by the name of their queue"),
-        line(REPLIES, "direct exchange", "what participants say; the rest goes to saga.unroutable"),
-        line(UNROUTABLE, "fanout exchange", "replies to an orchestrator that is gone"),
-        line(DEAD_LETTERS, "fanout exchange", "commands that nobody could deal with"),
-        line(DEAD, "quorum queue", "the same, waiting; read by the orchestrator"),
-        line(REGISTRATIONS, "queue", "registrations; each lives ten seconds"),
-        line(STARTS, "topic exchange", "services start sagas here; the key is the definition"),
-        line(STARTS, "quorum queue", "the same, waiting; read by the orchestrator"),
-        line(STARTED, "direct exchange", "answers to starts; the key is the start's reply_to"),
-        line(EVENTS, "topic exchange", "what becomes of sagas, told with `saga serve --events`"),
-        line("saga.reply.to.N", "queue", "replies to the owner under claim N; gone after the next claim"),
+        line(
+            COMMANDS,
+            "direct exchange",
+            "commands, by the name of their queue",
+        ),
+        line(
+            REPLIES,
+            "direct exchange",
+            "what participants say; the rest goes to saga.unroutable",
+        ),
+        line(
+            UNROUTABLE,
+            "fanout exchange",
+            "replies to an orchestrator that is gone",
+        ),
+        line(
+            DEAD_LETTERS,
+            "fanout exchange",
+            "commands that nobody could deal with",
+        ),
+        line(
+            DEAD,
+            "quorum queue",
+            "the same, waiting; read by the orchestrator",
+        ),
+        line(
+            REGISTRATIONS,
+            "queue",
+            "registrations; each lives ten seconds",
+        ),
+        line(
+            STARTS,
+            "topic exchange",
+            "services start sagas here; the key is the definition",
+        ),
+        line(
+            STARTS,
+            "quorum queue",
+            "the same, waiting; read by the orchestrator",
+        ),
+        line(
+            STARTED,
+            "direct exchange",
+            "answers to starts; the key is the start's reply_to",
+        ),
+        line(
+            EVENTS,
+            "topic exchange",
+            "what becomes of sagas, told with `saga serve --events`",
+        ),
+        line(
+            "saga.reply.to.N",
+            "queue",
+            "replies to the owner under claim N; gone after the next claim",
+        ),
     ];
     for participant in participants {
-        let limit = format!("at most {DELIVERIES_MAX} deliveries of a message, then {DEAD_LETTERS}");
+        let limit =
+            format!("at most {DELIVERIES_MAX} deliveries of a message, then {DEAD_LETTERS}");
         lines.push(line(&forward_queue(participant), "quorum queue", &limit));
         lines.push(line(&undo_queue(participant), "quorum queue", &limit));
         let own = reply_exchange(participant);
-        lines.push(line(&own, "fanout exchange", "bound to saga.reply; only this participant writes there"));
+        lines.push(line(
+            &own,
+            "fanout exchange",
+            "bound to saga.reply; only this participant writes there",
+        ));
     }
     lines
 }

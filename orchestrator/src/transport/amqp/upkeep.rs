@@ -91,20 +91,31 @@ impl<'a> Upkeep<'a> {
         loop {
             looks.tick().await;
             if !self.connection.status().connected() {
-                return Fault::Ended { what: "the connection that consumes" };
+                return Fault::Ended {
+                    what: "the connection that consumes",
+                };
             }
             if self.shared_at <= Instant::now() {
                 let looked = self.look_at_shared().await;
-                if let Some(gone @ Fault::Gone { .. }) = self.note("what participants share", looked) {
+                if let Some(gone @ Fault::Gone { .. }) =
+                    self.note("what participants share", looked)
+                {
                     return gone;
                 }
                 self.shared_at = Instant::now() + SHARED_EVERY;
             }
             if self.round.is_empty() {
                 self.round = self.needed.names().await.into_iter().collect();
-                self.look = self.round.len().div_ceil(ROUND_LOOKS).min(LOOK_PARTICIPANTS_MAX);
+                self.look = self
+                    .round
+                    .len()
+                    .div_ceil(ROUND_LOOKS)
+                    .min(LOOK_PARTICIPANTS_MAX);
             }
-            let these: Vec<String> = self.round.drain(..self.look.min(self.round.len())).collect();
+            let these: Vec<String> = self
+                .round
+                .drain(..self.look.min(self.round.len()))
+                .collect();
             self.look_at(&these).await;
             self.count_readers().await;
         }
@@ -114,12 +125,16 @@ impl<'a> Upkeep<'a> {
     async fn look_at_shared(&mut self) -> Result<(), Fault> {
         for name in topology::SHARED_EXCHANGES {
             if !self.declarer.has_exchange(name).await? {
-                return Err(Fault::Gone { what: format!("exchange {name}") });
+                return Err(Fault::Gone {
+                    what: format!("exchange {name}"),
+                });
             }
         }
         for name in topology::shared_queues(self.instance) {
             if self.declarer.readers(&name).await?.is_none() {
-                return Err(Fault::Gone { what: format!("queue {name}") });
+                return Err(Fault::Gone {
+                    what: format!("queue {name}"),
+                });
             }
         }
         topology::bind_shared(&mut self.declarer).await?;
@@ -150,7 +165,10 @@ impl<'a> Upkeep<'a> {
     }
 
     async fn misses_queue(&mut self, participant: &str) -> Result<bool, Fault> {
-        for queue in [topology::forward_queue(participant), topology::undo_queue(participant)] {
+        for queue in [
+            topology::forward_queue(participant),
+            topology::undo_queue(participant),
+        ] {
             if self.declarer.readers(&queue).await?.is_none() {
                 return Ok(true);
             }
@@ -166,7 +184,10 @@ impl<'a> Upkeep<'a> {
         let these = self.counting.len().min(LOOK_PARTICIPANTS_MAX);
         let these: Vec<String> = self.counting.drain(..these).collect();
         for participant in these {
-            let counted = self.declarer.readers(&topology::forward_queue(&participant)).await;
+            let counted = self
+                .declarer
+                .readers(&topology::forward_queue(&participant))
+                .await;
             match counted {
                 Ok(Some(readers)) => self.needed.directory.set_readers(&participant, readers),
                 Ok(None) => {}
@@ -185,7 +206,9 @@ impl<'a> Upkeep<'a> {
             Err(_) if !self.connection.status().connected() => {}
             Err(gone @ Fault::Gone { .. }) => return Some(gone),
             Err(fault) if self.noted.first(&name) => {
-                tracing::warn!("the objects of {what} on the broker cannot be looked after: {fault}");
+                tracing::warn!(
+                    "the objects of {what} on the broker cannot be looked after: {fault}"
+                );
             }
             Err(_) => {}
         }

@@ -14,7 +14,9 @@ mod tests;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use saga_proto::v1::{FromParticipant, ToParticipant, participant_service_server::ParticipantService};
+use saga_proto::v1::{
+    FromParticipant, ToParticipant, participant_service_server::ParticipantService,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -53,8 +55,21 @@ impl Participants {
         let orchestrator = format!("{address}");
         // Listening everywhere is no address that a participant could dial; it knows one that works.
         let everywhere = address.ip().is_unspecified();
-        let addresses = if everywhere { Vec::new() } else { vec![format!("grpc://{address}")] };
-        Self { context: Arc::new(Context { lane, directory, orchestrator, addresses, closing, sessions }) }
+        let addresses = if everywhere {
+            Vec::new()
+        } else {
+            vec![format!("grpc://{address}")]
+        };
+        Self {
+            context: Arc::new(Context {
+                lane,
+                directory,
+                orchestrator,
+                addresses,
+                closing,
+                sessions,
+            }),
+        }
     }
 }
 
@@ -66,7 +81,10 @@ impl ParticipantService for Participants {
         &self,
         request: Request<Streaming<FromParticipant>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        let peer = request.remote_addr().map(|addr| addr.to_string()).unwrap_or_default();
+        let peer = request
+            .remote_addr()
+            .map(|addr| addr.to_string())
+            .unwrap_or_default();
         let outbound = session::open(Arc::clone(&self.context), request.into_inner(), peer);
         Ok(Response::new(outbound))
     }

@@ -52,7 +52,11 @@ impl Outbound {
         end: oneshot::Receiver<Status>,
         session: DropGuard,
     ) -> Self {
-        Self { phase: Phase::Greeting(admitted), end, _session: session }
+        Self {
+            phase: Phase::Greeting(admitted),
+            end,
+            _session: session,
+        }
     }
 }
 
@@ -68,7 +72,10 @@ impl Stream for Outbound {
                         this.phase = Phase::Ending;
                         continue;
                     };
-                    this.phase = Phase::Open { commands, ready: Vec::new().into_iter() };
+                    this.phase = Phase::Open {
+                        commands,
+                        ready: Vec::new().into_iter(),
+                    };
                     return Poll::Ready(Some(Ok(message(Message::Welcome(welcome)))));
                 }
                 Phase::Open { commands, ready } => {
@@ -119,5 +126,7 @@ fn take_batch(
 }
 
 fn message(message: Message) -> ToParticipant {
-    ToParticipant { message: Some(message) }
+    ToParticipant {
+        message: Some(message),
+    }
 }

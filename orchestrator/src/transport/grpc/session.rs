@@ -30,7 +30,11 @@ use crate::{
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Begins a session; it lives until either half ends.
-pub(super) fn open(context: Arc<Context>, inbound: Streaming<FromParticipant>, peer: String) -> Outbound {
+pub(super) fn open(
+    context: Arc<Context>,
+    inbound: Streaming<FromParticipant>,
+    peer: String,
+) -> Outbound {
     let (admit, admitted) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let close = CancellationToken::new();
@@ -61,20 +65,33 @@ async fn run(
     };
     let registration = hello::read(hello).map_err(refuse)?;
     let now = clock::now();
-    context.directory.admit(&registration, now).await.map_err(not_admitted)?;
+    context
+        .directory
+        .admit(&registration, now)
+        .await
+        .map_err(not_admitted)?;
 
     let (commands, to_send) = mpsc::unbounded_channel();
     let link = context.directory.next_link();
     let participant: Arc<str> = registration.participant.as_str().into();
-    let actions: Vec<String> = registration.actions.iter().map(|action| action.name.clone()).collect();
+    let actions: Vec<String> = registration
+        .actions
+        .iter()
+        .map(|action| action.name.clone())
+        .collect();
     let grpc_link = GrpcLink {
         number: link,
         participant: Arc::clone(&participant),
         actions: actions.clone(),
-        transactional: registration.inbox_kind == crate::transport::directory::InboxKind::Transactional,
+        transactional: registration.inbox_kind
+            == crate::transport::directory::InboxKind::Transactional,
         commands,
     };
-    context.lane.send(Intake::Connected(Arc::new(grpc_link))).await.map_err(|_| closed(&context.lane))?;
+    context
+        .lane
+        .send(Intake::Connected(Arc::new(grpc_link)))
+        .await
+        .map_err(|_| closed(&context.lane))?;
     let heard = Heard::new(now);
     let session = Session {
         link,
@@ -104,7 +121,13 @@ async fn run(
         capabilities: Vec::new(),
         addresses: context.addresses.clone(),
     };
-    if admit.send(Admitted { welcome, commands: to_send }).is_err() {
+    if admit
+        .send(Admitted {
+            welcome,
+            commands: to_send,
+        })
+        .is_err()
+    {
         return Ok(());
     }
     tokio::select! {
@@ -116,7 +139,9 @@ async fn run(
 
 async fn first(inbound: &mut Streaming<FromParticipant>) -> Result<Hello, Status> {
     match inbound.message().await? {
-        Some(FromParticipant { message: Some(Message::Hello(hello)) }) => Ok(hello),
+        Some(FromParticipant {
+            message: Some(Message::Hello(hello)),
+        }) => Ok(hello),
         Some(_) | None => Err(refuse("the first message of a session is hello")),
     }
 }
@@ -136,7 +161,9 @@ impl Session {
         while let Some(message) = inbound.message().await? {
             self.heard.note(clock::now());
             let intake = match message.message {
-                Some(Message::Replies(replies)) => Intake::Replies(self.replies(replies, &mut dropped)),
+                Some(Message::Replies(replies)) => {
+                    Intake::Replies(self.replies(replies, &mut dropped))
+                }
                 Some(Message::Draining(_)) => {
                     self.directory.leave(self.link);
                     Intake::Draining { link: self.link }
@@ -146,7 +173,10 @@ impl Session {
                 None => continue,
             };
             // Waits while the lane is full; the stream's window then holds the participant back.
-            self.lane.send(intake).await.map_err(|_| closed(&self.lane))?;
+            self.lane
+                .send(intake)
+                .await
+                .map_err(|_| closed(&self.lane))?;
         }
         Ok(())
     }
@@ -177,8 +207,13 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.directory.disconnect(self.link);
-        tracing::info!(participant = &*self.participant, link = self.link, "disconnected");
-        self.lane.send_soon(Intake::Disconnected { link: self.link });
+        tracing::info!(
+            participant = &*self.participant,
+            link = self.link,
+            "disconnected"
+        );
+        self.lane
+            .send_soon(Intake::Disconnected { link: self.link });
     }
 }
 

@@ -27,7 +27,10 @@ pub(super) struct Backend {
 impl Backend {
     /// From the answer to [`BACKEND`].
     pub(super) fn of(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self { pid: row.try_get(0)?, began_us: row.try_get(1)? })
+        Ok(Self {
+            pid: row.try_get(0)?,
+            began_us: row.try_get(1)?,
+        })
     }
 
     /// Ends the transaction by ending the process that carries it out. True when it is gone for certain. It takes a connection
@@ -59,7 +62,11 @@ impl Backend {
             "select pg_terminate_backend(pid) from pg_stat_activity
              where pid = $1 and (extract(epoch from xact_start) * 1000000)::bigint = $2",
         );
-        let told = told.bind(self.pid).bind(self.began_us).fetch_optional(connection).await?;
+        let told = told
+            .bind(self.pid)
+            .bind(self.began_us)
+            .fetch_optional(connection)
+            .await?;
         Ok(told.is_some())
     }
 }

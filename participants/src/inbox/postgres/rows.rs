@@ -50,7 +50,10 @@ pub(super) async fn insert(connection: &mut PgConnection, ask: &Ask) -> Result<b
 }
 
 /// Locks the key's row until the transaction ends.
-pub(super) async fn lock(connection: &mut PgConnection, key: &StepKey) -> Result<Option<Row>, Error> {
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    key: &StepKey,
+) -> Result<Option<Row>, Error> {
     const READ: &str = "select state, fingerprint, attempt, output, error_code, error_message
         from saga_inbox where saga_id = $1 and step = $2 and round = $3 for update";
     let Some(row) = sqlx::query(READ)
@@ -68,28 +71,46 @@ pub(super) async fn lock(connection: &mut PgConnection, key: &StepKey) -> Result
         "refused" => RowState::Refused,
         "tombstone" => RowState::Tombstone,
         "compensated" => RowState::Compensated,
-        other => return Err(Error::UnknownState { key: key.clone(), state: other.to_owned() }),
+        other => {
+            return Err(Error::UnknownState {
+                key: key.clone(),
+                state: other.to_owned(),
+            });
+        }
     };
     let fault = row
         .try_get::<Option<String>, _>(4)?
-        .map(|code| row.try_get(5).map(|message: String| Fault::new(code, message)))
+        .map(|code| {
+            row.try_get(5)
+                .map(|message: String| Fault::new(code, message))
+        })
         .transpose()?;
     Ok(Some(Row {
         state,
         fingerprint: row.try_get::<i64, _>(1)?.cast_unsigned(),
         attempt: u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX),
-        output: row.try_get::<Option<Vec<u8>>, _>(3)?.unwrap_or_default().into(),
+        output: row
+            .try_get::<Option<Vec<u8>>, _>(3)?
+            .unwrap_or_default()
+            .into(),
         fault,
     }))
 }
 
-pub(super) async fn write(connection: &mut PgConnection, ask: &Ask, stored: Stored) -> Result<(), Error> {
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    ask: &Ask,
+    stored: Stored,
+) -> Result<(), Error> {
     const WRITE: &str = "update saga_inbox set state = $4,
             fingerprint = case when $5 = 0 then fingerprint else $5 end,
             attempt = $6, output = $7, error_code = $8, error_message = $9, updated_at_us = $11,
             retain_until_us = greatest(retain_until_us, $10)
         where saga_id = $1 and step = $2 and round = $3";
-    let (code, message) = stored.fault.map(|fault| (fault.code, fault.message)).unzip();
+    let (code, message) = stored
+        .fault
+        .map(|fault| (fault.code, fault.message))
+        .unzip();
     sqlx::query(WRITE)
         .bind(ask.key.saga_id)
         .bind(&*ask.key.step)
@@ -114,7 +135,10 @@ pub(super) async fn update(
 ) -> Result<(), Error> {
     const UPDATE: &str = "update saga_inbox set state = $4, output = $5, error_code = $6,
         error_message = $7, updated_at_us = $8 where saga_id = $1 and step = $2 and round = $3";
-    let (code, message) = stored.fault.map(|fault| (fault.code, fault.message)).unzip();
+    let (code, message) = stored
+        .fault
+        .map(|fault| (fault.code, fault.message))
+        .unzip();
     sqlx::query(UPDATE)
         .bind(key.saga_id)
         .bind(&*key.step)
@@ -130,13 +154,15 @@ pub(super) async fn update(
 }
 
 pub(super) async fn bump_attempt(connection: &mut PgConnection, ask: &Ask) -> Result<(), Error> {
-    sqlx::query("update saga_inbox set attempt = $4 where saga_id = $1 and step = $2 and round = $3")
-        .bind(ask.key.saga_id)
-        .bind(&*ask.key.step)
-        .bind(i64::from(ask.key.round))
-        .bind(i64::from(ask.attempt))
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "update saga_inbox set attempt = $4 where saga_id = $1 and step = $2 and round = $3",
+    )
+    .bind(ask.key.saga_id)
+    .bind(&*ask.key.step)
+    .bind(i64::from(ask.key.round))
+    .bind(i64::from(ask.attempt))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -31,7 +31,10 @@ create table if not exists saga_inbox (
 create index if not exists saga_inbox_retention on saga_inbox (retain_until_us);
 create table if not exists saga_inbox_meta (name text primary key, value text not null);";
 
-pub(super) async fn read(connection: &mut SqliteConnection, key: &StepKey) -> Result<Option<Row>, Error> {
+pub(super) async fn read(
+    connection: &mut SqliteConnection,
+    key: &StepKey,
+) -> Result<Option<Row>, Error> {
     const READ: &str = "select state, fingerprint, attempt, output, error_code, error_message
         from saga_inbox where saga_id = ? and step = ? and round = ?";
     let Some(row) = sqlx::query(READ)
@@ -49,22 +52,37 @@ pub(super) async fn read(connection: &mut SqliteConnection, key: &StepKey) -> Re
         "refused" => RowState::Refused,
         "tombstone" => RowState::Tombstone,
         "compensated" => RowState::Compensated,
-        other => return Err(Error::UnknownState { key: key.clone(), state: other.to_owned() }),
+        other => {
+            return Err(Error::UnknownState {
+                key: key.clone(),
+                state: other.to_owned(),
+            });
+        }
     };
     let fault = row
         .try_get::<Option<String>, _>(4)?
-        .map(|code| row.try_get(5).map(|message: String| Fault::new(code, message)))
+        .map(|code| {
+            row.try_get(5)
+                .map(|message: String| Fault::new(code, message))
+        })
         .transpose()?;
     Ok(Some(Row {
         state,
         fingerprint: row.try_get::<i64, _>(1)?.cast_unsigned(),
         attempt: row.try_get(2)?,
-        output: row.try_get::<Option<Vec<u8>>, _>(3)?.unwrap_or_default().into(),
+        output: row
+            .try_get::<Option<Vec<u8>>, _>(3)?
+            .unwrap_or_default()
+            .into(),
         fault,
     }))
 }
 
-pub(super) async fn write(connection: &mut SqliteConnection, ask: &Ask, stored: Stored) -> Result<(), Error> {
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    ask: &Ask,
+    stored: Stored,
+) -> Result<(), Error> {
     const WRITE: &str = "insert into saga_inbox (saga_id, step, round, state, fingerprint, attempt,
             output, error_code, error_message, retain_until_us, updated_at_us)
         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -73,7 +91,10 @@ pub(super) async fn write(connection: &mut SqliteConnection, ask: &Ask, stored: 
             attempt = excluded.attempt, output = excluded.output, error_code = excluded.error_code,
             error_message = excluded.error_message, updated_at_us = excluded.updated_at_us,
             retain_until_us = max(retain_until_us, excluded.retain_until_us)";
-    let (code, message) = stored.fault.map(|fault| (fault.code, fault.message)).unzip();
+    let (code, message) = stored
+        .fault
+        .map(|fault| (fault.code, fault.message))
+        .unzip();
     sqlx::query(WRITE)
         .bind(&ask.key.saga_id.as_bytes()[..])
         .bind(&*ask.key.step)
@@ -98,7 +119,10 @@ pub(super) async fn update(
 ) -> Result<(), Error> {
     const UPDATE: &str = "update saga_inbox set state = ?, output = ?, error_code = ?,
         error_message = ?, updated_at_us = ? where saga_id = ? and step = ? and round = ?";
-    let (code, message) = stored.fault.map(|fault| (fault.code, fault.message)).unzip();
+    let (code, message) = stored
+        .fault
+        .map(|fault| (fault.code, fault.message))
+        .unzip();
     sqlx::query(UPDATE)
         .bind(stored.state)
         .bind(stored.output.as_deref())
@@ -113,7 +137,10 @@ pub(super) async fn update(
     Ok(())
 }
 
-pub(super) async fn bump_attempt(connection: &mut SqliteConnection, ask: &Ask) -> Result<(), Error> {
+pub(super) async fn bump_attempt(
+    connection: &mut SqliteConnection,
+    ask: &Ask,
+) -> Result<(), Error> {
     sqlx::query("update saga_inbox set attempt = ? where saga_id = ? and step = ? and round = ?")
         .bind(ask.attempt)
         .bind(&ask.key.saga_id.as_bytes()[..])

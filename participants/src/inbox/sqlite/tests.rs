@@ -4,7 +4,9 @@ use super::*;
 use crate::testing::ask;
 
 async fn open(directory: &tempfile::TempDir) -> SqliteInbox {
-    SqliteInbox::open(directory.path().join("inbox.db")).await.expect("opens")
+    SqliteInbox::open(directory.path().join("inbox.db"))
+        .await
+        .expect("opens")
 }
 
 fn directory() -> tempfile::TempDir {
@@ -20,7 +22,10 @@ async fn begin(inbox: &SqliteInbox, ask: &Ask) -> SqliteUnit {
 
 async fn done(inbox: &SqliteInbox, ask: &Ask) {
     let unit = begin(inbox, ask).await;
-    inbox.settle(ask, unit, End::Done(Bytes::from_static(b"1"))).await.expect("settles");
+    inbox
+        .settle(ask, unit, End::Done(Bytes::from_static(b"1")))
+        .await
+        .expect("settles");
 }
 
 async fn answered(inbox: &SqliteInbox, ask: &Ask) -> Answer {
@@ -35,16 +40,36 @@ async fn the_sweep_takes_more_than_one_batch_and_spares_what_must_stay() {
     let directory = directory();
     let inbox = open(&directory).await;
     done(&inbox, &ask("for ever", Op::Action)).await;
-    done(&inbox, &Ask { retain_until_us: i64::MAX, ..ask("still kept", Op::Action) }).await;
-    let accepted = Ask { retain_until_us: 1, ..ask("accepted", Op::Action) };
+    done(
+        &inbox,
+        &Ask {
+            retain_until_us: i64::MAX,
+            ..ask("still kept", Op::Action)
+        },
+    )
+    .await;
+    let accepted = Ask {
+        retain_until_us: 1,
+        ..ask("accepted", Op::Action)
+    };
     let unit = begin(&inbox, &accepted).await;
-    inbox.settle(&accepted, unit, End::Accepted).await.expect("settles");
+    inbox
+        .settle(&accepted, unit, End::Accepted)
+        .await
+        .expect("settles");
     let old = SWEEP_ROWS + 7;
     {
-        let mut lent = Lent::begin(inbox.writer.clone().lock_owned().await).await.expect("begins");
+        let mut lent = Lent::begin(inbox.writer.clone().lock_owned().await)
+            .await
+            .expect("begins");
         for n in 0..old {
-            let ask = Ask { retain_until_us: 1, ..ask(&format!("old{n}"), Op::Seal) };
-            write(lent.connection_mut(), &ask, Stored::new("tombstone", 0)).await.expect("writes");
+            let ask = Ask {
+                retain_until_us: 1,
+                ..ask(&format!("old{n}"), Op::Seal)
+            };
+            write(lent.connection_mut(), &ask, Stored::new("tombstone", 0))
+                .await
+                .expect("writes");
         }
         lent.commit().await.expect("commits");
     }
@@ -56,7 +81,11 @@ async fn the_sweep_takes_more_than_one_batch_and_spares_what_must_stay() {
         ("accepted", Answer::Running),
         ("old0", Answer::Absent),
     ] {
-        assert_eq!(answered(&inbox, &ask(step, Op::Query)).await, expected, "{step}");
+        assert_eq!(
+            answered(&inbox, &ask(step, Op::Query)).await,
+            expected,
+            "{step}"
+        );
     }
 }
 
@@ -64,13 +93,29 @@ async fn the_sweep_takes_more_than_one_batch_and_spares_what_must_stay() {
 async fn a_later_command_extends_the_retention_and_never_shortens_it() {
     let directory = directory();
     let inbox = open(&directory).await;
-    done(&inbox, &Ask { retain_until_us: i64::MAX, ..ask("s", Op::Action) }).await;
-    let undo = Ask { retain_until_us: 1, ..ask("s", Op::Compensation) };
+    done(
+        &inbox,
+        &Ask {
+            retain_until_us: i64::MAX,
+            ..ask("s", Op::Action)
+        },
+    )
+    .await;
+    let undo = Ask {
+        retain_until_us: 1,
+        ..ask("s", Op::Compensation)
+    };
     let unit = begin(&inbox, &undo).await;
-    inbox.settle(&undo, unit, End::Compensated).await.expect("settles");
+    inbox
+        .settle(&undo, unit, End::Compensated)
+        .await
+        .expect("settles");
     assert_eq!(inbox.sweep().await.expect("sweeps"), 0);
     // The action's fingerprint outlives the undo: a late copy is blocked, whatever it carries.
-    assert_eq!(answered(&inbox, &ask("s", Op::Action)).await, Answer::Blocked);
+    assert_eq!(
+        answered(&inbox, &ask("s", Op::Action)).await,
+        Answer::Blocked
+    );
 }
 
 #[tokio::test]
@@ -94,12 +139,18 @@ async fn an_undo_overtakes_the_actions_that_wait_for_the_writer() {
         let _ = order.send("seal");
     });
     tokio::task::yield_now().await;
-    inbox.settle(&first, unit, End::RolledBack).await.expect("settles");
+    inbox
+        .settle(&first, unit, End::RolledBack)
+        .await
+        .expect("settles");
     let mut seen = Vec::new();
     while let Some(kind) = ended.recv().await {
         seen.push(kind);
     }
-    let place = seen.iter().position(|kind| *kind == "seal").expect("it was sealed");
+    let place = seen
+        .iter()
+        .position(|kind| *kind == "seal")
+        .expect("it was sealed");
     assert!(place <= 2, "the seal came in place {place}: {seen:?}");
 }
 
@@ -110,9 +161,16 @@ async fn undo_and_query_answer_running_when_the_writer_stays_busy() {
     let action = ask("s", Op::Action);
     let unit = begin(&inbox, &action).await;
     for op in [Op::Compensation, Op::Query, Op::Seal] {
-        assert_eq!(answered(&inbox, &ask("s", op)).await, Answer::Running, "{op:?}");
+        assert_eq!(
+            answered(&inbox, &ask("s", op)).await,
+            Answer::Running,
+            "{op:?}"
+        );
     }
-    inbox.settle(&action, unit, End::RolledBack).await.expect("settles");
+    inbox
+        .settle(&action, unit, End::RolledBack)
+        .await
+        .expect("settles");
     assert_eq!(answered(&inbox, &ask("s", Op::Query)).await, Answer::Absent);
 }
 
@@ -124,11 +182,21 @@ async fn a_file_that_is_held_for_longer_than_sqlite_waits_is_tried_again() {
     let action = ask("s", Op::Action);
     let unit = begin(&first, &action).await;
     let path = directory.path().join("inbox.db");
-    let opening =
-        tokio::spawn(async move { SqliteInbox::open(path).await?.migrate("create table t (n int)").await });
+    let opening = tokio::spawn(async move {
+        SqliteInbox::open(path)
+            .await?
+            .migrate("create table t (n int)")
+            .await
+    });
     sleep(BUSY_TIMEOUT + Duration::from_secs(1)).await;
-    assert!(!opening.is_finished(), "it gave up, or wrote although another writes");
-    first.settle(&action, unit, End::RolledBack).await.expect("settles");
+    assert!(
+        !opening.is_finished(),
+        "it gave up, or wrote although another writes"
+    );
+    first
+        .settle(&action, unit, End::RolledBack)
+        .await
+        .expect("settles");
     opening.await.expect("no panic").expect("opens");
 }
 
@@ -138,10 +206,19 @@ async fn a_redelivery_of_accepted_work_moves_its_answer_to_the_latest_attempt() 
     let inbox = open(&directory).await;
     let action = ask("s", Op::Action);
     let unit = begin(&inbox, &action).await;
-    inbox.settle(&action, unit, End::Accepted).await.expect("settles");
-    let again = Ask { attempt: 4, ..action.clone() };
+    inbox
+        .settle(&action, unit, End::Accepted)
+        .await
+        .expect("settles");
+    let again = Ask {
+        attempt: 4,
+        ..action.clone()
+    };
     assert_eq!(answered(&inbox, &again).await, Answer::Accepted);
-    let attempt = inbox.complete(&action.key, End::RolledBack).await.expect("completes");
+    let attempt = inbox
+        .complete(&action.key, End::RolledBack)
+        .await
+        .expect("completes");
     assert_eq!(attempt, Some(4));
 }
 
@@ -154,7 +231,13 @@ async fn a_row_in_a_state_of_a_later_version_is_an_error_and_stays() {
         .migrate("pragma ignore_check_constraints = on; update saga_inbox set state = 'parked'")
         .await
         .expect("a later version was here");
-    let error = inbox.enter(&ask("s", Op::Action)).await.expect_err("cannot be read");
-    assert!(matches!(&error, Error::UnknownState { state, .. } if state == "parked"), "{error:?}");
+    let error = inbox
+        .enter(&ask("s", Op::Action))
+        .await
+        .expect_err("cannot be read");
+    assert!(
+        matches!(&error, Error::UnknownState { state, .. } if state == "parked"),
+        "{error:?}"
+    );
     inbox.sweep().await.expect("the writer is free again");
 }

@@ -49,14 +49,23 @@ pub(super) struct Writer {
 impl Writer {
     /// Opens the connection, with its guard.
     pub(super) async fn connect(options: &SqliteConnectOptions) -> Result<(Self, Guard), Error> {
-        let mut connection = SqliteConnection::connect_with(options).await.map_err(busy)?;
+        let mut connection = SqliteConnection::connect_with(options)
+            .await
+            .map_err(busy)?;
         let guard = Guard::default();
         let (before_commit, meanwhile) = (guard.clone(), guard.clone());
         let mut handle = connection.lock_handle().await?;
         handle.set_commit_hook(move || !before_commit.is_closed());
         handle.set_progress_handler(LOOK_EVERY_OPS, move || !meanwhile.is_closed());
         drop(handle);
-        Ok((Self { connection, guard: guard.clone(), open: false }, guard))
+        Ok((
+            Self {
+                connection,
+                guard: guard.clone(),
+                open: false,
+            },
+            guard,
+        ))
     }
 
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
@@ -84,17 +93,28 @@ impl Lent {
     pub(super) async fn begin(mut writer: OwnedMutexGuard<Writer>) -> Result<Self, Error> {
         if writer.open {
             // Fails when nothing is open any more, which is just as good.
-            let _ = sqlx::raw_sql("rollback").execute(&mut writer.connection).await;
+            let _ = sqlx::raw_sql("rollback")
+                .execute(&mut writer.connection)
+                .await;
         }
         // Whatever it was closed for has lost the writer, and its transaction with it.
         writer.guard.open();
         writer.open = true;
-        sqlx::raw_sql("begin immediate").execute(&mut writer.connection).await.map_err(busy)?;
-        Ok(Self { writer, _forward: None })
+        sqlx::raw_sql("begin immediate")
+            .execute(&mut writer.connection)
+            .await
+            .map_err(busy)?;
+        Ok(Self {
+            writer,
+            _forward: None,
+        })
     }
 
     pub(super) fn keeping(self, forward: OwnedMutexGuard<()>) -> Self {
-        Self { _forward: Some(forward), ..self }
+        Self {
+            _forward: Some(forward),
+            ..self
+        }
     }
 
     pub(super) async fn commit(self) -> Result<(), Error> {
@@ -106,7 +126,10 @@ impl Lent {
     }
 
     async fn end(mut self, statement: &'static str) -> Result<(), Error> {
-        sqlx::raw_sql(statement).execute(self.connection_mut()).await.map_err(busy)?;
+        sqlx::raw_sql(statement)
+            .execute(self.connection_mut())
+            .await
+            .map_err(busy)?;
         self.writer.open = false;
         Ok(())
     }

@@ -63,11 +63,16 @@ pub(super) async fn serve<S: Store>(
     budgets: Budgets,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let uri = endpoint.parse::<AMQPUri>().map_err(|reason| Error::Endpoint {
-        // The rest may hold a password.
-        endpoint: endpoint.rsplit_once('@').map_or(endpoint, |(_, place)| place).to_owned(),
-        reason,
-    })?;
+    let uri = endpoint
+        .parse::<AMQPUri>()
+        .map_err(|reason| Error::Endpoint {
+            // The rest may hold a password.
+            endpoint: endpoint
+                .rsplit_once('@')
+                .map_or(endpoint, |(_, place)| place)
+                .to_owned(),
+            reason,
+        })?;
     let stop = CancellationToken::new();
     // Dropped at the end of this function, whichever way it ends.
     let _stop = stop.clone().drop_guard();
@@ -92,20 +97,27 @@ pub(super) async fn serve<S: Store>(
         }
     }
     serving.await?;
-    road.core.blocked.fetch_add(road.workers.drain().await, Ordering::Relaxed);
+    road.core
+        .blocked
+        .fetch_add(road.workers.drain().await, Ordering::Relaxed);
     Ok(())
 }
 
 async fn keep_connected<S: Store>(road: &Road<S>) -> Result<(), Error> {
     let place = &road.uri.authority;
-    let mut way =
-        Connectedness::new(&road.core.name, format!("{}://{}:{}", road.uri.scheme, place.host, place.port));
+    let mut way = Connectedness::new(
+        &road.core.name,
+        format!("{}://{}:{}", road.uri.scheme, place.host, place.port),
+    );
     let mut delays = reconnect_delays();
     loop {
         let why = match session::run(road, &mut way).await {
             Ended::Drained => return Ok(()),
             Ended::Refused(reason) => {
-                return Err(Error::Refused { participant: road.core.name.clone(), reason });
+                return Err(Error::Refused {
+                    participant: road.core.name.clone(),
+                    reason,
+                });
             }
             Ended::Lost { why, served } => {
                 if served {

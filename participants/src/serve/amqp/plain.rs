@@ -20,26 +20,40 @@ pub(super) enum Unreadable {
     #[error("property type, the action's name, is missing")]
     Action,
     #[error("header {name} is missing or not {wanted}")]
-    Header { name: &'static str, wanted: &'static str },
+    Header {
+        name: &'static str,
+        wanted: &'static str,
+    },
     #[error("header saga-wire is {0}; this version speaks 1")]
     Wire(i128),
 }
 
 /// Reads a command from a message.
-pub(super) fn command(properties: &BasicProperties, body: Vec<u8>) -> Result<v1::Command, Unreadable> {
+pub(super) fn command(
+    properties: &BasicProperties,
+    body: Vec<u8>,
+) -> Result<v1::Command, Unreadable> {
     let headers = Headers(properties);
     match headers.number("saga-wire", "a number")? {
         None | Some(WIRE) => {}
         Some(other) => return Err(Unreadable::Wire(other)),
     }
-    let saga = properties.correlation_id().as_ref().and_then(|id| saga_id(id.as_str()));
+    let saga = properties
+        .correlation_id()
+        .as_ref()
+        .and_then(|id| saga_id(id.as_str()));
     let op = match headers.text("saga-op", "an operation")? {
         "action" => v1::Op::Action,
         "compensation" => v1::Op::Compensation,
         "query" => v1::Op::Query,
         "seal" => v1::Op::Seal,
         "forget" => v1::Op::Forget,
-        _ => return Err(Unreadable::Header { name: "saga-op", wanted: "an operation" }),
+        _ => {
+            return Err(Unreadable::Header {
+                name: "saga-op",
+                wanted: "an operation",
+            });
+        }
     };
     let known = match headers.optional_text("saga-known")? {
         Some("done") => v1::Known::Done,
@@ -51,15 +65,28 @@ pub(super) fn command(properties: &BasicProperties, body: Vec<u8>) -> Result<v1:
         round: headers.required("saga-round")?,
         op: op.into(),
         attempt: headers.required("saga-attempt")?,
-        action: properties.kind().as_ref().ok_or(Unreadable::Action)?.to_string(),
+        action: properties
+            .kind()
+            .as_ref()
+            .ok_or(Unreadable::Action)?
+            .to_string(),
         input: body.into(),
         known: known.into(),
         not_after_us: headers.moment("saga-not-after")?,
         retain_until_us: headers.moment("saga-retain-until")?,
         fingerprint: headers.fingerprint()?,
-        definition: headers.optional_text("saga-definition")?.unwrap_or_default().to_owned(),
-        traceparent: headers.optional_text("traceparent")?.unwrap_or_default().to_owned(),
-        tracestate: headers.optional_text("tracestate")?.unwrap_or_default().to_owned(),
+        definition: headers
+            .optional_text("saga-definition")?
+            .unwrap_or_default()
+            .to_owned(),
+        traceparent: headers
+            .optional_text("traceparent")?
+            .unwrap_or_default()
+            .to_owned(),
+        tracestate: headers
+            .optional_text("tracestate")?
+            .unwrap_or_default()
+            .to_owned(),
         timeout_ms: u64::try_from(headers.moment("saga-timeout-ms")?).unwrap_or(0),
     })
 }
@@ -69,7 +96,10 @@ struct Headers<'a>(&'a BasicProperties);
 
 impl<'a> Headers<'a> {
     fn get(&self, name: &str) -> Option<&'a AMQPValue> {
-        self.0.headers().as_ref().and_then(|headers| headers.inner().get(name))
+        self.0
+            .headers()
+            .as_ref()
+            .and_then(|headers| headers.inner().get(name))
     }
 
     fn optional_text(&self, name: &'static str) -> Result<Option<&'a str>, Unreadable> {
@@ -85,7 +115,8 @@ impl<'a> Headers<'a> {
     }
 
     fn text(&self, name: &'static str, wanted: &'static str) -> Result<&'a str, Unreadable> {
-        self.optional_text(name)?.ok_or(Unreadable::Header { name, wanted })
+        self.optional_text(name)?
+            .ok_or(Unreadable::Header { name, wanted })
     }
 
     fn number(&self, name: &'static str, wanted: &'static str) -> Result<Option<i128>, Unreadable> {
@@ -104,7 +135,9 @@ impl<'a> Headers<'a> {
 
     fn required(&self, name: &'static str) -> Result<u32, Unreadable> {
         let wanted = "a number of 32 bits";
-        let number = self.number(name, wanted)?.ok_or(Unreadable::Header { name, wanted })?;
+        let number = self
+            .number(name, wanted)?
+            .ok_or(Unreadable::Header { name, wanted })?;
         u32::try_from(number).map_err(|_| Unreadable::Header { name, wanted })
     }
 
@@ -118,8 +151,13 @@ impl<'a> Headers<'a> {
     /// Zero where there is none.
     fn fingerprint(&self) -> Result<u64, Unreadable> {
         let name = "saga-fingerprint";
-        let Some(text) = self.optional_text(name)? else { return Ok(0) };
-        u64::from_str_radix(text, 16).map_err(|_| Unreadable::Header { name, wanted: "a hexadecimal number" })
+        let Some(text) = self.optional_text(name)? else {
+            return Ok(0);
+        };
+        u64::from_str_radix(text, 16).map_err(|_| Unreadable::Header {
+            name,
+            wanted: "a hexadecimal number",
+        })
     }
 }
 
@@ -128,7 +166,9 @@ fn saga_id(text: &str) -> Option<u128> {
         return None;
     }
     text.bytes().try_fold(0_u128, |id, letter| {
-        let value = CROCKFORD.iter().position(|&known| known == letter.to_ascii_uppercase())?;
+        let value = CROCKFORD
+            .iter()
+            .position(|&known| known == letter.to_ascii_uppercase())?;
         id.checked_mul(32)?.checked_add(u128::try_from(value).ok()?)
     })
 }

@@ -60,7 +60,10 @@ pub(super) enum Letter {
         ticket: Option<Arc<Ticket>>,
     },
     /// Of the instance itself.
-    Word { kind: &'static str, hello: v1::Hello },
+    Word {
+        kind: &'static str,
+        hello: v1::Hello,
+    },
     /// Nothing comes after it.
     End,
 }
@@ -76,12 +79,20 @@ pub(crate) struct Post {
 impl Post {
     /// The answer to a command of the message.
     pub(crate) fn answer(&self, reply: v1::Reply) {
-        self.put(Letter::Reply { to: self.to.clone(), reply, ticket: self.ticket.clone() });
+        self.put(Letter::Reply {
+            to: self.to.clone(),
+            reply,
+            ticket: self.ticket.clone(),
+        });
     }
 
     /// Anything else about a command.
     pub(crate) fn tell(&self, reply: v1::Reply) {
-        self.put(Letter::Reply { to: self.to.clone(), reply, ticket: None });
+        self.put(Letter::Reply {
+            to: self.to.clone(),
+            reply,
+            ticket: None,
+        });
     }
 
     /// A command of the message has no answer.
@@ -97,7 +108,8 @@ impl Post {
     }
 }
 
-type Confirming = Pin<Box<dyn Future<Output = (Vec<Arc<Ticket>>, lapin::Result<Confirmation>)> + Send>>;
+type Confirming =
+    Pin<Box<dyn Future<Output = (Vec<Arc<Ticket>>, lapin::Result<Confirmation>)> + Send>>;
 
 /// Writes letters until the last is confirmed. One task on one channel: else confirms are taken for one another's.
 pub(super) async fn write(
@@ -157,7 +169,11 @@ struct Outgoing {
     tickets: Vec<Arc<Ticket>>,
 }
 
-fn pack(letters: impl Iterator<Item = Letter>, replies_max: usize, ended: &mut bool) -> Vec<Outgoing> {
+fn pack(
+    letters: impl Iterator<Item = Letter>,
+    replies_max: usize,
+    ended: &mut bool,
+) -> Vec<Outgoing> {
     let mut messages = Vec::new();
     let mut batches: BTreeMap<Arc<str>, Batch> = BTreeMap::new();
     for letter in letters {
@@ -175,7 +191,12 @@ fn pack(letters: impl Iterator<Item = Letter>, replies_max: usize, ended: &mut b
             }
             Letter::Word { kind, hello } => {
                 let (key, body) = (Arc::from("register"), hello.encode_to_vec());
-                messages.push(Outgoing { key, kind, body, tickets: Vec::new() });
+                messages.push(Outgoing {
+                    key,
+                    kind,
+                    body,
+                    tickets: Vec::new(),
+                });
             }
             Letter::End => *ended = true,
         }
@@ -194,8 +215,16 @@ struct Batch {
 
 impl Batch {
     fn close(self, key: Arc<str>) -> Outgoing {
-        let body = v1::ReplyBatch { replies: self.replies }.encode_to_vec();
-        Outgoing { key, kind: "saga.v1.ReplyBatch", body, tickets: self.tickets }
+        let body = v1::ReplyBatch {
+            replies: self.replies,
+        }
+        .encode_to_vec();
+        Outgoing {
+            key,
+            kind: "saga.v1.ReplyBatch",
+            body,
+            tickets: self.tickets,
+        }
     }
 }
 
@@ -210,10 +239,19 @@ fn publish(channel: &Channel, exchange: &str, message: Outgoing) -> Confirming {
             .with_content_type("application/x-protobuf".into())
             .with_type(message.kind.into())
             .with_headers(headers);
-        let Outgoing { key, body, tickets, .. } = message;
+        let Outgoing {
+            key, body, tickets, ..
+        } = message;
         let options = BasicPublishOptions::default();
-        let published =
-            channel.basic_publish(exchange.as_str().into(), (&*key).into(), options, &body, properties).await;
+        let published = channel
+            .basic_publish(
+                exchange.as_str().into(),
+                (&*key).into(),
+                options,
+                &body,
+                properties,
+            )
+            .await;
         match published {
             Ok(confirm) => (tickets, confirm.await),
             Err(error) => (tickets, Err(error)),
@@ -232,24 +270,43 @@ mod tests {
     use super::{super::unacked::From, *};
 
     fn letter(to: &str, bytes: usize) -> Letter {
-        let reply = v1::Reply { output: vec![b' '; bytes].into(), ..v1::Reply::default() };
-        Letter::Reply { to: to.into(), reply, ticket: None }
+        let reply = v1::Reply {
+            output: vec![b' '; bytes].into(),
+            ..v1::Reply::default()
+        };
+        Letter::Reply {
+            to: to.into(),
+            reply,
+            ticket: None,
+        }
     }
 
     fn sizes(messages: &[Outgoing]) -> Vec<(&str, usize)> {
         let count = |body: &[u8]| v1::ReplyBatch::decode(body).expect("a batch").replies.len();
-        messages.iter().map(|message| (&*message.key, count(&message.body))).collect()
+        messages
+            .iter()
+            .map(|message| (&*message.key, count(&message.body)))
+            .collect()
     }
 
     #[test]
     fn answers_travel_together_by_who_asked_and_large_ones_close_a_message() {
         let mut ended = false;
-        let letters = [letter("to.a", 10), letter("to.b", 10), letter("to.a", BYTES_MAX), letter("to.a", 1)];
+        let letters = [
+            letter("to.a", 10),
+            letter("to.b", 10),
+            letter("to.a", BYTES_MAX),
+            letter("to.a", 1),
+        ];
         let messages = pack(letters.into_iter(), REPLIES_MAX, &mut ended);
         assert_eq!(sizes(&messages), [("to.a", 2), ("to.a", 1), ("to.b", 1)]);
         assert!(!ended);
         assert!(pack([Letter::End].into_iter(), REPLIES_MAX, &mut ended).is_empty() && ended);
-        let messages = pack([letter("to.a", 10), letter("to.a", 10)].into_iter(), 1, &mut ended);
+        let messages = pack(
+            [letter("to.a", 10), letter("to.a", 10)].into_iter(),
+            1,
+            &mut ended,
+        );
         assert_eq!(sizes(&messages), [("to.a", 1), ("to.a", 1)]);
     }
 
@@ -257,8 +314,16 @@ mod tests {
     fn a_message_is_done_with_its_last_command() {
         let (done, mut finished) = unbounded_channel();
         let (letters, _kept) = unbounded_channel();
-        let ticket = Arc::new(Ticket { number: (From::Undo, 7), left: AtomicUsize::new(2), done });
-        let post = Post { letters, to: "to.a".into(), ticket: Some(ticket.clone()) };
+        let ticket = Arc::new(Ticket {
+            number: (From::Undo, 7),
+            left: AtomicUsize::new(2),
+            done,
+        });
+        let post = Post {
+            letters,
+            to: "to.a".into(),
+            ticket: Some(ticket.clone()),
+        };
         post.silent();
         post.tell(v1::Reply::default());
         assert!(finished.try_recv().is_err(), "one command is open");

@@ -39,7 +39,10 @@ pub(super) fn explained(host: &str, vhost: &str, told: String) -> String {
         ),
         (&["NOT_ALLOWED"], format!("the broker has no virtual host `{vhost}`, or does not let this user in")),
     ];
-    match kinds.into_iter().find(|(words, _)| words.iter().any(|word| told.contains(word))) {
+    match kinds
+        .into_iter()
+        .find(|(words, _)| words.iter().any(|word| told.contains(word)))
+    {
         Some((_, remedy)) => format!("{remedy} ({told})"),
         None => told,
     }

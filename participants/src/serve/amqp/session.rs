@@ -14,8 +14,8 @@ use lapin::{
     Channel, Connection, ConnectionProperties, Consumer, ErrorKind,
     message::Delivery,
     options::{
-        BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
-        ConfirmSelectOptions,
+        BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+        BasicRejectOptions, ConfirmSelectOptions,
     },
     protocol::{AMQPErrorKind, AMQPSoftError},
     tcp::OwnedTLSConfig,
@@ -25,7 +25,9 @@ use prost::Message;
 use saga_proto::v1;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, MissedTickBehavior, error::Elapsed, interval, sleep_until, timeout, timeout_at},
+    time::{
+        Instant, MissedTickBehavior, error::Elapsed, interval, sleep_until, timeout, timeout_at,
+    },
 };
 
 use super::{
@@ -75,7 +77,10 @@ pub(super) enum Ended {
 
 impl Ended {
     fn lost(why: impl ToString) -> Self {
-        Self::Lost { why: why.to_string(), served: false }
+        Self::Lost {
+            why: why.to_string(),
+            served: false,
+        }
     }
 }
 
@@ -98,10 +103,15 @@ struct Lane {
 impl Lane {
     /// Reads no more, and gives back what was brought and not begun: others may be free for it.
     async fn release(&mut self) {
-        let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        let cancel = self
+            .channel
+            .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         let _ = timeout(ANSWERS_WITHIN, cancel).await;
         while let Some(Some(Ok(delivery))) = self.consumer.next().now_or_never() {
-            let back = BasicNackOptions { requeue: true, ..Default::default() };
+            let back = BasicNackOptions {
+                requeue: true,
+                ..Default::default()
+            };
             // The end of the channel gives back the rest.
             let _ = timeout(ANSWERS_WITHIN, delivery.nack(back)).await;
         }
@@ -118,12 +128,32 @@ pub(super) async fn run<S: Store>(road: &Road<S>, way: &mut Connectedness) -> En
         },
     };
     way.connected();
-    let Open { publishing, consuming, replies, forward, undo } = open;
+    let Open {
+        publishing,
+        consuming,
+        replies,
+        forward,
+        undo,
+    } = open;
     let (letters, to_write) = unbounded_channel();
     let exchange = format!("saga.reply.{}", road.core.name);
-    let replies_max = if road.budgets.together { REPLIES_MAX } else { 1 };
-    let mut writing = pin!(write(&exchange, replies_max, &publishing, &replies, to_write));
-    let everyone = Sink::post(Post { letters: letters.clone(), to: "all".into(), ticket: None });
+    let replies_max = if road.budgets.together {
+        REPLIES_MAX
+    } else {
+        1
+    };
+    let mut writing = pin!(write(
+        &exchange,
+        replies_max,
+        &publishing,
+        &replies,
+        to_write
+    ));
+    let everyone = Sink::post(Post {
+        letters: letters.clone(),
+        to: "all".into(),
+        ticket: None,
+    });
     let _link = road.core.links.add("", &everyone);
     let (done, finished) = unbounded_channel();
     let mut commands = Commands {
@@ -166,22 +196,36 @@ async fn open<S: Store>(road: &Road<S>) -> Result<Open, String> {
     let publishing = dial(road, &format!("{name}, publishing")).await?;
     let consuming = dial(road, &format!("{name}, consuming")).await?;
     let replies = soon("opening a channel", publishing.create_channel()).await?;
-    soon("asking for confirms", replies.confirm_select(ConfirmSelectOptions::default())).await?;
+    soon(
+        "asking for confirms",
+        replies.confirm_select(ConfirmSelectOptions::default()),
+    )
+    .await?;
     let forward = consume(&consuming, name, "cmd", road.budgets.forward).await?;
     let undo = consume(&consuming, name, "undo", road.budgets.undo).await?;
-    Ok(Open { publishing, consuming, replies, forward, undo })
+    Ok(Open {
+        publishing,
+        consuming,
+        replies,
+        forward,
+        undo,
+    })
 }
 
 async fn dial<S: Store>(road: &Road<S>, name: &str) -> Result<Connection, String> {
     let mut uri = road.uri.clone();
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-    uri.query.connection_timeout.get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
+    uri.query
+        .connection_timeout
+        .get_or_insert(u64::try_from(ANSWERS_WITHIN.as_millis()).unwrap_or(u64::MAX));
     let read = |path: &std::path::Path| {
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
     };
     // Read at each dial, so that a secret may be renewed while we run.
     if let Some(path) = &road.password_file {
-        read(path)?.trim_end_matches(['\r', '\n']).clone_into(&mut uri.authority.userinfo.password);
+        read(path)?
+            .trim_end_matches(['\r', '\n'])
+            .clone_into(&mut uri.authority.userinfo.password);
     }
     let mut tls = OwnedTLSConfig::default();
     if let Some(path) = &road.ca_file {
@@ -190,15 +234,27 @@ async fn dial<S: Store>(road: &Road<S>, name: &str) -> Result<Connection, String
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
     let place = (uri.authority.host.clone(), uri.vhost.clone());
-    let connected =
-        soon("connecting", Connection::connect_uri_with_config(uri, properties, tls, runtime)).await;
+    let connected = soon(
+        "connecting",
+        Connection::connect_uri_with_config(uri, properties, tls, runtime),
+    )
+    .await;
     connected.map_err(|told| refusal::explained(&place.0, &place.1, told))
 }
 
-async fn consume(connection: &Connection, name: &str, lane: &str, prefetch: usize) -> Result<Lane, String> {
+async fn consume(
+    connection: &Connection,
+    name: &str,
+    lane: &str,
+    prefetch: usize,
+) -> Result<Lane, String> {
     let channel = soon("opening a channel", connection.create_channel()).await?;
     let prefetch = u16::try_from(prefetch).unwrap_or(u16::MAX);
-    soon("setting the prefetch", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+    soon(
+        "setting the prefetch",
+        channel.basic_qos(prefetch, BasicQosOptions::default()),
+    )
+    .await?;
     let queue = format!("saga.{lane}.{name}");
     let consumer = channel.basic_consume(
         queue.as_str().into(),
@@ -213,13 +269,17 @@ async fn consume(connection: &Connection, name: &str, lane: &str, prefetch: usiz
              `{name}` is deployed, or at once with --participants {name}"
         )),
         Ok(Err(error)) => Err(format!("consuming {queue}: {error}")),
-        Err(_) => Err(format!("consuming {queue}: no answer within {ANSWERS_WITHIN:?}")),
+        Err(_) => Err(format!(
+            "consuming {queue}: no answer within {ANSWERS_WITHIN:?}"
+        )),
     }
 }
 
 fn is_missing(error: &lapin::Error) -> bool {
     match error.kind() {
-        ErrorKind::ProtocolError(error) => *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
+        ErrorKind::ProtocolError(error) => {
+            *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)
+        }
         _ => false,
     }
 }
@@ -288,7 +348,11 @@ impl<S: Store> Commands<'_, S> {
         }
         // Those that come after must not overtake it.
         if !acks.is_terminated() {
-            acknowledged(timeout(LAST_ACKS_WITHIN, acks).await.and_then(|acked| acked))?;
+            acknowledged(
+                timeout(LAST_ACKS_WITHIN, acks)
+                    .await
+                    .and_then(|acked| acked),
+            )?;
         }
         Ok(finished)
     }
@@ -305,17 +369,27 @@ impl<S: Store> Commands<'_, S> {
             if !self.dispatcher.has_room() {
                 break;
             }
-            let Some(next) = consumer.next().now_or_never() else { break };
+            let Some(next) = consumer.next().now_or_never() else {
+                break;
+            };
             self.take(from, next).await?;
         }
         Ok(())
     }
 
-    async fn take(&mut self, from: From, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Ended> {
+    async fn take(
+        &mut self,
+        from: From,
+        delivery: Option<lapin::Result<Delivery>>,
+    ) -> Result<(), Ended> {
         let delivery = match delivery {
             Some(Ok(delivery)) => delivery,
             Some(Err(error)) => return Err(lost(error)),
-            None => return Err(lost("the broker ended the consumer; its queue may have been deleted")),
+            None => {
+                return Err(lost(
+                    "the broker ended the consumer; its queue may have been deleted",
+                ));
+            }
         };
         self.check_inbox(&delivery)?;
         if is_used_up(&delivery) {
@@ -328,17 +402,29 @@ impl<S: Store> Commands<'_, S> {
             }
             // An instance without this kit serves beside us.
             Some(_) | None => plain::command(&delivery.properties, delivery.data)
-                .map(|command| v1::CommandBatch { commands: vec![command] })
+                .map(|command| v1::CommandBatch {
+                    commands: vec![command],
+                })
                 .map_err(|error| error.to_string()),
         };
         let (batch, to) = match (batch, delivery.properties.reply_to()) {
             (Ok(batch), Some(to)) if !batch.commands.is_empty() => (batch, Arc::from(to.as_str())),
-            (Ok(_), _) => return self.drop_message(number, "it has no commands, or says not who asks"),
+            (Ok(_), _) => {
+                return self.drop_message(number, "it has no commands, or says not who asks");
+            }
             (Err(error), _) => return self.drop_message(number, error),
         };
         let left = AtomicUsize::new(batch.commands.len());
-        let ticket = Some(Arc::new(Ticket { number, left, done: self.done.clone() }));
-        let sink = Sink::post(Post { letters: self.letters.clone(), to, ticket });
+        let ticket = Some(Arc::new(Ticket {
+            number,
+            left,
+            done: self.done.clone(),
+        }));
+        let sink = Sink::post(Post {
+            letters: self.letters.clone(),
+            to,
+            ticket,
+        });
         self.dispatcher.take(batch, &sink);
         Ok(())
     }
@@ -346,7 +432,8 @@ impl<S: Store> Commands<'_, S> {
     /// Commands for another inbox are not ours: what this one has not seen may well have happened.
     fn check_inbox(&self, delivery: &Delivery) -> Result<(), Ended> {
         let headers = delivery.properties.headers().as_ref();
-        let Some(AMQPValue::LongString(meant)) = headers.and_then(|headers| headers.inner().get(INBOX))
+        let Some(AMQPValue::LongString(meant)) =
+            headers.and_then(|headers| headers.inner().get(INBOX))
         else {
             return Ok(());
         };
@@ -363,7 +450,10 @@ impl<S: Store> Commands<'_, S> {
 
     /// What cannot be read now cannot be read the next time.
     fn drop_message(&self, number: Number, why: impl ToString) -> Result<(), Ended> {
-        tracing::warn!(why = why.to_string(), "a message that cannot be read is dropped");
+        tracing::warn!(
+            why = why.to_string(),
+            "a message that cannot be read is dropped"
+        );
         let _ = self.done.send(number);
         Ok(())
     }
@@ -417,5 +507,8 @@ async fn send_back(delivery: Delivery) -> Result<(), Ended> {
 }
 
 fn lost(why: impl ToString) -> Ended {
-    Ended::Lost { why: why.to_string(), served: true }
+    Ended::Lost {
+        why: why.to_string(),
+        served: true,
+    }
 }

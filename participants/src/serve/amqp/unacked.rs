@@ -64,7 +64,10 @@ pub(super) async fn acknowledge(due: Vec<Ack>) -> lapin::Result<bool> {
 impl<A> Unacked<A> {
     /// For queues that are read so far ahead.
     pub(super) fn new(forward_prefetch: usize, undo_prefetch: usize) -> Self {
-        Self { forward: Queue::new(forward_prefetch), undo: Queue::new(undo_prefetch) }
+        Self {
+            forward: Queue::new(forward_prefetch),
+            undo: Queue::new(undo_prefetch),
+        }
     }
 
     pub(super) fn add(&mut self, from: From, acker: A) -> Number {
@@ -76,8 +79,12 @@ impl<A> Unacked<A> {
     /// Everything in the message is answered.
     pub(super) fn finish(&mut self, (from, number): Number) {
         let queue = self.queue(from);
-        let at = number.checked_sub(queue.first).and_then(|at| usize::try_from(at).ok());
-        let Some(message) = at.and_then(|at| queue.messages.get_mut(at)) else { return };
+        let at = number
+            .checked_sub(queue.first)
+            .and_then(|at| usize::try_from(at).ok());
+        let Some(message) = at.and_then(|at| queue.messages.get_mut(at)) else {
+            return;
+        };
         if let Message::Open(_) = message
             && let Message::Open(acker) = std::mem::replace(message, Message::Gone)
         {
@@ -113,7 +120,12 @@ impl<A> Unacked<A> {
 
 impl<A> Queue<A> {
     fn new(prefetch: usize) -> Self {
-        Self { messages: VecDeque::new(), first: 0, behind: 0, behind_max: (prefetch / 4).max(1) }
+        Self {
+            messages: VecDeque::new(),
+            first: 0,
+            behind: 0,
+            behind_max: (prefetch / 4).max(1),
+        }
     }
 
     fn due(&mut self, due: &mut Vec<Ack<A>>) {
@@ -125,16 +137,20 @@ impl<A> Queue<A> {
             }
             self.first += 1;
         }
-        due.extend(last.map(|acker| Ack { acker, options: BasicAckOptions { multiple: true } }));
+        due.extend(last.map(|acker| Ack {
+            acker,
+            options: BasicAckOptions { multiple: true },
+        }));
         if self.behind < self.behind_max {
             return;
         }
         self.behind = 0;
         for message in &mut self.messages {
             match std::mem::replace(message, Message::Gone) {
-                Message::Finished(acker) => {
-                    due.push(Ack { acker, options: BasicAckOptions { multiple: false } })
-                }
+                Message::Finished(acker) => due.push(Ack {
+                    acker,
+                    options: BasicAckOptions { multiple: false },
+                }),
                 kept @ (Message::Open(_) | Message::Gone) => *message = kept,
             }
         }
@@ -146,7 +162,11 @@ mod tests {
     use super::*;
 
     fn due(unacked: &mut Unacked<u32>) -> Vec<(u32, bool)> {
-        unacked.due().into_iter().map(|ack| (ack.acker, ack.options.multiple)).collect()
+        unacked
+            .due()
+            .into_iter()
+            .map(|ack| (ack.acker, ack.options.multiple))
+            .collect()
     }
 
     #[test]

@@ -32,7 +32,10 @@ fn literals() {
             (r#""a'b""#, is("a'b")),
             (r#"'''a 'b' "c" '''"#, is("a 'b' \"c\" ")),
             ("\"\"\"x\ny\"\"\"", is("x\ny")),
-            (r"'\a\b\f\n\r\t\v\\\?\'\x41\u00e9\U0001F431\101'", is("\u{7}\u{8}\u{c}\n\r\t\u{b}\\?'Aé🐱A")),
+            (
+                r"'\a\b\f\n\r\t\v\\\?\'\x41\u00e9\U0001F431\101'",
+                is("\u{7}\u{8}\u{c}\n\r\t\u{b}\\?'Aé🐱A"),
+            ),
             (r"r'\d\n'", is(r"\d\n")),
             (r"R'''\'''", is("\\")),
             (r"'\xff'", is("ÿ")),
@@ -43,7 +46,10 @@ fn literals() {
             ("[]", is(json!([]))),
             ("[1, 'a', [true,],]", is(json!([1, "a", [true]]))),
             ("{}", is(json!({}))),
-            ("{'a': 1, \"b\": {'c': null}}", is(json!({"a": 1, "b": {"c": null}}))),
+            (
+                "{'a': 1, \"b\": {'c': null}}",
+                is(json!({"a": 1, "b": {"c": null}})),
+            ),
         ],
     );
 }
@@ -183,13 +189,22 @@ fn macros() {
             ("input.l.map(x, x > 1, x * 2)", is(json!([4, 6]))),
             ("input.o.map(x, has(x.q), x.q)", is(json!([1]))),
             ("input.l.filter(x, x % 2 == 1)", is(json!([1, 3]))),
-            ("input.l.filter(x, x > 1).map(x, x + 1).exists(x, x == 4)", is(true)),
+            (
+                "input.l.filter(x, x > 1).map(x, x + 1).exists(x, x == 4)",
+                is(true),
+            ),
             ("input.m.map(k, k)", is(json!(["a", "b"]))),
             ("input.m.all(k, k < 'c')", is(true)),
             ("{'z': 1, 'y': 2}.map(k, k)", is(json!(["y", "z"]))),
             ("input.l.all(x, input.l.exists(y, y == x))", is(true)),
-            ("input.l.map(x, input.l.filter(x, x > 2))[0]", is(json!([3]))),
-            ("[[1], [2, 3]].map(l, l.map(x, x + size(l)))", is(json!([[2], [4, 5]]))),
+            (
+                "input.l.map(x, input.l.filter(x, x > 2))[0]",
+                is(json!([3])),
+            ),
+            (
+                "[[1], [2, 3]].map(l, l.map(x, x + size(l)))",
+                is(json!([[2], [4, 5]])),
+            ),
             ("(1).all(x, true)", Fails("`(1)` is an int, not a list")),
             ("input.l.map(x, x > 1, x)", is(json!([2, 3]))),
             ("input.l.filter(x, x)", Fails("true or false")),
@@ -224,7 +239,10 @@ fn selection_and_has() {
             ("input.a.c", Fails("`input.a.c` is absent")),
             ("input['c']", Fails("`input['c']` is absent")),
             ("input.n.x", Fails("`input.n` is null, which has no fields")),
-            ("steps.skipped.output.x", Fails("`steps.skipped.output` is absent")),
+            (
+                "steps.skipped.output.x",
+                Fails("`steps.skipped.output` is absent"),
+            ),
             ("other", Fails("`other` is absent")),
             ("has(input.a)", is(true)),
             ("has(input.a.b)", is(true)),
@@ -261,7 +279,10 @@ fn functions() {
             ("matches('abc', 'b')", is(true)),
             ("'abc'.matches('^b')", is(false)),
             ("[1].exists(x, x.matches('a'))", Fails("takes a string")),
-            ("string(1) + string(1.5) + string(true) + string('x')", is("11.5truex")),
+            (
+                "string(1) + string(1.5) + string(true) + string('x')",
+                is("11.5truex"),
+            ),
             ("string(2.0)", is("2")),
             ("string(b'ab')", is("ab")),
             (r"string(b'\xff')", Fails("not UTF-8")),
@@ -285,14 +306,26 @@ fn times() {
     table(
         &json!({"input": {"at": "2026-01-31T12:00:00+02:00"}}),
         &[
-            ("timestamp('2026-01-31T09:00:00Z')", is("2026-01-31T09:00:00Z")),
+            (
+                "timestamp('2026-01-31T09:00:00Z')",
+                is("2026-01-31T09:00:00Z"),
+            ),
             ("timestamp(input.at)", is("2026-01-31T10:00:00Z")),
-            ("timestamp(input.at) == timestamp('2026-01-31T10:00:00Z')", is(true)),
+            (
+                "timestamp(input.at) == timestamp('2026-01-31T10:00:00Z')",
+                is(true),
+            ),
             ("timestamp(0)", is("1970-01-01T00:00:00Z")),
             ("int(timestamp('1970-01-02T00:00:01.9Z'))", is(86401)),
-            ("timestamp(input.at) + duration('36h')", is("2026-02-01T22:00:00Z")),
+            (
+                "timestamp(input.at) + duration('36h')",
+                is("2026-02-01T22:00:00Z"),
+            ),
             ("duration('1h') + timestamp(0)", is("1970-01-01T01:00:00Z")),
-            ("timestamp(3600) - duration('30m')", is("1970-01-01T00:30:00Z")),
+            (
+                "timestamp(3600) - duration('30m')",
+                is("1970-01-01T00:30:00Z"),
+            ),
             ("timestamp(3600) - timestamp(0)", is("1h")),
             ("timestamp(0) - timestamp(90)", is("-1m30s")),
             ("duration('90m')", is("1h30m")),
@@ -305,10 +338,19 @@ fn times() {
             ("duration('soon')", Fails("does not understand")),
             ("timestamp(0) + timestamp(0)", Fails("does not work")),
             ("timestamp(0) + 1", Fails("does not work")),
-            ("timestamp('9999-12-01T00:00:00Z') + duration('99d')", Fails("between the years")),
-            ("timestamp('0001-01-01T00:00:00Z') - duration('1ns')", Fails("between the years")),
+            (
+                "timestamp('9999-12-01T00:00:00Z') + duration('99d')",
+                Fails("between the years"),
+            ),
+            (
+                "timestamp('0001-01-01T00:00:00Z') - duration('1ns')",
+                Fails("between the years"),
+            ),
             ("timestamp(9223372036854775807)", Fails("out of range")),
-            ("duration('100000000000000d') + duration('10000000000000d')", Fails("out of range")),
+            (
+                "duration('100000000000000d') + duration('10000000000000d')",
+                Fails("out of range"),
+            ),
         ],
     );
 }

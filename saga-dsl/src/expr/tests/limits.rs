@@ -28,8 +28,17 @@ fn size_and_depth_are_limited() {
     ];
     for source in sources {
         let fault = Expr::parse(&source).expect_err(&source[..20]);
-        assert_eq!(fault.kind, FaultKind::TooLarge, "{}…: {fault}", &source[..20]);
-        assert!(source.get(fault.span.clone()).is_some(), "{}", &source[..20]);
+        assert_eq!(
+            fault.kind,
+            FaultKind::TooLarge,
+            "{}…: {fault}",
+            &source[..20]
+        );
+        assert!(
+            source.get(fault.span.clone()).is_some(),
+            "{}",
+            &source[..20]
+        );
         assert!(Template::parse(&format!("${{{source}}}")).is_err());
     }
 }
@@ -61,7 +70,11 @@ fn work_is_limited() {
         "input.l.all(x, size(input.t) > 0)",
     ];
     for source in rows {
-        assert_eq!(eval(source, &data), Err(EvalError::Budget(STEPS_MAX)), "{source}");
+        assert_eq!(
+            eval(source, &data),
+            Err(EvalError::Budget(STEPS_MAX)),
+            "{source}"
+        );
     }
 }
 
@@ -89,8 +102,14 @@ fn a_budget_may_be_shared_and_runs_out() {
     assert_eq!(expr.eval_bool(&data, &mut budget), Ok(true));
     assert_eq!(budget.steps_left(), 15 - 6);
     assert_eq!(expr.eval_bool(&data, &mut budget), Ok(true));
-    assert_eq!(expr.eval_bool(&data, &mut budget), Err(EvalError::Budget(15)));
-    assert_eq!(expr.eval_bool(&data, &mut budget), Err(EvalError::Budget(15)));
+    assert_eq!(
+        expr.eval_bool(&data, &mut budget),
+        Err(EvalError::Budget(15))
+    );
+    assert_eq!(
+        expr.eval_bool(&data, &mut budget),
+        Err(EvalError::Budget(15))
+    );
 }
 
 #[test]
@@ -107,7 +126,11 @@ fn the_deepest_expression_fits_a_small_stack() {
             let source = format!("{}{core}{}", open.repeat(count), close.repeat(count));
             let expr = Expr::parse(&source).expect(&source);
             assert_eq!(expr.check(&super::Types::default()).faults, [], "{source}");
-            assert!(expr.eval(&Data(Value::Null), &mut Budget::default()).is_ok(), "{source}");
+            assert!(
+                expr.eval(&Data(Value::Null), &mut Budget::default())
+                    .is_ok(),
+                "{source}"
+            );
         }
         assert!(Expr::parse(&"(".repeat(4_000)).is_err());
     };

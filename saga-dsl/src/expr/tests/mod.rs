@@ -50,8 +50,14 @@ pub(super) struct Types {
 impl Types {
     pub fn of(written: Value) -> Self {
         let roots = written.as_object().unwrap();
-        let known = roots.iter().map(|(name, ty)| (name.clone(), Type::from_value(ty).unwrap())).collect();
-        Self { known, maybe_absent: BTreeMap::new() }
+        let known = roots
+            .iter()
+            .map(|(name, ty)| (name.clone(), Type::from_value(ty).unwrap()))
+            .collect();
+        Self {
+            known,
+            maybe_absent: BTreeMap::new(),
+        }
     }
 
     pub fn maybe_absent(mut self, root: &str, why: &str) -> Self {
@@ -64,20 +70,26 @@ impl TypeEnv for Types {
     fn root(&self, root: &Root) -> RootType {
         let name = root.to_string();
         match self.known.get(&name) {
-            Some(ty) => {
-                RootType::Known { ty: ty.clone(), maybe_absent: self.maybe_absent.get(&name).cloned() }
-            }
+            Some(ty) => RootType::Known {
+                ty: ty.clone(),
+                maybe_absent: self.maybe_absent.get(&name).cloned(),
+            },
             None => {
-                let near = crate::near_miss::near_miss(&name, self.known.keys().map(String::as_str));
-                RootType::Unknown { suggestions: near.map(str::to_owned).into_iter().collect() }
+                let near =
+                    crate::near_miss::near_miss(&name, self.known.keys().map(String::as_str));
+                RootType::Unknown {
+                    suggestions: near.map(str::to_owned).into_iter().collect(),
+                }
             }
         }
     }
 }
 
 pub(super) fn eval(source: &str, data: &Value) -> Result<Value, EvalError> {
-    let expr = Expr::parse(source).unwrap_or_else(|fault| panic!("{source}: {fault} {:?}", fault.help));
-    expr.eval(&Data(data.clone()), &mut Budget::default()).map(|found| found.to_value())
+    let expr =
+        Expr::parse(source).unwrap_or_else(|fault| panic!("{source}: {fault} {:?}", fault.help));
+    expr.eval(&Data(data.clone()), &mut Budget::default())
+        .map(|found| found.to_value())
 }
 
 /// What a table expects of an expression.
@@ -113,13 +125,27 @@ fn roots_are_told_once_each() {
     )
     .unwrap();
     let roots: Vec<_> = expr.roots().map(ToString::to_string).collect();
-    assert_eq!(roots, ["input", "steps.x.output", "item", "saga.id", "self.key", "steps.y.error"]);
+    assert_eq!(
+        roots,
+        [
+            "input",
+            "steps.x.output",
+            "item",
+            "saga.id",
+            "self.key",
+            "steps.y.error"
+        ]
+    );
 }
 
 #[test]
 fn eval_bool_wants_a_bool() {
     let data = Data(json!({"input": {"a": 1}}));
-    let bool = |source: &str| Expr::parse(source).unwrap().eval_bool(&data, &mut Budget::default());
+    let bool = |source: &str| {
+        Expr::parse(source)
+            .unwrap()
+            .eval_bool(&data, &mut Budget::default())
+    };
     assert_eq!(bool("input.a == 1"), Ok(true));
     assert_eq!(bool("input.a > 1"), Ok(false));
     assert!(matches!(bool("input.a"), Err(EvalError::Type(_))));

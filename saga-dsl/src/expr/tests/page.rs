@@ -28,7 +28,10 @@ fn every_function_is_on_the_page_and_each_example_parses() {
     assert_eq!(on_page.len(), known.len(), "one row each");
     for row in &rows {
         let name = quoted(row[0])[0];
-        for example in quoted(row[1]).into_iter().filter(|example| example.contains('(')) {
+        for example in quoted(row[1])
+            .into_iter()
+            .filter(|example| example.contains('('))
+        {
             assert!(example.contains(&format!("{name}(")), "{name}: {example}");
             assert!(Expr::parse(example).is_ok(), "{name}: {example}");
         }
@@ -39,11 +42,21 @@ fn every_function_is_on_the_page_and_each_example_parses() {
 fn a_method_is_shown_as_a_method() {
     for row in rows(sections(PAGE)["Functions"]) {
         let name = quoted(row[0])[0];
-        let Some(function) = Function::named(name) else { continue };
+        let Some(function) = Function::named(name) else {
+            continue;
+        };
         let examples = quoted(row[1]);
-        let global = examples.iter().any(|example| example.starts_with(&format!("{name}(")));
-        let method = examples.iter().any(|example| example.contains(&format!(".{name}(")));
-        assert_eq!((global, method), (function.is_global(), function.is_method()), "{name}");
+        let global = examples
+            .iter()
+            .any(|example| example.starts_with(&format!("{name}(")));
+        let method = examples
+            .iter()
+            .any(|example| example.contains(&format!(".{name}(")));
+        assert_eq!(
+            (global, method),
+            (function.is_global(), function.is_method()),
+            "{name}"
+        );
     }
 }
 
@@ -70,7 +83,10 @@ fn every_operator_is_on_the_page() {
         Operator::GreaterOrEqual,
         Operator::In,
     ];
-    assert_eq!(on_page, binary.iter().map(|operator| operator.symbol()).collect());
+    assert_eq!(
+        on_page,
+        binary.iter().map(|operator| operator.symbol()).collect()
+    );
 }
 
 /// A saga whose compensation reads a name, guarded, after a step `x`.
@@ -81,7 +97,11 @@ fn faults_of(name: &str) -> Vec<String> {
          v: \"${{has({name}) ? 'a' : 'b'}}\"\n"
     );
     let found = file::load("s", source.as_bytes()).diagnostics;
-    found.iter().filter(|found| found.code.as_str().starts_with("S02")).map(ToString::to_string).collect()
+    found
+        .iter()
+        .filter(|found| found.code.as_str().starts_with("S02"))
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
@@ -91,7 +111,11 @@ fn every_name_can_be_read_and_no_other() {
     let saga = SAGA_FIELDS.iter().map(|field| format!("saga.{field}"));
     let own = OWN_FIELDS.iter().map(|field| format!("self.{field}"));
     let step = ["output", "status", "error"].map(|what| format!("steps.x.{what}"));
-    let known: BTreeSet<String> = saga.chain(own).chain(step).chain(["input".to_owned()]).collect();
+    let known: BTreeSet<String> = saga
+        .chain(own)
+        .chain(step)
+        .chain(["input".to_owned()])
+        .collect();
     assert_eq!(on_page, known.iter().map(String::as_str).collect());
     for name in &on_page {
         let path = if *name == "input" { "input.a" } else { name };

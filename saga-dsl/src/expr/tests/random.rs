@@ -27,10 +27,16 @@ fn types() -> Types {
 /// Parses, checks and evaluates; every result twice.
 fn exercise(source: &str) {
     match Expr::parse(source) {
-        Err(fault) => assert!(source.get(fault.span.clone()).is_some(), "{source}: {fault:?}"),
+        Err(fault) => assert!(
+            source.get(fault.span.clone()).is_some(),
+            "{source}: {fault:?}"
+        ),
         Ok(expr) => {
             for fault in expr.check(&types()).faults {
-                assert!(source.get(fault.span.clone()).is_some(), "{source}: {fault:?}");
+                assert!(
+                    source.get(fault.span.clone()).is_some(),
+                    "{source}: {fault:?}"
+                );
             }
             let typed = expr.clone().with_types(&types());
             for expr in [expr, typed] {
@@ -180,8 +186,10 @@ fn expressions() -> impl Strategy<Value = String> {
         prop_oneof![
             (inner.clone(), operator, inner.clone()).prop_map(|(a, op, b)| format!("({a}{op}{b})")),
             (function, inner.clone()).prop_map(|(name, a)| format!("{name}({a})")),
-            (inner.clone(), method, inner.clone()).prop_map(|(a, name, b)| format!("({a}).{name}{b})")),
-            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
+            (inner.clone(), method, inner.clone())
+                .prop_map(|(a, name, b)| format!("({a}).{name}{b})")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})[{b}]")),
             (inner.clone(), inner).prop_map(|(a, b)| format!("{{'p': {a}, 'q': {b}}}.p")),
@@ -262,8 +270,17 @@ proptest! {
 fn most_generated_expressions_parse() {
     use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
-    let sources: Vec<String> =
-        (0..300).map(|_| expressions().new_tree(&mut runner).expect("a tree").current()).collect();
-    let parsed = sources.iter().filter(|source| Expr::parse(source).is_ok()).count();
+    let sources: Vec<String> = (0..300)
+        .map(|_| {
+            expressions()
+                .new_tree(&mut runner)
+                .expect("a tree")
+                .current()
+        })
+        .collect();
+    let parsed = sources
+        .iter()
+        .filter(|source| Expr::parse(source).is_ok())
+        .count();
     assert!(parsed * 2 > sources.len(), "{parsed} of {}", sources.len());
 }

@@ -17,19 +17,41 @@ struct Saga {
 
 impl Saga {
     fn holds(self) {
-        let Self { types, data, conditions, texts, picks } = self;
+        let Self {
+            types,
+            data,
+            conditions,
+            texts,
+            picks,
+        } = self;
         let mut budget = Budget::default();
         for (source, expected) in conditions {
             let expr = Expr::parse(source).expect(source);
             let checked = expr.check(&types);
-            assert_eq!((checked.faults, checked.ty.to_string().as_str()), (Vec::new(), "bool"), "{source}");
-            assert_eq!(expr.with_types(&types).eval_bool(&data, &mut budget), Ok(*expected), "{source}");
+            assert_eq!(
+                (checked.faults, checked.ty.to_string().as_str()),
+                (Vec::new(), "bool"),
+                "{source}"
+            );
+            assert_eq!(
+                expr.with_types(&types).eval_bool(&data, &mut budget),
+                Ok(*expected),
+                "{source}"
+            );
         }
         for (source, ty, expected) in texts {
             let template = Template::parse(source).expect(source);
             let checked = template.check(&types);
-            assert_eq!((checked.faults, checked.ty.to_string().as_str()), (Vec::new(), *ty), "{source}");
-            let value = template.with_types(&types).eval(&data, &mut budget).expect(source).to_value();
+            assert_eq!(
+                (checked.faults, checked.ty.to_string().as_str()),
+                (Vec::new(), *ty),
+                "{source}"
+            );
+            let value = template
+                .with_types(&types)
+                .eval(&data, &mut budget)
+                .expect(source)
+                .to_value();
             assert_eq!(value.to_string(), *expected, "{source}");
         }
         for (names, expected) in picks {
@@ -38,7 +60,9 @@ impl Saga {
             assert_eq!(template.check(&types).faults, [], "{names:?}");
             let expected: Value = serde_json::from_str(expected).expect("JSON");
             assert_eq!(
-                template.eval(&data, &mut budget).map(|found| found.to_value()),
+                template
+                    .eval(&data, &mut budget)
+                    .map(|found| found.to_value()),
                 Ok(expected),
                 "{names:?}"
             );

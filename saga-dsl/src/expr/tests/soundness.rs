@@ -33,8 +33,14 @@ fn documents() -> [Data; 2] {
         "d": "0s", "raw": "", "o": null, "in": {"x": ""}, "items": [{"sku": "", "qty": 0, "gift": null}],
     });
     let ty = crate::types::Type::from_value(&written()).expect("types");
-    assert_eq!((ty.check_value(&full), ty.check_value(&bare)), (Vec::new(), Vec::new()));
-    [Data(json!({"input": full, "steps": {"x": {"output": {"v": 1}}}})), Data(json!({"input": bare}))]
+    assert_eq!(
+        (ty.check_value(&full), ty.check_value(&bare)),
+        (Vec::new(), Vec::new())
+    );
+    [
+        Data(json!({"input": full, "steps": {"x": {"output": {"v": 1}}}})),
+        Data(json!({"input": bare})),
+    ]
 }
 
 /// Expressions in which [`crate::types::Type::Any`] cannot arise: no lists or branches of mixed types,
@@ -127,9 +133,16 @@ fn enough_generated_expressions_pass_the_checker() {
     use proptest::{strategy::ValueTree as _, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let passed = (0..2_000)
-        .map(|_| expressions().new_tree(&mut runner).expect("a tree").current())
+        .map(|_| {
+            expressions()
+                .new_tree(&mut runner)
+                .expect("a tree")
+                .current()
+        })
         .filter(|source| source.len() > 20)
-        .filter(|source| Expr::parse(source).is_ok_and(|expr| expr.check(&types()).faults.is_empty()))
+        .filter(|source| {
+            Expr::parse(source).is_ok_and(|expr| expr.check(&types()).faults.is_empty())
+        })
         .count();
     assert!(passed > 50, "{passed}");
 }

@@ -24,7 +24,9 @@ fn data() -> Data {
 fn typed(source: &str) -> Result<Value, EvalError> {
     let expr = Expr::parse(source).expect(source);
     assert_eq!(expr.check(&types()).faults, [], "{source}");
-    expr.with_types(&types()).eval(&data(), &mut Budget::default()).map(|found| found.to_value())
+    expr.with_types(&types())
+        .eval(&data(), &mut Budget::default())
+        .map(|found| found.to_value())
 }
 
 #[test]
@@ -32,13 +34,22 @@ fn typed_texts_are_read_as_what_they_stand_for() {
     let rows = [
         ("input.at + input.wait", json!("2026-01-31T11:30:00Z")),
         ("input.at == timestamp('2026-01-31T10:00:00Z')", json!(true)),
-        ("timestamp('2026-01-31T10:00:00Z') in input.times", json!(true)),
+        (
+            "timestamp('2026-01-31T10:00:00Z') in input.times",
+            json!(true),
+        ),
         ("input.at in input.times", json!(true)),
         ("input.times[0] - input.at", json!("0s")),
         ("input.times.exists(t, t >= input.at)", json!(true)),
-        ("input.stops.map(s, s.at + duration('1h'))", json!(["2026-02-01T01:00:00Z"])),
+        (
+            "input.stops.map(s, s.at + duration('1h'))",
+            json!(["2026-02-01T01:00:00Z"]),
+        ),
         ("input.stops.filter(s, s.at > input.at).size()", json!(1)),
-        ("(input.text == 'x' ? input.at : input.times[0]) == input.at", json!(true)),
+        (
+            "(input.text == 'x' ? input.at : input.times[0]) == input.at",
+            json!(true),
+        ),
         ("has(input.due) && input.due > input.at", json!(false)),
         ("input.wait > duration('1h')", json!(true)),
         ("input.wait + input.wait", json!("3h")),
@@ -58,19 +69,33 @@ fn typed_texts_are_read_as_what_they_stand_for() {
     for (source, expected) in rows {
         assert_eq!(typed(source), Ok(expected), "{source}");
     }
-    assert!(matches!(typed("steps.s.output.bad > input.at"), Err(EvalError::Convert(_))));
+    assert!(matches!(
+        typed("steps.s.output.bad > input.at"),
+        Err(EvalError::Convert(_))
+    ));
 }
 
 #[test]
 fn without_types_texts_are_texts() {
     let expr = Expr::parse("input.at < timestamp('2026-01-31T10:00:00Z')").expect("an expression");
-    assert!(matches!(expr.eval(&data(), &mut Budget::default()), Err(EvalError::Type(_))));
+    assert!(matches!(
+        expr.eval(&data(), &mut Budget::default()),
+        Err(EvalError::Type(_))
+    ));
 }
 
 #[test]
 fn templates_and_values_pass_the_types_on() {
-    let value = json!({"until": "${input.at + input.wait}", "text": ["at ${input.at + input.wait}"]});
-    let template = ValueTemplate::from_value(&value).expect("a template").with_types(&types());
+    let value =
+        json!({"until": "${input.at + input.wait}", "text": ["at ${input.at + input.wait}"]});
+    let template = ValueTemplate::from_value(&value)
+        .expect("a template")
+        .with_types(&types());
     let expected = json!({"until": "2026-01-31T11:30:00Z", "text": ["at 2026-01-31T11:30:00Z"]});
-    assert_eq!(template.eval(&data(), &mut Budget::default()).map(|found| found.to_value()), Ok(expected));
+    assert_eq!(
+        template
+            .eval(&data(), &mut Budget::default())
+            .map(|found| found.to_value()),
+        Ok(expected)
+    );
 }

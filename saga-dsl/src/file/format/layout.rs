@@ -67,16 +67,28 @@ pub(super) struct Note {
 /// Lays a file out.
 pub(super) fn layout(source: &str, tree: &Node, cut: &BTreeSet<usize>) -> Layout {
     let shape = Shape::of_file(tree.entries().iter().map(|entry| entry.key.as_str()));
-    let mut layouter = Layouter { source, trivia: Trivia::of(source, tree), cut };
+    let mut layouter = Layouter {
+        source,
+        trivia: Trivia::of(source, tree),
+        cut,
+    };
     let end = source.len();
-    let first = Span { from: 0, limit: end, column: None };
+    let first = Span {
+        from: 0,
+        limit: end,
+        column: None,
+    };
     let mut head = Vec::new();
     let mut entry = layouter.value(tree, first, shape, false, &mut head);
     let mut block = match std::mem::replace(&mut entry.body, Body::Nothing) {
         Body::Block(block) => block,
         body => Block {
             is_list: false,
-            entries: vec![Entry { lead: Vec::new(), body, ..entry }],
+            entries: vec![Entry {
+                lead: Vec::new(),
+                body,
+                ..entry
+            }],
             foot: Vec::new(),
         },
     };
@@ -105,7 +117,14 @@ struct Layouter<'a> {
 
 impl Layouter<'_> {
     /// A value. What stands before it and cannot stay there goes to `lead`.
-    fn value(&mut self, node: &Node, span: Span, shape: Shape, is_item: bool, lead: &mut Vec<Line>) -> Entry {
+    fn value(
+        &mut self,
+        node: &Node,
+        span: Span,
+        shape: Shape,
+        is_item: bool,
+        lead: &mut Vec<Line>,
+    ) -> Entry {
         let note;
         let is_flow = written::is_flow(self.source, node);
         let on_one_line = is_flow && !self.source[node.span.clone()].contains('\n');
@@ -117,7 +136,8 @@ impl Layouter<'_> {
             Content::Scalar(scalar) => {
                 let (start, end) = match scalar.style {
                     super::super::tree::Style::Block => {
-                        let header = written::block_scalar(self.source, &scalar.text, &node.span).header;
+                        let header =
+                            written::block_scalar(self.source, &scalar.text, &node.span).header;
                         (header.start, header.end)
                     }
                     _ => (node.span.start, node.span.end),
@@ -159,8 +179,16 @@ impl Layouter<'_> {
     }
 
     /// The comments around a value on one line: the one behind it is its note, else one before it.
-    fn around(&mut self, start: usize, end: usize, span: Span, lead: &mut Vec<Line>) -> Option<Comment> {
-        let before = span.column.and_then(|_| self.trivia.on_line(self.source, span.from, start));
+    fn around(
+        &mut self,
+        start: usize,
+        end: usize,
+        span: Span,
+        lead: &mut Vec<Line>,
+    ) -> Option<Comment> {
+        let before = span
+            .column
+            .and_then(|_| self.trivia.on_line(self.source, span.from, start));
         let between = lines(self.trivia.before(start));
         let behind = self.trivia.on_line(self.source, end, span.limit);
         if behind.is_some() {
@@ -173,32 +201,62 @@ impl Layouter<'_> {
     }
 
     /// The comment behind a key whose value stands below it. Behind a dash there is no place for one.
-    fn opening(&mut self, node: &Node, span: Span, is_item: bool, lead: &mut Vec<Line>) -> Option<Comment> {
+    fn opening(
+        &mut self,
+        node: &Node,
+        span: Span,
+        is_item: bool,
+        lead: &mut Vec<Line>,
+    ) -> Option<Comment> {
         if is_item {
-            let start = first_start(node).map_or(span.from, |start| self.code_start(span.from, start));
+            let start =
+                first_start(node).map_or(span.from, |start| self.code_start(span.from, start));
             // A blank line between a dash and what belongs to it parts nothing.
-            lead.extend(lines(self.trivia.before(start)).into_iter().filter(|line| *line != Line::Blank));
+            lead.extend(
+                lines(self.trivia.before(start))
+                    .into_iter()
+                    .filter(|line| *line != Line::Blank),
+            );
             return None;
         }
         let limit = first_start(node).map_or(span.limit, |start| start.min(span.limit));
-        span.column.and_then(|_| self.trivia.on_line(self.source, span.from, limit))
+        span.column
+            .and_then(|_| self.trivia.on_line(self.source, span.from, limit))
     }
 
     /// Where the first sign of a value stands: its bracket, its dash or itself.
     fn code_start(&self, from: usize, first: usize) -> usize {
-        signs(self.source, from..first).next().map_or(first, |(at, _)| at)
+        signs(self.source, from..first)
+            .next()
+            .map_or(first, |(at, _)| at)
     }
 
     fn inner(&self, node: &Node, span: Span, is_flow: bool) -> Span {
-        let limit = if is_flow { node.span.end - 1 } else { span.limit };
-        let from = if is_flow { node.span.start + 1 } else { span.from };
+        let limit = if is_flow {
+            node.span.end - 1
+        } else {
+            span.limit
+        };
+        let from = if is_flow {
+            node.span.start + 1
+        } else {
+            span.from
+        };
         let start = first_start(node).unwrap_or(node.span.start);
         let is_list = matches!(node.content, Content::List(_));
-        let at = if is_list { dash(self.source, span.from, start) } else { start };
+        let at = if is_list {
+            dash(self.source, span.from, start)
+        } else {
+            start
+        };
         let own = column(self.source, at);
         // A list may begin in the column of its key; a comment there belongs to the map around it.
         let column = span.column.map_or(own, |parent| own.max(parent + 1));
-        Span { from, limit, column: Some(column) }
+        Span {
+            from,
+            limit,
+            column: Some(column),
+        }
     }
 
     fn list(&mut self, items: &[Node], span: Span, shape: Shape, is_flow: bool) -> Block {
@@ -215,7 +273,11 @@ impl Layouter<'_> {
                 None => span.limit,
             };
             let mut lead = lines(self.trivia.before(start));
-            let inner = Span { from: start, limit, ..span };
+            let inner = Span {
+                from: start,
+                limit,
+                ..span
+            };
             let mut entry = self.value(item, inner, shape, true, &mut lead);
             if let Body::Block(block) = &mut entry.body
                 && let Some(first) = block.entries.first_mut()
@@ -226,41 +288,77 @@ impl Layouter<'_> {
             entries.push(Entry { lead, ..entry });
             from = end_of(item, start);
         }
-        Block { is_list: true, entries, foot: self.foot(span, is_flow) }
+        Block {
+            is_list: true,
+            entries,
+            foot: self.foot(span, is_flow),
+        }
     }
 
     fn map(&mut self, found: &[TreeEntry], span: Span, shape: Shape, is_flow: bool) -> Block {
         let mut entries = Vec::new();
         for (at, entry) in found.iter().enumerate() {
-            let limit = found.get(at + 1).map_or(span.limit, |next| next.key_span.start);
+            let limit = found
+                .get(at + 1)
+                .map_or(span.limit, |next| next.key_span.start);
             let mut lead = lines(self.trivia.before(entry.key_span.start));
-            let inner = Span { from: entry.key_span.end, limit, ..span };
-            let value = self.value(&entry.value, inner, shape.below(&entry.key), false, &mut lead);
+            let inner = Span {
+                from: entry.key_span.end,
+                limit,
+                ..span
+            };
+            let value = self.value(
+                &entry.value,
+                inner,
+                shape.below(&entry.key),
+                false,
+                &mut lead,
+            );
             let key = written::key(self.source, entry);
-            entries.push(Entry { lead, key, rank: shape.rank(&entry.key), ..value });
+            entries.push(Entry {
+                lead,
+                key,
+                rank: shape.rank(&entry.key),
+                ..value
+            });
         }
         let foot = self.foot(span, is_flow);
         entries.sort_by_key(|entry| entry.rank);
-        Block { is_list: false, entries, foot }
+        Block {
+            is_list: false,
+            entries,
+            foot,
+        }
     }
 
     fn foot(&mut self, span: Span, is_flow: bool) -> Vec<Line> {
         without_blanks_at_the_end(lines(match is_flow {
             true => self.trivia.before(span.limit),
-            false => self.trivia.foot(span.column.unwrap_or_default(), span.limit),
+            false => self
+                .trivia
+                .foot(span.column.unwrap_or_default(), span.limit),
         }))
     }
 
     /// The comments before the first key that a blank line parts from it.
     fn head(&mut self, entries: &[TreeEntry]) -> Vec<Line> {
-        let Some(first) = entries.first() else { return Vec::new() };
+        let Some(first) = entries.first() else {
+            return Vec::new();
+        };
         let blank = self.trivia.last_blank_before(first.key_span.start);
         blank.map_or_else(Vec::new, |blank| lines(self.trivia.before(blank + 1)))
     }
 
     /// What stands behind the closing bracket of a value that has none any more. With `no_place`, there is no key
     /// beside which it could stand.
-    fn closed(&mut self, entry: &mut Entry, node: &Node, span: Span, no_place: bool, lead: &mut Vec<Line>) {
+    fn closed(
+        &mut self,
+        entry: &mut Entry,
+        node: &Node,
+        span: Span,
+        no_place: bool,
+        lead: &mut Vec<Line>,
+    ) {
         let behind = self.trivia.on_line(self.source, node.span.end, span.limit);
         if let Body::Block(block) = &mut entry.body
             && block.entries.is_empty()
@@ -274,8 +372,12 @@ impl Layouter<'_> {
             Body::Block(block) if entry.note.is_some() || no_place => {
                 block.foot.push(Line::Comment(comment.text));
             }
-            Body::Value(_) | Body::Nothing if entry.note.is_some() => lead.push(Line::Comment(comment.text)),
-            Body::Block(_) | Body::Value(_) | Body::Nothing => entry.note = Some(self.note(comment)),
+            Body::Value(_) | Body::Nothing if entry.note.is_some() => {
+                lead.push(Line::Comment(comment.text))
+            }
+            Body::Block(_) | Body::Value(_) | Body::Nothing => {
+                entry.note = Some(self.note(comment))
+            }
         }
     }
 
@@ -315,12 +417,18 @@ fn first_start(node: &Node) -> Option<usize> {
 
 /// Where an item ends; the parser sets an empty one to where the next thing begins.
 fn end_of(item: &Node, start: usize) -> usize {
-    if item.content == Content::Empty { start } else { item.span.end.max(start) }
+    if item.content == Content::Empty {
+        start
+    } else {
+        item.span.end.max(start)
+    }
 }
 
 /// The dash of an item: the first one behind `from` that is no part of a comment.
 fn dash(source: &str, from: usize, item: usize) -> usize {
-    signs(source, from..item).find(|(_, sign)| *sign == '-').map_or(item, |(at, _)| at)
+    signs(source, from..item)
+        .find(|(_, sign)| *sign == '-')
+        .map_or(item, |(at, _)| at)
 }
 
 /// The characters of a gap that are neither blanks nor parts of a comment.

@@ -49,10 +49,19 @@ pub enum FormatError {
 pub fn format(path_for_messages: &str, bytes: &[u8]) -> Result<String, FormatError> {
     let source = match text::decode(bytes) {
         Ok(source) => normal_lines(source),
-        Err(_) => return Err(FormatError::Faults(load(path_for_messages, bytes).diagnostics)),
+        Err(_) => {
+            return Err(FormatError::Faults(
+                load(path_for_messages, bytes).diagnostics,
+            ));
+        }
     };
     let read = read::read(&source);
-    let cut: BTreeSet<usize> = read.findings.iter().filter(is_cut).map(|found| found.span.start).collect();
+    let cut: BTreeSet<usize> = read
+        .findings
+        .iter()
+        .filter(is_cut)
+        .map(|found| found.span.start)
+        .collect();
     let Some(tree) = sound(&read) else {
         let mut found = Report::new(path_for_messages, &source).of_text(read.findings);
         found.retain(|found| found.severity == Severity::Error);
@@ -60,7 +69,9 @@ pub fn format(path_for_messages: &str, bytes: &[u8]) -> Result<String, FormatErr
         return Err(FormatError::Faults(found));
     };
     if !matches!(tree.content, Content::Map(_)) {
-        return Err(FormatError::Faults(load(path_for_messages, bytes).diagnostics));
+        return Err(FormatError::Faults(
+            load(path_for_messages, bytes).diagnostics,
+        ));
     }
     let layout = layout::layout(&source, tree, &cut);
     let formatted = print::print(layout);
@@ -76,13 +87,19 @@ fn is_cut(found: &&read::TextFinding) -> bool {
 
 /// The tree, if nothing of the text is lost in it.
 fn sound(read: &Read) -> Option<&Node> {
-    let right = read.findings.iter().all(|found| found.code.severity() != Severity::Error);
+    let right = read
+        .findings
+        .iter()
+        .all(|found| found.code.severity() != Severity::Error);
     read.tree.as_ref().filter(|_| right)
 }
 
 /// Without byte order mark, with line feeds alone.
 fn normal_lines(source: &str) -> String {
-    source.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n")
+    source
+        .trim_start_matches('\u{feff}')
+        .replace("\r\n", "\n")
+        .replace('\r', "\n")
 }
 
 /// What two texts do not have in common, apart from how they look. The comments count, wherever they stand.
@@ -98,7 +115,9 @@ fn difference(before: &str, after: &str) -> Option<&'static str> {
         return Some("the definition");
     }
     let comments = |source: &str, tree: &Node| {
-        let mut found: Vec<String> = trivia::comments(source, tree).map(|comment| comment.text).collect();
+        let mut found: Vec<String> = trivia::comments(source, tree)
+            .map(|comment| comment.text)
+            .collect();
         found.sort();
         found
     };
@@ -120,13 +139,20 @@ fn same(one: &Node, other: &Node) -> bool {
         }
         (Content::Map(one), Content::Map(entries)) => {
             let twin = |entry: &super::tree::Entry| {
-                other.get(&entry.key).is_some_and(|found| same(&entry.value, &found.value))
+                other
+                    .get(&entry.key)
+                    .is_some_and(|found| same(&entry.value, &found.value))
             };
             one.len() == entries.len() && one.iter().all(twin)
         }
         (Content::Empty, Content::Empty) => true,
-        (Content::Scalar(_) | Content::List(_) | Content::Map(_) | Content::Empty | Content::Broken, _) => {
-            false
-        }
+        (
+            Content::Scalar(_)
+            | Content::List(_)
+            | Content::Map(_)
+            | Content::Empty
+            | Content::Broken,
+            _,
+        ) => false,
     }
 }

@@ -83,7 +83,11 @@ pub(super) const STEP: &[&str] = &[
 impl Shape {
     /// What a file holds, by its outermost keys.
     pub(super) fn of_file<'a>(mut keys: impl Iterator<Item = &'a str>) -> Self {
-        if keys.any(|key| key == "cases") { Self::Tests } else { Self::File }
+        if keys.any(|key| key == "cases") {
+            Self::Tests
+        } else {
+            Self::File
+        }
     }
 
     pub(super) const fn keys(self) -> &'static [&'static str] {
@@ -105,9 +109,8 @@ impl Shape {
     /// The shape of the value after a key.
     pub(super) fn below(self, key: &str) -> Self {
         match (self, key) {
-            (Self::File, "steps") | (Self::Step, "parallel" | "sequence" | "do" | "choose" | "otherwise") => {
-                Self::Step
-            }
+            (Self::File, "steps")
+            | (Self::Step, "parallel" | "sequence" | "do" | "choose" | "otherwise") => Self::Step,
             (Self::File, "defaults") => Self::Defaults,
             (Self::File, "participants") => Self::Participants,
             (Self::Participants, _) => Self::Participant,
@@ -124,6 +127,8 @@ impl Shape {
     /// Where a key stands among the others.
     pub(super) fn rank(self, key: &str) -> usize {
         let keys = self.keys();
-        keys.iter().position(|known| *known == key).unwrap_or(keys.len())
+        keys.iter()
+            .position(|known| *known == key)
+            .unwrap_or(keys.len())
     }
 }

@@ -52,7 +52,11 @@ impl Printer {
                 self.line(first, entry.note.clone().filter(|_| on_first));
                 for (at, line) in value.rest.iter().enumerate() {
                     let is_last = at + 1 == value.rest.len() && !on_first;
-                    let blanks = if line.is_empty() { 0 } else { indent + value.step };
+                    let blanks = if line.is_empty() {
+                        0
+                    } else {
+                        indent + value.step
+                    };
                     let note = entry.note.clone().filter(|_| is_last);
                     self.line(format!("{}{line}", " ".repeat(blanks)), note);
                 }
@@ -101,19 +105,33 @@ fn with_notes(lines: &[Printed]) -> String {
     let mut at = 0;
     while let Some(line) = lines.get(at) {
         let Some(note) = line.note.as_ref().filter(|note| !note.tight) else {
-            let tight = line.note.as_ref().map(|note| format!(" {}", note.text)).unwrap_or_default();
+            let tight = line
+                .note
+                .as_ref()
+                .map(|note| format!(" {}", note.text))
+                .unwrap_or_default();
             text.push_str(&format!("{}{tight}\n", line.text));
             at += 1;
             continue;
         };
         let in_run = |line: &&Printed| {
-            line.note.as_ref().is_some_and(|other| !other.tight && other.column == note.column)
+            line.note
+                .as_ref()
+                .is_some_and(|other| !other.tight && other.column == note.column)
         };
         let run: Vec<&Printed> = lines[at..].iter().take_while(in_run).collect();
         let width = |line: &Printed| line.text.chars().count();
-        let least = run.iter().map(|line| width(line) + 2).max().unwrap_or_default();
+        let least = run
+            .iter()
+            .map(|line| width(line) + 2)
+            .max()
+            .unwrap_or_default();
         let set_off = run.len() > 1 || note.gap > 2;
-        let column = if set_off { least.max(note.column) } else { least };
+        let column = if set_off {
+            least.max(note.column)
+        } else {
+            least
+        };
         for line in &run {
             let comment = line.note.as_ref().map_or("", |note| note.text.as_str());
             let blanks = " ".repeat(column - width(line));

@@ -157,11 +157,23 @@ fn texts_are_copied_and_words_lose_their_quotes() {
 
 #[test]
 fn line_ends_marks_and_a_file_of_one_line() {
-    assert_eq!(settled("\u{feff}saga: t\r\nversion: 1\r\n"), "saga: t\nversion: 1\n");
+    assert_eq!(
+        settled("\u{feff}saga: t\r\nversion: 1\r\n"),
+        "saga: t\nversion: 1\n"
+    );
     assert_eq!(settled("---\nsaga: t\n...\n# end"), "saga: t\n# end\n");
-    assert_eq!(settled("{version: 1,   saga: t}  # all"), "{saga: t, version: 1}  # all\n");
-    assert_eq!(settled("? saga\n: t\n\"a\\nb\": 1\n"), "saga: t\n\"a\\nb\": 1\n");
-    assert_eq!(settled("a:\n-\n- b:\n  # c\n- []\n"), "a:\n  -\n  - b:\n    # c\n  - []\n");
+    assert_eq!(
+        settled("{version: 1,   saga: t}  # all"),
+        "{saga: t, version: 1}  # all\n"
+    );
+    assert_eq!(
+        settled("? saga\n: t\n\"a\\nb\": 1\n"),
+        "saga: t\n\"a\\nb\": 1\n"
+    );
+    assert_eq!(
+        settled("a:\n-\n- b:\n  # c\n- []\n"),
+        "a:\n  -\n  - b:\n    # c\n  - []\n"
+    );
 }
 
 #[test]
@@ -194,13 +206,17 @@ fn a_text_with_faults_is_left_alone() {
             Err(FormatError::Faults(found)) => found,
             other => panic!("{source}: {other:?}"),
         };
-        assert!(found.iter().any(|found| found.code == code), "{source}: {found:?}");
+        assert!(
+            found.iter().any(|found| found.code == code),
+            "{source}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn another_meaning_is_noticed() {
-    let source = "saga: t\nversion: 1  # one\nsteps:\n  - {step: a, action: p/do, compensation: none}\n";
+    let source =
+        "saga: t\nversion: 1  # one\nsteps:\n  - {step: a, action: p/do, compensation: none}\n";
     assert_eq!(difference(source, source), None);
     for (other, what) in [
         (source.replace("version: 1", "version: 2"), "a value"),
@@ -208,36 +224,59 @@ fn another_meaning_is_noticed() {
         (source.replace("# one", "# two"), "a comment"),
         (source.replace("  # one", ""), "a comment"),
         (source.replace(", compensation: none", ""), "a value"),
-        (source.replace("saga: t", "saga: ["), "it could no longer be read"),
+        (
+            source.replace("saga: t", "saga: ["),
+            "it could no longer be read",
+        ),
     ] {
         assert_eq!(difference(source, &other), Some(what), "{other}");
     }
     let cut = "output: {a: x}\nb: a ${x} # c\n";
-    assert_eq!(difference(cut, &cut.replace(" # c", "  # c")), Some("a warning"));
+    assert_eq!(
+        difference(cut, &cut.replace(" # c", "  # c")),
+        Some("a warning")
+    );
 }
 
 #[test]
 fn the_order_names_the_keys_of_the_language() {
-    for (shape, known) in [(Shape::File, keys::FILE), (Shape::Step, keys::STEP), (Shape::Step, keys::GROUP)] {
+    for (shape, known) in [
+        (Shape::File, keys::FILE),
+        (Shape::Step, keys::STEP),
+        (Shape::Step, keys::GROUP),
+    ] {
         for key in known {
-            assert!(shape.keys().contains(key), "{key} has no place in {shape:?}");
+            assert!(
+                shape.keys().contains(key),
+                "{key} has no place in {shape:?}"
+            );
         }
     }
     let ordered: Vec<&str> = [order::FILE, order::STEP].concat();
     let elsewhere = ["on_conflict", "wait"];
-    for key in crate::file::walk::UNSUPPORTED.iter().filter(|key| !elsewhere.contains(key)) {
+    for key in crate::file::walk::UNSUPPORTED
+        .iter()
+        .filter(|key| !elsewhere.contains(key))
+    {
         assert!(ordered.contains(key), "{key} has no place");
     }
 }
 
 /// Every YAML file of the workspace that is about sagas.
 fn files() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let mut folders: Vec<PathBuf> =
-        ["examples", "saga-dsl", "orchestrator", "tests"].iter().map(|folder| root.join(folder)).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    let mut folders: Vec<PathBuf> = ["examples", "saga-dsl", "orchestrator", "tests"]
+        .iter()
+        .map(|folder| root.join(folder))
+        .collect();
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+        for entry in fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry"))
+        {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
@@ -265,7 +304,11 @@ fn every_file_of_the_workspace_keeps_its_meaning_and_settles_at_once() {
         read += 1;
         assert_eq!(formatted(&once), once, "{}", path.display());
         let codes = |bytes: &[u8]| {
-            let mut codes: Vec<_> = load("x", bytes).diagnostics.iter().map(|found| found.code).collect();
+            let mut codes: Vec<_> = load("x", bytes)
+                .diagnostics
+                .iter()
+                .map(|found| found.code)
+                .collect();
             codes.sort_unstable();
             codes
         };
@@ -276,8 +319,13 @@ fn every_file_of_the_workspace_keeps_its_meaning_and_settles_at_once() {
 
 #[test]
 fn the_examples_are_formatted() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    for path in files().into_iter().filter(|path| path.starts_with(root.join("examples"))) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace");
+    for path in files()
+        .into_iter()
+        .filter(|path| path.starts_with(root.join("examples")))
+    {
         let text = fs::read_to_string(&path).expect("readable");
         assert_eq!(settled(&text), text, "{}", path.display());
     }

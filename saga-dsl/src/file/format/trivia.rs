@@ -44,7 +44,10 @@ impl Trivia {
         scalars.sort_by_key(|range| range.start);
         let mut found = VecDeque::new();
         let mut from = 0;
-        for range in scalars.into_iter().chain(std::iter::once(source.len()..source.len())) {
+        for range in scalars
+            .into_iter()
+            .chain(std::iter::once(source.len()..source.len()))
+        {
             if range.start >= from {
                 scan(source, from..range.start, &mut found);
             }
@@ -55,13 +58,19 @@ impl Trivia {
 
     /// What stands before an offset.
     pub(super) fn before(&mut self, limit: usize) -> Vec<Trivium> {
-        let count = self.0.iter().take_while(|trivium| trivium.at() < limit).count();
+        let count = self
+            .0
+            .iter()
+            .take_while(|trivium| trivium.at() < limit)
+            .count();
         self.0.drain(..count).collect()
     }
 
     /// The comment that stands next, on the line on which `from` is, before `limit`.
     pub(super) fn on_line(&mut self, source: &str, from: usize, limit: usize) -> Option<Comment> {
-        let Some(Trivium::Comment(comment)) = self.0.front() else { return None };
+        let Some(Trivium::Comment(comment)) = self.0.front() else {
+            return None;
+        };
         let between = source.get(from..comment.at)?;
         if comment.at >= limit || between.contains('\n') {
             return None;
@@ -75,9 +84,16 @@ impl Trivia {
     /// Comments on lines of their own before `limit`, as long as they are indented at least as far as `column`.
     pub(super) fn foot(&mut self, column: usize, limit: usize) -> Vec<Trivium> {
         let mut count = 0;
-        for (at, trivium) in self.0.iter().enumerate().take_while(|(_, trivium)| trivium.at() < limit) {
+        for (at, trivium) in self
+            .0
+            .iter()
+            .enumerate()
+            .take_while(|(_, trivium)| trivium.at() < limit)
+        {
             match trivium {
-                Trivium::Comment(comment) if comment.own_line && comment.column >= column => count = at + 1,
+                Trivium::Comment(comment) if comment.own_line && comment.column >= column => {
+                    count = at + 1
+                }
                 Trivium::Comment(_) => break,
                 Trivium::Blank(_) => {}
             }
@@ -90,22 +106,29 @@ impl Trivia {
     /// The last blank line before an offset, if it comes next without anything but comments before it.
     pub(super) fn last_blank_before(&self, limit: usize) -> Option<usize> {
         let before = self.0.iter().take_while(|trivium| trivium.at() < limit);
-        before.filter_map(|trivium| matches!(trivium, Trivium::Blank(_)).then_some(trivium.at())).last()
+        before
+            .filter_map(|trivium| matches!(trivium, Trivium::Blank(_)).then_some(trivium.at()))
+            .last()
     }
 }
 
 /// The comments of a text.
 pub(super) fn comments(source: &str, tree: &Node) -> impl Iterator<Item = Comment> {
-    Trivia::of(source, tree).0.into_iter().filter_map(|trivium| match trivium {
-        Trivium::Comment(comment) => Some(comment),
-        Trivium::Blank(_) => None,
-    })
+    Trivia::of(source, tree)
+        .0
+        .into_iter()
+        .filter_map(|trivium| match trivium {
+            Trivium::Comment(comment) => Some(comment),
+            Trivium::Blank(_) => None,
+        })
 }
 
 /// Characters before an offset on its line.
 pub(super) fn column(source: &str, at: usize) -> usize {
     let before = source.get(..at).unwrap_or_default();
-    before[before.rfind('\n').map_or(0, |found| found + 1)..].chars().count()
+    before[before.rfind('\n').map_or(0, |found| found + 1)..]
+        .chars()
+        .count()
 }
 
 fn collect(source: &str, node: &Node, ranges: &mut Vec<Range<usize>>) {

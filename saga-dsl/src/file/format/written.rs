@@ -18,7 +18,12 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) const fn line(first: String) -> Self {
-        Self { first, rest: Vec::new(), step: 2, keeps: false }
+        Self {
+            first,
+            rest: Vec::new(),
+            step: 2,
+            keeps: false,
+        }
     }
 }
 
@@ -43,7 +48,9 @@ pub(super) fn block_scalar(source: &str, text: &str, span: &Range<usize>) -> Blo
     };
     let word = &source[header.clone()];
     let keeps = word.contains('+');
-    let start = source[header.end..].find('\n').map_or(source.len(), |at| header.end + at + 1);
+    let start = source[header.end..]
+        .find('\n')
+        .map_or(source.len(), |at| header.end + at + 1);
     let lines = || source[start..].split_inclusive('\n');
     let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let is_blank = |line: &str| line.trim().is_empty();
@@ -66,7 +73,11 @@ pub(super) fn block_scalar(source: &str, text: &str, span: &Range<usize>) -> Blo
         }
     }
     let newline = source[..end].ends_with('\n') && end > start;
-    BlockScalar { header, body: start.min(end)..end - usize::from(newline), indent }
+    BlockScalar {
+        header,
+        body: start.min(end)..end - usize::from(newline),
+        indent,
+    }
 }
 
 /// The nearest `|` or `>` before the content that is no part of a comment.
@@ -76,12 +87,18 @@ fn header(source: &str, content: usize) -> Range<usize> {
         let start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = &before[start..];
         let code = &line[..line.find(" #").unwrap_or(line.len())];
-        let word = code.trim_end().rsplit([' ', '\t']).next().unwrap_or_default();
+        let word = code
+            .trim_end()
+            .rsplit([' ', '\t'])
+            .next()
+            .unwrap_or_default();
         if word.starts_with(['|', '>']) {
             let at = start + code.trim_end().len() - word.len();
             return at..at + word.len();
         }
-        let Some(up) = start.checked_sub(1) else { break };
+        let Some(up) = start.checked_sub(1) else {
+            break;
+        };
         end = up;
     }
     content..content
@@ -98,24 +115,40 @@ pub(super) fn scalar(source: &str, scalar: &Scalar, span: &Range<usize>) -> Writ
     }
     let mut lines = raw.split('\n').map(|line| trimmed(line, scalar.style));
     let first = lines.next().unwrap_or_default().to_owned();
-    let rest = lines.map(|line| line.trim_start_matches([' ', '\t']).to_owned()).collect();
-    Written { first, rest, step: 2, keeps: false }
+    let rest = lines
+        .map(|line| line.trim_start_matches([' ', '\t']).to_owned())
+        .collect();
+    Written {
+        first,
+        rest,
+        step: 2,
+        keeps: false,
+    }
 }
 
 fn block(source: &str, text: &str, span: &Range<usize>) -> Written {
     let parts = block_scalar(source, text, span);
     let header = &source[parts.header.clone()];
-    let step = header.bytes().find(u8::is_ascii_digit).map_or(2, |digit| usize::from(digit - b'0'));
+    let step = header
+        .bytes()
+        .find(u8::is_ascii_digit)
+        .map_or(2, |digit| usize::from(digit - b'0'));
     let keeps = header.contains('+');
     let body = &source[parts.body.clone()];
     // Of a text without content, what counts is how many lines it has.
     let rest = match text.trim_matches('\n').is_empty() {
         true => vec![String::new(); text.len()],
-        false => {
-            body.split('\n').map(|line| line.get(parts.indent..).unwrap_or_default().to_owned()).collect()
-        }
+        false => body
+            .split('\n')
+            .map(|line| line.get(parts.indent..).unwrap_or_default().to_owned())
+            .collect(),
     };
-    Written { first: header.to_owned(), rest, step, keeps }
+    Written {
+        first: header.to_owned(),
+        rest,
+        step,
+        keeps,
+    }
 }
 
 /// Without blanks at the end; one that a backslash makes part of the text stays.
@@ -137,7 +170,9 @@ fn without_quotes(scalar: &Scalar) -> Option<&str> {
     let text = scalar.text.as_str();
     let quoted = matches!(scalar.style, Style::SingleQuoted | Style::DoubleQuoted);
     let letters = text.starts_with(|c: char| c.is_ascii_alphabetic());
-    let word = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'/'));
+    let word = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'/'));
     let trap = NO_WORDS.iter().any(|trap| text.eq_ignore_ascii_case(trap));
     (quoted && letters && word && !trap).then_some(text)
 }
@@ -150,10 +185,15 @@ pub(super) fn key(source: &str, entry: &Entry) -> String {
         Some(b'\'') => Style::SingleQuoted,
         _ => Style::Plain,
     };
-    let scalar = Scalar { text: entry.key.clone(), style };
+    let scalar = Scalar {
+        text: entry.key.clone(),
+        style,
+    };
     match without_quotes(&scalar) {
         Some(word) => format!("{word}:"),
-        None if !raw.is_empty() && !raw.contains('\n') && !entry.key.ends_with('\n') => format!("{raw}:"),
+        None if !raw.is_empty() && !raw.contains('\n') && !entry.key.ends_with('\n') => {
+            format!("{raw}:")
+        }
         // YAML's double quotes know all escapes of JSON's.
         None => format!("{}:", serde_json::Value::from(entry.key.as_str())),
     }
@@ -167,7 +207,9 @@ pub(super) fn is_flow(source: &str, node: &Node) -> bool {
         Content::Scalar(_) | Content::Empty | Content::Broken => return false,
     };
     // The parser lets a block list begin with its first item.
-    let bracket = source.get(node.span.start..).is_some_and(|rest| rest.starts_with(['[', '{']));
+    let bracket = source
+        .get(node.span.start..)
+        .is_some_and(|rest| rest.starts_with(['[', '{']));
     bracket && first.is_none_or(|first| first > node.span.start)
 }
 
@@ -184,7 +226,11 @@ pub(super) fn flow(source: &str, node: &Node, shape: Shape) -> String {
             entries.sort_by_key(|entry| shape.rank(&entry.key));
             let pair = |entry: &&Entry| {
                 let below = shape.below(&entry.key);
-                format!("{} {}", key(source, entry), flow(source, &entry.value, below))
+                format!(
+                    "{} {}",
+                    key(source, entry),
+                    flow(source, &entry.value, below)
+                )
             };
             let pairs: Vec<String> = entries.iter().map(pair).collect();
             match is_flow(source, node) {

@@ -14,8 +14,8 @@ use crate::{
     effect::Effect,
     error::ErrorBody,
     event::{
-        AfterSeal, AtStep, BudgetRenewed, Cause, Event, Failure, IncidentKind, Intervened, RoundClosing,
-        RoundOpened, SkippedByWord,
+        AfterSeal, AtStep, BudgetRenewed, Cause, Event, Failure, IncidentKind, Intervened,
+        RoundClosing, RoundOpened, SkippedByWord,
     },
     input::{Intervention, Order, Rejected, Unfit},
     payload::Payload,
@@ -31,7 +31,9 @@ pub(super) fn intervene(draft: &mut Draft<'_>, wanted: &Intervention) -> Result<
         return Err(Rejected::NotBegun);
     }
     if draft.state.status.is_end() {
-        return Err(Rejected::Ended { at: draft.state.ended_at.unwrap_or(draft.now) });
+        return Err(Rejected::Ended {
+            at: draft.state.ended_at.unwrap_or(draft.now),
+        });
     }
     if let Some(step) = wanted.step
         && (draft.state.steps.get(step.at()).is_none() || draft.plan.step(step).is_none())
@@ -48,7 +50,9 @@ pub(super) fn intervene(draft: &mut Draft<'_>, wanted: &Intervention) -> Result<
     match (&wanted.order, wanted.step) {
         (Order::Retry { input: None }, None) => retry::all(draft)?,
         (Order::Retry { input: None }, Some(step)) => retry::step(draft, step, wanted.force)?,
-        (Order::Retry { input: Some(input) }, Some(step)) => retry::edited(draft, step, input, wanted.force)?,
+        (Order::Retry { input: Some(input) }, Some(step)) => {
+            retry::edited(draft, step, input, wanted.force)?
+        }
         (Order::Skip, Some(step)) => skip::skip(draft, step, wanted.force)?,
         (Order::ResolveSucceeded { output }, Some(step)) => {
             resolve::succeeded(draft, step, output, wanted.force)?;
@@ -75,7 +79,10 @@ pub(super) fn round_is_over(draft: &mut Draft<'_>, ix: StepIx, then: AfterSeal) 
     match then {
         AfterSeal::NewRound { input } => open_round(draft, ix, input, false),
         AfterSeal::Skip => {
-            draft.record(Event::SkippedByWord(SkippedByWord { step: ix, unproven: false }));
+            draft.record(Event::SkippedByWord(SkippedByWord {
+                step: ix,
+                unproven: false,
+            }));
         }
         AfterSeal::Fail => {
             draft.record(Event::PivotSealed(AtStep { step: ix }));
@@ -88,19 +95,30 @@ pub(super) fn round_is_over(draft: &mut Draft<'_>, ix: StepIx, then: AfterSeal) 
 fn turn(draft: &mut Draft<'_>, ix: StepIx) {
     draft.settle_closing(ix);
     let error = ErrorBody::new("resolved", "an operator resolved the step as failed");
-    draft.fail(Failure { cause: Cause::Operator, step: Some(ix), error });
+    draft.fail(Failure {
+        cause: Cause::Operator,
+        step: Some(ix),
+        error,
+    });
 }
 
 /// The step begins again under another key; `advance` sends it.
 fn open_round(draft: &mut Draft<'_>, ix: StepIx, input: Option<Payload>, unproven: bool) {
     let round = draft.step(ix).round.saturating_add(1);
-    draft.record(Event::RoundOpened(RoundOpened { step: ix, round, input, unproven }));
+    draft.record(Event::RoundOpened(RoundOpened {
+        step: ix,
+        round,
+        input,
+        unproven,
+    }));
 }
 
 /// Seals the round that may still be alive, and says what follows.
 fn close_round(draft: &mut Draft<'_>, ix: StepIx, then: AfterSeal) -> Result<(), Unfit> {
     if draft.planned(ix).at_least_once {
-        return Err(Unfit::NeedsForce { step: name(draft, ix) });
+        return Err(Unfit::NeedsForce {
+            step: name(draft, ix),
+        });
     }
     if draft.rules.keep(Rule::SealRound) {
         draft.record(Event::RoundClosing(RoundClosing { step: ix, then }));
@@ -119,7 +137,10 @@ fn name(draft: &Draft<'_>, ix: StepIx) -> String {
 }
 
 fn settled(draft: &Draft<'_>, ix: StepIx) -> Unfit {
-    Unfit::Settled { step: name(draft, ix), status: status_word(draft.step(ix)).to_owned() }
+    Unfit::Settled {
+        step: name(draft, ix),
+        status: status_word(draft.step(ix)).to_owned(),
+    }
 }
 
 /// A step that the saga does not have to undo: never sent, or settled without effect.
@@ -131,18 +152,19 @@ fn nothing_to_undo(draft: &Draft<'_>, ix: StepIx) -> Unfit {
         | ActionState::Sent { .. }
         | ActionState::BackingOff { .. }
         | ActionState::Asking { .. }
-        | ActionState::Failed { .. } => Unfit::NothingToUndo { step: name(draft, ix) },
-        ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Refused(_) | ActionState::Sealed => {
-            settled(draft, ix)
-        }
+        | ActionState::Failed { .. } => Unfit::NothingToUndo {
+            step: name(draft, ix),
+        },
+        ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Refused(_)
+        | ActionState::Sealed => settled(draft, ix),
     }
 }
 
 /// Does the data of the step's expressions need mending?
 fn is_unmended(draft: &Draft<'_>, ix: StepIx) -> bool {
-    draft
-        .state
-        .incidents
-        .iter()
-        .any(|open| open.incident.step == Some(ix) && open.incident.kind == IncidentKind::Expression)
+    draft.state.incidents.iter().any(|open| {
+        open.incident.step == Some(ix) && open.incident.kind == IncidentKind::Expression
+    })
 }

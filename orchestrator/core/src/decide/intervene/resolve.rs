@@ -23,14 +23,20 @@ pub(super) fn succeeded(
     force: bool,
 ) -> Result<(), Unfit> {
     if draft.state.status == Status::Compensating {
-        return Err(Unfit::GoesBack { step: name(draft, ix) });
+        return Err(Unfit::GoesBack {
+            step: name(draft, ix),
+        });
     }
     match &draft.step(ix).action {
         ActionState::Pending if !is_unmended(draft, ix) => {
-            return Err(Unfit::NotReached { step: name(draft, ix) });
+            return Err(Unfit::NotReached {
+                step: name(draft, ix),
+            });
         }
         ActionState::Sent { .. } if !force => {
-            return Err(Unfit::OutstandingUnlessForced { step: name(draft, ix) });
+            return Err(Unfit::OutstandingUnlessForced {
+                step: name(draft, ix),
+            });
         }
         ActionState::Refused(_) if draft.planned(ix).kind != Kind::Retriable => {
             return Err(settled(draft, ix));
@@ -47,22 +53,39 @@ pub(super) fn succeeded(
         }
     }
     let attempt = draft.step(ix).attempts;
-    draft.record(Event::SucceededByWord(StepSucceeded { step: ix, attempt, output: output.clone() }));
+    draft.record(Event::SucceededByWord(StepSucceeded {
+        step: ix,
+        attempt,
+        output: output.clone(),
+    }));
     draft.settle_closing(ix);
     Ok(())
 }
 
 /// It did not take effect, so the saga goes back. A step with an undo is undone as unknown, which proves it; a pivot is
 /// sealed first.
-pub(super) fn failed(draft: &mut Draft<'_>, ix: StepIx, wanted: &Intervention) -> Result<(), Unfit> {
+pub(super) fn failed(
+    draft: &mut Draft<'_>,
+    ix: StepIx,
+    wanted: &Intervention,
+) -> Result<(), Unfit> {
     if draft.state.status == Status::Compensating {
-        return Err(Unfit::GoesBack { step: name(draft, ix) });
+        return Err(Unfit::GoesBack {
+            step: name(draft, ix),
+        });
     }
     match &draft.step(ix).action {
-        ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed | ActionState::Refused(_) => {
+        ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Sealed
+        | ActionState::Refused(_) => {
             return Err(settled(draft, ix));
         }
-        ActionState::Pending => return Err(Unfit::NotReached { step: name(draft, ix) }),
+        ActionState::Pending => {
+            return Err(Unfit::NotReached {
+                step: name(draft, ix),
+            });
+        }
         ActionState::Waiting { .. }
         | ActionState::Sent { .. }
         | ActionState::BackingOff { .. }
@@ -70,9 +93,15 @@ pub(super) fn failed(draft: &mut Draft<'_>, ix: StepIx, wanted: &Intervention) -
         | ActionState::Failed { .. } => {}
     }
     match draft.planned(ix).kind {
-        Kind::Retriable => return Err(Unfit::MustSucceed { step: name(draft, ix) }),
+        Kind::Retriable => {
+            return Err(Unfit::MustSucceed {
+                step: name(draft, ix),
+            });
+        }
         Kind::Compensatable | Kind::Pivot if draft.step(ix).attempts == 0 => {
-            return Err(Unfit::NeverSent { step: name(draft, ix) });
+            return Err(Unfit::NeverSent {
+                step: name(draft, ix),
+            });
         }
         Kind::Compensatable if draft.state.closing.is_some() => return Err(Unfit::Closing),
         Kind::Compensatable => {
@@ -92,7 +121,10 @@ fn pivot(draft: &mut Draft<'_>, ix: StepIx) -> Result<(), Unfit> {
     // While the saga shall go back it is being sealed already.
     if draft.state.closing.is_some() {
         return match &draft.step(ix).action {
-            ActionState::Asking { ask: Ask::Again { .. }, .. } => {
+            ActionState::Asking {
+                ask: Ask::Again { .. },
+                ..
+            } => {
                 forward::ask(draft, ix, true);
                 Ok(())
             }
@@ -105,7 +137,9 @@ fn pivot(draft: &mut Draft<'_>, ix: StepIx) -> Result<(), Unfit> {
             | ActionState::Succeeded(_)
             | ActionState::Refused(_)
             | ActionState::Failed { .. }
-            | ActionState::Sealed => Err(Unfit::OutstandingUnlessForced { step: name(draft, ix) }),
+            | ActionState::Sealed => Err(Unfit::OutstandingUnlessForced {
+                step: name(draft, ix),
+            }),
         };
     }
     close_round(draft, ix, AfterSeal::Fail)

@@ -17,31 +17,49 @@ use super::{
 /// Everything that failed, is backing off or is stuck, each as [`step`] would, but nothing by force.
 pub(super) fn all(draft: &mut Draft<'_>) -> Result<(), Unfit> {
     let mut moved = false;
-    if draft.state.incidents.iter().any(|open| open.incident.kind == IncidentKind::Internal) {
+    if draft
+        .state
+        .incidents
+        .iter()
+        .any(|open| open.incident.kind == IncidentKind::Internal)
+    {
         draft.record(Event::TroubleSettled {});
         moved = true;
     }
     for ix in draft.indices() {
         moved |= step(draft, ix, false).is_ok();
     }
-    if moved { Ok(()) } else { Err(Unfit::NothingFailed) }
+    if moved {
+        Ok(())
+    } else {
+        Err(Unfit::NothingFailed)
+    }
 }
 
 /// One step, on the side that the saga is at.
 pub(super) fn step(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
-    if draft.state.status == Status::Compensating { undoing(draft, ix) } else { action(draft, ix, force) }
+    if draft.state.status == Status::Compensating {
+        undoing(draft, ix)
+    } else {
+        action(draft, ix, force)
+    }
 }
 
 fn action(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
     let closing = draft.state.closing.is_some();
     match &draft.step(ix).action {
         // The question is what is open, also while the pivot is being settled.
-        ActionState::Asking { seal, ask: Ask::Again { .. } } => {
+        ActionState::Asking {
+            seal,
+            ask: Ask::Again { .. },
+        } => {
             let seal = *seal;
             renew_budget(draft, ix, false);
             forward::ask(draft, ix, seal);
         }
-        ActionState::BackingOff { .. } | ActionState::Failed { .. } | ActionState::Refused(_) if closing => {
+        ActionState::BackingOff { .. } | ActionState::Failed { .. } | ActionState::Refused(_)
+            if closing =>
+        {
             return Err(Unfit::Closing);
         }
         ActionState::BackingOff { .. } | ActionState::Failed { .. } => {
@@ -54,18 +72,39 @@ fn action(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
         ActionState::Pending | ActionState::Waiting { .. } if is_unmended(draft, ix) => {
             renew_budget(draft, ix, false);
         }
-        ActionState::Pending => return Err(Unfit::NotReached { step: name(draft, ix) }),
+        ActionState::Pending => {
+            return Err(Unfit::NotReached {
+                step: name(draft, ix),
+            });
+        }
         ActionState::Waiting { reason, .. } => {
-            return Err(Unfit::Waits { step: name(draft, ix), reason: reason.to_string() });
+            return Err(Unfit::Waits {
+                step: name(draft, ix),
+                reason: reason.to_string(),
+            });
         }
-        ActionState::Asking { ask: Ask::Waiting, .. } => {
+        ActionState::Asking {
+            ask: Ask::Waiting, ..
+        } => {
             let reason = "its participant cannot be reached".to_owned();
-            return Err(Unfit::Waits { step: name(draft, ix), reason });
+            return Err(Unfit::Waits {
+                step: name(draft, ix),
+                reason,
+            });
         }
-        ActionState::Sent { .. } | ActionState::Asking { ask: Ask::Sent { .. }, .. } => {
-            return Err(Unfit::Outstanding { step: name(draft, ix) });
+        ActionState::Sent { .. }
+        | ActionState::Asking {
+            ask: Ask::Sent { .. },
+            ..
+        } => {
+            return Err(Unfit::Outstanding {
+                step: name(draft, ix),
+            });
         }
-        ActionState::Refused(_) | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
+        ActionState::Refused(_)
+        | ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Sealed => {
             return Err(settled(draft, ix));
         }
     }
@@ -79,23 +118,36 @@ fn undoing(draft: &mut Draft<'_>, ix: StepIx) -> Result<(), Unfit> {
             undo::send(draft, ix);
             Ok(())
         }
-        UndoState::Sent { .. } => Err(Unfit::Outstanding { step: name(draft, ix) }),
-        UndoState::Waiting { reason, .. } => {
-            Err(Unfit::Waits { step: name(draft, ix), reason: reason.to_string() })
-        }
-        UndoState::None if draft.step(ix).may_have_happened() => {
-            Err(Unfit::NotReached { step: name(draft, ix) })
-        }
+        UndoState::Sent { .. } => Err(Unfit::Outstanding {
+            step: name(draft, ix),
+        }),
+        UndoState::Waiting { reason, .. } => Err(Unfit::Waits {
+            step: name(draft, ix),
+            reason: reason.to_string(),
+        }),
+        UndoState::None if draft.step(ix).may_have_happened() => Err(Unfit::NotReached {
+            step: name(draft, ix),
+        }),
         UndoState::None => Err(nothing_to_undo(draft, ix)),
         UndoState::Done { .. } | UndoState::Skipped => Err(settled(draft, ix)),
     }
 }
 
 /// With another payload. What was never sent keeps its round; an undo keeps it too, for its key is the action's.
-pub(super) fn edited(draft: &mut Draft<'_>, ix: StepIx, input: &Payload, force: bool) -> Result<(), Unfit> {
+pub(super) fn edited(
+    draft: &mut Draft<'_>,
+    ix: StepIx,
+    input: &Payload,
+    force: bool,
+) -> Result<(), Unfit> {
     if draft.state.status == Status::Compensating {
         let held = matches!(draft.step(ix).undo, UndoState::Waiting { .. });
-        if held || matches!(draft.step(ix).undo, UndoState::BackingOff { .. } | UndoState::Stuck { .. }) {
+        if held
+            || matches!(
+                draft.step(ix).undo,
+                UndoState::BackingOff { .. } | UndoState::Stuck { .. }
+            )
+        {
             draft.record(edit(ix, true, input));
         }
         return if held { Ok(()) } else { undoing(draft, ix) };
@@ -104,7 +156,9 @@ pub(super) fn edited(draft: &mut Draft<'_>, ix: StepIx, input: &Payload, force: 
         return Err(Unfit::Closing);
     }
     match &draft.step(ix).action {
-        ActionState::Pending if !is_unmended(draft, ix) => Err(Unfit::NotReached { step: name(draft, ix) }),
+        ActionState::Pending if !is_unmended(draft, ix) => Err(Unfit::NotReached {
+            step: name(draft, ix),
+        }),
         ActionState::Pending | ActionState::Waiting { .. } if draft.step(ix).attempts == 0 => {
             draft.record(edit(ix, false, input));
             renew_budget(draft, ix, false);
@@ -117,12 +171,18 @@ pub(super) fn edited(draft: &mut Draft<'_>, ix: StepIx, input: &Payload, force: 
         | ActionState::Asking { .. }
         | ActionState::Failed { .. }
         | ActionState::Refused(_) => another_round(draft, ix, Some(input.clone()), force),
-        ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => Err(settled(draft, ix)),
+        ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
+            Err(settled(draft, ix))
+        }
     }
 }
 
 fn edit(step: StepIx, undo: bool, input: &Payload) -> Event {
-    Event::InputEdited(InputEdited { step, undo, input: input.clone() })
+    Event::InputEdited(InputEdited {
+        step,
+        undo,
+        input: input.clone(),
+    })
 }
 
 fn another_round(

@@ -22,14 +22,18 @@ pub(super) fn skip(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(),
 fn undoing(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
     match &draft.step(ix).undo {
         UndoState::Sent { .. } if !force => {
-            return Err(Unfit::OutstandingUnlessForced { step: name(draft, ix) });
+            return Err(Unfit::OutstandingUnlessForced {
+                step: name(draft, ix),
+            });
         }
         UndoState::Sent { .. }
         | UndoState::Stuck { .. }
         | UndoState::BackingOff { .. }
         | UndoState::Waiting { .. } => {}
         UndoState::None if draft.step(ix).may_have_happened() => {
-            return Err(Unfit::NotReached { step: name(draft, ix) });
+            return Err(Unfit::NotReached {
+                step: name(draft, ix),
+            });
         }
         UndoState::None => return Err(nothing_to_undo(draft, ix)),
         UndoState::Done { .. } | UndoState::Skipped => return Err(settled(draft, ix)),
@@ -40,7 +44,9 @@ fn undoing(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> 
 
 fn action(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
     if draft.planned(ix).kind == Kind::Pivot {
-        return Err(Unfit::PivotStays { step: name(draft, ix) });
+        return Err(Unfit::PivotStays {
+            step: name(draft, ix),
+        });
     }
     if draft.state.closing.is_some() {
         return Err(Unfit::Closing);
@@ -48,11 +54,15 @@ fn action(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
     let sent = draft.step(ix).attempts > 0;
     match &draft.step(ix).action {
         ActionState::Pending if !is_unmended(draft, ix) => {
-            return Err(Unfit::NotReached { step: name(draft, ix) });
+            return Err(Unfit::NotReached {
+                step: name(draft, ix),
+            });
         }
         ActionState::Pending | ActionState::Waiting { .. } if !sent => pass(draft, ix, false),
         // Its participant said for good that it has no effect.
-        ActionState::Refused(_) if draft.planned(ix).kind == Kind::Retriable => pass(draft, ix, false),
+        ActionState::Refused(_) if draft.planned(ix).kind == Kind::Retriable => {
+            pass(draft, ix, false)
+        }
         ActionState::Pending
         | ActionState::Waiting { .. }
         | ActionState::Sent { .. }
@@ -64,7 +74,10 @@ fn action(draft: &mut Draft<'_>, ix: StepIx, force: bool) -> Result<(), Unfit> {
             }
             pass(draft, ix, true);
         }
-        ActionState::Refused(_) | ActionState::Skipped | ActionState::Succeeded(_) | ActionState::Sealed => {
+        ActionState::Refused(_)
+        | ActionState::Skipped
+        | ActionState::Succeeded(_)
+        | ActionState::Sealed => {
             return Err(settled(draft, ix));
         }
     }

@@ -39,9 +39,18 @@ impl Conversation {
         let state = SagaState::unborn(SagaId::new(1, Partition(0), 7));
         let gate = Gate::default();
         let now = Timestamp(1_000_000_000);
-        let mut talk = Self { plan, state, gate, now, sent: Vec::new(), journal: Vec::new() };
+        let mut talk = Self {
+            plan,
+            state,
+            gate,
+            now,
+            sent: Vec::new(),
+            journal: Vec::new(),
+        };
         for participant in ["shop", "bank"] {
-            talk.gate.participants.insert(participant.into(), talk.live(participant));
+            talk.gate
+                .participants
+                .insert(participant.into(), talk.live(participant));
         }
         talk
     }
@@ -61,12 +70,17 @@ impl Conversation {
         for ix in 0..self.plan.steps.len() {
             let ix = StepIx(u16::try_from(ix).expect("few"));
             for op in [Op::Action, Op::Compensation] {
-                if let Some((_, action)) = addressee(&self.plan, ix, op).filter(|(p, _)| *p == participant) {
+                if let Some((_, action)) =
+                    addressee(&self.plan, ix, op).filter(|(p, _)| *p == participant)
+                {
                     actions.insert(action.to_owned());
                 }
             }
         }
-        Live { actions, transactional: true }
+        Live {
+            actions,
+            transactional: true,
+        }
     }
 
     /// An input; answers what was recorded.
@@ -74,8 +88,14 @@ impl Conversation {
     pub(super) fn tell(&mut self, input: Input) -> Result<Vec<Event>, Rejected> {
         let decision = decide(&self.plan, &self.state, &input, &self.gate, self.now)?;
         if !decision.events.is_empty() {
-            let record = Record { v: Record::VERSION, events: decision.events.clone() };
-            assert_eq!(apply_record(self.state.clone(), &record, self.now), decision.state);
+            let record = Record {
+                v: Record::VERSION,
+                events: decision.events.clone(),
+            };
+            assert_eq!(
+                apply_record(self.state.clone(), &record, self.now),
+                decision.state
+            );
             self.journal.push((self.now, record));
         }
         self.state = decision.state;
@@ -83,7 +103,8 @@ impl Conversation {
             match effect {
                 Effect::Send(command) => self.sent.push(command),
                 Effect::Extend { step, due } => {
-                    let op = outstanding_op(&self.state.steps[step.at()]).expect("something is outstanding");
+                    let op = outstanding_op(&self.state.steps[step.at()])
+                        .expect("something is outstanding");
                     self.state.set_limit(step, op, due);
                 }
                 Effect::Await { .. } => {}
@@ -96,7 +117,10 @@ impl Conversation {
     /// The commands since the last look: `a`, `a#2` for a second attempt, `a@2` for a second round, `undo a`, `query p`, `seal p`.
     #[track_caller]
     pub(super) fn sends(&mut self, expected: &[&str]) -> &mut Self {
-        let names: Vec<String> = std::mem::take(&mut self.sent).iter().map(|c| self.name(c)).collect();
+        let names: Vec<String> = std::mem::take(&mut self.sent)
+            .iter()
+            .map(|c| self.name(c))
+            .collect();
         assert_eq!(names, expected);
         self
     }
@@ -109,8 +133,16 @@ impl Conversation {
             Op::Query => "query ",
             Op::Seal => "seal ",
         };
-        let again = if command.attempt > 1 { format!("#{}", command.attempt) } else { String::new() };
-        let round = if command.round > 1 { format!("@{}", command.round) } else { String::new() };
+        let again = if command.attempt > 1 {
+            format!("#{}", command.attempt)
+        } else {
+            String::new()
+        };
+        let round = if command.round > 1 {
+            format!("@{}", command.round)
+        } else {
+            String::new()
+        };
         format!("{verb}{id}{round}{again}")
     }
 
@@ -123,7 +155,8 @@ impl Conversation {
     pub(super) fn answers(&mut self, id: &str, outcome: Outcome) -> &mut Self {
         let ix = self.ix(id);
         let command = outstanding_at(&self.plan, &self.state, ix).expect("nothing is outstanding");
-        self.answers_to(id, command.op, command.attempt, outcome).expect("the answer is taken");
+        self.answers_to(id, command.op, command.attempt, outcome)
+            .expect("the answer is taken");
         self
     }
 
@@ -152,7 +185,14 @@ impl Conversation {
     ) -> Result<Vec<Event>, Rejected> {
         let ix = self.ix(id);
         let (participant, _) = addressee(&self.plan, ix, op).expect("somebody was asked");
-        let reply = Reply { participant: participant.into(), step: ix, round, op, attempt, outcome };
+        let reply = Reply {
+            participant: participant.into(),
+            step: ix,
+            round,
+            op,
+            attempt,
+            outcome,
+        };
         self.tell(Input::Reply(reply))
     }
 
@@ -166,7 +206,13 @@ impl Conversation {
     ) -> Result<Vec<Event>, Unfit> {
         let step = id.map(|id| self.ix(id));
         let (reason, by) = ("because".to_owned(), "ann".to_owned());
-        match self.tell(Input::Intervene(Intervention { order, step, reason, by, force })) {
+        match self.tell(Input::Intervene(Intervention {
+            order,
+            step,
+            reason,
+            by,
+            force,
+        })) {
             Ok(events) => Ok(events),
             Err(Rejected::Unfit(unfit)) => Err(unfit),
             Err(other) => panic!("{other}"),
@@ -175,7 +221,8 @@ impl Conversation {
 
     #[track_caller]
     pub(super) fn retries(&mut self, id: &str) -> &mut Self {
-        self.orders(Order::Retry { input: None }, Some(id), false).expect("taken");
+        self.orders(Order::Retry { input: None }, Some(id), false)
+            .expect("taken");
         self
     }
 
@@ -211,8 +258,15 @@ impl Conversation {
         let ix = self.ix(id);
         let command = outstanding_at(&self.plan, &self.state, ix).expect("nothing is outstanding");
         let (op, attempt) = (command.op, command.attempt);
-        self.tell(Input::Lost(Lost { step: ix, round: 1, op, attempt, unsent, error: error("connection") }))
-            .expect("the loss is taken");
+        self.tell(Input::Lost(Lost {
+            step: ix,
+            round: 1,
+            op,
+            attempt,
+            unsent,
+            error: error("connection"),
+        }))
+        .expect("the loss is taken");
         self
     }
 
@@ -240,14 +294,19 @@ impl Conversation {
 
     #[track_caller]
     pub(super) fn comes(&mut self, participant: &str) -> &mut Self {
-        self.gate.participants.insert(participant.into(), self.live(participant));
+        self.gate
+            .participants
+            .insert(participant.into(), self.live(participant));
         self.tell(Input::Wake).expect("taken");
         self
     }
 
     #[track_caller]
     pub(super) fn cancel(&mut self) -> Result<Vec<Event>, Rejected> {
-        self.tell(Input::Cancel(Cancel { reason: "changed my mind".into(), by: "ann".into() }))
+        self.tell(Input::Cancel(Cancel {
+            reason: "changed my mind".into(),
+            by: "ann".into(),
+        }))
     }
 
     /// The process dies; another one folds the journal and sends again what is outstanding.
@@ -261,7 +320,9 @@ impl Conversation {
         state.suspend_limits();
         self.state = state;
         for command in outstanding(&self.plan, &self.state) {
-            let limit = self.now.plus_ms(timeout_ms(&self.plan, command.step, command.op));
+            let limit = self
+                .now
+                .plus_ms(timeout_ms(&self.plan, command.step, command.op));
             self.state.set_limit(command.step, command.op, limit);
             self.sent.push(command);
         }
@@ -305,7 +366,11 @@ impl Conversation {
     /// The payload of the last command.
     #[track_caller]
     pub(super) fn payload(&self) -> Value {
-        self.sent.last().expect("something was sent").input.to_value()
+        self.sent
+            .last()
+            .expect("something was sent")
+            .input
+            .to_value()
     }
 
     /// How many decisions are on record.

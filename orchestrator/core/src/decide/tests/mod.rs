@@ -57,15 +57,26 @@ fn step(id: &str) -> StepBuilder {
 
 /// A step without an undo.
 fn plain(id: &str) -> StepBuilder {
-    builder::step(id).action(&format!("shop/{id}")).timeout("10s").retry(retry(MaxAttempts::Times(2)))
+    builder::step(id)
+        .action(&format!("shop/{id}"))
+        .timeout("10s")
+        .retry(retry(MaxAttempts::Times(2)))
 }
 
 fn pivot(id: &str) -> StepBuilder {
-    builder::step(id).action(&format!("bank/{id}")).timeout("10s").retry(unlimited()).pivot()
+    builder::step(id)
+        .action(&format!("bank/{id}"))
+        .timeout("10s")
+        .retry(unlimited())
+        .pivot()
 }
 
 fn retriable(id: &str) -> StepBuilder {
-    builder::step(id).action(&format!("bank/{id}")).timeout("10s").retry(unlimited()).retriable()
+    builder::step(id)
+        .action(&format!("bank/{id}"))
+        .timeout("10s")
+        .retry(unlimited())
+        .retriable()
 }
 
 fn done(output: &Value) -> Outcome {
@@ -77,7 +88,11 @@ fn error(code: &str) -> ErrorBody {
 }
 
 fn start(input: &Value) -> Input {
-    Input::Start(Start { input: Payload::from_value(input.clone()), key: None, labels: BTreeMap::new() })
+    Input::Start(Start {
+        input: Payload::from_value(input.clone()),
+        key: None,
+        labels: BTreeMap::new(),
+    })
 }
 
 /// Kinds of events, for exact sequences.

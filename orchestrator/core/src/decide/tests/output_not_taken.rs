@@ -23,25 +23,37 @@ fn charging() -> Conversation {
 }
 
 fn resolved() -> Order {
-    Order::ResolveSucceeded { output: Payload::from_value(json!({"receipt": "R-1"})) }
+    Order::ResolveSucceeded {
+        output: Payload::from_value(json!({"receipt": "R-1"})),
+    }
 }
 
 #[test]
 fn a_step_with_an_undo_is_tried_again_and_then_undone() {
     let mut talk = Conversation::begun(saga());
-    talk.answers("a", illegible()).passes(1_000).sends(&["a", "a#2"]);
-    talk.answers("a", illegible()).is(Status::Compensating).sends(&["undo a"]);
+    talk.answers("a", illegible())
+        .passes(1_000)
+        .sends(&["a", "a#2"]);
+    talk.answers("a", illegible())
+        .is(Status::Compensating)
+        .sends(&["undo a"]);
     talk.undone("a").is(Status::Compensated);
 }
 
 #[test]
 fn a_pivot_calls_an_operator_at_once_who_gives_the_output() {
     let mut talk = charging();
-    talk.answers("p", illegible()).is(Status::Running).calls(&["output_not_taken p"]).sends(&[]);
+    talk.answers("p", illegible())
+        .is(Status::Running)
+        .calls(&["output_not_taken p"])
+        .sends(&[]);
     talk.passes(30_000).sends(&[]);
     talk.orders(resolved(), Some("p"), false).expect("taken");
     assert_eq!(talk.payload(), json!({"receipt": "R-1"}));
-    talk.calls(&[]).sends(&["r"]).succeeds("r").is(Status::Completed);
+    talk.calls(&[])
+        .sends(&["r"])
+        .succeeds("r")
+        .is(Status::Completed);
 }
 
 #[test]
@@ -49,7 +61,10 @@ fn the_saga_does_not_go_back_over_a_pivot_whose_output_is_missing() {
     let mut talk = charging();
     talk.answers("p", illegible());
     assert!(matches!(talk.cancel(), Err(Rejected::AfterPivot { .. })));
-    talk.passes(60_000).sends(&[]).is(Status::Running).calls(&["output_not_taken p", "deadline"]);
+    talk.passes(60_000)
+        .sends(&[])
+        .is(Status::Running)
+        .calls(&["output_not_taken p", "deadline"]);
     talk.orders(resolved(), Some("p"), false).expect("taken");
     talk.sends(&["r"]);
 }
@@ -57,10 +72,19 @@ fn the_saga_does_not_go_back_over_a_pivot_whose_output_is_missing() {
 #[test]
 fn a_question_may_bring_the_same_answer() {
     let mut talk = charging();
-    talk.passes(11_000).sends(&["query p"]).answers("p", illegible()).calls(&["output_not_taken p"]);
-    talk.retries("p").calls(&[]).sends(&["query p#2"]).answers("p", illegible());
+    talk.passes(11_000)
+        .sends(&["query p"])
+        .answers("p", illegible())
+        .calls(&["output_not_taken p"]);
+    talk.retries("p")
+        .calls(&[])
+        .sends(&["query p#2"])
+        .answers("p", illegible());
     talk.calls(&["output_not_taken p"]);
-    talk.retries("p").answers("p", Outcome::Done(Payload::from_value(json!({"receipt": "R-2"}))));
+    talk.retries("p").answers(
+        "p",
+        Outcome::Done(Payload::from_value(json!({"receipt": "R-2"}))),
+    );
     assert_eq!(talk.payload(), json!({"receipt": "R-2"}));
 }
 
@@ -68,16 +92,28 @@ fn a_question_may_bring_the_same_answer() {
 fn a_pivot_that_is_settled_for_a_cancel_goes_forward() {
     let mut talk = charging();
     talk.cancel().expect("taken");
-    talk.sends(&["seal p"]).answers("p", illegible()).is(Status::Running).calls(&["output_not_taken p"]);
-    talk.restarts().sends(&[]).orders(resolved(), Some("p"), false).expect("taken");
+    talk.sends(&["seal p"])
+        .answers("p", illegible())
+        .is(Status::Running)
+        .calls(&["output_not_taken p"]);
+    talk.restarts()
+        .sends(&[])
+        .orders(resolved(), Some("p"), false)
+        .expect("taken");
     talk.sends(&["r"]).succeeds("r").is(Status::Completed);
 }
 
 #[test]
 fn an_operators_new_round_is_void_when_the_old_one_took_effect() {
     let mut talk = charging();
-    talk.succeeds_with_receipt("p").sends(&["r"]).refuses("r").retries("r").sends(&["seal r"]);
-    talk.answers("r", illegible()).calls(&["output_not_taken r"]).sends(&[]);
+    talk.succeeds_with_receipt("p")
+        .sends(&["r"])
+        .refuses("r")
+        .retries("r")
+        .sends(&["seal r"]);
+    talk.answers("r", illegible())
+        .calls(&["output_not_taken r"])
+        .sends(&[]);
     assert_eq!(
         talk.orders(Order::ResolveFailed, Some("r"), false),
         Err(Unfit::MustSucceed { step: "r".into() })

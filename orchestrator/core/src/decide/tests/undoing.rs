@@ -7,7 +7,9 @@ use saga_dsl::{builder::parallel, definition::Input as Payloads};
 /// `a` is done, `b` refused: `a` is being undone.
 fn undoing(a: StepBuilder) -> Conversation {
     let mut talk = Conversation::begun(Saga::new("s", 1).step(a).step(step("b")));
-    talk.answers("a", done(&json!({"seat": 7}))).refuses("b").is(Status::Compensating);
+    talk.answers("a", done(&json!({"seat": 7})))
+        .refuses("b")
+        .is(Status::Compensating);
     talk
 }
 
@@ -15,7 +17,10 @@ fn undoing(a: StepBuilder) -> Conversation {
 fn it_is_told_input_output_and_key() {
     let talk = undoing(step("a").input(json!({"who": "ann"})));
     let key = format!("{}/a/1", talk.state.id);
-    assert_eq!(talk.payload(), json!({"input": {"who": "ann"}, "output": {"seat": 7}, "action_key": key}));
+    assert_eq!(
+        talk.payload(),
+        json!({"input": {"who": "ann"}, "output": {"seat": 7}, "action_key": key})
+    );
     assert_eq!(talk.sent.last().and_then(|c| c.known), Some(Known::Done));
 }
 
@@ -26,38 +31,71 @@ fn it_is_told_that_nobody_knows_and_every_sending_is_the_same() {
     let key = format!("{}/a/1", talk.state.id);
     assert_eq!(talk.payload(), json!({"input": {}, "action_key": key}));
     // The answer of the action comes too late to change the command.
-    let events = talk.answers_to("a", Op::Action, 1, done(&json!(1))).expect("taken");
+    let events = talk
+        .answers_to("a", Op::Action, 1, done(&json!(1)))
+        .expect("taken");
     assert_eq!(kinds(&events), ["late_reply"]);
-    assert_eq!(talk.answers_to("a", Op::Action, 1, done(&json!(1))), Ok(vec![]), "once is enough");
+    assert_eq!(
+        talk.answers_to("a", Op::Action, 1, done(&json!(1))),
+        Ok(vec![]),
+        "once is enough"
+    );
     talk.fails("a").passes(1_000);
-    let [_, first, second] = talk.sent.as_slice() else { panic!("{:?}", talk.sent) };
+    let [_, first, second] = talk.sent.as_slice() else {
+        panic!("{:?}", talk.sent)
+    };
     assert_eq!(first.known, Some(Known::Unknown));
-    assert_eq!(&Command { attempt: 1, ..second.clone() }, first);
+    assert_eq!(
+        &Command {
+            attempt: 1,
+            ..second.clone()
+        },
+        first
+    );
 }
 
 #[test]
 fn what_it_was_told_first_it_is_told_again() {
     let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a").max_attempts(1)));
-    talk.passes(10_000).leaves("shop").loses("a", false).passes(1_000).shows("a", "undo_waiting");
-    talk.answers_to("a", Op::Action, 1, done(&json!(1))).expect("taken");
+    talk.passes(10_000)
+        .leaves("shop")
+        .loses("a", false)
+        .passes(1_000)
+        .shows("a", "undo_waiting");
+    talk.answers_to("a", Op::Action, 1, done(&json!(1)))
+        .expect("taken");
     talk.comes("shop");
-    let [_, first, second] = talk.sent.as_slice() else { panic!("{:?}", talk.sent) };
+    let [_, first, second] = talk.sent.as_slice() else {
+        panic!("{:?}", talk.sent)
+    };
     assert_eq!((first.known, second.attempt), (Some(Known::Unknown), 2));
-    assert_eq!(&Command { attempt: 1, ..second.clone() }, first);
+    assert_eq!(
+        &Command {
+            attempt: 1,
+            ..second.clone()
+        },
+        first
+    );
 }
 
 #[test]
 fn a_success_that_is_late_but_in_time_makes_it_known() {
     let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a").max_attempts(1)));
-    talk.leaves("shop").passes(10_000).shows("a", "undo_waiting");
-    talk.answers_to("a", Op::Action, 1, done(&json!(1))).expect("taken");
+    talk.leaves("shop")
+        .passes(10_000)
+        .shows("a", "undo_waiting");
+    talk.answers_to("a", Op::Action, 1, done(&json!(1)))
+        .expect("taken");
     talk.comes("shop");
     assert_eq!(talk.sent.last().and_then(|c| c.known), Some(Known::Done));
 
     // And a no makes it superfluous.
     let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a").max_attempts(1)));
-    talk.leaves("shop").passes(10_000).shows("a", "undo_waiting");
-    talk.answers_to("a", Op::Action, 1, Outcome::Refused(error("no"))).expect("taken");
+    talk.leaves("shop")
+        .passes(10_000)
+        .shows("a", "undo_waiting");
+    talk.answers_to("a", Op::Action, 1, Outcome::Refused(error("no")))
+        .expect("taken");
     talk.is(Status::Compensated).sends(&["a"]);
 }
 
@@ -97,18 +135,30 @@ fn it_is_retried_without_end_and_an_operator_hears_of_it() {
     for _ in 0..20 {
         talk.fails("a").passes(2_000);
     }
-    talk.calls(&["undo_slow a"]).undone("a").calls(&[]).is(Status::Compensated);
+    talk.calls(&["undo_slow a"])
+        .undone("a")
+        .calls(&[])
+        .is(Status::Compensated);
 }
 
 #[test]
 fn an_alarm_of_the_way_forward_does_not_silence_that_of_the_way_back() {
-    let a = plain("a").escalate_after("1s").compensation_block("shop/undo_a", |undo| {
-        undo.retry = unlimited();
-        undo.escalate_after = Some(Duration { ms: 5_000 });
-    });
+    let a = plain("a")
+        .escalate_after("1s")
+        .compensation_block("shop/undo_a", |undo| {
+            undo.retry = unlimited();
+            undo.escalate_after = Some(Duration { ms: 5_000 });
+        });
     let mut talk = Conversation::begun(Saga::new("s", 1).step(a));
-    talk.passes(2_000).calls(&["slow a"]).cancel().expect("taken");
-    talk.passes(8_000).calls(&[]).sends(&["a", "undo a"]).passes(5_000).calls(&["undo_slow a"]);
+    talk.passes(2_000)
+        .calls(&["slow a"])
+        .cancel()
+        .expect("taken");
+    talk.passes(8_000)
+        .calls(&[])
+        .sends(&["a", "undo a"])
+        .passes(5_000)
+        .calls(&["undo_slow a"]);
 }
 
 #[test]
@@ -125,17 +175,28 @@ fn a_no_to_an_undo_is_an_incident_and_the_others_go_on() {
         ]));
         let mut talk = Conversation::begun(saga.step(step("d")));
         talk.succeeds("a").succeeds("b").succeeds("c").refuses("d");
-        talk.answers("b", no).calls(&["undo_stuck b"]).undone("c").is(Status::Compensating);
-        talk.sends(&["a", "b", "c", "d", "undo c", "undo b"]).passes(10_000_000).sends(&[]);
+        talk.answers("b", no)
+            .calls(&["undo_stuck b"])
+            .undone("c")
+            .is(Status::Compensating);
+        talk.sends(&["a", "b", "c", "d", "undo c", "undo b"])
+            .passes(10_000_000)
+            .sends(&[]);
         // Its answer to the same attempt may still come.
-        talk.answers_to("b", Op::Compensation, 1, Outcome::Compensated).expect("taken");
-        talk.calls(&[]).sends(&["undo a"]).undone("a").is(Status::Compensated);
+        talk.answers_to("b", Op::Compensation, 1, Outcome::Compensated)
+            .expect("taken");
+        talk.calls(&[])
+            .sends(&["undo a"])
+            .undone("a")
+            .is(Status::Compensated);
     }
 }
 
 #[test]
 fn a_finite_budget_ends_in_an_incident() {
-    let a = plain("a").compensation_block("shop/undo_a", |undo| undo.retry = retry(MaxAttempts::Times(2)));
+    let a = plain("a").compensation_block("shop/undo_a", |undo| {
+        undo.retry = retry(MaxAttempts::Times(2))
+    });
     let mut talk = undoing(a);
     talk.fails("a")
         .passes(1_000)
@@ -146,7 +207,9 @@ fn a_finite_budget_ends_in_an_incident() {
 
 #[test]
 fn an_action_in_progress_delays_it_and_costs_no_budget() {
-    let a = plain("a").compensation_block("shop/undo_a", |undo| undo.retry = retry(MaxAttempts::Times(2)));
+    let a = plain("a").compensation_block("shop/undo_a", |undo| {
+        undo.retry = retry(MaxAttempts::Times(2))
+    });
     let mut talk = undoing(a);
     for _ in 0..5 {
         talk.answers("a", Outcome::Running)
@@ -155,15 +218,23 @@ fn an_action_in_progress_delays_it_and_costs_no_budget() {
             .shows("a", "undoing");
     }
     // Two attempts are allowed, and both are still there.
-    talk.fails("a").calls(&[]).passes(1_000).fails("a").calls(&["undo_stuck a"]);
+    talk.fails("a")
+        .calls(&[])
+        .passes(1_000)
+        .fails("a")
+        .calls(&["undo_stuck a"]);
 }
 
 #[test]
 fn an_answer_counts_from_whichever_attempt_it_comes() {
     let mut talk = undoing(step("a"));
     talk.passes(11_000).sends(&["a", "b", "undo a", "undo a#2"]);
-    assert_eq!(talk.answers_to("a", Op::Compensation, 1, Outcome::Failed(error("busy"))), Ok(vec![]));
-    talk.answers_to("a", Op::Compensation, 1, Outcome::Compensated).expect("taken");
+    assert_eq!(
+        talk.answers_to("a", Op::Compensation, 1, Outcome::Failed(error("busy"))),
+        Ok(vec![])
+    );
+    talk.answers_to("a", Op::Compensation, 1, Outcome::Compensated)
+        .expect("taken");
     talk.is(Status::Compensated);
 }
 
@@ -175,7 +246,12 @@ fn a_participant_that_is_not_there_is_waited_for() {
         .shows("a", "undo_waiting")
         .comes("shop")
         .sends(&["a", "b", "undo a", "undo a"]);
-    talk.leaves("shop").loses("a", false).passes(1_000).shows("a", "undo_waiting").passes(800_000).calls(&[]);
+    talk.leaves("shop")
+        .loses("a", false)
+        .passes(1_000)
+        .shows("a", "undo_waiting")
+        .passes(800_000)
+        .calls(&[]);
     talk.passes(100_000)
         .calls(&["undo_slow a"])
         .comes("shop")
@@ -188,7 +264,11 @@ fn a_participant_that_is_not_there_is_waited_for() {
 fn the_kind_of_the_inbox_never_holds_it_back() {
     let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a")).step(step("b")));
     talk.succeeds("a");
-    talk.gate.participants.get_mut("shop").expect("there").transactional = false;
+    talk.gate
+        .participants
+        .get_mut("shop")
+        .expect("there")
+        .transactional = false;
     talk.refuses("b").sends(&["a", "b", "undo a"]);
 }
 
@@ -208,13 +288,21 @@ fn it_survives_a_restart() {
 fn a_pivot_is_never_undone_whatever_its_file_says() {
     let p = pivot("p").compensation("bank/undo_p").max_attempts(1);
     let mut talk = Conversation::begun(Saga::new("s", 1).step(step("a")).step(p));
-    talk.succeeds("a").passes(10_000).answers("p", Outcome::Sealed).undone("a").is(Status::Compensated);
+    talk.succeeds("a")
+        .passes(10_000)
+        .answers("p", Outcome::Sealed)
+        .undone("a")
+        .is(Status::Compensated);
     talk.sends(&["a", "p", "seal p", "undo a"]);
 }
 
 #[test]
 fn accepted_undo_is_given_its_time_anew() {
     let mut talk = undoing(step("a"));
-    talk.passes(9_000).answers("a", Outcome::Accepted).passes(9_000).shows("a", "undoing").undone("a");
+    talk.passes(9_000)
+        .answers("a", Outcome::Accepted)
+        .passes(9_000)
+        .shows("a", "undoing")
+        .undone("a");
     talk.is(Status::Compensated);
 }

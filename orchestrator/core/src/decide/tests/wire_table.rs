@@ -15,7 +15,10 @@ fn outcomes() -> [(&'static str, Outcome); 14] {
         ("blocked", Outcome::Blocked),
         ("conflict", Outcome::Conflict(error("conflict"))),
         ("expired", Outcome::Expired),
-        ("needs_operator", Outcome::NeedsOperator(error("inbox_lost"))),
+        (
+            "needs_operator",
+            Outcome::NeedsOperator(error("inbox_lost")),
+        ),
         ("nothing_to_do", Outcome::NothingToDo),
         ("compensated", Outcome::Compensated),
         ("absent", Outcome::Absent),
@@ -58,7 +61,11 @@ fn follows(op: Op, outcome: Outcome) -> Option<String> {
         Err(other) => panic!("{op:?}: {other}"),
         Ok(_) => {
             let stands = crate::scope::status_word(&talk.state.steps[talk.ix(id).at()]);
-            let calls = if talk.state.incidents.is_empty() { "" } else { ", incident" };
+            let calls = if talk.state.incidents.is_empty() {
+                ""
+            } else {
+                ", incident"
+            };
             Some(format!("{stands}{calls}"))
         }
     }
@@ -72,8 +79,15 @@ fn words(cell: &str) -> Vec<&str> {
 #[test]
 fn what_follows_from_a_reply_is_what_the_documents_say() {
     let page = include_str!("../../../../../docs/reference/wire-protocol.md");
-    let table = page.split("<!-- table: op, reply, step -->").nth(1).expect("the table's mark");
-    let lines = table.trim_start().lines().skip(2).take_while(|line| line.starts_with('|'));
+    let table = page
+        .split("<!-- table: op, reply, step -->")
+        .nth(1)
+        .expect("the table's mark");
+    let lines = table
+        .trim_start()
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
     let mut told = BTreeMap::new();
     for line in lines {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();

@@ -35,20 +35,26 @@ async fn reserve(ctx: Ctx<Sqlite>, ask: Reserve) -> Result<Reserved> {
         return Err(Reject::new("nothing_to_reserve", "an order has one piece at least").into());
     }
     let mut tx = ctx.tx().await?;
-    let reservation = sqlx::query_scalar("insert into reserved (item, count) values (?, ?) returning id")
-        .bind(&ask.item)
-        .bind(ask.count)
-        .fetch_one(&mut *tx)
-        .await?;
+    let reservation =
+        sqlx::query_scalar("insert into reserved (item, count) values (?, ?) returning id")
+            .bind(&ask.item)
+            .bind(ask.count)
+            .fetch_one(&mut *tx)
+            .await?;
     println!("reserved {} x {}", ask.count, ask.item);
     Ok(Reserved { reservation })
 }
 
 async fn release(ctx: Ctx<Sqlite>, undo: Undo<Reserve, Reserved>) -> Result<()> {
     // Without an output the action never took effect here: the inbox knows.
-    let Some(done) = undo.output else { return Ok(()) };
+    let Some(done) = undo.output else {
+        return Ok(());
+    };
     let mut tx = ctx.tx().await?;
-    sqlx::query("delete from reserved where id = ?").bind(done.reservation).execute(&mut *tx).await?;
+    sqlx::query("delete from reserved where id = ?")
+        .bind(done.reservation)
+        .execute(&mut *tx)
+        .await?;
     println!("released {} x {}", undo.input.count, undo.input.item);
     Ok(())
 }
@@ -67,21 +73,27 @@ struct Invoice {
 
 async fn write_invoice(ctx: Ctx<Sqlite>, ask: WriteInvoice) -> Result<Invoice> {
     let mut tx = ctx.tx().await?;
-    let invoice =
-        sqlx::query_scalar("insert into invoice (order_id, customer, cents) values (?, ?, ?) returning id")
-            .bind(&ask.order_id)
-            .bind(&ask.customer)
-            .bind(ask.cents)
-            .fetch_one(&mut *tx)
-            .await?;
+    let invoice = sqlx::query_scalar(
+        "insert into invoice (order_id, customer, cents) values (?, ?, ?) returning id",
+    )
+    .bind(&ask.order_id)
+    .bind(&ask.customer)
+    .bind(ask.cents)
+    .fetch_one(&mut *tx)
+    .await?;
     println!("invoice {invoice} for {}", ask.order_id);
     Ok(Invoice { invoice })
 }
 
 async fn void_invoice(ctx: Ctx<Sqlite>, undo: Undo<WriteInvoice, Invoice>) -> Result<()> {
-    let Some(done) = undo.output else { return Ok(()) };
+    let Some(done) = undo.output else {
+        return Ok(());
+    };
     let mut tx = ctx.tx().await?;
-    sqlx::query("update invoice set void = 1 where id = ?").bind(done.invoice).execute(&mut *tx).await?;
+    sqlx::query("update invoice set void = 1 where id = ?")
+        .bind(done.invoice)
+        .execute(&mut *tx)
+        .await?;
     println!("invoice {} is void", done.invoice);
     Ok(())
 }
@@ -103,13 +115,16 @@ async fn charge(ctx: Ctx<Sqlite>, ask: Charge) -> Result<Charged> {
         return Err(Reject::new("limit_exceeded", no).into());
     }
     let mut tx = ctx.tx().await?;
-    let id: i64 = sqlx::query_scalar("insert into charged (customer, cents) values (?, ?) returning id")
-        .bind(&ask.customer)
-        .bind(ask.cents)
-        .fetch_one(&mut *tx)
-        .await?;
+    let id: i64 =
+        sqlx::query_scalar("insert into charged (customer, cents) values (?, ?) returning id")
+            .bind(&ask.customer)
+            .bind(ask.cents)
+            .fetch_one(&mut *tx)
+            .await?;
     println!("charged {} {} cents", ask.customer, ask.cents);
-    Ok(Charged { receipt: format!("R-{id}") })
+    Ok(Charged {
+        receipt: format!("R-{id}"),
+    })
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -129,7 +144,9 @@ async fn say_thanks(ctx: Ctx<Sqlite>, ask: SayThanks) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn participant(path: &str) -> std::result::Result<Participant<Sqlite>, Box<dyn Error>> {
+pub(crate) async fn participant(
+    path: &str,
+) -> std::result::Result<Participant<Sqlite>, Box<dyn Error>> {
     let inbox = SqliteInbox::open(path).await?;
     inbox.migrate(TABLES).await?;
     Ok(Participant::new("my_saga")

@@ -22,7 +22,12 @@ use crate::{observe::clock, transport::convert};
 
 /// The commands of an order, one message each.
 pub(in super::super) fn parcels(order: Order, reply_to: &Arc<str>) -> impl Iterator<Item = Parcel> {
-    let Order { participant, inbox, commands, plain: _ } = order;
+    let Order {
+        participant,
+        inbox,
+        commands,
+        plain: _,
+    } = order;
     let now_s = u64::try_from(clock::now().0 / 1_000_000).unwrap_or(0);
     commands.into_iter().map(move |outgoing| {
         let command = convert::command(&outgoing);
@@ -48,7 +53,9 @@ pub(in super::super) fn properties(
     now_s: u64,
     deliveries: u32,
 ) -> BasicProperties {
-    let saga = SagaId::from_bytes(&command.saga_id).map(|id| id.to_string()).unwrap_or_default();
+    let saga = SagaId::from_bytes(&command.saga_id)
+        .map(|id| id.to_string())
+        .unwrap_or_default();
     let op = word(&OPS, command.op());
     let known = match command.known() {
         wire::Known::Done => Some("done"),
@@ -68,11 +75,23 @@ pub(in super::super) fn properties(
     put("saga-op", text(op));
     put("saga-attempt", number(command.attempt));
     // As text, since a header has no unsigned number of 64 bits.
-    put("saga-fingerprint", text(&format!("{:016x}", command.fingerprint)));
-    put("saga-timeout-ms", AMQPValue::LongLongInt(i64::try_from(command.timeout_ms).unwrap_or(i64::MAX)));
-    put("saga-retain-until", AMQPValue::LongLongInt(command.retain_until_us));
+    put(
+        "saga-fingerprint",
+        text(&format!("{:016x}", command.fingerprint)),
+    );
+    put(
+        "saga-timeout-ms",
+        AMQPValue::LongLongInt(i64::try_from(command.timeout_ms).unwrap_or(i64::MAX)),
+    );
+    put(
+        "saga-retain-until",
+        AMQPValue::LongLongInt(command.retain_until_us),
+    );
     if command.not_after_us != 0 {
-        put("saga-not-after", AMQPValue::LongLongInt(command.not_after_us));
+        put(
+            "saga-not-after",
+            AMQPValue::LongLongInt(command.not_after_us),
+        );
     }
     if let Some(known) = known {
         put("saga-known", text(known));

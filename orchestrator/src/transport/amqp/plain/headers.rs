@@ -19,7 +19,11 @@ pub(in super::super) enum Unreadable {
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("{name} is {found}; it must be {wanted}")]
-    Mistyped { name: &'static str, found: String, wanted: &'static str },
+    Mistyped {
+        name: &'static str,
+        found: String,
+        wanted: &'static str,
+    },
     #[error("{name} has {bytes} bytes, more than {TEXT_BYTES_MAX}")]
     TooLong { name: &'static str, bytes: usize },
     #[error("header saga-wire is {0}; this release speaks {WIRE}")]
@@ -53,10 +57,19 @@ impl<'a> Headers<'a> {
         let bytes = match value {
             AMQPValue::LongString(text) => text.as_bytes(),
             AMQPValue::ShortString(text) => text.as_str().as_bytes(),
-            other => return Err(Unreadable::Mistyped { name, found: kind(other), wanted }),
+            other => {
+                return Err(Unreadable::Mistyped {
+                    name,
+                    found: kind(other),
+                    wanted,
+                });
+            }
         };
         if bytes.len() > TEXT_BYTES_MAX {
-            return Err(Unreadable::TooLong { name, bytes: bytes.len() });
+            return Err(Unreadable::TooLong {
+                name,
+                bytes: bytes.len(),
+            });
         }
         std::str::from_utf8(bytes).map_err(|_| Unreadable::Mistyped {
             name,
@@ -76,7 +89,9 @@ impl<'a> Headers<'a> {
     }
 
     fn number(&self, name: &'static str) -> Result<Option<u64>, Unreadable> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         let number = match value {
             AMQPValue::ShortShortInt(n) => i128::from(*n),
             AMQPValue::ShortShortUInt(n) => i128::from(*n),
@@ -87,11 +102,18 @@ impl<'a> Headers<'a> {
             AMQPValue::LongLongInt(n) => i128::from(*n),
             AMQPValue::Timestamp(n) => i128::from(*n),
             other => {
-                return Err(Unreadable::Mistyped { name, found: kind(other), wanted: "a whole number" });
+                return Err(Unreadable::Mistyped {
+                    name,
+                    found: kind(other),
+                    wanted: "a whole number",
+                });
             }
         };
-        let negative =
-            |_| Unreadable::Mistyped { name, found: number.to_string(), wanted: "a number from zero up" };
+        let negative = |_| Unreadable::Mistyped {
+            name,
+            found: number.to_string(),
+            wanted: "a number from zero up",
+        };
         u64::try_from(number).map(Some).map_err(negative)
     }
 }
@@ -99,7 +121,10 @@ impl<'a> Headers<'a> {
 /// The saga that a message is about.
 pub(super) fn saga_id(properties: &BasicProperties) -> Result<SagaId, Unreadable> {
     const NAME: &str = "property correlation_id";
-    let text = properties.correlation_id().as_ref().ok_or(Unreadable::Missing(NAME))?;
+    let text = properties
+        .correlation_id()
+        .as_ref()
+        .ok_or(Unreadable::Missing(NAME))?;
     text.as_str().parse().map_err(|_| Unreadable::Mistyped {
         name: NAME,
         found: format!("`{}`", text.as_str().escape_debug()),

@@ -51,7 +51,12 @@ pub(in super::super) fn hello(body: &[u8], registers: bool) -> Result<wire::Hell
         // Is refused, with the words that may stand there.
         _ => wire::InboxKind::Unspecified,
     };
-    let actions = said.actions.unwrap_or_default().into_iter().map(action).collect::<Result<_, _>>()?;
+    let actions = said
+        .actions
+        .unwrap_or_default()
+        .into_iter()
+        .map(action)
+        .collect::<Result<_, _>>()?;
     Ok(wire::Hello {
         participant: said.participant,
         instance: said.instance,

@@ -63,10 +63,16 @@ const OUTCOMES: [(wire::Outcome, &str); 14] = [
 
 /// The value that a word stands for.
 fn named<T: Copy>(table: &[(T, &str)], word: &str) -> Option<T> {
-    table.iter().find(|(_, name)| *name == word).map(|(value, _)| *value)
+    table
+        .iter()
+        .find(|(_, name)| *name == word)
+        .map(|(value, _)| *value)
 }
 
 /// The word that stands for a value; empty for one without.
 fn word<T: Copy + PartialEq>(table: &[(T, &'static str)], value: T) -> &'static str {
-    table.iter().find(|(known, _)| *known == value).map_or("", |(_, name)| name)
+    table
+        .iter()
+        .find(|(known, _)| *known == value)
+        .map_or("", |(_, name)| name)
 }

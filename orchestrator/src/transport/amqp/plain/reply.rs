@@ -12,9 +12,17 @@ use super::{
 
 /// Reads a reply. A body that is not what it should be is no reason to drop it: the outcome counts, and the error says
 /// what was wrong with the body, so that who wrote the participant sees it where the saga is shown.
-pub(in super::super) fn reply(properties: &BasicProperties, body: &[u8]) -> Result<wire::Reply, Unreadable> {
+pub(in super::super) fn reply(
+    properties: &BasicProperties,
+    body: &[u8],
+) -> Result<wire::Reply, Unreadable> {
     let headers = Headers::of(properties)?;
-    let outcome = one_of(&headers, "header saga-outcome", &OUTCOMES, "an outcome of the protocol")?;
+    let outcome = one_of(
+        &headers,
+        "header saga-outcome",
+        &OUTCOMES,
+        "an outcome of the protocol",
+    )?;
     let op = one_of(&headers, "header saga-op", &OPS, "the op of the command")?;
     let mut reply = wire::Reply {
         saga_id: saga_id(properties)?.to_bytes().to_vec().into(),
@@ -27,7 +35,9 @@ pub(in super::super) fn reply(properties: &BasicProperties, body: &[u8]) -> Resu
         error: None,
     };
     match outcome {
-        wire::Outcome::Succeeded | wire::Outcome::Done => reply.output = Bytes::copy_from_slice(body),
+        wire::Outcome::Succeeded | wire::Outcome::Done => {
+            reply.output = Bytes::copy_from_slice(body)
+        }
         wire::Outcome::Refused
         | wire::Outcome::Failed
         | wire::Outcome::Conflict
@@ -59,9 +69,15 @@ fn error(body: &[u8]) -> Option<wire::ErrorBody> {
         return None;
     }
     Some(match serde_json::from_slice(body) {
-        Ok(ErrorJson { code, message, retry_after_ms }) => {
-            wire::ErrorBody { code, message, retry_after_ms: retry_after_ms.unwrap_or(0) }
-        }
+        Ok(ErrorJson {
+            code,
+            message,
+            retry_after_ms,
+        }) => wire::ErrorBody {
+            code,
+            message,
+            retry_after_ms: retry_after_ms.unwrap_or(0),
+        },
         Err(fault) => wire::ErrorBody {
             code: "bad_error".to_owned(),
             message: format!(

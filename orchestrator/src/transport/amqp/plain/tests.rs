@@ -42,7 +42,8 @@ fn number<N: TryFrom<i64>>(value: &Value) -> N {
 
 fn hex(value: &Value) -> Vec<u8> {
     let digits = text(value).as_bytes();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex");
+    let byte =
+        |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex");
     digits.chunks(2).map(byte).collect()
 }
 
@@ -60,9 +61,9 @@ fn header(value: &Value) -> AMQPValue {
             None => AMQPValue::Double(number.as_f64().expect("a number")),
         },
         Value::String(text) => AMQPValue::LongString(text.as_str().into()),
-        Value::Array(items) => {
-            AMQPValue::FieldArray(FieldArray::from(items.iter().map(header).collect::<Vec<_>>()))
-        }
+        Value::Array(items) => AMQPValue::FieldArray(FieldArray::from(
+            items.iter().map(header).collect::<Vec<_>>(),
+        )),
         Value::Object(_) => AMQPValue::FieldTable(table(value)),
     }
 }
@@ -130,7 +131,9 @@ fn reply_meant(meaning: &Value) -> wire::Reply {
         round: number(&meaning["round"]),
         op: named(&OPS, text(&meaning["op"])).expect("an op").into(),
         attempt: number(&meaning["attempt"]),
-        outcome: named(&OUTCOMES, text(&meaning["outcome"])).expect("an outcome").into(),
+        outcome: named(&OUTCOMES, text(&meaning["outcome"]))
+            .expect("an outcome")
+            .into(),
         output: bytes(&meaning["output"]),
         error,
     }
@@ -145,9 +148,21 @@ fn commands_go_out_as_the_vectors_say_in_either_form() {
         let to = text(&vector["plain"]["properties"]["reply_to"]);
         let at = expected.timestamp().unwrap_or(0);
         let made = properties(&command, to, inbox, at, DELIVERIES_MAX);
-        assert_eq!((made, &command.input[..]), (expected, body), "{}", vector["name"]);
-        let batch = wire::CommandBatch { commands: vec![command] };
-        assert_eq!(batch.encode_to_vec(), hex(&vector["protobuf"]), "{}", vector["name"]);
+        assert_eq!(
+            (made, &command.input[..]),
+            (expected, body),
+            "{}",
+            vector["name"]
+        );
+        let batch = wire::CommandBatch {
+            commands: vec![command],
+        };
+        assert_eq!(
+            batch.encode_to_vec(),
+            hex(&vector["protobuf"]),
+            "{}",
+            vector["name"]
+        );
     }
 }
 
@@ -203,18 +218,34 @@ fn replies_are_taken_as_the_vectors_say_in_either_form() {
         let meant = reply_meant(&vector["meaning"]);
         if vector["protobuf"].is_string() {
             let batch = wire::ReplyBatch::decode(&*hex(&vector["protobuf"])).expect("a batch");
-            assert_eq!((&taken, &batch.replies[..]), (&meant, &[meant.clone()][..]), "{name}");
+            assert_eq!(
+                (&taken, &batch.replies[..]),
+                (&meant, &[meant.clone()][..]),
+                "{name}"
+            );
         }
         let differs = &vector["understood"];
         let (outcome, output, code) = understood(taken);
         let expected = |key: &str| differs[key].as_str().or(vector["meaning"][key].as_str());
         assert_eq!(Some(&*outcome), expected("outcome"), "{name}");
         if differs.is_null() {
-            assert_eq!(output.as_deref(), vector["meaning"]["output"].as_str(), "{name}");
-            assert_eq!(code.as_deref(), vector["meaning"]["error"]["code"].as_str(), "{name}");
+            assert_eq!(
+                output.as_deref(),
+                vector["meaning"]["output"].as_str(),
+                "{name}"
+            );
+            assert_eq!(
+                code.as_deref(),
+                vector["meaning"]["error"]["code"].as_str(),
+                "{name}"
+            );
         } else {
             let told = (output.as_deref(), code.as_deref());
-            assert_eq!(told, (differs["output"].as_str(), differs["code"].as_str()), "{name}");
+            assert_eq!(
+                told,
+                (differs["output"].as_str(), differs["code"].as_str()),
+                "{name}"
+            );
         }
     }
 }
@@ -224,15 +255,27 @@ fn batches_hold_what_travels_together() {
     let vectors = vectors();
     let meant = |kind: &str| -> Vec<Value> {
         let of = vectors["batches"][kind]["of"].as_array().expect("names");
-        let one =
-            |name| list(&vectors, kind).iter().find(|vector| &vector["name"] == name).expect("a vector");
+        let one = |name| {
+            list(&vectors, kind)
+                .iter()
+                .find(|vector| &vector["name"] == name)
+                .expect("a vector")
+        };
         of.iter().map(|name| one(name)["meaning"].clone()).collect()
     };
-    let commands = wire::CommandBatch { commands: meant("commands").iter().map(command_meant).collect() };
-    assert_eq!(commands.encode_to_vec(), hex(&vectors["batches"]["commands"]["protobuf"]));
-    let replies =
-        wire::ReplyBatch::decode(&*hex(&vectors["batches"]["replies"]["protobuf"])).expect("a batch");
-    assert_eq!(replies.replies, meant("replies").iter().map(reply_meant).collect::<Vec<_>>());
+    let commands = wire::CommandBatch {
+        commands: meant("commands").iter().map(command_meant).collect(),
+    };
+    assert_eq!(
+        commands.encode_to_vec(),
+        hex(&vectors["batches"]["commands"]["protobuf"])
+    );
+    let replies = wire::ReplyBatch::decode(&*hex(&vectors["batches"]["replies"]["protobuf"]))
+        .expect("a batch");
+    assert_eq!(
+        replies.replies,
+        meant("replies").iter().map(reply_meant).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -240,11 +283,24 @@ fn what_is_wrong_with_a_message_is_said_by_its_name() {
     let vectors = vectors();
     for vector in list(&vectors, "unreadable_replies") {
         let (properties, body) = message(&vector["plain"]);
-        let fault = reply(&properties, body).expect_err(text(&vector["name"])).to_string();
-        assert!(fault.contains(text(&vector["names"])), "{}: {fault}", vector["name"]);
+        let fault = reply(&properties, body)
+            .expect_err(text(&vector["name"]))
+            .to_string();
+        assert!(
+            fault.contains(text(&vector["names"])),
+            "{}: {fault}",
+            vector["name"]
+        );
     }
     // A dead letter's payload, limits and action are nobody's business any more.
-    let key = ["correlation_id", "saga-step", "saga-round", "saga-op", "saga-attempt", "saga-wire"];
+    let key = [
+        "correlation_id",
+        "saga-step",
+        "saga-round",
+        "saga-op",
+        "saga-attempt",
+        "saga-wire",
+    ];
     for vector in list(&vectors, "unreadable_commands") {
         let names = text(&vector["names"]);
         let (properties, _) = message(&vector["plain"]);
@@ -270,10 +326,14 @@ fn registrations_are_read_and_refused_by_the_field() {
             Ok(said) => read(said).expect_err(text(&vector["name"])).to_string(),
             Err(fault) => fault.to_string(),
         };
-        assert!(fault.contains(text(&vector["names"])), "{}: {fault}", vector["name"]);
+        assert!(
+            fault.contains(text(&vector["names"])),
+            "{}: {fault}",
+            vector["name"]
+        );
     }
-    let gone =
-        hello(br#"{"participant": "hotels", "instance": "1"}"#, false).expect("who leaves says no more");
+    let gone = hello(br#"{"participant": "hotels", "instance": "1"}"#, false)
+        .expect("who leaves says no more");
     assert_eq!((&*gone.participant, &*gone.instance), ("hotels", "1"));
 }
 
@@ -286,7 +346,10 @@ fn a_message_that_does_not_say_its_form_is_taken_by_its_looks() {
         &BasicProperties::default().with_content_type("application/json; charset=utf-8".into()),
         b""
     ));
-    assert!(!is_json(&BasicProperties::default().with_content_type("application/x-protobuf".into()), b"{"));
+    assert!(!is_json(
+        &BasicProperties::default().with_content_type("application/x-protobuf".into()),
+        b"{"
+    ));
 }
 
 /// A header of any type; about half of them could be right.
@@ -297,7 +360,8 @@ fn any_header() -> impl Strategy<Value = AMQPValue> {
             .prop_map(|op| AMQPValue::LongString(op.into())),
         proptest::sample::select(OUTCOMES.map(|(_, word)| word).to_vec())
             .prop_map(|outcome| AMQPValue::LongString(outcome.into())),
-        proptest::collection::vec(any::<u8>(), 0..300).prop_map(|bytes| AMQPValue::LongString(bytes.into())),
+        proptest::collection::vec(any::<u8>(), 0..300)
+            .prop_map(|bytes| AMQPValue::LongString(bytes.into())),
         (0..3_u32).prop_map(AMQPValue::LongUInt),
         any::<i64>().prop_map(AMQPValue::LongLongInt),
         any::<u64>().prop_map(AMQPValue::Timestamp),
@@ -308,7 +372,14 @@ fn any_header() -> impl Strategy<Value = AMQPValue> {
     ]
 }
 
-const NAMES: [&str; 6] = ["saga-wire", "saga-op", "saga-step", "saga-round", "saga-attempt", "saga-outcome"];
+const NAMES: [&str; 6] = [
+    "saga-wire",
+    "saga-op",
+    "saga-step",
+    "saga-round",
+    "saga-attempt",
+    "saga-outcome",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]

@@ -34,7 +34,8 @@ fn number<N: TryFrom<i64>>(value: &Value) -> N {
 }
 
 fn hex(value: &Value) -> Vec<u8> {
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex");
+    let byte =
+        |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex");
     text(value).as_bytes().chunks(2).map(byte).collect()
 }
 
@@ -47,9 +48,9 @@ fn header(value: &Value) -> AMQPValue {
             None => AMQPValue::Double(number.as_f64().expect("a number")),
         },
         Value::String(text) => AMQPValue::LongString(text.as_str().into()),
-        Value::Array(items) => {
-            AMQPValue::FieldArray(FieldArray::from(items.iter().map(header).collect::<Vec<_>>()))
-        }
+        Value::Array(items) => AMQPValue::FieldArray(FieldArray::from(
+            items.iter().map(header).collect::<Vec<_>>(),
+        )),
         Value::Object(_) => AMQPValue::FieldTable(table(value)),
     }
 }
@@ -92,24 +93,45 @@ fn both_forms_of_a_command_are_read_as_the_same() {
             (plain.key.round, plain.attempt),
             (number(&meaning["round"]), number(&meaning["attempt"]))
         );
-        assert_eq!(format!("{:016x}", plain.fingerprint), text(&meaning["fingerprint"]), "{name}");
-        assert_eq!(plain.not_after_us, number::<i64>(&meaning["not_after_us"]), "{name}");
-        assert_eq!(format!("{:?}", plain.op).to_lowercase(), text(&meaning["op"]), "{name}");
+        assert_eq!(
+            format!("{:016x}", plain.fingerprint),
+            text(&meaning["fingerprint"]),
+            "{name}"
+        );
+        assert_eq!(
+            plain.not_after_us,
+            number::<i64>(&meaning["not_after_us"]),
+            "{name}"
+        );
+        assert_eq!(
+            format!("{:?}", plain.op).to_lowercase(),
+            text(&meaning["op"]),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_read_is_named() {
     for vector in list(&vectors(), "unreadable_commands") {
-        let fault = read(&vector["plain"]).expect_err(text(&vector["name"])).to_string();
-        assert!(fault.contains(text(&vector["names"])), "{}: {fault}", vector["name"]);
+        let fault = read(&vector["plain"])
+            .expect_err(text(&vector["name"]))
+            .to_string();
+        assert!(
+            fault.contains(text(&vector["names"])),
+            "{}: {fault}",
+            vector["name"]
+        );
     }
 }
 
 fn answer(meaning: &Value) -> Answer {
     let fault = || {
         let text = |key: &str| text(&meaning["error"][key]).to_owned();
-        Fault { code: text("code").into(), message: text("message") }
+        Fault {
+            code: text("code").into(),
+            message: text("message"),
+        }
     };
     let output = || Bytes::copy_from_slice(text(&meaning["output"]).as_bytes());
     match text(&meaning["outcome"]) {
@@ -147,10 +169,23 @@ fn answers_are_written_as_the_vectors_say() {
         }
         let id = saga_id(text(&meaning["saga"])).expect("an id");
         let step = text(&meaning["step"]).into();
-        let key = StepKey { saga_id: Uuid::from_u128(id), step, round: number(&meaning["round"]) };
-        let op = Op::ALL.into_iter().find(|op| format!("{op:?}").to_lowercase() == text(&meaning["op"]));
-        let reply = convert::reply(&key, op.expect("an op"), number(&meaning["attempt"]), answer(meaning));
-        let batch = v1::ReplyBatch { replies: vec![reply] };
+        let key = StepKey {
+            saga_id: Uuid::from_u128(id),
+            step,
+            round: number(&meaning["round"]),
+        };
+        let op = Op::ALL
+            .into_iter()
+            .find(|op| format!("{op:?}").to_lowercase() == text(&meaning["op"]));
+        let reply = convert::reply(
+            &key,
+            op.expect("an op"),
+            number(&meaning["attempt"]),
+            answer(meaning),
+        );
+        let batch = v1::ReplyBatch {
+            replies: vec![reply],
+        };
         assert_eq!(batch.encode_to_vec(), hex(&vector["protobuf"]), "{name}");
     }
 }

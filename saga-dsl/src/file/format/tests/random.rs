@@ -21,14 +21,52 @@ fn value(depth: u32) -> BoxedStrategy<Vec<String>> {
     ]
     .prop_map(|text| vec![text]);
     let long = prop_oneof![
-        Just(vec!["|".to_owned(), "  a".to_owned(), "   # no comment".to_owned(), String::new()]),
-        Just(vec![">-  # header".to_owned(), String::new(), "  a".to_owned(), "  b".to_owned()]),
-        Just(vec!["|+".to_owned(), "  a".to_owned(), String::new(), String::new()]),
-        Just(vec!["|2".to_owned(), "     a".to_owned(), "   b".to_owned()]),
-        Just(vec!["plain".to_owned(), "   goes on".to_owned(), String::new(), "  here  # n".to_owned()]),
-        Just(vec!["\"double \\".to_owned(), "  quoted\\ ".to_owned(), "  text\"".to_owned()]),
-        Just(vec!["[a, # one".to_owned(), "  # own".to_owned(), String::new(), "  b] # end".to_owned()]),
-        Just(vec!["{".to_owned(), "  b: [x,".to_owned(), "  y], # n".to_owned(), "  a: 1 }".to_owned()]),
+        Just(vec![
+            "|".to_owned(),
+            "  a".to_owned(),
+            "   # no comment".to_owned(),
+            String::new()
+        ]),
+        Just(vec![
+            ">-  # header".to_owned(),
+            String::new(),
+            "  a".to_owned(),
+            "  b".to_owned()
+        ]),
+        Just(vec![
+            "|+".to_owned(),
+            "  a".to_owned(),
+            String::new(),
+            String::new()
+        ]),
+        Just(vec![
+            "|2".to_owned(),
+            "     a".to_owned(),
+            "   b".to_owned()
+        ]),
+        Just(vec![
+            "plain".to_owned(),
+            "   goes on".to_owned(),
+            String::new(),
+            "  here  # n".to_owned()
+        ]),
+        Just(vec![
+            "\"double \\".to_owned(),
+            "  quoted\\ ".to_owned(),
+            "  text\"".to_owned()
+        ]),
+        Just(vec![
+            "[a, # one".to_owned(),
+            "  # own".to_owned(),
+            String::new(),
+            "  b] # end".to_owned()
+        ]),
+        Just(vec![
+            "{".to_owned(),
+            "  b: [x,".to_owned(),
+            "  y], # n".to_owned(),
+            "  a: 1 }".to_owned()
+        ]),
         Just(vec!["[ # c".to_owned(), "  ]".to_owned()]),
         Just(vec!["# below".to_owned(), "   scalar # beside".to_owned()]),
     ];
@@ -50,11 +88,23 @@ fn free_line() -> impl Strategy<Value = Option<String>> {
 /// A block map or list, as lines for the place below a key.
 fn block(depth: u32) -> BoxedStrategy<Vec<String>> {
     let keys = prop::sample::subsequence(
-        vec!["output", "steps", "saga", "step", "action", "compensation", "\"input\"", "zebra"],
+        vec![
+            "output",
+            "steps",
+            "saga",
+            "step",
+            "action",
+            "compensation",
+            "\"input\"",
+            "zebra",
+        ],
         1..5,
     )
     .prop_shuffle();
-    let keys = (keys, prop::collection::vec((free_line(), value(depth - 1)), 5));
+    let keys = (
+        keys,
+        prop::collection::vec((free_line(), value(depth - 1)), 5),
+    );
     let indent = 1_usize..5;
     let map = (keys, indent.clone()).prop_map(|((keys, values), indent)| {
         let mut lines = vec![String::new()];
@@ -72,10 +122,16 @@ fn block(depth: u32) -> BoxedStrategy<Vec<String>> {
             let second = value.get(1).map(|line| line.trim_start().to_owned());
             let nested = value.first().is_some_and(String::is_empty) && value.len() > 1;
             match second {
-                Some(second) if compact && nested && !second.is_empty() && !second.starts_with('#') => {
+                Some(second)
+                    if compact && nested && !second.is_empty() && !second.starts_with('#') =>
+                {
                     // Beside its dash a block begins with its own first line.
                     let margin = value[1].len() - second.len();
-                    lines.push(format!("{}-{}{second}", " ".repeat(indent), " ".repeat(margin.max(1))));
+                    lines.push(format!(
+                        "{}-{}{second}",
+                        " ".repeat(indent),
+                        " ".repeat(margin.max(1))
+                    ));
                     let shift = " ".repeat(indent + 1 + margin.max(1) - margin);
                     lines.extend(value.iter().skip(2).map(|line| format!("{shift}{line}")));
                 }
@@ -143,17 +199,26 @@ fn edit(lines: &mut Vec<String>, at: usize, what: usize, number: usize) {
             lines.swap(at, other);
         }
         6 => lines[at] = line.replacen(": ", ":\n        ", 1),
-        _ => lines[at] = line.replacen(", ", ",\n         ", 1).replacen('{', "{ ", 1),
+        _ => {
+            lines[at] = line
+                .replacen(", ", ",\n         ", 1)
+                .replacen('{', "{ ", 1)
+        }
     }
 }
 
 /// The sample files, with a few lines spoilt in each of many ways.
 #[test]
 fn spoilt_files_keep_their_meaning_and_settle_at_once() {
-    let texts: Vec<String> = files().iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let texts: Vec<String> = files()
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .collect();
     let edits = prop::collection::vec((any::<usize>(), 0_usize..8, 0_usize..400), 1..6);
-    let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 500, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 500,
+        ..ProptestConfig::default()
+    });
     let outcome = runner.run(&(any::<prop::sample::Index>(), edits), |(which, edits)| {
         let mut lines: Vec<String> = which.get(&texts).lines().map(str::to_owned).collect();
         for (at, what, number) in edits {
@@ -167,5 +232,9 @@ fn spoilt_files_keep_their_meaning_and_settle_at_once() {
         }
         Ok(())
     });
-    assert!(outcome.is_ok(), "{}", outcome.map_or_else(|error| error.to_string(), |()| String::new()));
+    assert!(
+        outcome.is_ok(),
+        "{}",
+        outcome.map_or_else(|error| error.to_string(), |()| String::new())
+    );
 }
