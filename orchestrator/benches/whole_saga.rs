@@ -90,13 +90,9 @@ async fn run(sagas: u64, concurrency: u64) {
     let plan = plan();
     let definitions = Definitions::default();
     definitions.insert(Arc::clone(&plan));
-    let (lane, _task) = lane::spawn(
-        Arc::clone(&store),
-        Arc::new(definitions),
-        Settings::default(),
-    )
-    .await
-    .expect("a lane");
+    let (lane, _task) = lane::spawn(store.clone(), Arc::new(definitions), Settings::default())
+        .await
+        .expect("a lane");
     let (sent, received) = mpsc::unbounded_channel();
     lane.send(Intake::Connected(Arc::new(Echo {
         actions: vec!["work".into(), "undo".into()],

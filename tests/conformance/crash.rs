@@ -7,7 +7,7 @@ use std::{
 
 use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
-    Store,
+    Journals, Lanes, Reading,
     record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
     sqlite::SqliteStore,
 };

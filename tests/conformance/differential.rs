@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
-    CommitError, Error, Store,
+    CommitError, Error, Journals, Lanes, Reading, Registers, Store,
     record::{
         AuditRow, Batch, ChangeRow, DefinitionRow, Face, Fence, JournalRow, ListFilter,
         ParticipantRow, RowStatus, SagaRow, StartRow,

@@ -7,7 +7,7 @@ use std::{path::Path, process::Command};
 
 use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
-    Claim, CommitError, Store,
+    Claim, CommitError, Journals, Lanes, Store,
     record::{Batch, Face, JournalRow, RowStatus, SagaRow, StartRow},
     sqlite::SqliteStore,
 };

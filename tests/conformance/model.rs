@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
-    Claim, CommitError, DefinitionCount, Error, Store,
+    Claim, CommitError, DefinitionCount, Error, Journals, Lanes, Reading, Registers, Store,
     record::{
         AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter,
         Page, ParticipantRow, RowStatus, SagaRow, StartConflict, StartRow,
@@ -176,7 +176,32 @@ impl Model {
     }
 }
 
-impl Store for Model {
+impl Journals for Model {
+    fn journal(
+        &self,
+        id: SagaId,
+        after_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        self.with(|state| {
+            let rows = state.journal.get(&id).into_iter().flatten();
+            rows.filter(|row| row.seq > after_seq)
+                .take(limit)
+                .cloned()
+                .collect()
+        })
+    }
+
+    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        self.with(|state| {
+            ids.iter()
+                .map(|id| state.journal.get(id).cloned().unwrap_or_default())
+                .collect()
+        })
+    }
+}
+
+impl Lanes for Model {
     fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
         self.with(|state| {
             state.epoch += 1;
@@ -219,31 +244,77 @@ impl Store for Model {
         })
     }
 
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.with(|state| {
+            let place = (row.participant.clone(), row.action.clone());
+            let newer = state
+                .breakers
+                .get(&place)
+                .is_none_or(|old| old.face.generation <= row.face.generation);
+            if newer {
+                state.breakers.insert(place, row);
+            }
+            state.audit.extend(audit);
+        })
+    }
+
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        self.with(|state| state.breakers.values().cloned().collect())
+    }
+}
+
+impl Registers for Model {
+    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
+        self.attempt(|state| {
+            let mut definitions = state.definitions.clone();
+            let mut new = Vec::new();
+            for row in rows {
+                let name = (row.name.clone(), row.version);
+                match definitions.get(&name) {
+                    Some(known) if known.hash != row.hash => {
+                        return Err(Error::DefinitionConflict {
+                            name: row.name,
+                            version: row.version,
+                        });
+                    }
+                    Some(_) => new.push(false),
+                    None => {
+                        definitions.insert(name, row);
+                        new.push(true);
+                    }
+                }
+            }
+            state.definitions = definitions;
+            Ok(new)
+        })
+    }
+
+    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
+        self.with(|state| state.definitions.values().cloned().collect())
+    }
+
+    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.with(|state| {
+            state.participants.insert(row.name.clone(), row);
+        })
+    }
+
+    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
+        self.with(|state| state.participants.values().cloned().collect())
+    }
+
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.with(|state| state.audit.push(row))
+    }
+}
+
+impl Reading for Model {
     fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>> {
         self.with(|state| state.sagas.get(&id).map(|start| start.row.clone()))
-    }
-
-    fn journal(
-        &self,
-        id: SagaId,
-        after_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
-        self.with(|state| {
-            let rows = state.journal.get(&id).into_iter().flatten();
-            rows.filter(|row| row.seq > after_seq)
-                .take(limit)
-                .cloned()
-                .collect()
-        })
-    }
-
-    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
-        self.with(|state| {
-            ids.iter()
-                .map(|id| state.journal.get(id).cloned().unwrap_or_default())
-                .collect()
-        })
     }
 
     fn find_by_suffix(
@@ -331,72 +402,9 @@ impl Store for Model {
                 .collect()
         })
     }
+}
 
-    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
-        self.attempt(|state| {
-            let mut definitions = state.definitions.clone();
-            let mut new = Vec::new();
-            for row in rows {
-                let name = (row.name.clone(), row.version);
-                match definitions.get(&name) {
-                    Some(known) if known.hash != row.hash => {
-                        return Err(Error::DefinitionConflict {
-                            name: row.name,
-                            version: row.version,
-                        });
-                    }
-                    Some(_) => new.push(false),
-                    None => {
-                        definitions.insert(name, row);
-                        new.push(true);
-                    }
-                }
-            }
-            state.definitions = definitions;
-            Ok(new)
-        })
-    }
-
-    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
-        self.with(|state| state.definitions.values().cloned().collect())
-    }
-
-    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.with(|state| {
-            state.participants.insert(row.name.clone(), row);
-        })
-    }
-
-    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.with(|state| state.audit.push(row))
-    }
-
-    fn put_breaker(
-        &self,
-        row: BreakerRow,
-        audit: Option<AuditRow>,
-    ) -> BoxFuture<'_, Result<(), Error>> {
-        self.with(|state| {
-            let place = (row.participant.clone(), row.action.clone());
-            let newer = state
-                .breakers
-                .get(&place)
-                .is_none_or(|old| old.face.generation <= row.face.generation);
-            if newer {
-                state.breakers.insert(place, row);
-            }
-            state.audit.extend(audit);
-        })
-    }
-
-    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
-        self.with(|state| state.breakers.values().cloned().collect())
-    }
-
-    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
-        self.with(|state| state.participants.values().cloned().collect())
-    }
-
+impl Store for Model {
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.with(|state| state.closed = true)
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use saga_core::Timestamp;
 use saga_orchestrator::store::{
-    Claim, CommitError, Error, Store,
+    Claim, CommitError, Error, Lanes, Reading, Store,
     postgres::PostgresStore,
     record::{Batch, JournalRow},
 };

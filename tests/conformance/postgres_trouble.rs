@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 
 use saga_core::Timestamp;
 use saga_orchestrator::store::{
-    Claim, CommitError, Error, Store,
+    Claim, CommitError, Error, Lanes, Reading, Store,
     postgres::PostgresStore,
     record::{Batch, JournalRow},
     trouble::{Cause, Kind},

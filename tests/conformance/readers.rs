@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use saga_orchestrator::store::{
-    Error, Store,
+    Error, Lanes,
     postgres::PostgresStore,
     record::ListFilter,
     screens::{READS_WAITING_MAX, Screens},

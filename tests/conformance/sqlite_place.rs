@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use saga_core::Timestamp;
 use saga_orchestrator::store::{
-    Claim, CommitError, Error, Store,
+    Claim, CommitError, Error, Lanes, Reading, Registers, Store,
     record::{Batch, JournalRow, ParticipantRow},
     sqlite::SqliteStore,
     trouble::{Cause, Kind},

@@ -6,11 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use saga_core::SagaId;
 use saga_orchestrator::store::{
-    Claim, CommitError, DefinitionCount, Error, Store,
-    record::{
-        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
-        ParticipantRow, RowStatus, SagaRow,
-    },
+    Claim, CommitError, Error, Journals, Lanes,
+    record::{AuditRow, Batch, BreakerRow, JournalRow, SagaRow},
 };
 use tokio::time::sleep;
 
@@ -77,7 +74,40 @@ impl Handle {
     }
 }
 
-impl Store for Handle {
+impl Journals for Handle {
+    fn journal(
+        &self,
+        id: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        Box::pin(self.read(move |vault| {
+            let journal = vault.sagas.get(&id).map(|saga| saga.journal.iter());
+            journal
+                .into_iter()
+                .flatten()
+                .filter(|row| row.seq > after)
+                .take(limit)
+                .cloned()
+                .collect()
+        }))
+    }
+
+    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        Box::pin(self.read(move |vault| {
+            let journal = |id| {
+                vault
+                    .sagas
+                    .get(id)
+                    .map(|saga| saga.journal.clone())
+                    .unwrap_or_default()
+            };
+            ids.iter().map(journal).collect()
+        }))
+    }
+}
+
+impl Lanes for Handle {
     fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
         Box::pin(async move {
             self.read(|_| ()).await?;
@@ -140,86 +170,6 @@ impl Store for Handle {
         }))
     }
 
-    fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>> {
-        Box::pin(self.read(move |vault| vault.sagas.get(&id).map(|saga| saga.row.clone())))
-    }
-
-    fn journal(
-        &self,
-        id: SagaId,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
-        Box::pin(self.read(move |vault| {
-            let journal = vault.sagas.get(&id).map(|saga| saga.journal.iter());
-            journal
-                .into_iter()
-                .flatten()
-                .filter(|row| row.seq > after)
-                .take(limit)
-                .cloned()
-                .collect()
-        }))
-    }
-
-    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
-        Box::pin(self.read(move |vault| {
-            let journal = |id| {
-                vault
-                    .sagas
-                    .get(id)
-                    .map(|saga| saga.journal.clone())
-                    .unwrap_or_default()
-            };
-            ids.iter().map(journal).collect()
-        }))
-    }
-
-    // What follows serves the API and the command line; a lane asks for none of it.
-
-    fn find_by_suffix(&self, _: String, _: usize) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
-        Box::pin(async { unreachable!("a lane does not search") })
-    }
-    fn find_by_key(&self, _: String, _: String) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
-        Box::pin(async { unreachable!("a lane does not search") })
-    }
-    fn list(
-        &self,
-        _: ListFilter,
-        _: Option<SagaId>,
-        _: usize,
-    ) -> BoxFuture<'_, Result<Page, Error>> {
-        Box::pin(async { unreachable!("a lane does not list") })
-    }
-    fn audit(
-        &self,
-        _saga: Option<SagaId>,
-        _before: Option<u64>,
-        _limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>> {
-        unreachable!("lanes read no lists")
-    }
-    fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
-        Box::pin(async { unreachable!("a lane does not count") })
-    }
-    fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>> {
-        Box::pin(async { unreachable!("a lane does not count") })
-    }
-    fn put_definitions(&self, _: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
-        Box::pin(async { unreachable!("a lane does not deploy") })
-    }
-    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
-        Box::pin(async { unreachable!("a lane has its definitions") })
-    }
-    fn put_participant(&self, _: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { unreachable!("a lane registers nobody") })
-    }
-    fn put_audit(&self, _: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { unreachable!("a lane writes its audit with its batches") })
-    }
-    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
-        Box::pin(async { unreachable!("a lane registers nobody") })
-    }
     fn put_breaker(
         &self,
         row: BreakerRow,
@@ -231,10 +181,8 @@ impl Store for Handle {
             Ok(())
         })
     }
+
     fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
         Box::pin(self.read(|vault| vault.breakers.values().cloned().collect()))
-    }
-    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { unreachable!("a lane does not close its store") })
     }
 }

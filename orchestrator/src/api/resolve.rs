@@ -10,7 +10,7 @@ use crate::store::record::RowStatus;
 
 /// Fewest letters of a suffix.
 const SUFFIX_LETTERS_MIN: usize = 4;
-/// Finished sagas that stores search by the end of an id: [`crate::store::Store::find_by_suffix`].
+/// Finished sagas that stores search by the end of an id: [`crate::store::Reading::find_by_suffix`].
 const FINISHED_SEARCHED: u64 = 100_000;
 /// Most candidates that a message lists.
 const CANDIDATES: usize = 5;

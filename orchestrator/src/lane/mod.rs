@@ -51,7 +51,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     definitions::Definitions,
-    store::{self, Claim, Store, tenure::Tenure, trouble::Trouble},
+    store::{self, Claim, Lanes, tenure::Tenure, trouble::Trouble},
 };
 use clock::{Boot, LaneClock, Wall};
 use intake::Intake;
@@ -197,8 +197,8 @@ impl Handle {
 /// Claims the store's partitions for a lane.
 ///
 /// # Errors
-/// Those of [`Store::claim`].
-pub async fn claim(store: &dyn Store) -> Result<Claim, store::Error> {
+/// Those of [`Lanes::claim`].
+pub async fn claim(store: &dyn Lanes) -> Result<Claim, store::Error> {
     store.claim(uuid::Uuid::now_v7().as_u128()).await
 }
 
@@ -207,7 +207,7 @@ pub async fn claim(store: &dyn Store) -> Result<Claim, store::Error> {
 /// # Errors
 /// When the store cannot be claimed or read.
 pub async fn spawn(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Lanes>,
     definitions: Arc<Definitions>,
     settings: Settings,
 ) -> Result<(Handle, tokio::task::JoinHandle<()>), store::Error> {
@@ -222,7 +222,7 @@ pub async fn spawn(
 /// When the store cannot be read.
 pub async fn spawn_on(
     claim: Claim,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Lanes>,
     definitions: Arc<Definitions>,
     settings: Settings,
 ) -> Result<(Handle, tokio::task::JoinHandle<()>), store::Error> {

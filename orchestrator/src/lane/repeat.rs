@@ -6,7 +6,7 @@ use saga_dsl::types::Type;
 use super::{intake::StartJob, recovery::replay};
 use crate::{
     input_hash,
-    store::{Error, Store, record::StartConflict},
+    store::{Error, Journals, record::StartConflict},
 };
 
 /// Why the earlier start cannot be compared.
@@ -23,7 +23,7 @@ pub(super) enum Unread {
 /// A stored hash of this release's version settles it. One of an earlier version, or of another version of the
 /// definition, whose types may differ, is not enough for a no: the input in the journal is read.
 pub(super) async fn started_before(
-    store: &dyn Store,
+    store: &dyn Journals,
     job: &StartJob,
     earlier: &StartConflict,
 ) -> Result<bool, Unread> {

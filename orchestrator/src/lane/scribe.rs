@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     breaker::Face,
     store::{
-        self, Store,
+        self, Lanes,
         record::{AuditRow, BreakerRow},
     },
 };
@@ -50,7 +50,7 @@ impl Change {
 }
 
 /// Writes until the lane is gone.
-pub(super) async fn write(store: Arc<dyn Store>, mut changes: mpsc::UnboundedReceiver<Change>) {
+pub(super) async fn write(store: Arc<dyn Lanes>, mut changes: mpsc::UnboundedReceiver<Change>) {
     while let Some(Change {
         row,
         audit,

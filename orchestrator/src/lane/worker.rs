@@ -35,14 +35,14 @@ use super::{
 };
 use crate::{
     definitions::Definitions,
-    store::{self, Claim, CommitError, Store, tenure::Tenure},
+    store::{self, Claim, CommitError, Lanes, tenure::Tenure},
 };
 
 /// Inputs that may wait to be decided before the lane takes no more messages.
 const QUEUE_MAX: usize = 4_096;
 
 pub(super) struct Worker {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Lanes>,
     pub(super) definitions: Arc<Definitions>,
     pub(super) settings: Settings,
     pub(super) claim: Claim,
@@ -98,7 +98,7 @@ pub(super) struct Writing {
 impl Worker {
     pub(super) async fn begin(
         claim: Claim,
-        store: Arc<dyn Store>,
+        store: Arc<dyn Lanes>,
         definitions: Arc<Definitions>,
         settings: Settings,
     ) -> Result<Self, store::Error> {

@@ -77,13 +77,13 @@ impl Reign {
         );
         // Read after the claim: whoever owned the store before may have changed it until then.
         let definitions = Arc::new(load_definitions(&**store, config.limits.clone()).await?);
-        let directory = Arc::new(Directory::load(Arc::clone(store)).await?);
+        let directory = Arc::new(Directory::load(store.clone()).await?);
         let settings = lane::Settings {
             rules: *rules,
             ..lane::Settings::default()
         };
         let (lane, lane_done) =
-            lane::spawn_on(claim, Arc::clone(store), Arc::clone(&definitions), settings).await?;
+            lane::spawn_on(claim, store.clone(), Arc::clone(&definitions), settings).await?;
         let (closing, tasks) = (CancellationToken::new(), TaskTracker::new());
         let participants = Participants::new(
             lane.clone(),
@@ -104,7 +104,7 @@ impl Reign {
             let parts = amqp::Parts {
                 lane: lane.clone(),
                 claim: number,
-                store: Arc::clone(store),
+                store: store.clone(),
                 directory: Arc::clone(&directory),
                 definitions,
                 chronicle: Arc::clone(chronicle),

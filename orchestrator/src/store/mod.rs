@@ -1,6 +1,6 @@
-//! The store: what must survive. One narrow trait, so that engines can differ in everything else.
+//! The store: what must survive. Narrow traits, one for each kind of user, so that engines can differ in everything else.
 //!
-//! Lanes write whole batches through [`Store::commit`] and nothing else; reads show committed state only.
+//! A lane knows [`Lanes`] only and writes whole batches through [`Lanes::commit`]. Reads show committed state only.
 
 pub mod chronicle;
 pub mod postgres;
@@ -20,10 +20,22 @@ use record::{
 use tenure::Tenure;
 use trouble::{Cause, Kind};
 
-/// A durable store of sagas.
-///
-/// Every method may be called from any task; writes are applied in the order of the calls.
-pub trait Store: Send + Sync + 'static {
+/// Reads the journals of sagas.
+pub trait Journals: Send + Sync + 'static {
+    /// The journal of a saga after `after_seq`, in order, at most `limit` rows.
+    fn journal(
+        &self,
+        id: SagaId,
+        after_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>>;
+
+    /// The whole journals of several sagas in one read, in the order of `ids`.
+    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>>;
+}
+
+/// What a lane needs of a store: its claim, its commits, the sagas that are open, and the breakers that it keeps.
+pub trait Lanes: Journals {
     /// Claims the partitions for this process: raises each epoch and sets a new token, durably. Does not wait for another
     /// owner. While an earlier claim of this process holds, its [`Tenure`] goes on; a claim whose tenure nobody holds is
     /// given up.
@@ -45,19 +57,59 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>>;
 
+    /// Writes what became of a breaker, unless something newer is known of it, and what an operator did, if one did.
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// All breakers that ever opened, by participant, then action.
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>>;
+
+    /// What the store's own clock shows; `None`: it has none but this machine's.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// Registers of what is known beside the sagas: definitions, participants, and what operators did that changed no saga.
+pub trait Registers: Send + Sync + 'static {
+    /// Registers definitions, all or none. A row whose name and version exist with the same hash is left alone.
+    /// Returns for each whether it is new.
+    ///
+    /// # Errors
+    /// [`Error::DefinitionConflict`] when a name and version exist with another hash.
+    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>>;
+
+    /// All definitions, by name, then version.
+    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>>;
+
+    /// Writes what is known of a participant.
+    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// All participants ever seen, by name.
+    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>>;
+
+    /// Writes down what an operator is about to do that changes no saga.
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Notes who can be reached over the broker, for the owner that comes next. A store without a broker keeps no notes.
+    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
+        drop(note);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The last note of [`Registers::put_presence`].
+    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// Reads for people and programs: sagas by name, lists, counts. They show committed state only.
+pub trait Reading: Journals {
     /// The saga's row, if it exists.
     fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>>;
-
-    /// The journal of a saga after `after_seq`, in order, at most `limit` rows.
-    fn journal(
-        &self,
-        id: SagaId,
-        after_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>>;
-
-    /// The whole journals of several sagas in one read, in the order of `ids`.
-    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>>;
 
     /// Ids that end in the given letters (case does not matter), open sagas first, then the finished ones, each
     /// newest first; at most `limit`. The search may stop after the newest 100,000 finished sagas. Letters that no
@@ -91,57 +143,18 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>>;
 
-    /// Writes down what an operator is about to do that changes no saga.
-    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>>;
-
     /// Number of sagas in each status: every status, zero too, in the order of [`RowStatus`].
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>>;
 
     /// Number of open sagas per definition name and version.
     fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>>;
+}
 
-    /// Registers definitions, all or none. A row whose name and version exist with the same hash is left alone.
-    /// Returns for each whether it is new.
-    ///
-    /// # Errors
-    /// [`Error::DefinitionConflict`] when a name and version exist with another hash.
-    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>>;
-
-    /// All definitions, by name, then version.
-    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>>;
-
-    /// Writes what is known of a participant.
-    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>>;
-
-    /// All participants ever seen, by name.
-    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>>;
-
-    /// Writes what became of a breaker, unless something newer is known of it, and what an operator did, if one did.
-    fn put_breaker(
-        &self,
-        row: BreakerRow,
-        audit: Option<AuditRow>,
-    ) -> BoxFuture<'_, Result<(), Error>>;
-
-    /// All breakers that ever opened, by participant, then action.
-    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>>;
-
-    /// Notes who can be reached over the broker, for the owner that comes next. A store without a broker keeps no notes.
-    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
-        drop(note);
-        Box::pin(async { Ok(()) })
-    }
-
-    /// The last note of [`Store::put_presence`].
-    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    /// What the store's own clock shows; `None`: it has none but this machine's.
-    fn clock(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
+/// A durable store of sagas.
+///
+/// Every method of it and of the traits that it consists of may be called from any task; writes are applied in the order
+/// of the calls.
+pub trait Store: Lanes + Registers + Reading {
     /// Waits until everything written is on disk and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
 }
@@ -149,7 +162,7 @@ pub trait Store: Send + Sync + 'static {
 /// A definition's name and version with a number of sagas.
 pub type DefinitionCount = (String, u32, u64);
 
-/// What a process owns after [`Store::claim`].
+/// What a process owns after [`Lanes::claim`].
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// One fence per partition, in order of their numbers.

@@ -68,7 +68,7 @@ impl Screens {
             .unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
     }
 
-    /// As [`Store::saga`].
+    /// As [`Reading::saga`].
     ///
     /// # Errors
     /// Those of the store, and [`Error::Busy`]; here and below.
@@ -77,7 +77,7 @@ impl Screens {
             .await
     }
 
-    /// As [`Store::journal`].
+    /// As [`Journals::journal`].
     pub async fn journal(
         &self,
         id: SagaId,
@@ -88,25 +88,25 @@ impl Screens {
             .await
     }
 
-    /// As [`Store::journals`].
+    /// As [`Journals::journals`].
     pub async fn journals(&self, ids: Vec<SagaId>) -> Result<Vec<Vec<JournalRow>>, Error> {
         self.read(move |store| Box::pin(async move { store.journals(ids).await }))
             .await
     }
 
-    /// As [`Store::find_by_suffix`].
+    /// As [`Reading::find_by_suffix`].
     pub async fn find_by_suffix(&self, suffix: String, limit: usize) -> Result<Vec<SagaId>, Error> {
         self.read(move |store| Box::pin(async move { store.find_by_suffix(suffix, limit).await }))
             .await
     }
 
-    /// As [`Store::find_by_key`].
+    /// As [`Reading::find_by_key`].
     pub async fn find_by_key(&self, name: String, key: String) -> Result<Option<SagaId>, Error> {
         self.read(move |store| Box::pin(async move { store.find_by_key(name, key).await }))
             .await
     }
 
-    /// As [`Store::list`].
+    /// As [`Reading::list`].
     pub async fn list(
         &self,
         filter: ListFilter,
@@ -117,7 +117,7 @@ impl Screens {
             .await
     }
 
-    /// As [`Store::audit`].
+    /// As [`Reading::audit`].
     pub async fn audit(
         &self,
         saga: Option<SagaId>,
@@ -128,25 +128,25 @@ impl Screens {
             .await
     }
 
-    /// As [`Store::counts`].
+    /// As [`Reading::counts`].
     pub async fn counts(&self) -> Result<Vec<(RowStatus, u64)>, Error> {
         self.read(move |store| Box::pin(async move { store.counts().await }))
             .await
     }
 
-    /// As [`Store::open_per_definition`].
+    /// As [`Reading::open_per_definition`].
     pub async fn open_per_definition(&self) -> Result<Vec<DefinitionCount>, Error> {
         self.read(move |store| Box::pin(async move { store.open_per_definition().await }))
             .await
     }
 
-    /// As [`Store::definitions`].
+    /// As [`Registers::definitions`].
     pub async fn definitions(&self) -> Result<Vec<DefinitionRow>, Error> {
         self.read(move |store| Box::pin(async move { store.definitions().await }))
             .await
     }
 
-    /// As [`Store::put_definitions`]; writes are in order anyway and have no bounds here.
+    /// As [`Registers::put_definitions`]; writes are in order anyway and have no bounds here.
     ///
     /// # Errors
     /// Those of the store.
@@ -154,7 +154,7 @@ impl Screens {
         self.store.put_definitions(rows).await
     }
 
-    /// As [`Store::put_audit`].
+    /// As [`Registers::put_audit`].
     ///
     /// # Errors
     /// Those of the store.

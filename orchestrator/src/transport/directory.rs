@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{self, Store, record::ParticipantRow};
+use crate::store::{self, Registers, record::ParticipantRow};
 
 /// What survives a crash of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +188,7 @@ pub struct BrokerTrouble {
 
 /// Every participant ever registered, and the instances that are connected now.
 pub struct Directory {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Registers>,
     /// Held across the store's answer, so that of two instances with different inboxes one is first.
     known: tokio::sync::Mutex<BTreeMap<String, ParticipantRow>>,
     /// Never held across an await.
@@ -206,7 +206,7 @@ impl Directory {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn load(store: Arc<dyn Store>) -> Result<Self, store::Error> {
+    pub async fn load(store: Arc<dyn Registers>) -> Result<Self, store::Error> {
         let known = store
             .participants()
             .await?

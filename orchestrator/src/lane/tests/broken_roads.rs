@@ -322,7 +322,7 @@ async fn who_waits_says_whether_the_broker_or_the_participant_is_missed() {
 async fn a_limit_rests_while_nothing_travels() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
-    let store: Arc<dyn Store> =
+    let store: Arc<dyn Lanes> =
         Arc::new(SqliteStore::open(&dir.path().join("s.db")).expect("a new store"));
     let claim = crate::lane::claim(&*store).await.expect("a claim");
     let mut worker = Worker::begin(claim, store, definitions(&plan), Settings::default())

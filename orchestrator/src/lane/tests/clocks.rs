@@ -22,7 +22,7 @@ fn pass(wall: i64, boot: i64) {
 
 /// A lane on clocks that the test moves, with a saga whose first command is not answered.
 async fn worker(path: &Path, plan: &Arc<Plan>) -> (Worker, mpsc::UnboundedReceiver<Outgoing>) {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path).unwrap());
+    let store: Arc<dyn Lanes> = Arc::new(SqliteStore::open(path).unwrap());
     let settings = Settings {
         wall: || Timestamp(WALL.get()),
         boot: || BOOT.get(),

@@ -64,7 +64,7 @@ async fn commit(worker: &mut Worker) {
 async fn a_stream_of_duplicates_holds_up_no_other_start() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan();
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).unwrap());
+    let store: Arc<dyn Lanes> = Arc::new(SqliteStore::open(&dir.path().join("s.db")).unwrap());
     let claim = crate::lane::claim(&*store).await.unwrap();
     let mut worker = Worker::begin(claim, store, definitions(&plan), Settings::default())
         .await

@@ -8,6 +8,7 @@ use super::{
     flaky::{Fate, FlakyStore},
     *,
 };
+use crate::store::{Journals, Reading};
 
 pub(super) async fn flaky_lane(
     path: &Path,
@@ -21,7 +22,7 @@ pub(super) async fn flaky_lane(
         gate: Arc::default(),
         poison,
     });
-    let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
+    let dynamic: Arc<dyn Lanes> = Arc::clone(&store) as _;
     let (lane, _task) = super::super::spawn(dynamic, definitions(plan), Settings::default())
         .await
         .expect("a lane");

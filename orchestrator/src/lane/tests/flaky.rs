@@ -10,11 +10,8 @@ use saga_core::SagaId;
 use tokio::sync::Notify;
 
 use crate::store::{
-    Claim, CommitError, DefinitionCount, Error, Store,
-    record::{
-        AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
-        ParticipantRow, RowStatus, SagaRow,
-    },
+    Claim, CommitError, Error, Journals, Lanes,
+    record::{AuditRow, Batch, BreakerRow, JournalRow, SagaRow},
     sqlite::SqliteStore,
 };
 
@@ -42,7 +39,26 @@ pub(super) struct FlakyStore {
     pub(super) poison: Option<&'static str>,
 }
 
-impl Store for FlakyStore {
+impl Journals for FlakyStore {
+    fn journal(
+        &self,
+        id: SagaId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        self.inner.journal(id, after, limit)
+    }
+
+    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        self.inner.journals(ids)
+    }
+}
+
+impl Lanes for FlakyStore {
+    fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
+        self.inner.claim(token)
+    }
+
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<(), CommitError>> {
         let poisoned = self.poison.is_some_and(|poison| {
             batch
@@ -76,9 +92,6 @@ impl Store for FlakyStore {
         })
     }
 
-    fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
-        self.inner.claim(token)
-    }
     fn open_sagas(
         &self,
         after: Option<SagaId>,
@@ -86,68 +99,7 @@ impl Store for FlakyStore {
     ) -> BoxFuture<'_, Result<Vec<SagaRow>, Error>> {
         self.inner.open_sagas(after, limit)
     }
-    fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>> {
-        self.inner.saga(id)
-    }
-    fn journal(
-        &self,
-        id: SagaId,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
-        self.inner.journal(id, after, limit)
-    }
-    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
-        self.inner.journals(ids)
-    }
-    fn find_by_suffix(
-        &self,
-        suffix: String,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
-        self.inner.find_by_suffix(suffix, limit)
-    }
-    fn find_by_key(
-        &self,
-        name: String,
-        key: String,
-    ) -> BoxFuture<'_, Result<Option<SagaId>, Error>> {
-        self.inner.find_by_key(name, key)
-    }
-    fn list(
-        &self,
-        filter: ListFilter,
-        before: Option<SagaId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Page, Error>> {
-        self.inner.list(filter, before, limit)
-    }
-    fn audit(
-        &self,
-        saga: Option<SagaId>,
-        before: Option<u64>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>> {
-        self.inner.audit(saga, before, limit)
-    }
-    fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
-        self.inner.counts()
-    }
-    fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>> {
-        self.inner.open_per_definition()
-    }
-    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
-        self.inner.put_definitions(rows)
-    }
-    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
-        self.inner.definitions()
-    }
-    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.inner.put_participant(row)
-    }
-    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.inner.put_audit(row)
-    }
+
     fn put_breaker(
         &self,
         row: BreakerRow,
@@ -155,13 +107,8 @@ impl Store for FlakyStore {
     ) -> BoxFuture<'_, Result<(), Error>> {
         self.inner.put_breaker(row, audit)
     }
+
     fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
         self.inner.breakers()
-    }
-    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
-        self.inner.participants()
-    }
-    fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
-        self.inner.close()
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::lane::intake::{CancelJob, Cancelled};
+use crate::store::Store;
 
 #[tokio::test]
 async fn a_saga_runs_to_completion() {
@@ -207,10 +208,9 @@ async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
     drop(damage);
 
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
-    let (lane, _task) =
-        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default())
-            .await
-            .unwrap();
+    let (lane, _task) = crate::lane::spawn(store.clone(), definitions(&plan), Settings::default())
+        .await
+        .unwrap();
     let mut commands = connect(&lane, 1, "p").await;
     let command = soon("the good saga goes on", commands.recv()).await;
     assert_eq!(command.command.saga_id, id(2));
@@ -238,10 +238,9 @@ async fn a_saga_that_cannot_be_loaded_is_an_incident_and_the_others_go_on() {
     .unwrap();
     drop(mend);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).unwrap());
-    let (lane, _task) =
-        crate::lane::spawn(Arc::clone(&store), definitions(&plan), Settings::default())
-            .await
-            .unwrap();
+    let (lane, _task) = crate::lane::spawn(store.clone(), definitions(&plan), Settings::default())
+        .await
+        .unwrap();
     lane.stop().await;
     assert!(!store.saga(id(1)).await.unwrap().unwrap().face.incident);
 }

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     definitions::Definitions,
-    store::{Store, sqlite::SqliteStore},
+    store::{Lanes, sqlite::SqliteStore},
     transport::{Link, Outgoing},
 };
 
@@ -99,7 +99,7 @@ pub(super) fn definitions(plan: &Arc<Plan>) -> Arc<Definitions> {
 }
 
 pub(super) async fn lane(path: &Path, plan: &Arc<Plan>) -> (Handle, tokio::task::JoinHandle<()>) {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path).expect("a new store"));
+    let store: Arc<dyn Lanes> = Arc::new(SqliteStore::open(path).expect("a new store"));
     super::spawn(store, definitions(plan), Settings::default())
         .await
         .expect("a lane")

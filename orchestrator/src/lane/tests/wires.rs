@@ -9,6 +9,7 @@ use super::{
     *,
 };
 use crate::lane::intake::{LostCommand, Receipt};
+use crate::store::Journals;
 
 async fn lane_on(path: &Path, plan: &Arc<Plan>) -> (Handle, Arc<FlakyStore>) {
     let inner = SqliteStore::open(path).expect("a new store");
@@ -18,7 +19,7 @@ async fn lane_on(path: &Path, plan: &Arc<Plan>) -> (Handle, Arc<FlakyStore>) {
         gate: Arc::default(),
         poison: None,
     });
-    let dynamic: Arc<dyn Store> = Arc::clone(&store) as _;
+    let dynamic: Arc<dyn Lanes> = Arc::clone(&store) as _;
     let (lane, _task) = super::super::spawn(dynamic, definitions(plan), Settings::default())
         .await
         .expect("a lane");

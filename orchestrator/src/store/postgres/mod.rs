@@ -30,7 +30,9 @@ use super::record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
     ParticipantRow, RowStatus, SagaRow,
 };
-use super::{Claim, CommitError, DefinitionCount, Error, Store, screens};
+use super::{
+    Claim, CommitError, DefinitionCount, Error, Journals, Lanes, Reading, Registers, Store, screens,
+};
 use fault::read_error;
 use lease::Lease;
 use session::Target;
@@ -117,7 +119,22 @@ impl Drop for PostgresStore {
     }
 }
 
-impl Store for PostgresStore {
+impl Journals for PostgresStore {
+    fn journal(
+        &self,
+        id: SagaId,
+        after_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        self.read(reader::journal(&self.readers, id, after_seq, limit))
+    }
+
+    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        self.read(async move { reader::journals(&self.readers, &ids).await })
+    }
+}
+
+impl Lanes for PostgresStore {
     fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
         self.write(|answer| Op::Claim { token, answer }, || Error::Closed)
     }
@@ -140,21 +157,69 @@ impl Store for PostgresStore {
         self.read(reader::open_sagas(&self.readers, after, limit))
     }
 
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutBreaker {
+                row: Box::new(row),
+                audit,
+                answer,
+            },
+            || Error::Closed,
+        )
+    }
+
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        self.read(reader::breakers(&self.readers))
+    }
+
+    fn clock(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
+        self.read(reader::clock(&self.readers))
+    }
+}
+
+impl Registers for PostgresStore {
+    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
+        self.write(
+            |answer| Op::PutDefinitions { rows, answer },
+            || Error::Closed,
+        )
+    }
+
+    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
+        self.read(reader::definitions(&self.readers))
+    }
+
+    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutParticipant { row, answer },
+            || Error::Closed,
+        )
+    }
+
+    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
+        self.read(reader::participants(&self.readers))
+    }
+
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutAudit { row, answer }, || Error::Closed)
+    }
+
+    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(|answer| Op::PutPresence { note, answer }, || Error::Closed)
+    }
+
+    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        self.read(reader::presence(&self.readers))
+    }
+}
+
+impl Reading for PostgresStore {
     fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>> {
         self.read(reader::saga(&self.readers, id))
-    }
-
-    fn journal(
-        &self,
-        id: SagaId,
-        after_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
-        self.read(reader::journal(&self.readers, id, after_seq, limit))
-    }
-
-    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
-        self.read(async move { reader::journals(&self.readers, &ids).await })
     }
 
     fn find_by_suffix(
@@ -191,10 +256,6 @@ impl Store for PostgresStore {
         self.read(reader::audit(&self.readers, saga, before, limit))
     }
 
-    fn clock(&self) -> BoxFuture<'_, Result<Option<Timestamp>, Error>> {
-        self.read(reader::clock(&self.readers))
-    }
-
     fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
         self.read(reader::counts(&self.readers))
     }
@@ -202,60 +263,9 @@ impl Store for PostgresStore {
     fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>> {
         self.read(reader::open_per_definition(&self.readers))
     }
+}
 
-    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
-        self.write(
-            |answer| Op::PutDefinitions { rows, answer },
-            || Error::Closed,
-        )
-    }
-
-    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
-        self.read(reader::definitions(&self.readers))
-    }
-
-    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(
-            |answer| Op::PutParticipant { row, answer },
-            || Error::Closed,
-        )
-    }
-
-    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutAudit { row, answer }, || Error::Closed)
-    }
-
-    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
-        self.read(reader::participants(&self.readers))
-    }
-
-    fn put_breaker(
-        &self,
-        row: BreakerRow,
-        audit: Option<AuditRow>,
-    ) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(
-            |answer| Op::PutBreaker {
-                row: Box::new(row),
-                audit,
-                answer,
-            },
-            || Error::Closed,
-        )
-    }
-
-    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
-        self.read(reader::breakers(&self.readers))
-    }
-
-    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(|answer| Op::PutPresence { note, answer }, || Error::Closed)
-    }
-
-    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
-        self.read(reader::presence(&self.readers))
-    }
-
+impl Store for PostgresStore {
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.keeper.abort();
         let closed = self.write(|answer| Op::Close { answer }, || Error::Closed);

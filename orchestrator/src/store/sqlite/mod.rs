@@ -31,7 +31,9 @@ use super::record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
     ParticipantRow, RowStatus, SagaRow,
 };
-use super::{Claim, CommitError, DefinitionCount, Error, Store};
+use super::{
+    Claim, CommitError, DefinitionCount, Error, Journals, Lanes, Reading, Registers, Store,
+};
 use place::Place;
 use reader::Pool;
 use writer::{Op, Writer};
@@ -160,7 +162,22 @@ fn writer_died() -> Error {
     Error::Unavailable("the store's writer has ended".into())
 }
 
-impl Store for SqliteStore {
+impl Journals for SqliteStore {
+    fn journal(
+        &self,
+        id: SagaId,
+        after_seq: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        self.read(move |conn| reader::journal(conn, id, after_seq, limit))
+    }
+
+    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
+        self.read(move |conn| reader::journals(conn, &ids))
+    }
+}
+
+impl Lanes for SqliteStore {
     fn claim(&self, token: u128) -> BoxFuture<'_, Result<Claim, Error>> {
         self.write(
             |answer| Op::Claim { token, answer },
@@ -185,21 +202,72 @@ impl Store for SqliteStore {
         self.read(move |conn| reader::open_sagas(conn, after, limit))
     }
 
+    fn put_breaker(
+        &self,
+        row: BreakerRow,
+        audit: Option<AuditRow>,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutBreaker { row, audit, answer },
+            || Error::Closed,
+            writer_died,
+        )
+    }
+
+    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
+        self.read(reader::breakers)
+    }
+}
+
+impl Registers for SqliteStore {
+    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
+        self.write(
+            |answer| Op::PutDefinitions { rows, answer },
+            || Error::Closed,
+            writer_died,
+        )
+    }
+
+    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
+        self.read(reader::definitions)
+    }
+
+    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutParticipant { row, answer },
+            || Error::Closed,
+            writer_died,
+        )
+    }
+
+    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
+        self.read(reader::participants)
+    }
+
+    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutAudit { row, answer },
+            || Error::Closed,
+            writer_died,
+        )
+    }
+
+    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
+        self.write(
+            |answer| Op::PutPresence { note, answer },
+            || Error::Closed,
+            writer_died,
+        )
+    }
+
+    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
+        self.read(reader::presence)
+    }
+}
+
+impl Reading for SqliteStore {
     fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>> {
         self.read(move |conn| reader::saga(conn, id))
-    }
-
-    fn journal(
-        &self,
-        id: SagaId,
-        after_seq: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
-        self.read(move |conn| reader::journal(conn, id, after_seq, limit))
-    }
-
-    fn journals(&self, ids: Vec<SagaId>) -> BoxFuture<'_, Result<Vec<Vec<JournalRow>>, Error>> {
-        self.read(move |conn| reader::journals(conn, &ids))
     }
 
     fn find_by_suffix(
@@ -243,67 +311,9 @@ impl Store for SqliteStore {
     fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>> {
         self.read(reader::open_per_definition)
     }
+}
 
-    fn put_definitions(&self, rows: Vec<DefinitionRow>) -> BoxFuture<'_, Result<Vec<bool>, Error>> {
-        self.write(
-            |answer| Op::PutDefinitions { rows, answer },
-            || Error::Closed,
-            writer_died,
-        )
-    }
-
-    fn definitions(&self) -> BoxFuture<'_, Result<Vec<DefinitionRow>, Error>> {
-        self.read(reader::definitions)
-    }
-
-    fn put_participant(&self, row: ParticipantRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(
-            |answer| Op::PutParticipant { row, answer },
-            || Error::Closed,
-            writer_died,
-        )
-    }
-
-    fn put_audit(&self, row: AuditRow) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(
-            |answer| Op::PutAudit { row, answer },
-            || Error::Closed,
-            writer_died,
-        )
-    }
-
-    fn participants(&self) -> BoxFuture<'_, Result<Vec<ParticipantRow>, Error>> {
-        self.read(reader::participants)
-    }
-
-    fn put_breaker(
-        &self,
-        row: BreakerRow,
-        audit: Option<AuditRow>,
-    ) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(
-            |answer| Op::PutBreaker { row, audit, answer },
-            || Error::Closed,
-            writer_died,
-        )
-    }
-
-    fn breakers(&self) -> BoxFuture<'_, Result<Vec<BreakerRow>, Error>> {
-        self.read(reader::breakers)
-    }
-
-    fn put_presence(&self, note: String) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(
-            |answer| Op::PutPresence { note, answer },
-            || Error::Closed,
-            writer_died,
-        )
-    }
-
-    fn presence(&self) -> BoxFuture<'_, Result<Option<String>, Error>> {
-        self.read(reader::presence)
-    }
-
+impl Store for SqliteStore {
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         async move {
             self.readers.close().await?;

@@ -10,7 +10,7 @@ use super::{SqliteStore, commit, connect, convert::unsigned, list, reader};
 use crate::store::record::{
     Batch, Face, Fence, JournalRow, ListFilter, RowStatus, SagaRow, StartRow,
 };
-use crate::store::{CommitError, Error, Store};
+use crate::store::{CommitError, Error, Journals, Lanes, Store};
 
 const TOKEN: u128 = 0xFEED;
 

@@ -51,7 +51,7 @@ use crate::{
     config::Broker,
     definitions::Definitions,
     lane,
-    store::{Store, chronicle::Chronicle},
+    store::{Registers, chronicle::Chronicle},
 };
 
 /// What the road needs of the server. Only an owner has a road: it is opened after a claim, under its number, and closed
@@ -62,7 +62,7 @@ pub struct Parts {
     /// The epoch of the claim.
     pub claim: u64,
     /// Remembers who could be reached.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Registers>,
     /// Lists who is there.
     pub directory: Arc<Directory>,
     /// Names those who are needed.

@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::topology::MAIN;
-use crate::store::{self, Store};
+use crate::store::{self, Registers};
 
 /// Before a note that could not be written is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ pub(super) struct Note {
 
 /// Writes notes until the road is closed.
 pub(super) async fn keep(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Registers>,
     mut notes: watch::Receiver<Note>,
     closing: CancellationToken,
 ) {
@@ -101,7 +101,7 @@ pub(super) async fn keep(
 
 /// What the last owner noted. What cannot be read counts as nothing: participants register soon. Where there is no note,
 /// the last owner was of a release that had one queue of replies for all.
-pub(super) async fn read(store: &dyn Store) -> Note {
+pub(super) async fn read(store: &dyn Registers) -> Note {
     let found: Result<Option<String>, store::Error> = store.presence().await;
     let text = found.unwrap_or_else(|error| {
         tracing::warn!(%error, "who was there over the broker cannot be read; they register soon");

@@ -32,7 +32,8 @@ use super::{
     upkeep::{Needed, Upkeep},
 };
 use crate::{
-    config::Broker, definitions::Definitions, lane, store::Store, transport::directory::Directory,
+    config::Broker, definitions::Definitions, lane, store::Registers,
+    transport::directory::Directory,
 };
 
 const REDIAL_DELAY_MIN: Duration = Duration::from_millis(200);
@@ -48,7 +49,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Supervisor {
     pub(super) publisher: Publisher,
     pub(super) roster: Roster,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Registers>,
     pub(super) notes: Arc<watch::Sender<Note>>,
     /// The epoch of the claim, and the name that follows from it.
     pub(super) claim: u64,
