@@ -12,6 +12,7 @@ mod inbox;
 mod inbox_vectors;
 mod model;
 mod postgres;
+mod postgres_suffix;
 mod postgres_trouble;
 mod rate;
 mod readers;
@@ -47,6 +48,7 @@ macro_rules! suite {
             lists_page_without_gaps_or_repeats,
             lists_filter,
             suffixes_find_open_sagas_first,
+            a_suffix_finds_the_oldest_of_many_sagas,
             counts_follow_every_change,
             definitions_go_in_all_or_none,
             participants_are_replaced_by_name,

@@ -112,8 +112,8 @@ pub trait Reading: Journals {
     fn saga(&self, id: SagaId) -> BoxFuture<'_, Result<Option<SagaRow>, Error>>;
 
     /// Ids that end in the given letters (case does not matter), open sagas first, then the finished ones, each
-    /// newest first; at most `limit`. The search may stop after the newest 100,000 finished sagas. Letters that no
-    /// id has find nothing.
+    /// newest first; at most `limit`. Letters that no id has find nothing. Every saga whose id fits is looked at, which
+    /// takes long where a letter or two fit a part of all sagas.
     fn find_by_suffix(
         &self,
         suffix: String,

@@ -237,6 +237,41 @@ pub async fn suffixes_find_open_sagas_first(store: impl Store) {
     }
 }
 
+/// More sagas than an engine sorts at once: what was started first, last and in between is found alike.
+pub async fn a_suffix_finds_the_oldest_of_many_sagas(store: impl Store) {
+    const SAGAS: u64 = 9_000;
+    // Spread as chance would.
+    let spread = |n: u64| SagaId::new(n, Partition(1), n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let claim = store.claim(TOKEN).await.expect("claim");
+    for (commit_no, first) in (1..).zip((0..SAGAS).step_by(1_000)) {
+        let mut batch = batch(&claim, commit_no);
+        for n in first..first + 1_000 {
+            let mut start = start(n);
+            start.row.id = spread(n);
+            if n % 2 == 0 {
+                start.row.face.status = RowStatus::Completed;
+                start.row.face.ended_at = Some(Timestamp(7));
+            }
+            batch.starts.push(start);
+        }
+        store.commit(batch).await.expect("commit");
+    }
+    for n in [0, 1, 4_095, 4_096, 4_999, 5_000, 8_191, 8_192, SAGAS - 1] {
+        let id = spread(n);
+        for letters in [8, 9, 12, 13, 20, 25] {
+            let text = id.to_string().split_off(26 - letters);
+            let found = store.find_by_suffix(text.clone(), 10).await;
+            assert_eq!(found.expect("find"), [id], "saga {n} by {text}");
+        }
+        // Few letters fit others, too; of those the open ones come first.
+        let text = id.to_string().split_off(24);
+        let found = store.find_by_suffix(text, 1_000).await.expect("find");
+        assert!(found.contains(&id) && found.len() > 1, "saga {n}");
+        let fits = |id: &SagaId| id.as_u128() & 0x3FF == spread(n).as_u128() & 0x3FF;
+        assert!(found.iter().all(fits), "saga {n}");
+    }
+}
+
 pub async fn counts_follow_every_change(store: impl Store) {
     use RowStatus::{Abandoned, Compensated, Compensating, Completed, Running};
     let zero = [Running, Compensating, Completed, Compensated, Abandoned].map(|status| (status, 0));

@@ -13,6 +13,7 @@ mod lease;
 mod reader;
 mod schema;
 mod session;
+mod suffix;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -56,6 +57,12 @@ pub struct PostgresStore {
     readers: PgPool,
     /// Renews the lease.
     keeper: JoinHandle<()>,
+}
+
+/// The statement behind [`Reading::find_by_suffix`], to be explained.
+#[must_use]
+pub fn find_by_suffix_sql() -> String {
+    suffix::statement()
 }
 
 impl PostgresStore {
@@ -227,7 +234,7 @@ impl Reading for PostgresStore {
         suffix: String,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
-        self.read(async move { reader::find_by_suffix(&self.readers, &suffix, limit).await })
+        self.read(async move { suffix::find(&self.readers, &suffix, limit).await })
     }
 
     fn find_by_key(

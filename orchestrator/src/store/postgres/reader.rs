@@ -16,9 +16,6 @@ use crate::store::{
     },
 };
 
-/// How many finished sagas a search by suffix looks at.
-const SUFFIX_DEPTH: i64 = 100_000;
-
 type Answer<T> = Result<T, sqlx::Error>;
 
 pub(super) async fn open_sagas(
@@ -82,49 +79,6 @@ pub(super) async fn journals(pool: &PgPool, ids: &[SagaId]) -> Answer<Vec<Vec<Jo
         .iter()
         .map(|id| found.get(id).cloned().unwrap_or_default())
         .collect())
-}
-
-pub(super) async fn find_by_suffix(
-    pool: &PgPool,
-    suffix: &str,
-    limit: usize,
-) -> Answer<Vec<SagaId>> {
-    let Some((value, bits)) = SagaId::parse_suffix(suffix) else {
-        return Ok(Vec::new());
-    };
-    if bits >= u128::BITS {
-        let row = sqlx::query("SELECT id FROM saga WHERE id = $1 LIMIT $2")
-            .bind(uuid(SagaId::from_u128(value)))
-            .bind(row_limit(limit))
-            .fetch_optional(pool)
-            .await?;
-        return row.iter().map(|row| saga_id(row, "id")).collect();
-    }
-    let mask = (1_u128 << bits) - 1;
-    let mut found = Vec::new();
-    for newest in [
-        "SELECT id FROM open_saga ORDER BY id DESC".to_owned(),
-        format!(
-            "SELECT id FROM (SELECT id FROM saga WHERE status >= {FIRST_ENDED} ORDER BY id DESC LIMIT {SUFFIX_DEPTH}) f"
-        ),
-    ] {
-        // The bits of a uuid, compared as text of bits: the only form in which PostgreSQL masks 128 of them.
-        let sql = format!(
-            "SELECT id FROM ({newest}) n
-             WHERE (('x' || encode(uuid_send(id), 'hex'))::bit(128) & $1::text::bit(128)) = $2::text::bit(128)
-             ORDER BY id DESC LIMIT $3"
-        );
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(format!("{mask:0128b}"))
-            .bind(format!("{value:0128b}"))
-            .bind(row_limit(limit - found.len()))
-            .fetch_all(pool)
-            .await?;
-        for row in &rows {
-            found.push(saga_id(row, "id")?);
-        }
-    }
-    Ok(found)
 }
 
 pub(super) async fn find_by_key(pool: &PgPool, name: &str, key: &str) -> Answer<Option<SagaId>> {

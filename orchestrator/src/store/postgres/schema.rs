@@ -8,7 +8,11 @@ use super::fault::read_error;
 use crate::store::Error;
 
 /// All migrations; the number of the first is 1.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("breaker.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("breaker.sql"),
+    include_str!("suffix.sql"),
+];
 
 /// The newest schema this release knows.
 const KNOWN: i64 = MIGRATIONS.len() as i64;

@@ -10,6 +10,7 @@ use saga_core::{Partition, SagaId};
 
 use super::convert::{Id, Status, labels_text, status_number};
 use super::fault::{cause, commit_error, statement_error};
+use super::suffix;
 use crate::store::CommitError;
 use crate::store::record::{
     AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, StartConflict, StartRow,
@@ -112,6 +113,8 @@ fn write(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
     if !conflicts.is_empty() {
         return Err(CommitError::StartsExist(conflicts));
     }
+    suffix::append(conn, &batch.starts)
+        .map_err(|error| statement_error(error, || "ends of ids".to_owned()))?;
     for change in &batch.changes {
         update_face(conn, change, &mut deltas)?;
     }

@@ -11,6 +11,7 @@ mod list;
 mod place;
 mod reader;
 mod schema;
+mod suffix;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -275,7 +276,7 @@ impl Reading for SqliteStore {
         suffix: String,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<SagaId>, Error>> {
-        self.read(move |conn| reader::find_by_suffix(conn, &suffix, limit))
+        self.read(move |conn| suffix::find(conn, &suffix, limit))
     }
 
     fn find_by_key(

@@ -25,9 +25,6 @@ use crate::store::{DefinitionCount, Error, screens::READS_AT_ONCE};
 /// Connections at most, opened when first needed: those for screens, one for the lane and one for events.
 const CONNECTIONS: u32 = READS_AT_ONCE as u32 + 2;
 
-/// How many finished sagas a search by suffix looks at.
-pub(super) const SUFFIX_DEPTH: usize = 100_000;
-
 /// A pool of read-only connections.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -166,53 +163,6 @@ pub(super) fn journals(
     ids.iter()
         .map(|&id| journal(conn, id, 0, usize::MAX))
         .collect()
-}
-
-pub(super) fn find_by_suffix(
-    conn: &Connection,
-    suffix: &str,
-    limit: usize,
-) -> rusqlite::Result<Vec<SagaId>> {
-    let Some((value, bits)) = SagaId::parse_suffix(suffix) else {
-        return Ok(Vec::new());
-    };
-    if bits >= u128::BITS {
-        let whole = SagaId::from_u128(value);
-        let exists = conn
-            .prepare_cached("SELECT 1 FROM saga WHERE id = ?1")?
-            .exists(params![Id(whole)])?;
-        return Ok(if exists && limit > 0 {
-            vec![whole]
-        } else {
-            Vec::new()
-        });
-    }
-    let mask = (1_u128 << bits) - 1;
-    let mut found = Vec::new();
-    for (sql, depth) in [
-        (
-            format!(
-                "SELECT id FROM saga INDEXED BY saga_open WHERE status < {FIRST_ENDED} ORDER BY id DESC LIMIT ?1"
-            ),
-            usize::MAX,
-        ),
-        (
-            format!("SELECT id FROM saga WHERE status >= {FIRST_ENDED} ORDER BY id DESC LIMIT ?1"),
-            SUFFIX_DEPTH,
-        ),
-    ] {
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![row_limit(depth)])?;
-        while found.len() < limit
-            && let Some(row) = rows.next()?
-        {
-            let Id(id) = row.get(0)?;
-            if id.as_u128() & mask == value {
-                found.push(id);
-            }
-        }
-    }
-    Ok(found)
 }
 
 pub(super) fn find_by_key(

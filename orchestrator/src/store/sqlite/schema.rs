@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::fault::open_error;
+use super::{fault::open_error, suffix};
 use crate::store::Error;
 
 /// "saga" in ASCII, in the file's header: tells our files from other people's databases.
@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x7361_6761;
 ///
 /// `saga_event` keeps its rows in order of arrival with an index beside it: a batch touches a thousand sagas, and
 /// rows clustered by saga would dirty a page for each of them in every commit.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID, STRICT;
 
@@ -116,7 +116,11 @@ CREATE TABLE breaker (
     PRIMARY KEY (participant, action)
 ) WITHOUT ROWID, STRICT;
 ",
+    suffix::TABLES,
 ];
+
+/// The migration that brings [`suffix::TABLES`].
+const SUFFIXES: i64 = 4;
 
 /// The newest schema this release knows.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
@@ -194,6 +198,9 @@ fn apply(
     if number == 1 {
         fill(&tx, partitions)?;
     }
+    if number == SUFFIXES {
+        suffix::index_all(&tx)?;
+    }
     tx.execute(
         "INSERT INTO schema_migration VALUES (?1, CAST(unixepoch('subsec') * 1000000 AS INTEGER))",
         params![number],
@@ -213,7 +220,9 @@ fn fill(conn: &Connection, partitions: u16) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::convert::{FIRST_ENDED, STATUSES, status_number};
+    use saga_core::{Partition, SagaId};
+
+    use super::super::convert::{FIRST_ENDED, Id, STATUSES, status_number};
     use super::*;
 
     #[test]
@@ -254,6 +263,32 @@ mod tests {
             .expect("still there");
         assert!(!exceptions);
         assert_eq!(version(&conn).expect("a version"), KNOWN);
+    }
+
+    #[test]
+    fn the_oldest_saga_of_an_earlier_schema_is_found_by_its_suffix() {
+        let mut conn = Connection::open_in_memory().expect("open");
+        for (number, script) in (1..SUFFIXES).zip(MIGRATIONS) {
+            apply(&mut conn, number, script, 4).expect("a table of then");
+        }
+        let id = |n: u64| {
+            let random = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            SagaId::new(1_000 + n, Partition(1), random)
+        };
+        // More than were ever searched by reading them.
+        for n in 0..100_050 {
+            conn.prepare_cached(
+                "INSERT INTO saga VALUES (?1, 'book', 1, ?1, NULL, ?1, '{}', 5, 12, 0, 9, 0)",
+            )
+            .expect("prepared")
+            .execute(params![Id(id(n))])
+            .expect("a saga of then");
+        }
+        migrate(&mut conn, 4).expect("migrate");
+        for n in [0, 1, 4_095, 4_096, 50_000, 100_049] {
+            let found = suffix::find(&conn, &id(n).short(), 10).expect("find");
+            assert_eq!(found, [id(n)], "saga {n}");
+        }
     }
 
     #[test]
