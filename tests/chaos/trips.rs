@@ -338,7 +338,7 @@ async fn cancel(
     let request = CancelSagaRequest {
         saga,
         reason: "rain".to_owned(),
-        ..Default::default()
+        ..CancelSagaRequest::default()
     };
     match client.cancel_saga(request).await {
         Ok(_) => Some(true),

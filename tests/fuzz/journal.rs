@@ -191,6 +191,7 @@ fn goes_on(plan: &Arc<Plan>, picture: &Picture, last: Timestamp) {
         Input::Cancel(Cancel {
             reason: "no".to_owned(),
             by: String::new(),
+            act: None,
         }),
         Input::Trouble(error()),
     ];
@@ -221,6 +222,7 @@ fn goes_on(plan: &Arc<Plan>, picture: &Picture, last: Timestamp) {
                 reason,
                 by,
                 force: true,
+                act: None,
             })
         }));
     }

@@ -192,6 +192,7 @@ impl Walk<'_> {
             (10, _) => Input::Cancel(Cancel {
                 reason: "changed my mind".to_owned(),
                 by: String::new(),
+                act: None,
             }),
             (11, _) => Input::Trouble(ErrorBody::new("panic", "as the walk says")),
             (12, _) => Input::Wake,
@@ -282,6 +283,7 @@ impl Walk<'_> {
             reason,
             by,
             force: how >= 128,
+            act: None,
         })
     }
 

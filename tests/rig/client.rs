@@ -229,6 +229,7 @@ impl Clients {
             saga: saga.to_owned(),
             reason: "changed my mind".to_owned(),
             by: String::new(),
+            ..CancelSagaRequest::default()
         };
         Ok(self.sagas.clone().cancel_saga(request).await?.into_inner())
     }

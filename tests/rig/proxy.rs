@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -28,6 +28,12 @@ struct State {
     swallow: AtomicBool,
     /// Told when an answer was swallowed.
     swallowed: Notify,
+    /// What a question holds whose answer is held back.
+    marker: Mutex<Option<String>>,
+    /// Told when such a question has passed.
+    held: Notify,
+    /// Ends the connection that is held.
+    cut: Notify,
 }
 
 impl Proxy {
@@ -68,6 +74,22 @@ impl Proxy {
         self.state.swallow.store(false, Ordering::SeqCst);
     }
 
+    /// Holds back every answer on the connection on which a question passes that holds `marker`, until [`Proxy::cut`]. Holds
+    /// one connection; those after it pass.
+    pub fn hold_answers_to(&self, marker: &str) {
+        *self.state.marker() = Some(marker.to_owned());
+    }
+
+    /// Waits until such a question has passed.
+    pub async fn held(&self) {
+        self.state.held.notified().await;
+    }
+
+    /// Ends the connection that is held; its answers are lost.
+    pub fn cut(&self) {
+        self.state.cut.notify_one();
+    }
+
     /// From now on nothing passes in either direction, on old and new connections, until [`Proxy::go_on`].
     pub fn stall(&self) {
         self.state.stalled.send_replace(true);
@@ -85,6 +107,24 @@ impl Proxy {
 }
 
 impl State {
+    fn marker(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.marker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the answers to this question are to be held.
+    fn holds(&self, question: &[u8]) -> bool {
+        let mut marker = self.marker();
+        let found = marker.as_ref().is_some_and(|marker| {
+            let marker = marker.as_bytes();
+            question.windows(marker.len()).any(|part| part == marker)
+        });
+        if found {
+            *marker = None;
+            self.held.notify_one();
+        }
+        found
+    }
+
     /// Waits while nothing passes.
     async fn moves(&self) {
         // The sender lives in `self`.
@@ -99,6 +139,7 @@ impl State {
 async fn pass(client: TcpStream, upstream: TcpStream, state: Arc<State>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = upstream.into_split();
+    let held = AtomicBool::new(false);
     let questions = async {
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -106,6 +147,9 @@ async fn pass(client: TcpStream, upstream: TcpStream, state: Arc<State>) {
                 return;
             };
             state.moves().await;
+            if state.holds(&buffer[..count]) {
+                held.store(true, Ordering::SeqCst);
+            }
             // Either side may go; then so does the other.
             if count == 0 || to_server.write_all(&buffer[..count]).await.is_err() {
                 return;
@@ -119,6 +163,10 @@ async fn pass(client: TcpStream, upstream: TcpStream, state: Arc<State>) {
                 return;
             };
             state.moves().await;
+            if held.load(Ordering::SeqCst) {
+                state.cut.notified().await;
+                return;
+            }
             if count == 0 {
                 return;
             }

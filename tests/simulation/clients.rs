@@ -283,6 +283,7 @@ impl World {
         let cancel = Cancel {
             reason: "changed my mind".to_owned(),
             by: "ann".to_owned(),
+            act: None,
         };
         self.tell(format_args!("{id} shall be undone"));
         self.hand(

@@ -166,6 +166,7 @@ impl World {
             reason,
             by,
             force,
+            act: None,
             answer,
         };
         self.hand(incarnation, Intake::Intervene(job));

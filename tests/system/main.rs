@@ -22,6 +22,7 @@ mod hung_handlers;
 mod lethal;
 mod lists;
 mod made;
+mod missed_answers;
 mod numbers;
 mod operators;
 mod pivots;

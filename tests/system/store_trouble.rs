@@ -230,11 +230,21 @@ async fn every_verb_ends_in_time_while_the_database_is_stopped() {
     ];
     let acts: &[&[&str]] = &[
         &["deploy", &file],
-        &["cancel", &id],
-        &["retry", &id],
-        &["skip", &id, "first", "--reason", "x"],
-        &["resolve", &id, "first", "--as", "failed", "--reason", "x"],
-        &["abandon", &id, "--reason", "x", "--yes"],
+        &["cancel", &id, "--timeout", "4s"],
+        &["retry", &id, "--timeout", "4s"],
+        &["skip", &id, "first", "--reason", "x", "--timeout", "4s"],
+        &[
+            "resolve",
+            &id,
+            "first",
+            "--as",
+            "failed",
+            "--reason",
+            "x",
+            "--timeout",
+            "4s",
+        ],
+        &["abandon", &id, "--reason", "x", "--yes", "--timeout", "4s"],
         &["breakers", "trip", "left/act", "--reason", "x"],
         &["breakers", "reset", "left/act", "--reason", "x"],
     ];
@@ -265,8 +275,8 @@ async fn acts_that_wait_for_a_commit_are_unknown_and_not_failed() {
     let (server, served, [id, other]) = in_postgres().await;
     set_read_only(&server, true).await;
     let (cancel, skip, start) = (
-        ["cancel", &id],
-        ["skip", &other, "first", "--reason", "x"],
+        ["cancel", &id, "--timeout", "4s"],
+        ["skip", &other, "first", "--reason", "x", "--timeout", "4s"],
         starts("n=1", &["--key", "K-1", "--timeout", "4s"]),
     );
     let trip = ["breakers", "trip", "left/act", "--reason", "x"];
@@ -309,7 +319,7 @@ async fn acts_that_wait_for_a_commit_are_unknown_and_not_failed() {
     set_read_only(&server, false).await;
     // As the message says: a cancel may be repeated, and the same key starts nothing twice.
     eventually("the cancel", || async {
-        let ran = served.ask(&["cancel", &id]).await;
+        let ran = served.ask(&["cancel", &id, "--timeout", "4s"]).await;
         (ran.code == 0 || ran.stderr.contains("has ended")).then_some(())
     })
     .await;
@@ -326,9 +336,9 @@ async fn acts_that_wait_for_a_commit_are_unknown_and_not_failed() {
 async fn an_answer_that_the_servers_death_cuts_off_is_unknown() {
     let (server, served, [id, other]) = in_postgres().await;
     set_read_only(&server, true).await;
-    let start = starts("n=1", &["--key", "K-1"]);
-    let cancel = ["cancel", &id];
-    let skip = ["skip", &other, "first", "--reason", "x"];
+    let start = starts("n=1", &["--key", "K-1", "--timeout", "9s"]);
+    let cancel = ["cancel", &id, "--timeout", "9s"];
+    let skip = ["skip", &other, "first", "--reason", "x", "--timeout", "9s"];
     let kill = async {
         eventually("the acts to reach the lane", || async {
             let list = served.ask(&["definitions"]).await;

@@ -51,7 +51,10 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             }
         }
         Event::DeadlinePassed {} => state.deadline = None,
-        Event::CancelRequested { reason, .. } => state.cancel = Some(reason.as_str().into()),
+        Event::CancelRequested { reason, act, .. } => {
+            state.cancel = Some(reason.as_str().into());
+            state.note_act(*act);
+        }
         Event::IncidentRaised(incident) => {
             // The step took effect, so whatever was said of its attempts before is settled.
             if let (Some(step), IncidentKind::OutputNotTaken) = (incident.step, incident.kind) {
@@ -226,7 +229,7 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         Event::LateReply(e) => with(state, e.step, |s| s.late_reply = true),
 
         // The events behind it say what changes.
-        Event::Intervened(_) => {}
+        Event::Intervened(e) => state.note_act(e.act),
         Event::TroubleSettled {} => {
             state
                 .incidents

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::ErrorBody,
     gate::Wait,
-    ids::Timestamp,
+    ids::{ActId, Timestamp},
     payload::{self, Payload},
 };
 
@@ -87,6 +87,9 @@ pub enum Event {
         reason: String,
         /// Who.
         by: String,
+        /// The client's name for the act.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        act: Option<ActId>,
     },
     /// An answer came too late to matter, or contradicts what is known.
     LateReply(LateReply),
@@ -443,6 +446,9 @@ pub struct Intervened {
     /// The operator's word stands where a proof was not to be had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forced: bool,
+    /// The client's name for the act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<ActId>,
 }
 
 /// What operators can ask for.

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{error::ErrorBody, event::Verb, ids::Timestamp, payload::Payload};
+use crate::{
+    error::ErrorBody,
+    event::Verb,
+    ids::{ActId, Timestamp},
+    payload::Payload,
+};
 use saga_dsl::plan::StepIx;
 
 /// Something that happened to a saga and asks for a decision.
@@ -128,6 +133,8 @@ pub struct Cancel {
     pub reason: String,
     /// Who, as far as it is known.
     pub by: String,
+    /// The client's name for this act; the same when it is sent again.
+    pub act: Option<ActId>,
 }
 
 /// What an operator asks for.
@@ -143,6 +150,8 @@ pub struct Intervention {
     pub by: String,
     /// Take the operator's word where a proof is not to be had. The saga is marked for good.
     pub force: bool,
+    /// The client's name for this act; the same when it is sent again.
+    pub act: Option<ActId>,
 }
 
 /// What operators can ask for, with what it needs.

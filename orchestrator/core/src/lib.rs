@@ -31,7 +31,7 @@ pub use effect::{Command, Effect};
 pub use error::ErrorBody;
 pub use event::{Event, Record};
 pub use gate::Gate;
-pub use ids::{Partition, SagaId, Timestamp};
+pub use ids::{ActId, Partition, SagaId, Timestamp};
 pub use input::{Input, Rejected};
 pub use rules::{Rule, Rules};
 pub use saga_dsl::payload::{self, Payload};

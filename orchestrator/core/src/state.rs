@@ -72,7 +72,7 @@ use crate::{
     error::ErrorBody,
     event::{AfterSeal, Failure, Incident, IncidentKind},
     gate::Wait,
-    ids::{SagaId, Timestamp},
+    ids::{ActId, SagaId, Timestamp},
     input::Op,
     payload::Payload,
 };
@@ -108,7 +108,12 @@ pub struct SagaState {
     pub ended_at: Option<Timestamp>,
     /// An operator's word stands where a proof was not to be had; never taken off again.
     pub exceptions: bool,
+    /// The latest acts of operators, oldest first: one that is sent again is done once.
+    pub acts: Vec<ActId>,
 }
+
+/// Acts of operators that a saga remembers.
+pub const ACTS_KEPT: usize = 64;
 
 /// Where a saga stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -428,7 +433,22 @@ impl SagaState {
             output_error: None,
             ended_at: None,
             exceptions: false,
+            acts: Vec::new(),
         }
+    }
+
+    /// Whether this act was done before.
+    #[must_use]
+    pub fn has_acted(&self, act: Option<ActId>) -> bool {
+        act.is_some_and(|act| self.acts.contains(&act))
+    }
+
+    pub(crate) fn note_act(&mut self, act: Option<ActId>) {
+        let Some(act) = act else { return };
+        if self.acts.len() >= ACTS_KEPT {
+            self.acts.remove(0);
+        }
+        self.acts.push(act);
     }
 
     /// Whether a step may begin when its turn comes: not while the pivot is being settled, and not while an operator

@@ -6,7 +6,7 @@ use saga_proto::v1 as wire;
 use super::{
     Api,
     error::Refusal,
-    steering::{Act, act, needs_reason},
+    steering::{Act, act, act_id, needs_reason},
 };
 
 pub(super) async fn abandon(
@@ -15,7 +15,10 @@ pub(super) async fn abandon(
     from: &str,
 ) -> Result<wire::InterventionResponse, Refusal> {
     needs_reason(&request.reason)?;
-    let wire::AbandonRequest { saga, reason, by } = request;
+    let id = act_id(&request.act_id)?;
+    let wire::AbandonRequest {
+        saga, reason, by, ..
+    } = request;
     act(
         api,
         Act {
@@ -25,6 +28,7 @@ pub(super) async fn abandon(
             reason,
             by,
             force: false,
+            id,
         },
         from,
     )

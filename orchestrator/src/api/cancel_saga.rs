@@ -1,6 +1,6 @@
 //! `CancelSaga`: asks a lane to undo a saga, and says what came of it.
 
-use saga_core::input::Cancel;
+use saga_core::{ActId, SagaId, input::Cancel};
 use saga_proto::v1 as wire;
 use tokio::sync::oneshot;
 
@@ -8,11 +8,12 @@ use super::{
     Api, convert,
     error::{Code, Refusal},
     resolve::resolve,
-    steering::{REASON_BYTES_MAX, ended, not_open, who},
+    steering::{REASON_BYTES_MAX, act_id, done_before, ended, not_open, who},
 };
 use crate::{
     document::clean_text,
     lane::intake::{CancelError, CancelJob, Cancelled, Intake},
+    store::record::RowStatus,
 };
 
 pub(super) async fn cancel_saga(
@@ -21,11 +22,41 @@ pub(super) async fn cancel_saga(
     from: String,
 ) -> Result<wire::CancelSagaResponse, Refusal> {
     let id = resolve(api, &request.saga).await?;
+    let act = act_id(&request.act_id)?;
+    match cancel(api, id, request, act, &from).await {
+        Err(refusal) => match done_before(api, id, act).await {
+            Some(status) => Ok(wire::CancelSagaResponse {
+                saga_id: convert::id_bytes(id),
+                disposition: led_to(status).to_owned(),
+                status: convert::status_word(status).to_owned(),
+            }),
+            None => Err(refusal),
+        },
+        answer => answer,
+    }
+}
+
+/// What a cancel led to whose answer was missed, by where its saga stands now.
+fn led_to(status: RowStatus) -> &'static str {
+    match status {
+        RowStatus::Compensating | RowStatus::Compensated => "compensating",
+        RowStatus::Running | RowStatus::Completed | RowStatus::Abandoned => "settling",
+    }
+}
+
+async fn cancel(
+    api: &Api,
+    id: SagaId,
+    request: wire::CancelSagaRequest,
+    act: Option<ActId>,
+    from: &str,
+) -> Result<wire::CancelSagaResponse, Refusal> {
     let (answer, answered) = oneshot::channel();
-    let by = who(&request.by, &from);
+    let by = who(&request.by, from);
     let cancel = Cancel {
         reason: clean_text(request.reason, REASON_BYTES_MAX),
         by,
+        act,
     };
     api.parts()
         .lane

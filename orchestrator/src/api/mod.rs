@@ -264,6 +264,15 @@ impl OperatorService for Api {
         ))
     }
 
+    async fn find_act(
+        &self,
+        request: Request<wire::FindActRequest>,
+    ) -> Result<Response<wire::FindActResponse>, Status> {
+        Ok(Response::new(
+            steering::find_act(self, request.into_inner()).await?,
+        ))
+    }
+
     type VerifyParticipantStream = Answers<wire::HazardVerdict>;
 
     async fn verify_participant(

@@ -6,7 +6,7 @@ use saga_proto::v1 as wire;
 use super::{
     Api,
     error::{Code, Refusal},
-    steering::{Act, act, document, needs_reason, needs_step},
+    steering::{Act, act, act_id, document, needs_reason, needs_step},
 };
 
 pub(super) async fn resolve_step(
@@ -39,6 +39,7 @@ pub(super) async fn resolve_step(
             ));
         }
     };
+    let id = act_id(&request.act_id)?;
     let wire::ResolveRequest {
         saga,
         step,
@@ -56,6 +57,7 @@ pub(super) async fn resolve_step(
             reason,
             by,
             force,
+            id,
         },
         from,
     )

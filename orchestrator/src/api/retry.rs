@@ -7,7 +7,7 @@ use super::{
     Api,
     error::{Code, Refusal},
     preview_retry,
-    steering::{Act, act, document},
+    steering::{Act, act, act_id, document, unless_done},
 };
 
 pub(super) async fn retry(
@@ -22,8 +22,11 @@ pub(super) async fn retry(
             "input: another payload needs a step that it is for",
         ));
     }
-    if let Some(input) = &input {
-        preview_retry::fits(api, &request.saga, &request.step, input).await?;
+    let id = act_id(&request.act_id)?;
+    if let Some(input) = &input
+        && let Err(refusal) = preview_retry::fits(api, &request.saga, &request.step, input).await
+    {
+        return unless_done(api, (&request.saga, &request.step), id, refusal).await;
     }
     let order = Order::Retry { input };
     let wire::RetryRequest {
@@ -43,6 +46,7 @@ pub(super) async fn retry(
             reason,
             by,
             force,
+            id,
         },
         from,
     )

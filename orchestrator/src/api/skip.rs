@@ -6,7 +6,7 @@ use saga_proto::v1 as wire;
 use super::{
     Api,
     error::Refusal,
-    steering::{Act, act, needs_reason, needs_step},
+    steering::{Act, act, act_id, needs_reason, needs_step},
 };
 
 pub(super) async fn skip(
@@ -16,12 +16,14 @@ pub(super) async fn skip(
 ) -> Result<wire::InterventionResponse, Refusal> {
     needs_step(&request.step)?;
     needs_reason(&request.reason)?;
+    let id = act_id(&request.act_id)?;
     let wire::SkipRequest {
         saga,
         step,
         reason,
         by,
         force,
+        ..
     } = request;
     act(
         api,
@@ -32,6 +34,7 @@ pub(super) async fn skip(
             reason,
             by,
             force,
+            id,
         },
         from,
     )

@@ -1,7 +1,7 @@
 //! What all acts of operators share: who asks, the way to the lane and back, and what is shown afterwards.
 
 use saga_core::{
-    Payload, SagaId,
+    ActId, Payload, SagaId,
     input::{Order, Unfit},
 };
 use saga_proto::v1 as wire;
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     document::{self, clean_text},
     lane::intake::{Intake, InterveneError, InterveneJob},
+    store::record::RowStatus,
 };
 
 /// Longest reason, in bytes; longer ones are cut.
@@ -33,6 +34,72 @@ pub(super) struct Act {
     pub(super) reason: String,
     pub(super) by: String,
     pub(super) force: bool,
+    /// The client's name for it.
+    pub(super) id: Option<ActId>,
+}
+
+/// The client's name for an act; `None` when it gave none.
+pub(super) fn act_id(bytes: &[u8]) -> Result<Option<ActId>, Refusal> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let id = ActId::from_bytes(bytes);
+    id.map(Some).ok_or_else(|| {
+        let message = format!("act_id: it has {} bytes; a UUID has 16", bytes.len());
+        Refusal::new(Code::Malformed, message)
+    })
+}
+
+/// Where the saga stands, if the act is done and committed. The journal answers, so a restart changes nothing. What cannot
+/// be read counts as not done: the caller has an answer of its own.
+pub(super) async fn done_before(api: &Api, id: SagaId, act: Option<ActId>) -> Option<RowStatus> {
+    act?;
+    let seen = picture::load(api, id).await.ok()?;
+    let done = seen
+        .folded
+        .is_ok_and(|picture| picture.state.has_acted(act));
+    done.then_some(seen.row.face.status)
+}
+
+/// Answers an act that is refused: with the saga as it is, if the same act was done before.
+pub(super) async fn unless_done(
+    api: &Api,
+    (saga, step): (&str, &str),
+    act: Option<ActId>,
+    refusal: Refusal,
+) -> Result<wire::InterventionResponse, Refusal> {
+    if act.is_none() {
+        return Err(refusal);
+    }
+    let Ok(id) = resolve::resolve(api, saga).await else {
+        return Err(refusal);
+    };
+    match done_before(api, id, act).await {
+        Some(_) => Ok(seen_after(api, id, Some(step)).await),
+        None => Err(refusal),
+    }
+}
+
+/// `FindAct`: whether an act is done.
+pub(super) async fn find_act(
+    api: &Api,
+    request: wire::FindActRequest,
+) -> Result<wire::FindActResponse, Refusal> {
+    let act = act_id(&request.act_id)?.ok_or_else(|| {
+        Refusal::new(
+            Code::Malformed,
+            "act_id: it is empty; name the act that is meant",
+        )
+    })?;
+    let id = resolve::resolve(api, &request.saga).await?;
+    let done = match picture::load(api, id).await?.folded {
+        Ok(picture) => picture.state.has_acted(Some(act)),
+        Err(fault) => {
+            let message = format!("the history of saga {id} cannot be read: {fault}");
+            return Err(Refusal::new(Code::NotRunning, message));
+        }
+    };
+    Ok(wire::FindActResponse { done })
 }
 
 /// Where a call comes from.
@@ -103,32 +170,47 @@ pub(super) async fn act(
         reason: clean_text(act.reason, REASON_BYTES_MAX),
         by: who(&act.by, from),
         force: act.force,
+        act: act.id,
         answer,
     };
     api.parts().lane.send(Intake::Intervene(job)).await?;
     match answered.await.map_err(|_| api.no_answer())? {
         Ok(()) => {}
-        Err(error) => return Err(refusal(api, id, error).await),
+        Err(error) => {
+            let refusal = refusal(api, id, error).await;
+            return unless_done(
+                api,
+                (&act.saga, step.as_deref().unwrap_or("")),
+                act.id,
+                refusal,
+            )
+            .await;
+        }
     }
+    Ok(seen_after(api, id, step.as_deref()).await)
+}
+
+/// The saga as it is committed after an act.
+async fn seen_after(api: &Api, id: SagaId, step: Option<&str>) -> wire::InterventionResponse {
     let seen = match picture::load(api, id).await {
         Ok(seen) => seen,
         Err(error) => {
             // The act is committed; that nobody can look at it now does not undo it.
             tracing::warn!(saga_id = %id, %error, "a saga that was steered cannot be read back");
-            return Ok(wire::InterventionResponse {
+            return wire::InterventionResponse {
                 saga: None,
                 step: None,
                 now_us: api.parts().lane.clock().now().0,
-            });
+            };
         }
     };
     let detail = convert::detail_by(&seen, api.parts().lane.clock());
     let step = step.and_then(|name| detail.steps.into_iter().find(|step| step.id == name));
-    Ok(wire::InterventionResponse {
+    wire::InterventionResponse {
         saga: detail.summary,
         step,
         now_us: detail.now_us,
-    })
+    }
 }
 
 async fn refusal(api: &Api, id: SagaId, error: InterveneError) -> Refusal {

@@ -199,7 +199,9 @@ impl Patience {
             ("SagaService", "GetSaga" | "ListSagas" | "WatchSaga" | "History")
             | ("DefinitionService", "GetDefinition" | "ListDefinitions")
             | ("ParticipantDirectory", "ListParticipants")
-            | ("OperatorService", "ListBreakers" | "ListAudit" | "PreviewRetry") => Self::Read,
+            | ("OperatorService", "ListBreakers" | "ListAudit" | "PreviewRetry" | "FindAct") => {
+                Self::Read
+            }
             // A call that this list has forgotten may change something.
             (_, _) => Self::Act,
         }

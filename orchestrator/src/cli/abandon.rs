@@ -6,6 +6,7 @@ use super::{
     Context,
     exit::{Exit, Failure, Fate},
     ids::{id_text, short},
+    once::once,
     output::{self, Format},
     steer::{self, Common},
 };
@@ -54,13 +55,18 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         }
     }
     let fate = Fate::of_saga(format!("{} is abandoned", args.saga), &args.saga);
+    let named = args.saga.clone();
+    let asked = steer::once(&args.common, &named, fate);
     let request = AbandonRequest {
         saga: args.saga,
         reason: args.reason,
         by: steer::by(),
+        act_id: asked.act.as_bytes().to_vec().into(),
     };
-    let answer = server
-        .act(server.operators().abandon(request), fate)
-        .await?;
+    let answer = once(&server, asked, || {
+        let request = request.clone();
+        async { server.operators().abandon(request).await }
+    })
+    .await?;
     steer::show(answer, args.common.output)
 }

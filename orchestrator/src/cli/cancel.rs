@@ -7,6 +7,7 @@ use super::{
     Context,
     exit::{Exit, Failure, Fate},
     ids::{id_of, short},
+    once::once,
     output::{self, Format},
     steer::{self, Common},
 };
@@ -55,14 +56,19 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             args.saga
         ),
     };
+    let named = args.saga.clone();
+    let asked = steer::once(&args.common, &named, fate);
     let request = CancelSagaRequest {
         saga: args.saga,
         reason: args.reason,
         by: steer::by(),
+        act_id: asked.act.as_bytes().to_vec().into(),
     };
-    let answer = server
-        .act(server.sagas().cancel_saga(request), fate)
-        .await?;
+    let answer = once(&server, asked, || {
+        let request = request.clone();
+        async { server.sagas().cancel_saga(request).await }
+    })
+    .await?;
     match args.common.output {
         Format::Text => output::line(&sentence(&answer))?,
         Format::Json => output::json(&Cancelled {

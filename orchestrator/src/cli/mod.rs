@@ -33,6 +33,7 @@ mod lint;
 mod list;
 mod log;
 mod new;
+mod once;
 mod output;
 mod pages;
 mod participants;

@@ -7,6 +7,7 @@ use super::{
     Context,
     exit::{Exit, Failure, Fate},
     fields::{self, Field, Source},
+    once::once,
     steer::{self, Common},
 };
 
@@ -85,6 +86,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         format!("{} of {} is settled as {word}", args.step, args.saga),
         &args.saga,
     );
+    let named = args.saga.clone();
+    let asked = steer::once(&args.common, &named, fate);
     let request = ResolveRequest {
         saga: args.saga,
         step: args.step,
@@ -93,9 +96,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         reason: args.reason,
         by: steer::by(),
         force: args.force,
+        act_id: asked.act.as_bytes().to_vec().into(),
     };
-    let answer = server
-        .act(server.operators().resolve(request), fate)
-        .await?;
+    let answer = once(&server, asked, || {
+        let request = request.clone();
+        async { server.operators().resolve(request).await }
+    })
+    .await?;
     steer::show(answer, args.common.output)
 }

@@ -11,6 +11,7 @@ use super::{
     edit_preview,
     exit::{Exit, Failure, Fate},
     fields::{self, Field, Source},
+    once::once,
     output,
     steer::{self, Common},
 };
@@ -74,6 +75,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         None => format!("{} is tried again", args.saga),
     };
     let fate = Fate::of_saga(what, &args.saga);
+    let named = args.saga.clone();
+    let asked = steer::once(&args.common, &named, fate);
     let request = RetryRequest {
         saga: args.saga,
         step: args.step.unwrap_or_default(),
@@ -81,8 +84,13 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         reason: args.reason,
         by: steer::by(),
         force: args.force,
+        act_id: asked.act.as_bytes().to_vec().into(),
     };
-    let answer = server.act(server.operators().retry(request), fate).await?;
+    let answer = once(&server, asked, || {
+        let request = request.clone();
+        async { server.operators().retry(request).await }
+    })
+    .await?;
     steer::show(answer, args.common.output)
 }
 

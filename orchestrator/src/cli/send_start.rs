@@ -21,6 +21,8 @@ use super::{
 pub const START_WITHIN: Duration = Duration::from_secs(30);
 /// A wait that lasts longer is explained.
 const SAYS_AFTER: Duration = Duration::from_secs(2);
+/// Longest pause between two sendings.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
 /// Sendings to a server that is not there, with pauses that add up to about six seconds.
 const RETRIES: usize = 5;
 
@@ -54,13 +56,6 @@ pub async fn send_start(
         Ok(Ok(started)) => Ok(started),
         Ok(Err(status)) if is_fate_unknown(&status) => {
             Err(server.act_failed(&status, fate(request)))
-        }
-        // Refused for certain. An earlier sending may still have arrived, if this is not about the start itself.
-        Ok(Err(status)) if arrived.get() && status.code() == Code::Unavailable => {
-            Err(Failure::unknown(
-                fate(request),
-                "the answer was cut off, and the server is not there any more",
-            ))
         }
         Ok(Err(status)) => Err(server.failure(status)),
         Err(_) => Err(Failure::unknown(
@@ -116,6 +111,8 @@ async fn sent_again(
         }
         match pauses.next() {
             Some(pause) => tokio::time::sleep(pause).await,
+            // Somebody has the start, so only an answer tells what became of it.
+            None if arrived.get() => tokio::time::sleep(PAUSE_MAX).await,
             None => return Err(status),
         }
     }
@@ -124,7 +121,7 @@ async fn sent_again(
 fn pauses() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(3))
+        .with_max_delay(PAUSE_MAX)
         .with_max_times(RETRIES)
         .with_jitter()
         .build()

@@ -5,6 +5,7 @@ use saga_proto::v1::SkipRequest;
 use super::{
     Context,
     exit::{Exit, Failure, Fate},
+    once::once,
     steer::{self, Common},
 };
 
@@ -47,14 +48,21 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         format!("{} of {} is left out", args.step, args.saga),
         &args.saga,
     );
+    let named = args.saga.clone();
     let (saga, step, reason) = (args.saga, args.step, args.reason);
+    let asked = steer::once(&args.common, &named, fate);
     let request = SkipRequest {
         saga,
         step,
         reason,
         by: steer::by(),
         force: args.force,
+        act_id: asked.act.as_bytes().to_vec().into(),
     };
-    let answer = server.act(server.operators().skip(request), fate).await?;
+    let answer = once(&server, asked, || {
+        let request = request.clone();
+        async { server.operators().skip(request).await }
+    })
+    .await?;
     steer::show(answer, args.common.output)
 }

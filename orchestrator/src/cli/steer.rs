@@ -1,13 +1,19 @@
 //! What the operator's verbs share: who asks, what is asked first, and how the answer is shown.
 
+use std::time::Duration as StdDuration;
+
+use saga_dsl::definition::Duration;
 use saga_proto::v1::{GetSagaRequest, InterventionResponse, SagaSummary, StepDetail};
 use serde::Serialize;
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     client::Server,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, Fate},
     ids::{id_text, short},
     json,
+    once::{ACT_WITHIN, Once},
     output::{self, Format, printable},
     words,
 };
@@ -18,9 +24,24 @@ pub struct Common {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Stop asking after this time what became of it; 30s by default
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Duration>,
     /// Format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: Format,
+}
+
+/// An act on `saga` under a name of its own.
+pub fn once<'a>(common: &Common, saga: &'a str, fate: Fate) -> Once<'a> {
+    let limit = common.timeout;
+    let within = limit.map_or(ACT_WITHIN, |limit| StdDuration::from_millis(limit.ms));
+    Once {
+        saga,
+        act: Uuid::now_v7(),
+        until: Instant::now() + within,
+        fate,
+    }
 }
 
 /// What `-o json` prints.

@@ -201,7 +201,7 @@ fn audit<'a>(
     };
     events.iter().filter_map(move |event| match event {
         Event::Intervened(e) => Some(row(e.verb.name(), e.step, &e.by, &e.reason, e.forced)),
-        Event::CancelRequested { reason, by } => Some(row("cancel", None, by, reason, false)),
+        Event::CancelRequested { reason, by, .. } => Some(row("cancel", None, by, reason, false)),
         _ => None,
     })
 }

@@ -172,7 +172,7 @@ impl Worker {
         }
         let cancelled = answer
             .is_some()
-            .then(|| cancelled(&decision.state, !decision.events.is_empty()));
+            .then(|| cancelled(&decision.state, changes_or_did(&input, &decision)));
         let release = Release {
             id,
             seq: decision.state.seq,
@@ -325,6 +325,21 @@ fn note_rejected(id: SagaId, input: &Input, rejected: &Rejected) {
             tracing::debug!(saga_id = %id, %rejected, ?input, "input rejected");
         }
     }
+}
+
+/// Whether the input changes the saga now, or did when it was sent before.
+fn changes_or_did(input: &Input, decision: &Decision) -> bool {
+    let before = match input {
+        Input::Cancel(cancel) => decision.state.has_acted(cancel.act),
+        Input::Start(_)
+        | Input::Reply(_)
+        | Input::Lost(_)
+        | Input::Due
+        | Input::Wake
+        | Input::Intervene(_)
+        | Input::Trouble(_) => false,
+    };
+    before || !decision.events.is_empty()
 }
 
 /// Which command a reply claims to answer, for the log.

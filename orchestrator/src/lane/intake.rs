@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use saga_core::{
-    ErrorBody, Payload, SagaId, Status, Timestamp,
+    ActId, ErrorBody, Payload, SagaId, Status, Timestamp,
     event::Failure,
     gate::Wait,
     input::{Cancel, Op, Order, Outcome, Start, Unfit},
@@ -322,6 +322,8 @@ pub struct InterveneJob {
     pub by: String,
     /// Take the operator's word where a proof is not to be had.
     pub force: bool,
+    /// The client's name for this act; the same when it is sent again.
+    pub act: Option<ActId>,
     /// Told after the commit.
     pub answer: oneshot::Sender<Result<(), InterveneError>>,
 }

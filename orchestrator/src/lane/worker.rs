@@ -349,6 +349,7 @@ impl Worker {
             reason,
             by,
             force,
+            act,
             answer,
         } = job;
         let answer = Answer::Intervene(answer);
@@ -367,6 +368,7 @@ impl Worker {
             reason,
             by,
             force,
+            act,
         });
         self.queue.push_back(Job::Input {
             id,

@@ -209,6 +209,7 @@ pub fn intervention(act: Act, step: Option<StepIx>, force: bool) -> Intervention
         reason: String::new(),
         by: String::new(),
         force,
+        act: None,
     }
 }
 

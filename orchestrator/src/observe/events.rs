@@ -151,7 +151,7 @@ pub fn describe(plan: &Plan, event: &Event, at: Timestamp) -> Line {
             line("incident_raised", e.step, text)
         }
         Event::DeadlinePassed {} => line("deadline_passed", None, "the deadline passed"),
-        Event::CancelRequested { reason, by } => line(
+        Event::CancelRequested { reason, by, .. } => line(
             "cancel_requested",
             None,
             format!("cancel asked for by {by}: {reason}"),

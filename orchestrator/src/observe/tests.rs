@@ -287,6 +287,7 @@ fn a_pivot_that_is_sealed_because_of_a_cancel() {
     play.after_ms(50).input(&Input::Cancel(Cancel {
         reason: "wrong customer".into(),
         by: "eve".into(),
+        act: None,
     }));
     insta::assert_snapshot!(play.after_ms(1_000).shown());
 }
@@ -334,6 +335,7 @@ fn what_waited_when_the_saga_was_cancelled_is_not_waited_for() {
     play.after_ms(50).input(&Input::Cancel(Cancel {
         reason: "wrong customer".into(),
         by: "eve".into(),
+        act: None,
     }));
     insta::assert_snapshot!(play.after_ms(1_000).shown());
 }

@@ -183,6 +183,7 @@ impl<'a, C: Cast> World<'a, C> {
                 let cancel = Cancel {
                     reason: "the trial says so".into(),
                     by: "the trial".into(),
+                    act: None,
                 };
                 self.take(Input::Cancel(cancel));
             }

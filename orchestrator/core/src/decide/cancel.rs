@@ -13,6 +13,10 @@ pub(super) fn cancel(draft: &mut Draft<'_>, cancel: &Cancel) -> Result<(), Rejec
     if draft.state.birth.is_none() {
         return Err(Rejected::NotBegun);
     }
+    // The client missed the answer and asks again.
+    if draft.state.has_acted(cancel.act) {
+        return Ok(());
+    }
     match draft.state.status {
         Status::Completed | Status::Compensated | Status::Abandoned => {
             return Err(Rejected::Ended {
@@ -35,6 +39,7 @@ pub(super) fn cancel(draft: &mut Draft<'_>, cancel: &Cancel) -> Result<(), Rejec
     draft.record(Event::CancelRequested {
         reason: cancel.reason.clone(),
         by: cancel.by.clone(),
+        act: cancel.act,
     });
     let error = ErrorBody::new("cancelled", cancel.reason.clone());
     draft.fail(Failure {

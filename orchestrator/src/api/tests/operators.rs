@@ -54,6 +54,7 @@ fn skip(saga: &str, step: &str) -> wire::SkipRequest {
         reason: "by hand".to_owned(),
         by: "ann".to_owned(),
         force: false,
+        ..wire::SkipRequest::default()
     }
 }
 
@@ -183,7 +184,7 @@ async fn an_abandoned_saga_has_ended() {
     let request = wire::AbandonRequest {
         saga: saga.clone(),
         reason: "settled".to_owned(),
-        by: String::new(),
+        ..wire::AbandonRequest::default()
     };
     let answer = operators
         .abandon(request)

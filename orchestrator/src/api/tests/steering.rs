@@ -134,6 +134,7 @@ async fn a_cancel_undoes_and_a_second_one_finds_nothing_left() {
         saga: saga.clone(),
         reason: "wrong customer".to_owned(),
         by: "ann".to_owned(),
+        ..wire::CancelSagaRequest::default()
     };
     let answer = rig
         .sagas()
@@ -164,8 +165,7 @@ async fn a_cancel_undoes_and_a_second_one_finds_nothing_left() {
     assert_eq!(again.disposition, "already");
     let nobody = wire::CancelSagaRequest {
         saga: "01JD8W3K5T01JD8W3K5T01JD8W".to_owned(),
-        reason: String::new(),
-        by: String::new(),
+        ..wire::CancelSagaRequest::default()
     };
     assert_eq!(
         rig.sagas()
@@ -200,7 +200,7 @@ async fn an_ended_saga_is_not_cancelled() {
     let cancel = wire::CancelSagaRequest {
         saga,
         reason: "late".to_owned(),
-        by: String::new(),
+        ..wire::CancelSagaRequest::default()
     };
     let refused = rig.sagas().cancel_saga(cancel).await.expect_err("ended");
     assert_eq!(refused.code(), Code::FailedPrecondition);

@@ -157,6 +157,7 @@ async fn a_cancel_is_answered_after_its_commit() {
     let cancel = Cancel {
         reason: "changed my mind".into(),
         by: "test".into(),
+        act: None,
     };
     lane.send(Intake::Cancel(CancelJob {
         id: id(1),

@@ -30,6 +30,10 @@ pub(super) fn intervene(draft: &mut Draft<'_>, wanted: &Intervention) -> Result<
     if draft.state.birth.is_none() {
         return Err(Rejected::NotBegun);
     }
+    // The client missed the answer and asks again.
+    if draft.state.has_acted(wanted.act) {
+        return Ok(());
+    }
     if draft.state.status.is_end() {
         return Err(Rejected::Ended {
             at: draft.state.ended_at.unwrap_or(draft.now),
@@ -46,6 +50,7 @@ pub(super) fn intervene(draft: &mut Draft<'_>, wanted: &Intervention) -> Result<
         reason: wanted.reason.clone(),
         by: wanted.by.clone(),
         forced: wanted.force,
+        act: wanted.act,
     }));
     match (&wanted.order, wanted.step) {
         (Order::Retry { input: None }, None) => retry::all(draft)?,

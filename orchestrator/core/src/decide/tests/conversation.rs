@@ -212,6 +212,7 @@ impl Conversation {
             reason,
             by,
             force,
+            act: None,
         })) {
             Ok(events) => Ok(events),
             Err(Rejected::Unfit(unfit)) => Err(unfit),
@@ -306,6 +307,7 @@ impl Conversation {
         self.tell(Input::Cancel(Cancel {
             reason: "changed my mind".into(),
             by: "ann".into(),
+            act: None,
         }))
     }
 

@@ -157,6 +157,7 @@ fn a_saga_begins_once() {
         Input::Cancel(Cancel {
             reason: String::new(),
             by: String::new(),
+            act: None,
         }),
         Input::Trouble(error("panic")),
     ] {
