@@ -9,6 +9,7 @@ use super::{
     once::once,
     output::{self, Format},
     steer::{self, Common},
+    words,
 };
 
 const EXAMPLES: &str = "\
@@ -44,6 +45,13 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             .help("--yes, if it is meant"));
         }
         let summary = steer::summary(&server, &args.saga).await?;
+        if words::is_end(&summary.status) {
+            let message = format!(
+                "{} has ended; nothing can be changed any more",
+                steer::named(&summary)
+            );
+            return Err(Failure::new(Exit::Refused, message));
+        }
         let id = short(&id_text(&summary));
         let typed = steer::ask(&format!(
             "{}: nothing of it will be undone. Type {id} to abandon it: ",

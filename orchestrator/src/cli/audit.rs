@@ -101,7 +101,7 @@ fn act(entry: &AuditEntry) -> Act {
     }
 }
 
-fn screen(entries: &[AuditEntry], wide: bool, frame: Frame) -> String {
+pub(super) fn screen(entries: &[AuditEntry], wide: bool, frame: Frame) -> String {
     if entries.is_empty() {
         return String::new();
     }

@@ -264,7 +264,7 @@ fn row(breaker: &Breaker) -> Row {
     }
 }
 
-fn screen(list: &[Breaker], wide: bool, frame: Frame) -> String {
+pub(super) fn screen(list: &[Breaker], wide: bool, frame: Frame) -> String {
     if list.is_empty() {
         return String::new();
     }

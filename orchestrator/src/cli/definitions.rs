@@ -42,7 +42,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn screen(list: &[DefinitionInfo], wide: bool, frame: Frame) -> String {
+pub(super) fn screen(list: &[DefinitionInfo], wide: bool, frame: Frame) -> String {
     if list.is_empty() {
         return String::new();
     }

@@ -20,6 +20,8 @@ use super::{
 
 /// How often ages and countdowns move on a live screen.
 const REDRAW: Duration = Duration::from_millis(250);
+/// How often a live screen is asked for again where nothing happens: its sentences tell spans of time, too.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 /// Breaks of the connection in a row that are bridged; with the pauses between them about half a minute.
 const BREAKS_MAX: u32 = 8;
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
@@ -90,7 +92,8 @@ async fn watch(
         };
         let broke = match server.sagas().watch_saga(request).await {
             Ok(stream) => {
-                match pictures(stream.into_inner(), how, view, last, &mut breaks).await? {
+                let again = Again { server, saga };
+                match pictures(stream.into_inner(), again, how, view, last, &mut breaks).await? {
                     Flow::Ended(exit) => return Ok(exit),
                     Flow::Broke(status) => status,
                 }
@@ -111,9 +114,30 @@ enum Flow {
     Broke(Status),
 }
 
+/// Asks for a picture while the stream has no news.
+#[derive(Clone, Copy)]
+struct Again<'a> {
+    server: &'a Server,
+    saga: &'a str,
+}
+
+impl Again<'_> {
+    /// A picture of now, a while from now. Without an answer the words on the screen stay as old as they are; the stream
+    /// tells whether the server is gone.
+    async fn picture(self) -> Option<SagaDetail> {
+        tokio::time::sleep(ASKED_AGAIN).await;
+        let request = GetSagaRequest {
+            saga: self.saga.to_owned(),
+        };
+        let answer = self.server.sagas().get_saga(request).await;
+        answer.ok().map(tonic::Response::into_inner)
+    }
+}
+
 /// Shows pictures until one is the last.
 async fn pictures(
     mut stream: Streaming<SagaDetail>,
+    again: Again<'_>,
     how: Follow,
     view: &mut View,
     last: &mut Option<SagaDetail>,
@@ -121,6 +145,7 @@ async fn pictures(
 ) -> Result<Flow, Failure> {
     let mut ticks = tokio::time::interval(REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked = Box::pin(again.picture());
     loop {
         tokio::select! {
             message = stream.message() => match message {
@@ -136,9 +161,22 @@ async fn pictures(
                 Ok(None) => return Ok(Flow::Broke(Status::unavailable("the server closed the stream"))),
                 Err(status) => return Ok(Flow::Broke(status)),
             },
+            now = &mut asked, if view.is_live() => {
+                asked = Box::pin(again.picture());
+                // The stream alone says what is new; this picture says the same of a later moment.
+                if let Some(now) = now.filter(|now| is_same(last.as_ref(), now)) {
+                    view.picture(&now, last.as_ref())?;
+                    *last = Some(now);
+                }
+            }
             _ = ticks.tick(), if view.is_live() => view.tick(last.as_ref()),
         }
     }
+}
+
+/// Whether both pictures show the same decisions.
+fn is_same(last: Option<&SagaDetail>, now: &SagaDetail) -> bool {
+    last.is_some_and(|last| last.seq == now.seq)
 }
 
 /// A broken connection shows as one of these; a refusal never does.

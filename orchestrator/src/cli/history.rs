@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use saga_proto::v1::{GetSagaRequest, HistoryEvent, HistoryRequest};
+use unicode_width::UnicodeWidthStr;
 
 use super::{
     Context,
@@ -49,6 +51,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         server: &server,
         saga,
         format: args.output,
+        lines: Lines::of_stdout(),
         after_seq: 0,
         after_event: 0,
     };
@@ -64,6 +67,7 @@ struct Reader<'a> {
     server: &'a Server,
     saga: String,
     format: Format,
+    lines: Lines,
     after_seq: u64,
     /// Events of the decision after that one that were printed.
     after_event: u32,
@@ -93,7 +97,7 @@ impl Reader<'_> {
             for event in &page.events {
                 match self.format {
                     Format::Json => output::json_line(&json::Event::from(event))?,
-                    Format::Text => text += &line(event),
+                    Format::Text => text += &self.lines.line(event),
                 }
             }
             output::data(&text)?;
@@ -154,22 +158,84 @@ async fn follow(reader: &mut Reader<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Fixed columns, not fitted ones: pages come one after another and must line up.
-fn line(event: &HistoryEvent) -> String {
-    let kind = format!("{:<22}", event.kind);
-    let kind = tone(&event.kind).paint(&printable(&kind));
-    let at = Tone::Dim.paint(&time::utc(event.at_us));
-    let step = if event.step.is_empty() {
-        "–"
-    } else {
-        &event.step
+/// Draws lines. Fixed columns, not fitted ones: pages come one after another and must line up.
+struct Lines {
+    /// Of the terminal; elsewhere nothing is wrapped, and times are UTC, as in the logs of participants.
+    width: Option<u16>,
+    zone: TimeZone,
+    /// The day that was shown last.
+    day: String,
+}
+
+/// Columns before the text in a terminal: number, time, kind, with their gaps.
+const LEAD: usize = 5 + 2 + 12 + 2 + 22 + 2;
+/// Columns before the text where it is too wide for the last column.
+const LEAD_FEW: usize = 5 + 2;
+
+impl Lines {
+    fn of_stdout() -> Self {
+        Self {
+            width: output::Frame::of_stdout().width,
+            zone: TimeZone::system(),
+            day: String::new(),
+        }
+    }
+
+    fn line(&mut self, event: &HistoryEvent) -> String {
+        let kind = format!("{:<22}", event.kind);
+        let kind = tone(&event.kind).paint(&printable(&kind));
+        let Some(width) = self.width else {
+            let at = Tone::Dim.paint(&time::utc(event.at_us));
+            let step = if event.step.is_empty() {
+                "–"
+            } else {
+                &event.step
+            };
+            let text = format!("{step:<20}  {}", event.text);
+            let text = printable(text.trim_end()).into_owned();
+            return format!("{:>5}  {at}  {kind}  {text}\n", event.seq);
+        };
+        let mut shown = String::new();
+        let day = time::day(event.at_us, &self.zone);
+        if day != self.day {
+            shown += &format!("{}\n", Tone::Dim.paint(&day));
+            self.day = day;
+        }
+        let at = Tone::Dim.paint(&time::clock(event.at_us, &self.zone));
+        let parts = [event.step.as_str(), event.text.as_str()];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let text = printable(&parts.join(": ")).into_owned();
+        let room = usize::from(width.saturating_sub(1));
+        let widest = text.split_whitespace().map(UnicodeWidthStr::width).max();
+        let beside = LEAD + widest.unwrap_or(0) <= room;
+        let lead = if beside { LEAD } else { LEAD_FEW };
+        let lines = output::wrapped(&text, room.saturating_sub(lead).max(1));
+        let gap = if beside {
+            "  ".to_owned()
+        } else {
+            format!("\n{:LEAD_FEW$}", "")
+        };
+        let text = lines.join(&format!("\n{:lead$}", ""));
+        shown + &format!("{:>5}  {at}  {kind}{gap}{text}\n", event.seq)
+    }
+}
+
+/// A line of a history in a terminal, for tests of its width.
+#[cfg(test)]
+pub(super) fn drawn(step: &str, text: &str, width: u16) -> String {
+    let mut lines = Lines {
+        width: Some(width),
+        zone: TimeZone::UTC,
+        day: String::new(),
     };
-    let text = format!("{step:<20}  {}", event.text);
-    format!(
-        "{:>5}  {at}  {kind}  {}\n",
-        event.seq,
-        printable(text.trim_end())
-    )
+    lines.line(&HistoryEvent {
+        seq: 12,
+        at_us: super::sample::NOW_US,
+        kind: "step_dispatched".into(),
+        step: step.into(),
+        text: text.into(),
+        ..HistoryEvent::default()
+    })
 }
 
 fn tone(kind: &str) -> Tone {
@@ -225,7 +291,37 @@ mod tests {
                 "going back: charge_card was refused",
             ),
         ];
-        insta::assert_snapshot!(bare(&events.iter().map(line).collect::<String>()));
+        insta::assert_snapshot!(shown(&events, None));
+        insta::assert_snapshot!("in_a_terminal", shown(&events, Some(80)));
+    }
+
+    fn shown(events: &[HistoryEvent], width: Option<u16>) -> String {
+        let mut lines = Lines {
+            width,
+            zone: jiff::tz::Offset::constant(2).to_time_zone(),
+            day: String::new(),
+        };
+        bare(
+            &events
+                .iter()
+                .map(|event| lines.line(event))
+                .collect::<String>(),
+        )
+    }
+
+    #[test]
+    fn long_names_are_not_split() {
+        let step = "a_step_whose_name_is_as_long_as_a_name_may_be_0123456789_abcdefg";
+        let text =
+            "participant_with_a_long_name/action_with_a_long_name, attempt 1, and more words";
+        let shown = shown(&[event(1, "step_dispatched", step, text)], Some(80));
+        assert!(shown.lines().all(|line| line.width() < 80), "{shown}");
+        for word in format!("{step}: {text}").split(' ') {
+            assert!(
+                shown.split_whitespace().any(|shown| shown == word),
+                "{word}: {shown}"
+            );
+        }
     }
 
     #[test]

@@ -138,9 +138,12 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
 /// Diagnostics with their source lines, a blank line after each.
 pub fn drawn(found: &[Diagnostic], source: &[u8], colour: bool) -> String {
     let source = String::from_utf8_lossy(source);
+    let width = output::Frame::of_stdout().width;
     found
         .iter()
-        .map(|diagnostic| diagnostic.render(&source, colour) + "\n\n")
+        .map(|diagnostic| {
+            output::prose_wrapped(&diagnostic.render(&source, colour), width) + "\n\n"
+        })
         .collect()
 }
 

@@ -169,7 +169,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     urgent_first(&mut all.sagas);
     print(&args, &all.sagas, frame)?;
     if matches!(args.output, ListFormat::Table | ListFormat::Wide) {
-        output::note(&footer(&all, request.open_only));
+        let name = one_name(&all.sagas).filter(|_| {
+            let narrow = |width| width < ROOMY_FROM_WIDTH;
+            args.output == ListFormat::Table && frame.width.is_some_and(narrow)
+        });
+        let name = name.map_or_else(String::new, |name| {
+            format!("; all of {}", output::printable(name))
+        });
+        output::note(&format!("{}{name}", footer(&all, request.open_only)));
     } else if !all.next_page_token.is_empty() {
         output::note(&format!(
             "warning: {} are listed and more may match; --limit 0 lists all",
@@ -202,7 +209,7 @@ fn urgent_first(sagas: &mut [SagaSummary]) {
 }
 
 /// The table.
-fn screen(sagas: &[SagaSummary], wide: bool, frame: Frame) -> String {
+pub(super) fn screen(sagas: &[SagaSummary], wide: bool, frame: Frame) -> String {
     if sagas.is_empty() {
         return String::new();
     }
@@ -214,33 +221,72 @@ fn screen(sagas: &[SagaSummary], wide: bool, frame: Frame) -> String {
     } else {
         frame
     };
+    let narrow = frame.width.is_some_and(|width| width < ROOMY_FROM_WIDTH);
+    let columns = Columns {
+        wide,
+        named: !(narrow && one_name(sagas).is_some()),
+        keys: wide || (!narrow && sagas.iter().any(|saga| !saga.key.is_empty())),
+    };
     let mut header = vec!["STATUS", "ID", "SAGA", "STEP", "TRIES", "AGE"];
+    if columns.keys {
+        header.push("KEY");
+    }
     if wide {
-        header.extend(["KEY", "LABELS", "STARTED"]);
+        header.extend(["LABELS", "STARTED"]);
     }
     header.push("NEXT");
     let rows = sagas
         .iter()
-        .map(|saga| row(saga, wide, frame.now_us))
+        .map(|saga| row(saga, columns, frame.now_us))
         .collect();
     table::draw(&header, rows, frame)
 }
 
-fn row(saga: &SagaSummary, wide: bool, now_us: i64) -> Vec<Text> {
+/// From this width on there is room for names that are all the same, and for keys.
+const ROOMY_FROM_WIDTH: u16 = 110;
+
+/// What the table shows.
+#[derive(Clone, Copy)]
+struct Columns {
+    wide: bool,
+    /// The names of the definitions, and not their versions alone.
+    named: bool,
+    keys: bool,
+}
+
+/// The name of the definition, if all sagas are of one.
+fn one_name(sagas: &[SagaSummary]) -> Option<&str> {
+    let (first, rest) = sagas.split_first()?;
+    let same = !rest.is_empty() && rest.iter().all(|saga| saga.name == first.name);
+    same.then_some(first.name.as_str())
+}
+
+fn row(saga: &SagaSummary, columns: Columns, now_us: i64) -> Vec<Text> {
+    let wide = columns.wide;
     let id = id_text(saga);
-    let end_us = if saga.ended_at_us == 0 {
-        now_us
-    } else {
-        saga.ended_at_us
+    // What has ended does not grow older; what it has is a duration.
+    let age = match saga.ended_at_us {
+        0 => time::span(now_us.saturating_sub(saga.started_at_us)),
+        end => format!(
+            "took {}",
+            time::span(end.saturating_sub(saga.started_at_us))
+        ),
     };
     let mut row = vec![
         words::saga(saga).into(),
         Text::plain(if wide { id } else { short(&id) }),
-        Text::plain(format!("{}@{}", saga.name, saga.version)),
+        Text::plain(if columns.named {
+            format!("{}@{}", saga.name, saga.version)
+        } else {
+            format!("@{}", saga.version)
+        }),
         Text::plain(dash(&saga.step)),
         Text::plain(words::tries(saga.tries, 0)),
-        Text::plain(time::span(end_us.saturating_sub(saga.started_at_us))),
+        Text::plain(age),
     ];
+    if columns.keys {
+        row.push(Text::plain(dash(&saga.key)));
+    }
     if wide {
         let labels: std::collections::BTreeMap<_, _> = saga.labels.iter().collect();
         let labels: Vec<_> = labels
@@ -248,7 +294,6 @@ fn row(saga: &SagaSummary, wide: bool, now_us: i64) -> Vec<Text> {
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         row.extend([
-            Text::plain(dash(&saga.key)),
             Text::plain(dash(&labels.join(","))),
             Text::plain(time::utc(saga.started_at_us)),
         ]);
@@ -274,7 +319,10 @@ fn footer(list: &ListSagasResponse, open_only: bool) -> String {
     } else {
         "; more match: --limit"
     };
-    let (active, finished) = (count(list.open_total), count(list.finished_total));
+    // Rows and totals are read one after the other; a saga that ended in between is no reason for `8 of 7`.
+    let ended = shown - open;
+    let active = count(list.open_total.max(open));
+    let finished = count(list.finished_total.max(ended));
     if open_only {
         let hidden = if list.finished_total == 0 {
             String::new()
@@ -283,7 +331,7 @@ fn footer(list: &ListSagasResponse, open_only: bool) -> String {
         };
         format!("{} of {active} active{hidden}{more}", count(shown))
     } else {
-        let (open, ended) = (count(open), count(shown - open));
+        let (open, ended) = (count(open), count(ended));
         format!("{open} of {active} active, {ended} of {finished} finished{more}")
     }
 }
@@ -372,9 +420,22 @@ mod tests {
         };
         assert_eq!(footer(&list, true), "3 of 3 active (1 842 finished: --all)");
         assert_eq!(footer(&list, false), "3 of 3 active, 0 of 1 842 finished");
+        list.open_total = 2;
+        assert_eq!(footer(&list, true), "3 of 3 active (1 842 finished: --all)");
         list.next_page_token = "x".into();
         list.finished_total = 0;
         assert_eq!(footer(&list, true), "3 of 3 active; more match: --limit");
+    }
+
+    #[test]
+    fn sagas_of_one_definition_are_not_named_in_each_row() {
+        let one: Vec<SagaSummary> = sagas()
+            .into_iter()
+            .filter(|saga| saga.name == "book_trip")
+            .collect();
+        let shown = |width| bare(&screen(&one, false, Frame { width, now_us: NOW }));
+        assert!(!shown(Some(80)).contains("book_trip") && shown(Some(80)).contains(" @1 "));
+        assert!(shown(None).contains("book_trip@1"));
     }
 
     #[derive(Parser)]

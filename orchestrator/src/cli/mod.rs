@@ -32,6 +32,8 @@ mod json;
 mod lint;
 mod list;
 mod log;
+#[cfg(test)]
+mod narrow;
 mod new;
 mod once;
 mod output;

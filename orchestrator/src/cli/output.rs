@@ -11,6 +11,7 @@ use std::{
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::exit::Failure;
 
@@ -210,8 +211,8 @@ fn is_odd(c: char) -> bool {
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let line = lines.last().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > width {
+        let line = lines.last().map_or(0, |line| line.width());
+        if line > 0 && line + 1 + word.width() > width {
             lines.push(String::new());
         }
         if let Some(line) = lines.last_mut() {
@@ -222,6 +223,83 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Parts of a line with two blanks between them, in lines of at most `width` letters; a part is never broken. Colours take
+/// no room.
+pub fn joined(parts: &[String], width: Option<u16>) -> String {
+    let Some(width) = width else {
+        return parts.join("  ");
+    };
+    let room = usize::from(width.saturating_sub(1));
+    let (mut text, mut used) = (String::new(), 0);
+    for part in parts {
+        let letters = anstream::adapter::strip_str(part).to_string().width();
+        if used > 0 && used + 2 + letters > room {
+            text.push('\n');
+            used = 0;
+        }
+        if used > 0 {
+            text.push_str("  ");
+            used += 2;
+        }
+        text.push_str(part);
+        used += letters;
+    }
+    text
+}
+
+/// A drawn diagnostic for a terminal of this width: its prose is broken at words, the source it shows is left alone.
+pub fn prose_wrapped(drawn: &str, width: Option<u16>) -> String {
+    let Some(width) = width else {
+        return drawn.to_owned();
+    };
+    let room = usize::from(width.saturating_sub(1));
+    let mut text = String::with_capacity(drawn.len());
+    for line in drawn.split_inclusive('\n') {
+        let bare = anstream::adapter::strip_str(line).to_string();
+        let indent = prose_indent(&bare);
+        match indent {
+            Some(indent) if bare.trim_end().width() > room => {
+                text.push_str(&hung(line.trim_end_matches('\n'), indent, room));
+                text.push_str(if line.ends_with('\n') { "\n" } else { "" });
+            }
+            Some(_) | None => text.push_str(line),
+        }
+    }
+    text
+}
+
+/// Where the lines after the first begin, if the line is prose: a title, a help, a note.
+fn prose_indent(line: &str) -> Option<usize> {
+    let rest = line.trim_start();
+    let lead = line.len() - rest.len();
+    for mark in ["= help: ", "= note: "] {
+        if rest.starts_with(mark) {
+            return Some(lead + mark.len());
+        }
+    }
+    let titles = ["error", "warning", "note", "help"];
+    (lead == 0 && titles.iter().any(|title| rest.starts_with(title))).then_some(2)
+}
+
+/// Words in lines of at most `room` letters, each after the first behind `indent` blanks. Colours go on over the breaks.
+fn hung(line: &str, indent: usize, room: usize) -> String {
+    let (mut text, mut used) = (String::new(), 0);
+    for (at, word) in line.split(' ').enumerate() {
+        let letters = anstream::adapter::strip_str(word).to_string().width();
+        if at > 0 && used > indent && used + 1 + letters > room {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            used = indent;
+        } else if at > 0 {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(word);
+        used += letters;
+    }
+    text
 }
 
 /// Thousands apart: `1 842`.
@@ -263,6 +341,7 @@ pub fn bare(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::Word;
     use super::*;
 
     #[test]
@@ -289,6 +368,28 @@ mod tests {
         assert_eq!(wrapped("one two  three", 8), ["one two", "three"]);
         assert_eq!(wrapped("incomprehensible é", 4), ["incomprehensible", "é"]);
         assert_eq!(wrapped("", 0), [""]);
+    }
+
+    #[test]
+    fn a_diagnostic_is_broken_at_words_and_its_source_is_not() {
+        let drawn = "error[S0303]: `reserve` can take effect and nothing undoes it\n   |\n10 |   - {step: reserve, action: stock/reserve, input: [order_id]}\n   = help: `compensation: none` if nothing needs undoing\n";
+        assert_eq!(prose_wrapped(drawn, None), drawn);
+        let shown = prose_wrapped(drawn, Some(40));
+        assert_eq!(
+            shown,
+            "error[S0303]: `reserve` can take effect\n  and nothing undoes it\n   |\n10 |   - {step: reserve, action: stock/reserve, input: [order_id]}\n   = help: `compensation: none` if\n           nothing needs undoing\n"
+        );
+    }
+
+    #[test]
+    fn parts_of_a_line_stay_whole() {
+        let parts = [
+            "one two".to_owned(),
+            Word::live().painted(),
+            "three".to_owned(),
+        ];
+        assert_eq!(bare(&joined(&parts, Some(16))), "one two  ● live\nthree");
+        assert_eq!(bare(&joined(&parts, None)), "one two  ● live  three");
     }
 
     #[test]

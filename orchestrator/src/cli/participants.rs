@@ -56,7 +56,7 @@ fn trouble(broker: &BrokerTrouble, now_us: i64) -> String {
     )
 }
 
-fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
+pub(super) fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> String {
     if list.is_empty() {
         return String::new();
     }

@@ -1,6 +1,6 @@
 //! Times as people read them. Everything is microseconds since the Unix epoch; zero means "not set".
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 const SECOND_US: i64 = 1_000_000;
 
@@ -47,6 +47,28 @@ const fn round_up(us: i64) -> i64 {
         us
     } else {
         us.saturating_add(SECOND_US - 1) / SECOND_US * SECOND_US
+    }
+}
+
+/// `14:02:30.123` on the clock of the place where it is read.
+pub fn clock(at_us: i64, zone: &TimeZone) -> String {
+    match Timestamp::from_microsecond(at_us) {
+        Ok(at) => at
+            .to_zoned(zone.clone())
+            .strftime("%H:%M:%S%.3f")
+            .to_string(),
+        Err(_) => format!("{at_us}us"),
+    }
+}
+
+/// `2026-05-28 (UTC+02:00)`: the day of a moment at that place.
+pub fn day(at_us: i64, zone: &TimeZone) -> String {
+    match Timestamp::from_microsecond(at_us) {
+        Ok(at) => at
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%d (UTC%:z)")
+            .to_string(),
+        Err(_) => String::new(),
     }
 }
 
@@ -99,6 +121,14 @@ mod tests {
             until(i64::MAX, i64::MIN).as_deref(),
             Some("in 106751991d 4h")
         );
+    }
+
+    #[test]
+    fn a_clock_shows_the_time_of_its_place() {
+        let zone = jiff::tz::Offset::constant(2).to_time_zone();
+        assert_eq!(clock(1_780_000_000_123_456, &zone), "22:26:40.123");
+        assert_eq!(day(1_780_000_000_123_456, &zone), "2026-05-28 (UTC+02:00)");
+        assert_eq!(day(1_780_009_000_000_000, &zone), "2026-05-29 (UTC+02:00)");
     }
 
     #[test]

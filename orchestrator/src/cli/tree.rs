@@ -8,8 +8,8 @@ use super::{
     timeline, words,
 };
 
-/// Narrower than this, the picture of times makes room for the notes.
-const TIMELINE_FROM_WIDTH: u16 = 110;
+/// Narrower than this, the picture of times is smaller, and the kinds of the steps make room for it.
+const ROOMY_FROM_WIDTH: u16 = 110;
 
 /// One row of the tree: its lines and the step; `None` for the row of a group.
 struct Branch<'a> {
@@ -24,14 +24,13 @@ pub fn draw(detail: &SagaDetail, frame: Frame) -> String {
     }
     let summary = detail.summary.clone().unwrap_or_default();
     let forward = summary.status == "running";
-    let window = timeline::Window::of(&summary, frame.now_us);
-    let pictured = frame.width.is_none_or(|width| width >= TIMELINE_FROM_WIDTH);
+    let roomy = frame.width.is_none_or(|width| width >= ROOMY_FROM_WIDTH);
+    let window = timeline::Window::of(&summary, frame.now_us, roomy);
     let scale = window.scale();
-    let mut header = vec!["   STEP", "KIND", "STATUS", "TRIES"];
-    if pictured {
-        header.push(&scale);
+    let mut header = vec!["   STEP", "STATUS", "TRIES", &scale, "NOTE"];
+    if roomy {
+        header.insert(1, "KIND");
     }
-    header.push("NOTE");
     let rows = branches(&detail.steps).into_iter().map(|branch| {
         let Some(step) = branch.step else {
             let blanks = header.len() - 1;
@@ -41,14 +40,14 @@ pub fn draw(detail: &SagaDetail, frame: Frame) -> String {
         };
         let mut row = vec![
             Text::plain(branch.label),
-            Text::dim(step.kind.as_str()),
             words::step(step, forward, frame.now_us).into(),
             Text::plain(words::tries(step.tries, step.undo_tries)),
+            Text::rigid(window.bar(step)),
+            Text::plain(note(step)),
         ];
-        if pictured {
-            row.push(Text::plain(window.bar(step)));
+        if roomy {
+            row.insert(1, Text::dim(step.kind.as_str()));
         }
-        row.push(Text::plain(note(step)));
         row
     });
     table::draw(&header, rows.collect(), frame)
