@@ -260,10 +260,10 @@ pub const CODES: [Explained; 25] = [
         "A0506",
         Grpc::Unavailable,
         "it is unknown whether it was done",
-        "The server has what was asked for and could not tell in time whether it was done: it may be done already, be done \
-         later, or never. Look before it is asked for again: `saga describe ID` and `saga audit` show what was committed. A \
-         start may be repeated with the same key or the same --request-id, a deploy with the same files: neither is done \
-         twice.",
+        "The server received the request and could not say in time what became of it. It may be done already, be done \
+         later, or never be done. Look before you ask again: `saga describe ID` and `saga audit` show what was committed. \
+         You may repeat a start with the same key or the same --request-id, and a deploy with the same files: neither is \
+         done twice.",
     ),
     row(
         Code::StandingBy,
