@@ -144,7 +144,8 @@ pub const CODES: [Explained; 25] = [
         "A0410",
         Grpc::FailedPrecondition,
         "the saga has ended",
-        "Nothing can be changed any more. `saga describe ID` tells how it ended.",
+        "Nothing can be changed any more. `saga describe ID` tells how it ended. An incident that stays after the end is \
+         taken off the list by `saga acknowledge ID`.",
     ),
     row(
         Code::AfterPivot,

@@ -32,6 +32,7 @@ macro_rules! suite {
             claim_raises_epochs_and_sets_the_token,
             claim_knows_the_last_commit,
             a_batch_is_read_back_whole,
+            an_incident_may_outlive_its_saga,
             stale_fences_are_named_and_nothing_is_written,
             rows_outside_of_the_fence_are_refused,
             all_conflicts_of_a_batch_are_listed,

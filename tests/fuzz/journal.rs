@@ -206,6 +206,7 @@ fn goes_on(plan: &Arc<Plan>, picture: &Picture, last: Timestamp) {
             Order::ResolveSucceeded { output: payload() },
             Order::ResolveFailed,
             Order::Abandon,
+            Order::Acknowledge,
         ]
     };
     for step in (0_u16..)
@@ -309,6 +310,7 @@ fn every_kind_of_incident_is_told() {
             step: None,
             kind,
             error: ErrorBody::new("e", "m"),
+            lasting: kind.outlives_its_saga(),
         };
         let open = OpenIncident {
             incident: Arc::new(incident),

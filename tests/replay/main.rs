@@ -1,7 +1,9 @@
 //! Old journals replay for ever: the journals that a release wrote, folded by the code of today.
 //!
 //! `tests/fixtures/journal-1/` was written by release 0.1.0 for sagas of its `definition.json`. Fixtures are added, never
-//! changed: a journal that no longer folds to what it meant is a broken promise, not an old test.
+//! changed: a journal that no longer folds to what it meant is a broken promise, not an old test. Three of them have the rows of
+//! `completed.json` with a contradiction in their midst: `contradicted.json` as that release recorded it, the others as it is
+//! recorded since contradictions outlive their sagas.
 
 #![allow(
     clippy::expect_used,
@@ -105,6 +107,36 @@ fn a_saga_that_was_cancelled_while_it_waited() {
     assert_eq!(state.status, Status::Compensated);
     assert_eq!(steps, ["waiting", "waiting", "pending", "pending"]);
     assert_eq!(state.cancel.as_deref(), Some("changed my mind"));
+}
+
+#[test]
+fn a_contradiction_that_ended_with_its_saga() {
+    let (state, steps) = replayed("contradicted.json");
+    assert_eq!(
+        (state.status, steps),
+        (Status::Completed, vec!["succeeded"; 4])
+    );
+    assert!(state.incidents.is_empty() && !state.exceptions);
+}
+
+#[test]
+fn a_contradiction_that_outlived_its_saga() {
+    let (state, _) = replayed("contradicted_lasting.json");
+    assert_eq!(
+        (state.status, state.incidents.len()),
+        (Status::Completed, 1)
+    );
+    assert!(state.exceptions);
+}
+
+#[test]
+fn a_contradiction_that_was_acknowledged() {
+    let (state, _) = replayed("acknowledged.json");
+    assert_eq!(
+        (state.status, state.incidents.len()),
+        (Status::Completed, 0)
+    );
+    assert!(state.exceptions);
 }
 
 #[test]

@@ -29,8 +29,10 @@ type Checked = Result<(), Violation>;
 /// A committed decision, between the states before and after it.
 pub fn decision(plan: &Plan, before: &SagaState, events: &[Event], after: &SagaState) -> Checked {
     ensure!(!events.is_empty(), "I14", "a row without events");
+    // An operator may take note of what an end has left; that moves nothing.
+    let notes = matches!(events, [Event::Intervened(_), Event::Acknowledged {}]);
     ensure!(
-        !before.status.is_end(),
+        !before.status.is_end() || (notes && before.status == after.status),
         "I11",
         "{events:?} moved an ended saga"
     );
@@ -65,6 +67,47 @@ pub fn decision(plan: &Plan, before: &SagaState, events: &[Event], after: &SagaS
                 planned.id
             );
         }
+    }
+    Ok(())
+}
+
+/// An operator's word stands in it where a proof was not to be had.
+pub fn is_by_word(event: &Event) -> bool {
+    match event {
+        Event::SkippedByWord(_)
+        | Event::SucceededByWord(_)
+        | Event::SealedByWord(_)
+        | Event::UndoneByWord(_)
+        | Event::Abandoned {} => true,
+        Event::RoundOpened(opened) => opened.unproven,
+        _ => false,
+    }
+}
+
+/// I28: a promise that was broken shows until an operator has acknowledged it, whatever else becomes of the saga.
+pub fn broken_promises(
+    unacknowledged: &mut BTreeSet<Option<StepIx>>,
+    events: &[Event],
+    after: &SagaState,
+) -> Checked {
+    for event in events {
+        match event {
+            Event::IncidentRaised(raised) if raised.kind == IncidentKind::Contradiction => {
+                unacknowledged.insert(raised.step);
+            }
+            Event::Acknowledged {} => unacknowledged.clear(),
+            _ => {}
+        }
+    }
+    for step in unacknowledged.iter() {
+        let shown = after.incidents.iter().any(|open| {
+            open.incident.kind == IncidentKind::Contradiction && open.incident.step == *step
+        });
+        ensure!(
+            shown && after.exceptions,
+            "I28",
+            "a contradiction at {step:?} does not show: {after:#?}"
+        );
     }
     Ok(())
 }
@@ -277,6 +320,7 @@ fn calls(kind: IncidentKind) -> bool {
 pub fn ledger(
     plan: &Plan,
     state: &SagaState,
+    by_word: bool,
     inboxes: &Inboxes,
     on_wire: &BTreeSet<(u16, u32)>,
 ) -> Checked {
@@ -284,7 +328,7 @@ pub fn ledger(
         let key = (state.id, at, step.round);
         let effects = inboxes.ledger.get(&key).copied().unwrap_or_default();
         let id = &planned.id;
-        rounds(id, planned.at_least_once, state, at, inboxes)?;
+        rounds((id, planned.at_least_once), state, at, by_word, inboxes)?;
         // What an operator said is his to answer for; that it was said must show.
         if step.by_word || step.undo == UndoState::Skipped {
             ensure!(
@@ -338,7 +382,13 @@ pub fn ledger(
 }
 
 /// I1, I2 for every round of a step; and a round that was closed has no effect, unless somebody's word was taken for it.
-fn rounds(id: &str, at_least_once: bool, state: &SagaState, at: u16, inboxes: &Inboxes) -> Checked {
+fn rounds(
+    (id, at_least_once): (&str, bool),
+    state: &SagaState,
+    at: u16,
+    by_word: bool,
+    inboxes: &Inboxes,
+) -> Checked {
     let last = state
         .steps
         .get(usize::from(at))
@@ -353,7 +403,7 @@ fn rounds(id: &str, at_least_once: bool, state: &SagaState, at: u16, inboxes: &I
             ensure!(effects.acted <= 1, "I1", "{id}: {effects:?}");
             ensure!(effects.undone <= effects.acted, "I2", "{id}: {effects:?}");
         }
-        let over = round < last && !state.exceptions;
+        let over = round < last && !by_word;
         ensure!(
             !over || effects.acted == 0,
             "I3",

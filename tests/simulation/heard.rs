@@ -166,6 +166,7 @@ impl Heard {
             | Event::CancelRequested { .. }
             | Event::Intervened(_)
             | Event::TroubleSettled {}
+            | Event::Acknowledged {}
             | Event::BudgetRenewed(_)
             | Event::InputEdited(_)
             | Event::RoundClosing(_)

@@ -157,7 +157,13 @@ fn count(shared: &Shared) -> Result<(), Violation> {
         let on_wire = sent
             .map(|command| (command.step.0, command.round))
             .collect();
-        checks::ledger(&saga.plan, &saga.state, &world.inboxes, &on_wire)?;
+        checks::ledger(
+            &saga.plan,
+            &saga.state,
+            saga.by_word,
+            &world.inboxes,
+            &on_wire,
+        )?;
     }
     Ok(())
 }
@@ -171,7 +177,7 @@ async fn replay(shared: &Shared) -> Result<(), Violation> {
             .sagas
             .iter()
             // What an operator left open may still land.
-            .filter(|(_, saga)| saga.state.status.is_end() && !saga.state.exceptions)
+            .filter(|(_, saga)| saga.state.status.is_end() && !saga.by_word)
             .map(|(id, saga)| (*id, Arc::clone(&saga.plan)))
             .collect();
         let before = world.inboxes.ledger.clone();

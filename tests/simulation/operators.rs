@@ -49,6 +49,7 @@ impl World {
         ];
         let order = match self.chance.below(200) {
             0 => Order::Abandon,
+            1..=20 => Order::Acknowledge,
             number => orders[usize::try_from(number % 6).unwrap_or(0)].clone(),
         };
         let pivot = plan.steps.iter().position(|step| step.kind == Kind::Pivot);
@@ -57,7 +58,7 @@ impl World {
             Some(at) if state.closing.is_some() && self.chance.percent(60) => Some(at),
             Some(_) | None => self.likely(&state),
         };
-        let whole = order == Order::Abandon || self.chance.percent(10);
+        let whole = matches!(order, Order::Abandon | Order::Acknowledge) || self.chance.percent(10);
         let step = likely
             .filter(|_| !whole)
             .and_then(|at| plan.steps.get(at))

@@ -59,6 +59,10 @@ pub struct Stored {
     pub acts: u64,
     /// Steps whose undo got another payload.
     pub edited: BTreeSet<u16>,
+    /// An operator's word stands in it where a proof was not to be had.
+    pub by_word: bool,
+    /// Where a promise was broken, and no operator has acknowledged it.
+    pub contradicted: BTreeSet<Option<StepIx>>,
 }
 
 /// Why a batch is not written: because the store says so, or because a promise is broken.
@@ -279,6 +283,8 @@ impl Vault {
                 state: SagaState::unborn(id),
                 decided: BTreeSet::new(),
                 acts: 0,
+                by_word: false,
+                contradicted: BTreeSet::new(),
                 edited: BTreeSet::new(),
             };
             let before = self.sagas.insert(id, stored);
@@ -324,6 +330,8 @@ impl Vault {
         after.seq += 1;
         checks::decision(&saga.plan, &before, &record.events, &after)?;
         checks::advice(&saga.plan, &after, row.at)?;
+        saga.by_word |= record.events.iter().any(checks::is_by_word);
+        checks::broken_promises(&mut saga.contradicted, &record.events, &after)?;
         // I28: an act and what follows from it are written together, or not at all.
         let acts = record.events.iter().filter(|event| is_act(event)).count();
         let listed = audit

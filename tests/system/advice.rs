@@ -18,7 +18,7 @@ steps:
 
 /// A kind of incident, and the steps of a saga that comes to it. What is tried again waits long, so that a command meets
 /// the saga as it was described.
-const INCIDENTS: [(&str, &str); 9] = [
+const INCIDENTS: [(&str, &str); 12] = [
     (
         "slow",
         "  - {step: a, action: hung/act, compensation: hung/undo, at_least_once: true, escalate_after: 50ms}",
@@ -70,6 +70,24 @@ const INCIDENTS: [(&str, &str); 9] = [
         "
   - {step: a, action: p/fail, compensation: p/undo, escalate_after: 50ms, retry: {max_attempts: 3, initial_delay: 1h, max_delay: 1h, jitter: none}}",
     ),
+    (
+        "deadline",
+        "
+  - {step: b, kind: pivot, action: p/act, timeout: 300ms}
+  - {step: c, kind: retriable, action: hung/act, at_least_once: true, timeout: 300ms}
+deadline: 1s",
+    ),
+    (
+        "contradiction",
+        "
+  - parallel:
+      - {step: a, action: late/act, compensation: late/undo, at_least_once: true}
+      - {step: b, action: hung/act, compensation: hung/undo, at_least_once: true}",
+    ),
+    (
+        "internal",
+        "  - {step: a, action: p/act, compensation: p/undo}",
+    ),
 ];
 
 /// Nested deeper than a document may be.
@@ -95,17 +113,51 @@ fn commands(described: &str) -> Vec<String> {
         .skip(1)
         .step_by(2)
         .filter(|code| {
-            ["saga retry ", "saga skip ", "saga resolve "]
-                .iter()
-                .any(|verb| code.starts_with(verb))
+            [
+                "saga retry ",
+                "saga skip ",
+                "saga resolve ",
+                "saga acknowledge ",
+            ]
+            .iter()
+            .any(|verb| code.starts_with(verb))
         })
         .map(|command| command.trim_start_matches("saga ").to_owned())
         .collect()
 }
 
+/// Makes the store refuse the row in which a step of such a saga succeeds: the orchestrator's own trouble.
+fn refuse_successes(rig: &Rig, name: &str) {
+    let store = rusqlite::Connection::open(rig.store()).expect("the store opens");
+    let trigger = format!(
+        "create trigger refuse before insert on saga_event
+         when instr(cast(new.body as text), 'step_succeeded') > 0
+             and new.saga_id in (select id from saga where name = '{name}')
+         begin select raise(abort, 'refused by a test'); end"
+    );
+    store
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .expect("a timeout");
+    store.execute_batch(&trigger).expect("the store takes it");
+}
+
 /// A new saga at its incident, and what it is advised to do.
-async fn incident(rig: &Rig, name: &str, kind: &str) -> (String, Vec<String>) {
+async fn incident(rig: &Rig, name: &str, kind: &str, late: &Gate) -> (String, Vec<String>) {
+    if kind == "internal" {
+        refuse_successes(rig, name);
+    }
     let id = rig.clients.begin(name, json!({"n": 0})).await;
+    if kind == "contradiction" {
+        // What was left out by force takes effect after all.
+        late.arrived(1).await;
+        let skip = saga(rig, &format!("skip {id} a --reason why --force --yes")).await;
+        assert!(
+            skip.status.success(),
+            "{}",
+            String::from_utf8_lossy(&skip.stderr)
+        );
+        late.open();
+    }
     if kind == "pivot_unknown" {
         rig.clients
             .until(&id, "the pivot in flight", |seen| {
@@ -136,9 +188,9 @@ async fn incident(rig: &Rig, name: &str, kind: &str) -> (String, Vec<String>) {
 
 #[tokio::test]
 async fn every_advised_command_is_accepted() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_on_a_file().await;
     std::fs::write(rig.folder().join("FILE"), json!({"n": 1}).to_string()).expect("a file");
-    let gate = Gate::new();
+    let (gate, late) = (Gate::new(), Gate::new());
     let p = Script::plain(&rig, "p")
         .refuse("refuse", "no")
         .act("fail", |_| Say::Fail("busy"))
@@ -148,17 +200,21 @@ async fn every_advised_command_is_accepted() {
     // Without a database that the hanging handlers would keep from the others.
     let hung = Script::plain(&rig, "hung").hang_until("act", &gate);
     let (_p, _hung) = (p.serve(&rig).await, hung.serve_from_memory(&rig).await);
+    let _late = Script::plain(&rig, "late")
+        .hang_until("act", &late)
+        .serve_from_memory(&rig)
+        .await;
     for (at, (kind, steps)) in INCIDENTS.iter().enumerate() {
         let name = format!("saga_{at}");
         rig.clients
             .deploy(&format!("saga: {name}{HEAD}{steps}\n"))
             .await;
-        let (mut id, first) = incident(&rig, &name, kind).await;
+        let (mut id, first) = incident(&rig, &name, kind, &late).await;
         for next in 0..first.len() {
             let advised = if next == 0 {
                 first.clone()
             } else {
-                let (another, advised) = incident(&rig, &name, kind).await;
+                let (another, advised) = incident(&rig, &name, kind, &late).await;
                 id = another;
                 advised
             };

@@ -2,6 +2,7 @@
 //! `SAGA_TEST_BROKER=amqp` meet it at a RabbitMQ broker; `amqp.rs` and `plain.rs` are about the broker itself and
 //! always have one, as `database.rs` always has a PostgreSQL server.
 
+mod acknowledge;
 mod advice;
 mod amqp;
 mod broker_trouble;

@@ -60,6 +60,8 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
             if let (Some(step), IncidentKind::OutputNotTaken) = (incident.step, incident.kind) {
                 clear_incidents(state, step);
             }
+            state.exceptions |= incident.lasting;
+            state.broken_promise |= incident.lasting;
             state.incidents.push(OpenIncident {
                 incident: Arc::new(incident.clone()),
                 since: at,
@@ -235,6 +237,11 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
                 .incidents
                 .retain(|open| open.incident.kind != IncidentKind::Internal);
         }
+        Event::Acknowledged {} => {
+            state
+                .incidents
+                .retain(|open| !open.incident.kind.is_for_acknowledging());
+        }
         Event::BudgetRenewed(e) => {
             clear_incidents(state, e.step);
             with(state, e.step, |s| {
@@ -348,7 +355,7 @@ fn begin(state: &mut SagaState, started: &Started, at: Timestamp) {
 fn end(state: &mut SagaState, status: Status, at: Timestamp) {
     state.status = status;
     state.ended_at = Some(at);
-    state.incidents.clear();
+    state.incidents.retain(|open| open.incident.lasting);
     for step in &mut state.steps {
         step.escalate_at = None;
     }
@@ -388,7 +395,7 @@ fn ends_alarm(kind: IncidentKind) -> bool {
 fn clear_incidents(state: &mut SagaState, step: StepIx) {
     state
         .incidents
-        .retain(|open| open.incident.step != Some(step));
+        .retain(|open| open.incident.step != Some(step) || open.incident.lasting);
 }
 
 fn after_attempt(ended: &AttemptEnded) -> ActionState {

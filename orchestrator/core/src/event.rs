@@ -115,6 +115,8 @@ pub enum Event {
     UndoneByWord(AtStep),
     /// What the orchestrator stumbled over is to be tried again.
     TroubleSettled {},
+    /// An operator has taken note of the incidents that nothing else settles. The saga may have ended before.
+    Acknowledged {},
     /// Ended: every selected step took effect.
     Completed {
         /// The result, absent when its expressions failed.
@@ -369,6 +371,10 @@ pub struct Incident {
     pub kind: IncidentKind,
     /// The error behind it.
     pub error: ErrorBody,
+    /// It stays, past the end of the saga, until an operator acknowledges it. Absent in journals of earlier releases, whose
+    /// incidents all ended with their sagas.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lasting: bool,
 }
 
 /// Kinds of incidents.
@@ -393,7 +399,7 @@ pub enum IncidentKind {
     PivotUnknown,
     /// A step that cannot be undone took effect, and its output cannot be taken.
     OutputNotTaken,
-    /// A participant contradicts what it said before.
+    /// A participant contradicts what it answered before: a promise was broken.
     Contradiction,
     /// The orchestrator itself stumbled over this saga: a panic, or a row that the store refuses.
     Internal,
@@ -413,6 +419,41 @@ impl IncidentKind {
             | Self::OutputNotTaken
             | Self::Contradiction
             | Self::Internal => true,
+        }
+    }
+
+    /// Whether incidents of this kind stay when the saga ends, because neither its end nor anything else settles them.
+    #[must_use]
+    pub fn outlives_its_saga(self) -> bool {
+        match self {
+            Self::Contradiction => true,
+            Self::Slow
+            | Self::UndoSlow
+            | Self::UndoStuck
+            | Self::RetriableRefused
+            | Self::RetriableExhausted
+            | Self::Expression
+            | Self::Deadline
+            | Self::PivotUnknown
+            | Self::OutputNotTaken
+            | Self::Internal => false,
+        }
+    }
+
+    /// Whether all that is left to do about incidents of this kind is to take note of them.
+    #[must_use]
+    pub fn is_for_acknowledging(self) -> bool {
+        match self {
+            Self::Contradiction | Self::Deadline => true,
+            Self::Slow
+            | Self::UndoSlow
+            | Self::UndoStuck
+            | Self::RetriableRefused
+            | Self::RetriableExhausted
+            | Self::Expression
+            | Self::PivotUnknown
+            | Self::OutputNotTaken
+            | Self::Internal => false,
         }
     }
 }
@@ -467,6 +508,8 @@ pub enum Verb {
     ResolveFailed,
     /// End the saga as it is.
     Abandon,
+    /// Take note of what nothing settles.
+    Acknowledge,
 }
 
 impl Verb {
@@ -480,6 +523,7 @@ impl Verb {
             Self::ResolveSucceeded => "resolve_succeeded",
             Self::ResolveFailed => "resolve_failed",
             Self::Abandon => "abandon",
+            Self::Acknowledge => "acknowledge",
         }
     }
 }
@@ -577,6 +621,7 @@ mod tests {
             Verb::ResolveSucceeded,
             Verb::ResolveFailed,
             Verb::Abandon,
+            Verb::Acknowledge,
         ];
         for verb in all {
             assert_eq!(serde_json::to_value(verb).expect("JSON"), verb.name());

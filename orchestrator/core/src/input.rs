@@ -173,6 +173,8 @@ pub enum Order {
     ResolveFailed,
     /// End the saga as it is.
     Abandon,
+    /// Take note of the incidents that nothing else settles; also once the saga has ended.
+    Acknowledge,
 }
 
 impl Order {
@@ -186,6 +188,7 @@ impl Order {
             Self::ResolveSucceeded { .. } => Verb::ResolveSucceeded,
             Self::ResolveFailed => Verb::ResolveFailed,
             Self::Abandon => Verb::Abandon,
+            Self::Acknowledge => Verb::Acknowledge,
         }
     }
 }
@@ -202,6 +205,11 @@ pub enum Unfit {
     /// This order is about the whole saga.
     #[error("it is about the whole saga and takes no step")]
     NoStepTaken,
+    /// No incident is open that an operator could take note of.
+    #[error(
+        "there is nothing to acknowledge: no contradiction is open, and no deadline that passed"
+    )]
+    NothingToAcknowledge,
     /// The step's turn has not come.
     #[error("the turn of `{step}` has not come")]
     NotReached {

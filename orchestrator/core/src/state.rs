@@ -98,7 +98,7 @@ pub struct SagaState {
     pub closing: Option<Arc<Failure>>,
     /// The reason of a cancel that was asked for.
     pub cancel: Option<Arc<str>>,
-    /// Where an operator is needed, oldest first.
+    /// Where an operator is needed, oldest first. Those that last stay when the saga has ended.
     pub incidents: Vec<OpenIncident>,
     /// The result.
     pub output: Option<Payload>,
@@ -106,10 +106,12 @@ pub struct SagaState {
     pub output_error: Option<Arc<ErrorBody>>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// An operator's word stands where a proof was not to be had; never taken off again.
+    /// An operator's word stands where a proof was not to be had, or a promise was broken; never taken off again.
     pub exceptions: bool,
     /// The latest acts of operators, oldest first: one that is sent again is done once.
     pub acts: Vec<ActId>,
+    /// A participant contradicted what it had answered before; never taken off again.
+    pub broken_promise: bool,
 }
 
 /// Acts of operators that a saga remembers.
@@ -434,6 +436,7 @@ impl SagaState {
             ended_at: None,
             exceptions: false,
             acts: Vec::new(),
+            broken_promise: false,
         }
     }
 

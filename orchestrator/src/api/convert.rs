@@ -91,7 +91,13 @@ pub(super) fn summary(
         name: row.name.clone(),
         version: row.version,
         status: status_word(row.face.status).to_owned(),
-        mark: if row.face.status.is_open() { mark } else { "" }.to_owned(),
+        // Of a saga that has ended, only an incident that nobody has acknowledged is left.
+        mark: if row.face.status.is_open() || row.face.incident {
+            mark
+        } else {
+            ""
+        }
+        .to_owned(),
         key: row.key.clone().unwrap_or_default(),
         labels: row.labels.clone().into_iter().collect(),
         started_at_us: row.started_at.0,

@@ -30,7 +30,7 @@ pub(super) async fn list_sagas(
     let open: Vec<SagaId> = page
         .rows
         .iter()
-        .filter(|row| row.face.status.is_open())
+        .filter(|row| row.face.status.is_open() || row.face.incident)
         .map(|row| row.id)
         .collect();
     let journals = if open.is_empty() {

@@ -3,6 +3,7 @@
 //! Starts and acts of operators go to the lane; everything that is shown is read from the store, so it is committed.
 
 mod abandon;
+mod acknowledge;
 mod breakers;
 mod cancel_saga;
 mod convert;
@@ -270,6 +271,16 @@ impl OperatorService for Api {
     ) -> Result<Response<wire::FindActResponse>, Status> {
         Ok(Response::new(
             steering::find_act(self, request.into_inner()).await?,
+        ))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<wire::AcknowledgeRequest>,
+    ) -> Result<Response<wire::InterventionResponse>, Status> {
+        let from = steering::address(&request);
+        Ok(Response::new(
+            acknowledge::acknowledge(self, request.into_inner(), &from).await?,
         ))
     }
 

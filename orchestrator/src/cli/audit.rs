@@ -40,8 +40,8 @@ struct Act {
     /// Empty for a breaker.
     saga: String,
     seq: u64,
-    /// `cancel`, `retry`, `retry_edited`, `skip`, `resolve_succeeded`, `resolve_failed`, `abandon`, `breaker_trip`,
-    /// `breaker_reset`.
+    /// `cancel`, `retry`, `retry_edited`, `skip`, `resolve_succeeded`, `resolve_failed`, `abandon`, `acknowledge`,
+    /// `breaker_trip`, `breaker_reset`.
     verb: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<String>,

@@ -22,10 +22,7 @@ pub fn lines(before: Option<&SagaDetail>, now: &SagaDetail) -> Vec<String> {
     for incident in &now.incidents {
         let known = before.is_some_and(|detail| detail.incidents.contains(incident));
         if !known {
-            say(format!(
-                "incident {} {}: {}",
-                incident.code, incident.step, incident.message
-            ));
+            say(format!("incident {}", words::incident(incident)));
         }
     }
     // The saga's own status stands last: it is what the steps made of it.

@@ -65,15 +65,7 @@ pub fn screen(detail: &SagaDetail, frame: Frame) -> String {
     }
     for incident in &detail.incidents {
         let since = time::span(frame.now_us.saturating_sub(incident.since_us));
-        let place = if incident.step.is_empty() {
-            String::new()
-        } else {
-            format!("{}: ", incident.step)
-        };
-        let sentence = format!(
-            "{} {place}{} (for {since})",
-            incident.code, incident.message
-        );
+        let sentence = format!("{} (for {since})", words::incident(incident));
         text += &paragraph("incident", &sentence, Tone::Bad, frame.width);
     }
     text += &tree::draw(detail, frame);

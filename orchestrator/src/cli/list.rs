@@ -99,7 +99,8 @@ impl Args {
             } else {
                 now_us.saturating_sub(since_us)
             },
-            open_only: !self.all && !ended,
+            // An incident may outlive its saga.
+            open_only: !self.all && !ended && !incident,
             ..ListSagasRequest::default()
         }
     }

@@ -5,6 +5,7 @@
 //! a line in [`Command`], a line in `dispatch`.
 
 mod abandon;
+mod acknowledge;
 mod audit;
 mod bench;
 mod breakers;
@@ -138,6 +139,8 @@ enum Command {
     Resolve(resolve::Args),
     /// End a saga as it is, and undo nothing
     Abandon(abandon::Args),
+    /// Take note of an incident that nothing else settles
+    Acknowledge(acknowledge::Args),
     /// Show what operators did, and why
     Audit(audit::Args),
     /// Make a saga with tests and a participant, to begin with
@@ -266,6 +269,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Skip(args) => client(skip::run(args, context)),
         Command::Resolve(args) => client(resolve::run(args, context)),
         Command::Abandon(args) => client(abandon::run(args, context)),
+        Command::Acknowledge(args) => client(acknowledge::run(args, context)),
         Command::Audit(args) => client(audit::run(args, context)),
         Command::New(args) => new::run(args),
         Command::Lint(args) => lint::run(args),

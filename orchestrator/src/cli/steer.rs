@@ -117,8 +117,21 @@ pub fn named(summary: &SagaSummary) -> String {
     printable(&text).into_owned()
 }
 
-/// Shows where the saga, and the step that was named, stand after the act.
+/// Shows where the saga, and the step that was named, stand after an act that may have marked the saga.
 pub fn show(answer: InterventionResponse, format: Format) -> Result<Exit, Failure> {
+    let marked = answer.saga.as_ref().filter(|saga| saga.exceptions);
+    let marked = marked.map(|saga| short(&id_text(saga)));
+    show_only(answer, format)?;
+    if let (Format::Text, Some(id)) = (format, marked) {
+        output::note(&format!(
+            "in part it rests on your word now, and is marked so for good (saga audit {id})"
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+/// As [`show`], after an act that marks nothing.
+pub fn show_only(answer: InterventionResponse, format: Format) -> Result<Exit, Failure> {
     let Some(saga) = answer.saga else {
         output::note("it is done; where the saga stands now cannot be read");
         return Ok(Exit::Ok);
@@ -133,12 +146,6 @@ pub fn show(answer: InterventionResponse, format: Format) -> Result<Exit, Failur
         }
         Format::Text => {
             output::line(&sentence(&saga, answer.step.as_ref(), answer.now_us))?;
-            if saga.exceptions {
-                let id = short(&id_text(&saga));
-                output::note(&format!(
-                    "in part it rests on your word now, and is marked so for good (saga audit {id})"
-                ));
-            }
         }
     }
     Ok(Exit::Ok)

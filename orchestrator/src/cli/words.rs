@@ -3,7 +3,7 @@
 //! Statuses arrive as text. One that this version does not know (the server may be newer) is shown as it came.
 
 use anstyle::{AnsiColor, Style};
-use saga_proto::v1::{SagaSummary, StepDetail};
+use saga_proto::v1::{Incident, SagaSummary, StepDetail};
 
 use super::time;
 
@@ -112,6 +112,9 @@ impl Word {
 /// A saga's status; its mark, when it has one, says more and is shown instead.
 pub fn saga(summary: &SagaSummary) -> Word {
     match summary.mark.as_str() {
+        "incident" if is_end(&summary.status) => {
+            Word::new("✗", format!("{} (incident)", summary.status), Tone::Bad)
+        }
         "incident" => Word::new("✗", "incident", Tone::Bad),
         "waiting" => Word::new("⏸", "waiting", Tone::Dim),
         "paused" => Word::new("⏸", "paused", Tone::Dim),
@@ -138,6 +141,27 @@ pub fn status(name: &str) -> Word {
         "abandoned" => Word::new("■", name, Tone::Bad),
         other => Word::new("?", other, Tone::Plain),
     }
+}
+
+/// An incident: its code, its step where it has one, and what is behind it.
+pub fn incident(incident: &Incident) -> String {
+    let Incident {
+        code,
+        step,
+        message,
+        ..
+    } = incident;
+    let place = if step.is_empty() {
+        String::new()
+    } else {
+        format!("{step}: ")
+    };
+    // The message begins with the code of the error behind it, which may be the incident's own.
+    let message = message
+        .strip_prefix(&**code)
+        .filter(|rest| rest.is_empty() || rest.starts_with(' '))
+        .map_or(&**message, str::trim_start);
+    format!("{code} {place}{message}").trim_end().to_owned()
 }
 
 /// Whether a saga of this status will change no more.
@@ -251,12 +275,44 @@ mod tests {
             ..SagaSummary::default()
         };
         assert_eq!(saga(&summary).text(), "✗ incident");
+        let ended = SagaSummary {
+            status: "completed".into(),
+            exceptions: true,
+            ..summary
+        };
+        assert_eq!(saga(&ended).text(), "✗ completed (incident)");
         let summary = SagaSummary {
             status: "compensated".into(),
             exceptions: true,
             ..SagaSummary::default()
         };
         assert_eq!(saga(&summary).text(), "↩ compensated (exceptions)");
+    }
+
+    #[test]
+    fn an_incident_names_its_code_once() {
+        let of = |code: &str, step: &str, message: &str| {
+            incident(&Incident {
+                code: code.into(),
+                step: step.into(),
+                message: message.into(),
+                since_us: 0,
+            })
+        };
+        assert_eq!(of("slow", "pay", "slow \"late\""), "slow pay: \"late\"");
+        assert_eq!(
+            of("slow", "pay", "slow_bank \"503\""),
+            "slow pay: slow_bank \"503\""
+        );
+        assert_eq!(
+            of("undo_stuck", "pay", "by_hand"),
+            "undo_stuck pay: by_hand"
+        );
+        assert_eq!(
+            of("deadline", "", "deadline \"it passed\""),
+            "deadline \"it passed\""
+        );
+        assert_eq!(of("internal", "", "internal"), "internal");
     }
 
     #[test]

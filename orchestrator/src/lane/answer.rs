@@ -14,6 +14,7 @@ pub(super) enum Answer {
 }
 
 /// Why nothing was changed.
+#[derive(Clone)]
 pub(super) enum Why {
     NotOpen,
     NoSuchStep { step: String },

@@ -124,7 +124,7 @@ impl Worker {
         let Some(slot) = self.sagas.get_mut(&id) else {
             self.guards
                 .leave(id, self.links.gate_mut(), self.clock.now());
-            refuse(answer, Why::NotOpen);
+            self.visit(id, input, answer);
             return;
         };
         if matches!(input, Input::Due) {
@@ -150,6 +150,7 @@ impl Worker {
                 self.undecided(id, guarded, now);
                 note_rejected(id, &input, &rejected);
                 refuse(answer, Why::Rejected(rejected));
+                self.dismiss(id);
                 return;
             }
             Err(Refusal::Panicked) => {

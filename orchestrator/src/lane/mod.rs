@@ -14,7 +14,8 @@
 //! (a store that takes no commits, for those who wait), `repeat.rs` (a start that comes again), `recovery.rs`
 //! (after a restart), `dead_letters.rs` (what a broker gave up), `waiting.rs` (how much waits for a commit), `links.rs` (who is connected), `guards.rs`, `post.rs` and
 //! `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`,
-//! `due.rs` (when the lane wakes by itself), `clock.rs`, `probes.rs` (replies that are for no saga).
+//! `due.rs` (when the lane wakes by itself), `clock.rs`, `probes.rs` (replies that are for no saga), `visits.rs` (sagas that
+//! have ended, read back for a verb).
 
 mod answer;
 mod batch;
@@ -41,6 +42,7 @@ mod steer;
 mod tests;
 mod timers;
 mod trouble;
+mod visits;
 pub mod waiting;
 mod worker;
 

@@ -40,7 +40,9 @@ impl Worker {
             if let Some(job) = jobs.get_mut(release.job) {
                 self.answer(&release, job);
             }
+            let id = release.id;
             self.carry_out(release, &mut outbox);
+            self.dismiss(id);
         }
         outbox.send();
         for (at, status) in start_jobs.into_iter().zip(start_statuses) {

@@ -31,6 +31,7 @@ use super::{
     starting::{Starter, Starting, WAITING_BYTES_MAX},
     timers::Timers,
     trouble::Troubles,
+    visits::Visits,
     waiting::Waiting,
 };
 use crate::{
@@ -62,6 +63,8 @@ pub(super) struct Worker {
     pub(super) changes: mpsc::UnboundedSender<Change>,
     /// Inputs that are not decided yet.
     pub(super) queue: VecDeque<Job>,
+    /// Sagas that have ended and are being read back.
+    pub(super) visits: Visits,
     /// Keys and ids of starts whose commit is open, and the starts that wait for them.
     pub(super) starting: Starting,
     /// After a batch whose starts were asked for before: how many of its other inputs are to be decided again, alone.
@@ -133,6 +136,7 @@ impl Worker {
             timers: Timers::default(),
             links: Links::default(),
             queue: VecDeque::new(),
+            visits: Visits::default(),
             starting: Starting::default(),
             proven: None,
             resend: Vec::new(),
@@ -182,6 +186,7 @@ impl Worker {
                 () = sleep_until(self.troubles.late()) => self.commit_is_late(),
                 () = sleep_until(self.gather.until()) => self.gather.end(),
                 shown = answered(&mut self.asked) => self.store_clock(shown),
+                read = self.visits.next() => self.visited(read),
                 () = sleep_until(wake) => {}
                 count = intake.recv_many(&mut messages, 64), if self.takes_messages() => {
                     if count == 0 {
@@ -209,7 +214,11 @@ impl Worker {
     }
 
     fn is_finished(&self) -> bool {
-        self.stop && self.writing.is_none() && self.pending.is_empty() && self.queue.is_empty()
+        self.stop
+            && self.writing.is_none()
+            && self.pending.is_empty()
+            && self.queue.is_empty()
+            && self.visits.is_empty()
     }
 
     pub(super) fn take(&mut self, message: Intake) {
@@ -353,11 +362,16 @@ impl Worker {
             answer,
         } = job;
         let answer = Answer::Intervene(answer);
-        let Some(slot) = self.sagas.get(&id) else {
+        // A saga that is not here is looked for when the input is decided; no verb about a step concerns it.
+        let slot = self.sagas.get(&id);
+        if slot.is_none() && step.is_some() {
             answer.refuse(Why::NotOpen);
             return;
-        };
-        let ix = step.as_deref().map(|step| slot.plan.step_ix(step));
+        }
+        let ix = step
+            .as_deref()
+            .zip(slot)
+            .map(|(step, slot)| slot.plan.step_ix(step));
         if let (Some(None), Some(step)) = (ix, step) {
             answer.refuse(Why::NoSuchStep { step });
             return;

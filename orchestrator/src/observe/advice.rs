@@ -26,6 +26,8 @@ pub enum Act {
     Succeeded,
     /// `saga resolve --as failed`.
     Failed,
+    /// `saga acknowledge`.
+    Acknowledge,
 }
 
 /// A command that the core accepts now.
@@ -49,12 +51,13 @@ impl Remedy {
             Act::Retry | Act::RetryEdited => "retry",
             Act::Skip => "skip",
             Act::Succeeded | Act::Failed => "resolve",
+            Act::Acknowledge => "acknowledge",
         };
         let step = self.step.map_or_else(String::new, |ix| {
             format!(" {}", words::step(&picture.plan, ix))
         });
         let rest = match self.act {
-            Act::Retry => "",
+            Act::Retry | Act::Acknowledge => "",
             Act::RetryEdited => " --input FILE",
             Act::Skip => " --reason ...",
             Act::Succeeded => " --as succeeded --reason ...",
@@ -147,7 +150,13 @@ pub fn remedies(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Vec<R
             &[(Act::Skip, "goes on without it")],
         ),
         IncidentKind::Internal => (&[(Act::Retry, "tries it again")], &[]),
-        IncidentKind::Deadline | IncidentKind::Contradiction => (&[], &[]),
+        IncidentKind::Deadline | IncidentKind::Contradiction => (
+            &[(
+                Act::Acknowledge,
+                "takes it off the list; nothing else changes",
+            )],
+            &[],
+        ),
     };
     let accepted = |wanted: &[Candidate]| -> Vec<Remedy> {
         wanted
@@ -179,6 +188,8 @@ fn remedy(
     then: &'static str,
     now: Timestamp,
 ) -> Option<Remedy> {
+    // It is about the whole saga.
+    let step = step.filter(|_| act != Act::Acknowledge);
     let force = [false, true]
         .into_iter()
         .find(|force| is_accepted(picture, &intervention(act, step, *force), now))?;
@@ -202,6 +213,7 @@ pub fn intervention(act: Act, step: Option<StepIx>, force: bool) -> Intervention
         Act::Skip => Order::Skip,
         Act::Succeeded => Order::ResolveSucceeded { output: null() },
         Act::Failed => Order::ResolveFailed,
+        Act::Acknowledge => Order::Acknowledge,
     };
     Intervention {
         order,

@@ -252,6 +252,11 @@ pub fn describe(plan: &Plan, event: &Event, at: Timestamp) -> Line {
             error: Some(error), ..
         } => line("completed", None, without_output(error)),
         Event::Compensated {} => line("compensated", None, "compensated"),
+        Event::Acknowledged {} => line(
+            "acknowledged",
+            None,
+            "incidents that nothing else settles are acknowledged",
+        ),
         Event::Abandoned {} => line("abandoned", None, "abandoned: what was done stays as it is"),
     }
 }
@@ -264,6 +269,7 @@ fn intervened(e: &Intervened) -> String {
         Verb::ResolveSucceeded => "resolve as succeeded",
         Verb::ResolveFailed => "resolve as failed",
         Verb::Abandon => "abandon",
+        Verb::Acknowledge => "acknowledge",
     };
     let forced = if e.forced { ", by force" } else { "" };
     let reason = if e.reason.is_empty() {

@@ -204,6 +204,7 @@ impl Picture {
             | Event::LateReply(_)
             | Event::Intervened(_)
             | Event::TroubleSettled {}
+            | Event::Acknowledged {}
             | Event::BudgetRenewed(_)
             | Event::InputEdited(_)
             | Event::RoundClosing(_)

@@ -126,6 +126,19 @@ pub(super) fn line(picture: &Picture, ix: StepIx, now: Timestamp) -> String {
     }
 }
 
+/// What is left to do about a saga that has ended: incidents that nobody has acknowledged.
+pub(super) fn after_the_end(picture: &Picture) -> String {
+    let state = &picture.state;
+    let Some(newest) = state.incidents.last().filter(|_| state.status.is_end()) else {
+        return String::new();
+    };
+    let place = newest.incident.step.map_or_else(String::new, |ix| {
+        format!("{} ", words::step(&picture.plan, ix))
+    });
+    let code = super::story::incident_code(newest.incident.kind);
+    format!("operator: acknowledge {place}{code}")
+}
+
 fn undo_line(picture: &Picture, ix: StepIx, step: &StepState, now: Timestamp) -> Option<String> {
     let undo = words::compensation(&picture.plan, ix);
     match &step.undo {

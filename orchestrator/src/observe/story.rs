@@ -46,9 +46,10 @@ pub fn summary(picture: &Picture, now: Timestamp) -> Summary {
         mark,
         step,
         tries: at.map_or(0, next::tries),
-        next: step
-            .map(|ix| next::line(picture, ix, now))
-            .unwrap_or_default(),
+        next: match step {
+            Some(ix) => next::line(picture, ix, now),
+            None => next::after_the_end(picture),
+        },
         next_due: state.next_due(),
     }
 }
@@ -74,6 +75,7 @@ pub fn story(picture: &Picture, now: Timestamp) -> Vec<String> {
             story.push(format!("It has no output: {}.", words::error(error)));
         }
         story.extend(left_behind(picture));
+        story.extend(incidents(picture, now));
         return story;
     }
     if let Some(closing) = &state.closing {
@@ -88,14 +90,14 @@ pub fn story(picture: &Picture, now: Timestamp) -> Vec<String> {
             .zip(&state.steps)
             .filter_map(|(at, step)| busy(picture, StepIx(at), step, now)),
     );
-    story.extend(
-        state
-            .incidents
-            .iter()
-            .map(|open| incident(picture, open, now)),
-    );
+    story.extend(incidents(picture, now));
     story.push(outlook(picture, now));
     story
+}
+
+fn incidents(picture: &Picture, now: Timestamp) -> impl Iterator<Item = String> {
+    let open = picture.state.incidents.iter();
+    open.map(move |open| incident(picture, open, now))
 }
 
 fn opening(picture: &Picture, birth: &Birth, now: Timestamp) -> String {
@@ -122,6 +124,12 @@ fn opening(picture: &Picture, birth: &Birth, now: Timestamp) -> String {
 
 fn exceptions(picture: &Picture) -> String {
     let id = picture.state.id.short();
+    if picture.state.broken_promise {
+        return format!(
+            "A participant contradicted what it had answered before, so not all that this saga says is certain; \
+             `saga history {id}` has both answers, `saga audit {id}` what operators did."
+        );
+    }
     format!(
         "In part it rests on an operator's word, which nobody proved; `saga audit {id}` tells whose."
     )
@@ -343,7 +351,13 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
             "Once {of} answers, the saga moves on by itself; `saga participants` shows who is connected."
         )
     };
-    let no_way_back = || "There is no way back.".to_owned();
+    let no_way_back = || match picture.state.status {
+        Status::Running => "There is no way back.".to_owned(),
+        Status::Compensating => {
+            "The saga goes back all the same, and nothing waits for this step any more.".to_owned()
+        }
+        Status::Completed | Status::Compensated | Status::Abandoned => String::new(),
+    };
     let (what, help) = match open.incident.kind {
         IncidentKind::Slow => (
             format!("{step} takes longer than its escalate_after"),
@@ -362,7 +376,10 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         }
         IncidentKind::RetriableExhausted => (
             format!("{step} used up its retries after the pivot"),
-            format!("There is no way back. `saga history {id}` shows what {action} answered."),
+            format!(
+                "{} `saga history {id}` shows what {action} answered.",
+                no_way_back()
+            ),
         ),
         IncidentKind::Expression => (
             format!("an expression of {step} failed after the pivot"),
@@ -384,7 +401,10 @@ pub fn incident(picture: &Picture, open: &OpenIncident, now: Timestamp) -> Strin
         ),
         IncidentKind::Contradiction => (
             format!("{step}: the participant contradicts what it said before"),
-            format!("Compare both answers: `saga history {id}`."),
+            format!(
+                "Compare both answers (`saga history {id}`), and put right by hand what is wrong. This stays, also after \
+                 the end of the saga, until somebody acknowledges it."
+            ),
         ),
         IncidentKind::Internal => (
             "the orchestrator itself stumbled over it".to_owned(),

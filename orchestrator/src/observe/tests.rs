@@ -5,9 +5,12 @@
 use std::{fmt::Write, sync::Arc};
 
 use saga_core::{
-    ErrorBody, Gate, Input, Partition, Payload, Record, SagaId, SagaState, Timestamp, decide,
+    ErrorBody, Gate, Input, Partition, Payload, Record, SagaId, SagaState, Status, Timestamp,
+    decide,
+    event::{Incident, IncidentKind},
     gate::Live,
     input::{Cancel, Op, Outcome, Reply, Start},
+    state::OpenIncident,
 };
 use saga_dsl::plan::{Plan, StepIx};
 
@@ -316,6 +319,54 @@ fn completed() {
         .after_ms(50)
         .succeeded("send_confirmation");
     insta::assert_snapshot!(play.after_ms(60_000).shown());
+}
+
+#[test]
+fn completed_with_a_contradiction() {
+    let mut play = Play::started();
+    play.after_ms(900)
+        .succeeded("reserve_flight")
+        .succeeded("reserve_hotel");
+    play.after_ms(100).answer(
+        "reserve_hotel",
+        Op::Action,
+        Outcome::Refused(error("no_room")),
+    );
+    play.after_ms(900)
+        .succeeded("charge_card")
+        .after_ms(50)
+        .succeeded("send_confirmation");
+    insta::assert_snapshot!(play.after_ms(60_000).shown());
+}
+
+#[test]
+fn a_saga_that_goes_back_is_not_told_that_there_is_no_way_back() {
+    let play = Play::started();
+    let mut picture =
+        Picture::fold(Arc::clone(&play.plan), play.state.id, &play.journal).expect("readable");
+    for (kind, status, told) in [
+        (IncidentKind::RetriableRefused, Status::Running, true),
+        (IncidentKind::RetriableRefused, Status::Compensating, false),
+        (
+            IncidentKind::RetriableExhausted,
+            Status::Compensating,
+            false,
+        ),
+        (IncidentKind::Expression, Status::Compensating, false),
+    ] {
+        picture.state.status = status;
+        let open = OpenIncident {
+            incident: Arc::new(Incident {
+                step: play.plan.step_ix("send_confirmation"),
+                kind,
+                error: error("late"),
+                lasting: false,
+            }),
+            since: play.now,
+        };
+        let text = story::incident(&picture, &open, play.now);
+        assert_eq!(text.contains("There is no way back."), told, "{text}");
+    }
 }
 
 #[test]

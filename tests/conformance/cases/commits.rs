@@ -3,7 +3,7 @@
 use saga_core::{Partition, SagaId, Timestamp};
 use saga_orchestrator::store::{
     CommitError, Store,
-    record::{Batch, Fence, RowStatus},
+    record::{Batch, Fence, ListFilter, RowStatus},
 };
 
 use super::{TOKEN, batch, begin, change, everything, id, journal, start, start_with_key};
@@ -67,6 +67,48 @@ pub async fn a_batch_is_read_back_whole(store: impl Store) {
     store.commit(later).await.expect("commit");
     first.row.face = face;
     assert_eq!(store.saga(id(1)).await.expect("read"), Some(first.row));
+}
+
+/// What nothing settles but an operator stays on the list of incidents when its saga has ended.
+pub async fn an_incident_may_outlive_its_saga(store: impl Store) {
+    let claim = store.claim(TOKEN).await.expect("claim");
+    begin(&store, &claim, 1..3).await;
+    let mut end = batch(&claim, 2);
+    end.changes = vec![
+        change(1, RowStatus::Completed),
+        change(2, RowStatus::Completed),
+    ];
+    end.changes[0].face.incident = true;
+    end.changes[0].face.exceptions = true;
+    end.journal = vec![journal(1, 2), journal(2, 2)];
+    store.commit(end.clone()).await.expect("commit");
+    let incidents = || ListFilter {
+        incident_only: true,
+        ..ListFilter::default()
+    };
+    let listed = store.list(incidents(), None, 10).await.expect("list");
+    assert_eq!(listed.rows.len(), 1);
+    assert_eq!(
+        (listed.rows[0].id, listed.rows[0].face),
+        (id(1), end.changes[0].face)
+    );
+    assert_eq!(store.open_sagas(None, 10).await.expect("read"), []);
+    let counts = store.counts().await.expect("counts");
+
+    let mut noted = batch(&claim, 3);
+    noted.changes = vec![end.changes[0]];
+    noted.changes[0].face.incident = false;
+    noted.journal = vec![journal(1, 3)];
+    let face = noted.changes[0].face;
+    store.commit(noted).await.expect("commit");
+    assert_eq!(
+        store.list(incidents(), None, 10).await.expect("list").rows,
+        []
+    );
+    let row = store.saga(id(1)).await.expect("read").expect("there");
+    assert_eq!(row.face, face);
+    assert_eq!(store.open_sagas(None, 10).await.expect("read"), []);
+    assert_eq!(store.counts().await.expect("counts"), counts);
 }
 
 pub async fn stale_fences_are_named_and_nothing_is_written(store: impl Store) {
@@ -341,7 +383,7 @@ pub async fn odd_text_survives_or_is_refused(store: impl Store) {
                     [(text.to_owned(), text.to_owned())],
                     [("x".to_owned(), text.to_owned())],
                 ] {
-                    let filter = saga_orchestrator::store::record::ListFilter {
+                    let filter = ListFilter {
                         name: Some(text.to_owned()),
                         labels: labels.into(),
                         ..Default::default()

@@ -129,6 +129,7 @@ fn escalate(draft: &mut Draft<'_>, ix: StepIx) {
         step: Some(ix),
         kind,
         error,
+        lasting: kind.outlives_its_saga(),
     }));
 }
 

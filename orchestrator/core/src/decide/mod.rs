@@ -187,7 +187,13 @@ impl<'a> Draft<'a> {
             .iter()
             .any(|o| o.incident.step == step && o.incident.kind == kind);
         if !known {
-            self.record(Event::IncidentRaised(Incident { step, kind, error }));
+            let lasting = kind.outlives_its_saga();
+            self.record(Event::IncidentRaised(Incident {
+                step,
+                kind,
+                error,
+                lasting,
+            }));
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     payload::Payload,
     rules::Rule,
     scope::status_word,
-    state::ActionState,
+    state::{ActionState, OpenIncident},
 };
 
 use super::Draft;
@@ -34,7 +34,9 @@ pub(super) fn intervene(draft: &mut Draft<'_>, wanted: &Intervention) -> Result<
     if draft.state.has_acted(wanted.act) {
         return Ok(());
     }
-    if draft.state.status.is_end() {
+    // The only thing that is left to do about a saga that has ended.
+    let notes_only = wanted.order == Order::Acknowledge;
+    if draft.state.status.is_end() && !notes_only {
         return Err(Rejected::Ended {
             at: draft.state.ended_at.unwrap_or(draft.now),
         });
@@ -67,6 +69,7 @@ pub(super) fn intervene(draft: &mut Draft<'_>, wanted: &Intervention) -> Result<
             draft.record(Event::Abandoned {});
             draft.effects.push(Effect::Announce);
         }
+        (Order::Acknowledge, None) => acknowledge(draft)?,
         (
             Order::Retry { input: Some(_) }
             | Order::Skip
@@ -74,8 +77,18 @@ pub(super) fn intervene(draft: &mut Draft<'_>, wanted: &Intervention) -> Result<
             | Order::ResolveFailed,
             None,
         ) => return Err(Unfit::StepNeeded.into()),
-        (Order::Abandon, Some(_)) => return Err(Unfit::NoStepTaken.into()),
+        (Order::Abandon | Order::Acknowledge, Some(_)) => return Err(Unfit::NoStepTaken.into()),
     }
+    Ok(())
+}
+
+/// An operator takes note of what nothing else settles.
+fn acknowledge(draft: &mut Draft<'_>) -> Result<(), Unfit> {
+    let noted = |open: &OpenIncident| open.incident.kind.is_for_acknowledging();
+    if !draft.state.incidents.iter().any(noted) {
+        return Err(Unfit::NothingToAcknowledge);
+    }
+    draft.record(Event::Acknowledged {});
     Ok(())
 }
 

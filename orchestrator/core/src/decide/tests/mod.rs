@@ -3,6 +3,7 @@
 //! Every step `x` of [`step`] is served by `shop` (`shop/x`, undone by `shop/undo_x`), has ten seconds for an attempt
 //! and two attempts a second apart. [`pivot`] and [`retriable`] are served by `bank` and go on for ever.
 
+mod acknowledging;
 mod acts;
 mod admission;
 mod conversation;
