@@ -15,9 +15,9 @@ use tokio::{
 use crate::{
     command::{Ask, Op, StepKey},
     execute::Core,
-    inbox::{Memory, Postgres, Sqlite, Store},
+    inbox::{Claim, Memory, Postgres, Sqlite, Store},
     limit::Limit,
-    participant::Handle,
+    participant::{Handle, Run},
     reply::Answer,
     serve::Sink,
 };
@@ -34,6 +34,9 @@ pub struct Ctx<S: Store = Memory> {
     pub(crate) sink: Sink,
     /// How long this run may take; `None` where the attempt has no limit.
     pub(crate) limit: Option<Arc<Limit>>,
+    /// The right to tell the end of the work, should the handler accept it.
+    pub(crate) claim: Claim,
+    pub(crate) resumed: bool,
 }
 
 impl<S: Store> Ctx<S> {
@@ -56,6 +59,13 @@ impl<S: Store> Ctx<S> {
     /// Which sending this is, counted from one. Never part of a decision about effects.
     pub fn attempt(&self) -> u32 {
         self.ask.attempt
+    }
+
+    /// True for an action that was accepted before, when whoever worked on it is gone: the handler is called again for a
+    /// later attempt, and what it committed then is there. Go on from that, or begin anew; from now on only this run, or the
+    /// work that it accepts, can tell the end. Refuse only if nothing of the earlier work stays.
+    pub fn resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Name of the saga's definition.
@@ -90,12 +100,16 @@ impl<S: Store> Ctx<S> {
 
     /// For an action that answers [`Outcome::Accepted`](crate::Outcome::Accepted): what the work that
     /// goes on takes along, to tell its end. Completing waits until the acceptance is stored.
+    ///
+    /// Keep it for as long as the work goes on: once the handler has accepted, the work counts as gone when the last clone
+    /// is dropped, and a later attempt is handed to a handler again ([`resumed`](Self::resumed)).
     pub fn handle(&self) -> Handle<S> {
-        let run = self
-            .limit
-            .clone()
-            .map(|limit| (self.ask.key.clone(), limit));
-        Handle::new(self.core.inbox.clone(), self.core.links.clone(), run)
+        let run = Run {
+            key: self.ask.key.clone(),
+            limit: self.limit.clone(),
+            claim: (self.ask.op == Op::Action).then(|| self.claim.clone()),
+        };
+        Handle::new(self.core.inbox.clone(), self.core.links.clone(), Some(run))
     }
 }
 

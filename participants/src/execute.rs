@@ -14,7 +14,7 @@ use crate::{
     command::{Ask, Op, StepKey},
     context::Ctx,
     handler::{BoxFuture, Registered},
-    inbox::{self, End, Entry, Inbox, Store},
+    inbox::{self, Claim, End, Entry, Inbox, Store},
     limit::Limit,
     reply::{Answer, Failure, HandlerError, Outcome, Stop, with_causes},
     serve::{Links, Sink},
@@ -53,7 +53,11 @@ impl<S: Store> Core<S> {
                 Some((ask.attempt, answer))
             }
             Ok(Entry::Silent) => None,
-            Ok(Entry::Run { unit, output }) => self.run(ask, sink, unit, output).await,
+            Ok(Entry::Run {
+                unit,
+                output,
+                resumed,
+            }) => self.run(ask, sink, unit, (output, resumed)).await,
             Err(error) => answer_inbox_error(ask, error),
         }
     }
@@ -63,8 +67,9 @@ impl<S: Store> Core<S> {
         ask: &Arc<Ask>,
         sink: &Sink,
         unit: S::Unit,
-        output: Option<Bytes>,
+        (output, resumed): (Option<Bytes>, bool),
     ) -> Option<Answered> {
+        let claim = Claim::default();
         let limit = Limit::new(ask.timeout).map(Arc::new);
         let ctx = Ctx {
             core: self.clone(),
@@ -72,6 +77,8 @@ impl<S: Store> Core<S> {
             unit: unit.clone(),
             sink: sink.clone(),
             limit: limit.clone(),
+            claim: claim.clone(),
+            resumed,
         };
         let called = match self.call(ctx, output, limit.as_deref()).await {
             Ok(called) => called,
@@ -82,7 +89,7 @@ impl<S: Store> Core<S> {
             (_, Ok(Outcome::Done(output))) => {
                 (End::Done(output.clone()), Answer::Succeeded(output))
             }
-            (_, Ok(Outcome::Accepted)) => (End::Accepted, Answer::Accepted),
+            (_, Ok(Outcome::Accepted)) => (End::Accepted(claim), Answer::Accepted),
             (op, Err(HandlerError(stop))) => stopped(op, stop),
         };
         log_failure(ask, &answer);

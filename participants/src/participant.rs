@@ -16,7 +16,7 @@ use crate::{
     context::Ctx,
     execute::{AfterCommit, Core},
     handler::{ActionHandler, CompensationHandler, Registered, compensation_with, encode},
-    inbox::{self, End, Inbox, Store},
+    inbox::{self, Claim, Completed, End, Inbox, Store},
     limit::Limit,
     reply::{Answer, Failure, Fault, HandlerError, Result, Stop},
     serve::{self, Budgets, Error, Links, signals},
@@ -314,8 +314,16 @@ fn without_inbox(participant: String) -> Error {
 pub struct Handle<S: Store> {
     inbox: S::Inbox,
     links: Links,
-    /// Of a handler at work: its key and its limit.
-    run: Option<(StepKey, Arc<Limit>)>,
+    run: Option<Run>,
+}
+
+/// The run of a handler that a [`Handle`] was taken in.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) key: StepKey,
+    pub(crate) limit: Option<Arc<Limit>>,
+    /// Of an action's handler: what its accepted work is known by.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl<S: Store> Clone for Handle<S> {
@@ -329,7 +337,7 @@ impl<S: Store> Clone for Handle<S> {
 }
 
 impl<S: Store> Handle<S> {
-    pub(crate) fn new(inbox: S::Inbox, links: Links, run: Option<(StepKey, Arc<Limit>)>) -> Self {
+    pub(crate) fn new(inbox: S::Inbox, links: Links, run: Option<Run>) -> Self {
         Self { inbox, links, run }
     }
 
@@ -338,8 +346,12 @@ impl<S: Store> Handle<S> {
     ///
     /// An error that is no [`Reject`](crate::Reject) frees the key, so that the action may be tried again.
     ///
+    /// A handle from [`Ctx::handle`] tells the end of the work that its own handler accepted, and of no other: when the work
+    /// was handed over meanwhile, because its worker seemed to be gone, the end is refused. A handle from
+    /// [`Participant::handle`] tells the end of whatever work the key has.
+    ///
     /// # Errors
-    /// When the key has no accepted work, the inbox fails, or the output is too large (nothing is
+    /// When the key has no accepted work, the work was handed over, the inbox fails, or the output is too large (nothing is
     /// stored then).
     pub async fn complete<O: Serialize>(
         &self,
@@ -364,15 +376,22 @@ impl<S: Store> Handle<S> {
                 }),
             ),
         };
-        let attempt = self.inbox.complete(key, end).await?;
-        let attempt = attempt.ok_or_else(|| CompleteError::NotRunning(key.clone()))?;
-        self.links.tell(key, attempt, answer);
-        Ok(())
+        let own = self.run.as_ref().filter(|run| run.key == *key);
+        let claim = own.and_then(|run| run.claim.as_ref());
+        match self.inbox.complete(key, claim, end).await? {
+            Completed::Stored(attempt) => {
+                self.links.tell(key, attempt, answer);
+                Ok(())
+            }
+            Completed::NotRunning => Err(CompleteError::NotRunning(key.clone())),
+            Completed::HandedOver => Err(CompleteError::HandedOver(key.clone())),
+        }
     }
 
     /// Tells the orchestrator that the accepted work for `attempt` goes on.
     pub fn heartbeat(&self, key: &StepKey, attempt: u32) {
-        if let Some((_, limit)) = self.run.as_ref().filter(|(own, _)| own == key) {
+        let own = self.run.as_ref().filter(|run| run.key == *key);
+        if let Some(limit) = own.and_then(|run| run.limit.as_ref()) {
             limit.extend();
         }
         self.links.tell(key, attempt, Answer::Running);
@@ -385,6 +404,9 @@ pub enum CompleteError {
     /// The key was never accepted, or has been completed before.
     #[error("{0} has no accepted work to complete")]
     NotRunning(StepKey),
+    /// No sign of life came from the worker in time, and the work was handed to a handler again: that one tells the end.
+    #[error("the accepted work of {0} was handed to another handler; this end of it is not taken")]
+    HandedOver(StepKey),
     /// The output is too large or no JSON.
     #[error("{0}")]
     Output(Fault),

@@ -12,15 +12,19 @@ use saga_participant::{
     Sqlite, SqliteInbox, Store, Undo, testing::Harness,
 };
 use saga_proto::v1 as wire;
-use saga_tests::postgres::database;
+use saga_tests::{postgres::database, wait::eventually_or};
 use serde_json::{Value, json};
 
 const LEDGER: &str = "create table ledger (n integer not null)";
 
 fn cases() -> Vec<Value> {
+    list("cases")
+}
+
+fn list(name: &str) -> Vec<Value> {
     let text = include_str!("../../proto/vectors/inbox.json");
     let vectors: Value = serde_json::from_str(text).expect("vectors are JSON");
-    vectors["cases"].as_array().expect("a list").clone()
+    vectors[name].as_array().expect("a list").clone()
 }
 
 /// An effect in the transaction that the row is written in, where there is one: 1 for an action, -1 for its undo.
@@ -68,7 +72,7 @@ fn note(ran: &Ran, handler: &'static str) {
 fn participant<S: Effect>(inbox: S::Inbox, ran: &Ran) -> Participant<S> {
     let (acts, undoes) = (ran.clone(), ran.clone());
     let act = move |ctx: Ctx<S>, input: Value| {
-        note(&acts, "act");
+        note(&acts, if ctx.resumed() { "act again" } else { "act" });
         async move {
             S::effect(&ctx, 1).await?;
             match input["do"].as_str() {
@@ -187,37 +191,100 @@ async fn hold<S: Effect>(inbox: S::Inbox) {
         assert_eq!(row(&harness, number).await, given, "{name}: the row before");
         ran.lock().expect("whole").clear();
         let reply = deliver(&harness, command(number, &case["command"])).await;
-        let expected: Vec<&str> = case["handler"]
-            .as_str()
-            .into_iter()
-            .filter(|one| *one != "none")
-            .collect();
-        assert_eq!(
-            *ran.lock().expect("whole"),
-            expected,
-            "{name}: the handlers that ran"
-        );
-        let said = reply.as_ref().map(|reply| word(reply.outcome()));
-        assert_eq!(said.as_deref(), case["reply"]["outcome"].as_str(), "{name}");
-        if let Some(reply) = reply {
-            if let Some(output) = case["reply"].get("output") {
-                assert_eq!(&saga_tests::json(&reply.output), output, "{name}");
-            }
-            let error = reply.error.unwrap_or_default();
-            for (key, value) in [("code", &error.code), ("message", &error.message)] {
-                let expected = case["reply"]["error"][key].as_str();
-                assert!(
-                    expected.is_none_or(|expected| expected == value),
-                    "{name}: {key} is {value}"
-                );
-            }
-        }
+        judge(case, &ran, reply);
         assert_eq!(
             row(&harness, number).await,
             case["then"].as_str().expect("a state"),
             "{name}: the row after"
         );
     }
+}
+
+/// Compares what a case led to with what it should.
+fn judge(case: &Value, ran: &Ran, reply: Option<wire::Reply>) {
+    let name = &case["name"];
+    let again = case["resumed"] == true;
+    let expected: Vec<&str> = case["handler"]
+        .as_str()
+        .into_iter()
+        .filter(|one| *one != "none")
+        .map(|one| if again { "act again" } else { one })
+        .collect();
+    assert_eq!(
+        *ran.lock().expect("whole"),
+        expected,
+        "{name}: the handlers that ran"
+    );
+    let said = reply.as_ref().map(|reply| word(reply.outcome()));
+    assert_eq!(said.as_deref(), case["reply"]["outcome"].as_str(), "{name}");
+    if let Some(reply) = reply {
+        if let Some(output) = case["reply"].get("output") {
+            assert_eq!(&saga_tests::json(&reply.output), output, "{name}");
+        }
+        let error = reply.error.unwrap_or_default();
+        for (key, value) in [("code", &error.code), ("message", &error.message)] {
+            let expected = case["reply"]["error"][key].as_str();
+            assert!(
+                expected.is_none_or(|expected| expected == value),
+                "{name}: {key} is {value}"
+            );
+        }
+    }
+}
+
+/// Brings rows to `running` by one instance, which falls silent, and sends the commands to another.
+async fn hold_left<S: Effect>(silent: S::Inbox, inbox: S::Inbox) {
+    let ran = Ran::default();
+    let (silent, harness) = (
+        participant::<S>(silent, &ran).test(),
+        participant::<S>(inbox, &ran).test(),
+    );
+    let left: Vec<(usize, Value)> = (1_000..).zip(list("left")).collect();
+    for (number, _) in &left {
+        let mut accept = command(*number, &json!({"op": "action", "do": "accept"}));
+        // Its worker counts as alive for no longer than its attempt may take.
+        accept.timeout_ms = 1_000;
+        let reply = deliver(&silent, accept).await.expect("an answer");
+        assert_eq!(reply.outcome(), wire::Outcome::Accepted);
+    }
+    for (number, case) in &left {
+        let (number, name) = (*number, &case["name"]);
+        eventually_or("the worker to count as gone", async || {
+            match &*row(&harness, number).await {
+                "none" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        })
+        .await;
+        ran.lock().expect("whole").clear();
+        let mut later = command(number, &case["command"]);
+        later.attempt = 2;
+        judge(case, &ran, deliver(&harness, later).await);
+        assert_eq!(
+            row(&harness, number).await,
+            case["then"].as_str().expect("a state"),
+            "{name}: the row after"
+        );
+    }
+}
+
+#[tokio::test]
+async fn sqlite_does_as_the_vectors_say_of_work_that_was_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("inbox.db");
+    let silent = SqliteInbox::open(&path).await.expect("opens");
+    silent.migrate(LEDGER).await.expect("migrates");
+    let inbox = SqliteInbox::open(&path).await.expect("opens");
+    hold_left::<Sqlite>(silent, inbox).await;
+}
+
+#[tokio::test]
+async fn postgresql_does_as_the_vectors_say_of_work_that_was_left() {
+    let url = database().await;
+    let silent = PgInbox::connect(&url).await.expect("opens");
+    silent.migrate(LEDGER).await.expect("migrates");
+    let inbox = PgInbox::connect(&url).await.expect("opens");
+    hold_left::<Postgres>(silent, inbox).await;
 }
 
 /// Done and not undone, by the rows; each of those has one effect more in the ledger than undone ones.

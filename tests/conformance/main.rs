@@ -10,6 +10,7 @@ mod differential;
 mod full_disk;
 mod inbox;
 mod inbox_vectors;
+mod left_work;
 mod model;
 mod postgres;
 mod postgres_suffix;

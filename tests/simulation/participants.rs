@@ -126,6 +126,8 @@ impl Inboxes {
                 Some(Known::Done) => saga_participant::Known::Done,
                 Some(Known::Unknown) | None => saga_participant::Known::Unknown,
             },
+            // Whoever accepts here lives until the work is done.
+            left: false,
         };
         match barrier::decide(op(command.op), row.as_ref().map(|row| row.state), facts) {
             Decision::Act if chance.percent(call.mood.accept) => {
@@ -135,7 +137,9 @@ impl Inboxes {
                     accepted: true,
                 })
             }
-            Decision::Act => self.act(key, command, call, kept, chance).map(Taken::from),
+            Decision::Act | Decision::Resume => {
+                self.act(key, command, call, kept, chance).map(Taken::from)
+            }
             Decision::Undo => self.undo(key, call, chance).map(Taken::from),
             Decision::Tombstone(say) => {
                 if kept.keep(Habit::Tombstone) {

@@ -70,9 +70,10 @@ impl Cast for Memory {
                 Some(CoreKnown::Done) => Known::Done,
                 Some(CoreKnown::Unknown) | None => Known::Unknown,
             },
+            left: false,
         };
         match decide(op, row.as_ref().map(|row| row.state), facts) {
-            Decision::Act => self.act(key, call, told),
+            Decision::Act | Decision::Resume => self.act(key, call, told),
             Decision::Undo => self.undo(key, call, told),
             Decision::Tombstone(say) => {
                 self.rows.insert(key, Row::bare(RowState::Tombstone, 0));

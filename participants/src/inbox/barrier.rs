@@ -17,6 +17,10 @@
 //! compensated  blocked           compensated       compensated   compensated       delete
 //! ```
 //!
+//! *Running*: the work goes on outside of a handler. If its worker is gone, a later attempt of the action, in time and with
+//! the same fingerprint, is handed to the handler again (*resume*), and a query finds it *absent*: the orchestrator then
+//! sends that attempt. `claims.rs` says who is gone.
+//!
 //! An action whose fingerprint differs from the stored one answers `conflict` wherever the table
 //! would repeat a stored answer. *Acting* and *undoing* mean that a handler of this process is at work
 //! right now; an inbox whose transactions exclude each other never shows them.
@@ -74,6 +78,8 @@ pub struct Facts {
     pub expired: bool,
     /// What the orchestrator knows of the action.
     pub known: Known,
+    /// The row is running, its worker is gone, and the command may say so: a question, or a later attempt of the action.
+    pub left: bool,
 }
 
 /// What follows.
@@ -81,6 +87,8 @@ pub struct Facts {
 pub enum Decision {
     /// Claim the row and run the action's handler.
     Act,
+    /// Run the action's handler again: it was accepted, and whoever worked on it is gone.
+    Resume,
     /// Run the compensation's handler.
     Undo,
     /// Write a tombstone (over what is there) and say so.
@@ -129,6 +137,7 @@ pub fn decide(op: Op, row: Option<RowState>, facts: Facts) -> Decision {
     match op {
         Op::Action => on_action(row, facts),
         Op::Compensation => on_compensation(row, facts.known),
+        Op::Query if row == Some(RowState::Running) && facts.left => Decision::Answer(Say::Absent),
         Op::Query => Decision::Answer(read(row)),
         Op::Seal => match row {
             None => Decision::Tombstone(Say::Sealed),
@@ -164,6 +173,9 @@ fn on_action(row: Option<RowState>, facts: Facts) -> Decision {
     };
     match state {
         RowState::Acting | RowState::Undoing => stored(Say::Running),
+        RowState::Running if facts.left && facts.same_fingerprint && !facts.expired => {
+            Decision::Resume
+        }
         RowState::Running => stored(Say::Accepted),
         RowState::Done => stored(Say::StoredSuccess),
         RowState::Refused => stored(Say::StoredRefusal),
@@ -206,6 +218,7 @@ mod tests {
         same_fingerprint: true,
         expired: false,
         known: Known::Unknown,
+        left: false,
     };
 
     fn rows() -> impl Iterator<Item = Option<RowState>> {
@@ -215,7 +228,7 @@ mod tests {
     fn all() -> impl Iterator<Item = (Op, Option<RowState>, Facts)> {
         Op::ALL.into_iter().flat_map(|op| {
             rows().flat_map(move |row| {
-                (0..8).map(move |bits| {
+                (0..16).map(move |bits| {
                     let known = if bits & 4 == 0 {
                         Known::Done
                     } else {
@@ -228,6 +241,7 @@ mod tests {
                             same_fingerprint: bits & 1 == 0,
                             expired: bits & 2 == 0,
                             known,
+                            left: bits & 8 == 0,
                         },
                     )
                 })
@@ -309,6 +323,25 @@ mod tests {
             assert_eq!(
                 runs,
                 op == Op::Action && row.is_none() && !facts.expired,
+                "{op:?} {row:?} {facts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_work_that_was_left_is_resumed_and_asked_for_again() {
+        for (op, row, facts) in all() {
+            let running = row == Some(RowState::Running);
+            let in_time = facts.same_fingerprint && !facts.expired;
+            assert_eq!(
+                decide(op, row, facts) == Decision::Resume,
+                op == Op::Action && running && facts.left && in_time,
+                "{op:?} {row:?} {facts:?}"
+            );
+            let absent = decide(op, row, facts) == Decision::Answer(Say::Absent);
+            assert_eq!(
+                absent,
+                op == Op::Query && (row.is_none() || (running && facts.left)),
                 "{op:?} {row:?} {facts:?}"
             );
         }

@@ -10,6 +10,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,8 +18,9 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    Abandoned, End, Entry, Error, Inbox, Kind, Store, answer,
-    barrier::{Decision, RowState, Say, decide},
+    Abandoned, Claim, Completed, End, Entry, Error, Inbox, Kind, Store, answer,
+    barrier::{Decision, Facts, RowState, Say, decide},
+    claims::{Claims, lease},
     unix_micros,
 };
 use crate::{
@@ -50,6 +52,7 @@ pub struct MemoryInbox {
     /// Rings when a handler's run ended.
     run_ended: Arc<Notify>,
     settled_max: usize,
+    claims: Claims,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,8 @@ struct Row {
     fingerprint: u64,
     attempt: u32,
     retain_until_us: i64,
+    /// Of accepted work; while its handler is at work again, of the work that was left. Zero: none.
+    claim: i64,
 }
 
 /// What the row answers with; refusals are rare, so they pay for their box.
@@ -91,6 +96,7 @@ impl MemoryInbox {
             hasher: RandomState::new(),
             run_ended: Arc::default(),
             settled_max: SETTLED_ROWS_DEFAULT,
+            claims: Claims::default(),
         }
     }
 
@@ -129,7 +135,15 @@ impl MemoryInbox {
     fn enter_now(&self, ask: &Ask) -> Entry<()> {
         let mut shard = self.shard(&ask.key);
         let row = shard.rows.get_mut(&ask.key);
-        let facts = ask.facts(row.as_ref().map(|row| row.fingerprint));
+        let facts = Facts {
+            // Nothing here survives its process, so no sign of life is needed.
+            left: row.as_ref().is_some_and(|row| {
+                row.state == RowState::Running
+                    && ask.may_find_left(row.attempt)
+                    && self.claims.is_left(row.claim, false)
+            }),
+            ..ask.facts(row.as_ref().map(|row| row.fingerprint))
+        };
         match decide(ask.op, row.as_ref().map(|row| row.state), facts) {
             Decision::Act => {
                 shard.rows.insert(
@@ -139,6 +153,18 @@ impl MemoryInbox {
                 Entry::Run {
                     unit: (),
                     output: None,
+                    resumed: false,
+                }
+            }
+            Decision::Resume => {
+                if let Some(row) = row {
+                    row.state = RowState::Acting;
+                    row.hear(ask);
+                }
+                Entry::Run {
+                    unit: (),
+                    output: None,
+                    resumed: true,
                 }
             }
             Decision::Undo => {
@@ -148,7 +174,11 @@ impl MemoryInbox {
                     row.retain_until_us = row.retain_until_us.max(ask.retain_until_us);
                     row.output()
                 });
-                Entry::Run { unit: (), output }
+                Entry::Run {
+                    unit: (),
+                    output,
+                    resumed: false,
+                }
             }
             Decision::Tombstone(say) => {
                 shard
@@ -183,8 +213,9 @@ impl MemoryInbox {
         }
     }
 
-    /// Puts the end of a run into its row, if the row is in the state that `expected` names.
-    fn finish(&self, key: &StepKey, expected: RowState, end: End) -> Option<u32> {
+    /// Puts the end of a run into its row, if the row is in the state that `expected` names. `lease`: how long accepted work
+    /// counts as alive.
+    fn finish(&self, key: &StepKey, expected: RowState, end: End, lease: Duration) -> Option<u32> {
         let mut shard = self.shard(key);
         let Slot::Occupied(mut slot) = shard.rows.entry(key.clone()) else {
             return None;
@@ -203,12 +234,19 @@ impl MemoryInbox {
                 row.state = RowState::Refused;
                 row.body = Body::Fault(Box::new(fault));
             }
-            End::Accepted => row.state = RowState::Running,
+            End::Accepted(claim) => {
+                row.state = RowState::Running;
+                row.claim = self.claims.hold(&claim, lease);
+            }
             End::Compensated => {
                 row.state = RowState::Compensated;
                 row.body = Body::Empty;
             }
             End::RolledBack if expected == RowState::Undoing => row.state = RowState::Done,
+            // The handler was called again, and failed: the work is as left as before.
+            End::RolledBack if expected == RowState::Acting && row.claim != 0 => {
+                row.state = RowState::Running;
+            }
             End::RolledBack => {
                 slot.remove();
                 return Some(attempt);
@@ -219,6 +257,22 @@ impl MemoryInbox {
             shard.settle(key, self.settled_per_shard());
         }
         Some(attempt)
+    }
+}
+
+impl MemoryInbox {
+    fn complete_now(&self, key: &StepKey, claim: Option<&Claim>, end: End) -> Completed {
+        let held = match self.shard(key).rows.get(key) {
+            Some(row) if row.state == RowState::Running => row.claim,
+            Some(_) | None => return Completed::NotRunning,
+        };
+        if claim.is_some_and(|claim| claim.number() != held) {
+            return Completed::HandedOver;
+        }
+        // Between two looks a handler may have begun anew: then the row is not running any more.
+        let attempt = self.finish(key, RowState::Running, end, Duration::ZERO);
+        self.claims.release(held);
+        attempt.map_or(Completed::NotRunning, Completed::Stored)
     }
 }
 
@@ -243,7 +297,8 @@ impl Inbox for MemoryInbox {
         } else {
             RowState::Acting
         };
-        let attempt = self.finish(&ask.key, expected, end).unwrap_or(ask.attempt);
+        let attempt = self.finish(&ask.key, expected, end, lease(ask.timeout));
+        let attempt = attempt.unwrap_or(ask.attempt);
         self.run_ended.notify_waiters();
         Ok(attempt)
     }
@@ -255,13 +310,18 @@ impl Inbox for MemoryInbox {
         Ok(Abandoned::Unknown)
     }
 
-    async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
+    async fn complete(
+        &self,
+        key: &StepKey,
+        claim: Option<&Claim>,
+        end: End,
+    ) -> Result<Completed, Error> {
         loop {
             let mut run_ended = pin!(self.run_ended.notified());
             // Listens before it looks, so that no ring is missed.
             run_ended.as_mut().enable();
             if self.state(key) != Some(RowState::Acting) {
-                return Ok(self.finish(key, RowState::Running, end));
+                return Ok(self.complete_now(key, claim, end));
             }
             run_ended.await;
         }
@@ -313,6 +373,7 @@ impl Row {
             fingerprint,
             attempt: ask.attempt,
             retain_until_us: ask.retain_until_us,
+            claim: 0,
         }
     }
 
@@ -367,6 +428,7 @@ mod tests {
                 &ask.key,
                 RowState::Acting,
                 End::Done(Bytes::from_static(b"1")),
+                Duration::ZERO,
             )
             .expect("acting");
         ask
@@ -430,7 +492,12 @@ mod tests {
             }
         ));
         assert_eq!(
-            inbox.finish(&first.key, RowState::Acting, End::RolledBack),
+            inbox.finish(
+                &first.key,
+                RowState::Acting,
+                End::RolledBack,
+                Duration::ZERO
+            ),
             Some(2)
         );
         assert!(inbox.is_empty(), "a failed action leaves no row");

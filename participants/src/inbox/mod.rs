@@ -5,6 +5,7 @@
 //! inside the transaction that the handler writes through, memory under a lock.
 
 pub mod barrier;
+mod claims;
 mod memory;
 mod postgres;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::{
 
 use bytes::Bytes;
 
+pub use claims::Claim;
 pub use memory::{Memory, MemoryInbox};
 pub use postgres::{PgInbox, PgUnit, Postgres};
 pub(crate) use sqlite::Lent;
@@ -103,6 +105,8 @@ pub enum Entry<U> {
         unit: U,
         /// For a compensation: the output that the action stored.
         output: Option<Bytes>,
+        /// For an action: it was accepted before, and whoever worked on it is gone.
+        resumed: bool,
     },
 }
 
@@ -113,12 +117,23 @@ pub enum End {
     Done(Bytes),
     /// The action is refused; what the handler wrote goes.
     Refused(Fault),
-    /// The action's work goes on outside.
-    Accepted,
+    /// The action's work goes on outside, under this claim.
+    Accepted(Claim),
     /// The compensation is done.
     Compensated,
     /// Nothing of this run may stay.
     RolledBack,
+}
+
+/// What became of the end of accepted work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completed {
+    /// It is stored; this is the attempt to answer.
+    Stored(u32),
+    /// The key has no accepted work.
+    NotRunning,
+    /// The work was handed to another handler, because its worker seemed to be gone. Nothing is stored.
+    HandedOver,
 }
 
 /// What became of the transaction of a handler that did not end by itself.
@@ -174,13 +189,24 @@ pub trait Inbox: Clone + Send + Sync + 'static {
         false
     }
 
-    /// Stores the end of accepted work ([`End::RolledBack`] removes the row, so that it may be tried
-    /// again). Returns the attempt to answer, `None` when the key has no accepted work.
+    /// Stores the end of accepted work ([`End::RolledBack`] removes the row, so that it may be tried again). With a claim,
+    /// only of the work under that claim; without one, of whatever work the key has.
     fn complete(
         &self,
         key: &StepKey,
+        claim: Option<&Claim>,
         end: End,
-    ) -> impl Future<Output = Result<Option<u32>, Error>> + Send;
+    ) -> impl Future<Output = Result<Completed, Error>> + Send;
+
+    /// Writes down that the accepted work of this process goes on.
+    fn give_signs_of_life(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Does so whenever it is due, for as long as it is polled.
+    fn keep_claims(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 
     /// Drops rows past their retention in small batches; returns how many went.
     fn sweep(&self) -> impl Future<Output = Result<u64, Error>> + Send;
@@ -205,6 +231,17 @@ impl Ask {
             same_fingerprint,
             expired: limited && unix_micros() > self.not_after_us,
             known: self.known,
+            left: false,
+        }
+    }
+
+    /// May the command notice that the worker of a row is gone, which was accepted for this attempt or asked for by it?
+    pub(crate) fn may_find_left(&self, attempt: u32) -> bool {
+        match self.op {
+            // An attempt that was answered `accepted` may be on its way a second time.
+            Op::Action => self.attempt > attempt,
+            Op::Query => true,
+            Op::Compensation | Op::Seal | Op::Forget => false,
         }
     }
 }

@@ -19,10 +19,11 @@ use sqlx::{
 use tokio::{sync::Mutex, time::timeout};
 use uuid::Uuid;
 
-use super::rows::{Stored, told};
+use super::rows::{Ending, Run, Stored, ending, facts, told};
 use super::{
-    Abandoned, End, Entry, Error, HELD_MAX, Inbox, Kind, Store, answer,
-    barrier::{Decision, RowState, decide},
+    Abandoned, Claim, Completed, End, Entry, Error, HELD_MAX, Inbox, Kind, Store, answer,
+    barrier::{Decision, decide},
+    claims::{Claims, keep},
     unix_micros,
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
     reply::Answer,
 };
 use backend::{BACKEND, Backend};
-use rows::{SCHEMA, bump_attempt, delete, insert, lock, update, write};
+use rows::{SCHEMA, bump_attempt, delete, insert, lock, signs_of_life, update, write};
 
 /// How long an operation waits for another one on the same key before it answers `running`.
 const LOCK_WAIT_MS: u32 = 5_000;
@@ -63,6 +64,7 @@ pub struct PgInbox {
     forward: PgPool,
     undo: PgPool,
     options: Arc<PgConnectOptions>,
+    claims: Claims,
 }
 
 /// The open transaction of one handler run. Empty once the run is settled.
@@ -118,6 +120,7 @@ impl PgInbox {
             forward,
             undo,
             options: Arc::new(options),
+            claims: Claims::default(),
         })
     }
 
@@ -155,12 +158,24 @@ impl PgInbox {
 
 /// What is left to do with the transaction after the barrier has spoken.
 enum Step {
-    Run(Option<Bytes>),
+    Run(Run),
     Commit(Option<Answer>),
     Rollback(Option<Answer>),
 }
 
-async fn carry_out(connection: &mut PgConnection, ask: &Ask) -> Result<Step, Error> {
+/// What a handler writes can be rolled back alone.
+async fn run(connection: &mut PgConnection, run: Run) -> Result<Step, Error> {
+    sqlx::raw_sql("savepoint saga_handler")
+        .execute(connection)
+        .await?;
+    Ok(Step::Run(run))
+}
+
+async fn carry_out(
+    connection: &mut PgConnection,
+    ask: &Ask,
+    claims: &Claims,
+) -> Result<Step, Error> {
     // A row that goes between the two statements is swept, or rolled back by who held it: then ours goes in.
     let row = loop {
         let ours = ask.op != Op::Forget && insert(connection, ask).await?;
@@ -173,15 +188,14 @@ async fn carry_out(connection: &mut PgConnection, ask: &Ask) -> Result<Step, Err
             break row;
         }
     };
-    let facts = ask.facts(row.as_ref().map(|row| row.fingerprint));
+    let facts = facts(ask, row.as_ref(), claims);
     let decision = decide(ask.op, row.as_ref().map(|row| row.state), facts);
     Ok(match decision {
-        Decision::Act | Decision::Undo => {
-            sqlx::raw_sql("savepoint saga_handler")
-                .execute(connection)
-                .await?;
-            Step::Run(row.map(|row| row.output))
-        }
+        Decision::Act => run(connection, Run::Act).await?,
+        // The row stays as it is until the handler has returned: it is locked, and if the handler fails, the work is as left
+        // as before.
+        Decision::Resume => run(connection, Run::Resume).await?,
+        Decision::Undo => run(connection, Run::Undo(row.map(|row| row.output))).await?,
         Decision::Tombstone(say) => {
             let fingerprint = row.map_or(0, |row| row.fingerprint);
             write(connection, ask, Stored::new("tombstone", fingerprint)).await?;
@@ -217,7 +231,7 @@ impl Inbox for PgInbox {
 
     async fn enter(&self, ask: &Ask) -> Result<Entry<PgUnit>, Error> {
         let (mut tx, backend) = self.begin(ask.op).await?;
-        let step = match carry_out(&mut tx, ask).await {
+        let step = match carry_out(&mut tx, ask, &self.claims).await {
             Ok(step) => step,
             // Somebody is at work on this very key.
             Err(error) if is_lock_timeout(&error) => {
@@ -233,16 +247,15 @@ impl Inbox for PgInbox {
             Err(error) => return Err(error),
         };
         let (reply, wrote) = match step {
-            Step::Run(output) => {
+            Step::Run(run) => {
                 // The limit was for the barrier; what the handler waits for is its own business.
                 sqlx::raw_sql("set local lock_timeout = default")
                     .execute(&mut *tx)
                     .await?;
-                let unit = PgUnit {
+                return Ok(run.entry(PgUnit {
                     tx: Arc::new(Mutex::new(Some(tx))),
                     backend,
-                };
-                return Ok(Entry::Run { unit, output });
+                }));
             }
             Step::Commit(reply) => {
                 tx.commit().await?;
@@ -282,12 +295,19 @@ impl Inbox for PgInbox {
                 output: Some(output),
                 ..Stored::new("done", ask.fingerprint)
             },
-            End::Accepted => Stored::new("running", ask.fingerprint),
+            End::Accepted(claim) => Stored::accepted(ask, &claim, &self.claims),
             End::Compensated => Stored::new("compensated", 0),
         };
-        savepoint(&mut tx, "release saga_handler").await?;
-        write(&mut tx, ask, stored).await?;
-        tx.commit().await?;
+        let held = stored.claim.map(|(number, _)| number);
+        let written = async {
+            savepoint(&mut tx, "release saga_handler").await?;
+            write(&mut tx, ask, stored).await?;
+            Ok(tx.commit().await?)
+        };
+        if let Err(error) = written.await {
+            held.inspect(|number| self.claims.release(*number));
+            return Err(error);
+        }
         Ok(ask.attempt)
     }
 
@@ -306,35 +326,39 @@ impl Inbox for PgInbox {
         })
     }
 
-    async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
+    async fn complete(
+        &self,
+        key: &StepKey,
+        claim: Option<&Claim>,
+        end: End,
+    ) -> Result<Completed, Error> {
         let (mut tx, _) = self.begin(Op::Query).await?;
         let row = lock(&mut tx, key).await?;
-        let Some(row) = row.filter(|row| row.state == RowState::Running) else {
-            tx.rollback().await?;
-            return Ok(None);
-        };
-        let stored = match end {
-            End::Done(output) => Stored {
-                output: Some(output),
-                ..Stored::new("done", row.fingerprint)
-            },
-            End::Refused(fault) => Stored {
-                fault: Some(fault),
-                ..Stored::new("refused", row.fingerprint)
-            },
-            End::RolledBack => {
-                delete(&mut tx, key).await?;
-                tx.commit().await?;
-                return Ok(Some(row.attempt));
-            }
-            End::Accepted | End::Compensated => {
+        match ending(row.as_ref(), claim, end) {
+            Ok(Ending::Store(stored)) => update(&mut tx, key, stored).await?,
+            Ok(Ending::Delete) => delete(&mut tx, key).await?,
+            Err(refused) => {
                 tx.rollback().await?;
-                return Ok(None);
+                return Ok(refused);
             }
-        };
-        update(&mut tx, key, stored).await?;
+        }
         tx.commit().await?;
-        Ok(Some(row.attempt))
+        Ok(row.map_or(Completed::NotRunning, |row| {
+            self.claims.release(row.claim);
+            Completed::Stored(row.attempt)
+        }))
+    }
+
+    async fn give_signs_of_life(&self) -> Result<(), Error> {
+        let alive = self.claims.alive();
+        if alive.is_empty() {
+            return Ok(());
+        }
+        signs_of_life(&self.undo, &alive).await
+    }
+
+    async fn keep_claims(&self) {
+        keep(self, &self.claims).await;
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

@@ -21,17 +21,18 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::rows::{Stored, told};
+use super::rows::{Ending, Run, Stored, ending, facts, told};
 use super::{
-    Abandoned, End, Entry, Error, HELD_MAX, Inbox, Kind, Store, answer,
-    barrier::{Decision, RowState, decide},
+    Abandoned, Claim, Completed, End, Entry, Error, HELD_MAX, Inbox, Kind, Store, answer,
+    barrier::{Decision, decide},
+    claims::{Claims, keep},
     unix_micros,
 };
 use crate::{
     command::{Ask, Op, StepKey},
     reply::{Answer, Failure},
 };
-use rows::{SCHEMA, bump_attempt, delete, read, update, write};
+use rows::{bump_attempt, delete, make, read, sign_of_life, update, write};
 pub use writer::Lent;
 use writer::{Guard, Writer};
 
@@ -69,6 +70,7 @@ pub struct SqliteInbox {
     writer: Arc<Mutex<Writer>>,
     guard: Guard,
     forward_gate: Arc<Mutex<()>>,
+    claims: Claims,
 }
 
 /// The open transaction of one handler run. Empty once the run is settled.
@@ -103,10 +105,7 @@ impl SqliteInbox {
     async fn open_once(options: &SqliteConnectOptions) -> Result<Self, Error> {
         let (mut writer, guard) = Writer::connect(options).await?;
         let connection = writer.connection();
-        sqlx::raw_sql(SCHEMA)
-            .execute(&mut *connection)
-            .await
-            .map_err(busy)?;
+        make(connection).await.map_err(busy)?;
         sqlx::query("insert or ignore into saga_inbox_meta (name, value) values ('inbox_id', ?)")
             .bind(Uuid::now_v7().to_string())
             .execute(&mut *connection)
@@ -123,6 +122,7 @@ impl SqliteInbox {
             writer,
             guard,
             forward_gate,
+            claims: Claims::default(),
         })
     }
 
@@ -176,7 +176,7 @@ impl SqliteInbox {
 
     async fn carry_out(&self, ask: &Ask, lent: &mut Lent) -> Result<Step, Error> {
         let row = read(lent.connection_mut(), &ask.key).await?;
-        let facts = ask.facts(row.as_ref().map(|row| row.fingerprint));
+        let facts = facts(ask, row.as_ref(), &self.claims);
         let decision = decide(ask.op, row.as_ref().map(|row| row.state), facts);
         let connection = lent.connection_mut();
         Ok(match decision {
@@ -185,13 +185,21 @@ impl SqliteInbox {
                 sqlx::raw_sql("savepoint saga_handler")
                     .execute(connection)
                     .await?;
-                Step::Run(None)
+                Step::Run(Run::Act)
+            }
+            // The row stays as it is until the handler has returned: no other command gets at it, and if it fails, the work
+            // is as left as before.
+            Decision::Resume => {
+                sqlx::raw_sql("savepoint saga_handler")
+                    .execute(connection)
+                    .await?;
+                Step::Run(Run::Resume)
             }
             Decision::Undo => {
                 sqlx::raw_sql("savepoint saga_handler")
                     .execute(connection)
                     .await?;
-                Step::Run(row.map(|row| row.output))
+                Step::Run(Run::Undo(row.map(|row| row.output)))
             }
             Decision::Tombstone(say) => {
                 let fingerprint = row.map_or(0, |row| row.fingerprint);
@@ -218,7 +226,7 @@ impl SqliteInbox {
 
 /// What is left to do with the transaction after the barrier has spoken.
 enum Step {
-    Run(Option<Bytes>),
+    Run(Run),
     Commit(Option<Answer>),
     Rollback(Option<Answer>),
 }
@@ -251,9 +259,8 @@ impl Inbox for SqliteInbox {
             });
         };
         let (reply, wrote) = match self.carry_out(ask, &mut lent).await? {
-            Step::Run(output) => {
-                let unit = SqliteUnit(Arc::new(Mutex::new(Some(lent))));
-                return Ok(Entry::Run { unit, output });
+            Step::Run(run) => {
+                return Ok(run.entry(SqliteUnit(Arc::new(Mutex::new(Some(lent))))));
             }
             Step::Commit(reply) => {
                 lent.commit().await?;
@@ -294,12 +301,20 @@ impl Inbox for SqliteInbox {
                 output: Some(output),
                 ..Stored::new("done", ask.fingerprint)
             },
-            End::Accepted => Stored::new("running", ask.fingerprint),
+            End::Accepted(claim) => Stored::accepted(ask, &claim, &self.claims),
             End::Compensated => Stored::new("compensated", 0),
         };
-        savepoint(connection, "release saga_handler").await?;
-        write(connection, ask, stored).await?;
-        lent.commit().await?;
+        let held = stored.claim.map(|(number, _)| number);
+        let written = async {
+            let connection = lent.connection_mut();
+            savepoint(connection, "release saga_handler").await?;
+            write(connection, ask, stored).await?;
+            lent.commit().await
+        };
+        if let Err(error) = written.await {
+            held.inspect(|number| self.claims.release(*number));
+            return Err(error);
+        }
         Ok(ask.attempt)
     }
 
@@ -321,36 +336,44 @@ impl Inbox for SqliteInbox {
         self.guard.is_closed() && self.writer.try_lock().is_err()
     }
 
-    async fn complete(&self, key: &StepKey, end: End) -> Result<Option<u32>, Error> {
+    async fn complete(
+        &self,
+        key: &StepKey,
+        claim: Option<&Claim>,
+        end: End,
+    ) -> Result<Completed, Error> {
         let mut lent = Lent::begin(self.writer.clone().lock_owned().await).await?;
         let connection = lent.connection_mut();
         let row = read(connection, key).await?;
-        let Some(row) = row.filter(|row| row.state == RowState::Running) else {
-            lent.rollback().await?;
-            return Ok(None);
-        };
-        let stored = match end {
-            End::Done(output) => Stored {
-                output: Some(output),
-                ..Stored::new("done", row.fingerprint)
-            },
-            End::Refused(fault) => Stored {
-                fault: Some(fault),
-                ..Stored::new("refused", row.fingerprint)
-            },
-            End::RolledBack => {
-                delete(connection, key).await?;
-                lent.commit().await?;
-                return Ok(Some(row.attempt));
-            }
-            End::Accepted | End::Compensated => {
+        match ending(row.as_ref(), claim, end) {
+            Ok(Ending::Store(stored)) => update(connection, key, stored).await?,
+            Ok(Ending::Delete) => delete(connection, key).await?,
+            Err(refused) => {
                 lent.rollback().await?;
-                return Ok(None);
+                return Ok(refused);
             }
-        };
-        update(connection, key, stored).await?;
+        }
         lent.commit().await?;
-        Ok(Some(row.attempt))
+        Ok(row.map_or(Completed::NotRunning, |row| {
+            self.claims.release(row.claim);
+            Completed::Stored(row.attempt)
+        }))
+    }
+
+    async fn give_signs_of_life(&self) -> Result<(), Error> {
+        let alive = self.claims.alive();
+        if alive.is_empty() {
+            return Ok(());
+        }
+        let mut lent = Lent::begin(self.writer.clone().lock_owned().await).await?;
+        for (claim, lease) in alive {
+            sign_of_life(lent.connection_mut(), claim, lease).await?;
+        }
+        lent.commit().await
+    }
+
+    async fn keep_claims(&self) {
+        keep(self, &self.claims).await;
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

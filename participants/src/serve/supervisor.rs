@@ -10,7 +10,7 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
 use super::{
@@ -54,6 +54,7 @@ pub(crate) async fn serve<S: Store>(
     // Dropped at the end of this function, whichever way it ends.
     let _stop = shared.stop.clone().drop_guard();
     tokio::spawn(sweep(shared.core.clone(), shared.stop.clone()));
+    let _claims = keep_claims(&shared.core);
 
     let mut known = HashSet::from([authority.clone()]);
     let mut streams = JoinSet::new();
@@ -161,6 +162,12 @@ pub(super) fn stuck<S: Store>(core: &Core<S>) -> Error {
     Error::Stuck {
         participant: core.name.clone(),
     }
+}
+
+/// Gives signs of life for accepted work until the result is dropped, which is when serving is over: later than `stop`.
+pub(super) fn keep_claims<S: Store>(core: &Arc<Core<S>>) -> AbortOnDropHandle<()> {
+    let core = core.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move { core.inbox.keep_claims().await }))
 }
 
 /// Removes rows of the inbox whose time is over, until `stop`.

@@ -1,10 +1,13 @@
 //! The inbox's table and every statement on its rows.
 
-use sqlx::{PgConnection, Row as _};
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::super::{
     Error,
     barrier::RowState,
+    claims::micros,
     rows::{Row, Stored},
     unix_micros,
 };
@@ -26,10 +29,42 @@ create table if not exists saga_inbox (
     error_message text,
     retain_until_us bigint not null,
     updated_at_us bigint not null,
+    claim bigint not null default 0,
+    alive_until_us bigint not null default 0,
     primary key (saga_id, step, round)
 );
 create index if not exists saga_inbox_retention on saga_inbox (retain_until_us);
-create table if not exists saga_inbox_meta (name text primary key, value text not null);";
+create table if not exists saga_inbox_meta (name text primary key, value text not null);
+-- What an earlier release made without. A table that has it is not locked for it.
+do $$ begin
+    if not exists (select from pg_attribute
+            where attrelid = 'saga_inbox'::regclass and attname = 'alive_until_us' and not attisdropped) then
+        alter table saga_inbox add column claim bigint not null default 0;
+        alter table saga_inbox add column alive_until_us bigint not null default 0;
+    end if;
+    if to_regclass('saga_inbox_claim') is null then
+        create index saga_inbox_claim on saga_inbox (claim) where state = 'running';
+    end if;
+end $$;";
+
+/// Puts off the moments until which accepted work counts as alive, by the database's clock.
+pub(super) async fn signs_of_life(pool: &PgPool, alive: &[(i64, Duration)]) -> Result<(), Error> {
+    let (claims, leases): (Vec<i64>, Vec<i64>) = alive
+        .iter()
+        .map(|(claim, lease)| (*claim, micros(*lease)))
+        .unzip();
+    sqlx::query(
+        "update saga_inbox i
+         set alive_until_us = (extract(epoch from clock_timestamp()) * 1000000)::bigint + c.lease
+         from unnest($1::bigint[], $2::bigint[]) as c (claim, lease)
+         where i.claim = c.claim and i.state = 'running'",
+    )
+    .bind(claims)
+    .bind(leases)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
 
 /// Inserts the key's row as being acted on; false when there is one. Waits for one that is not committed yet.
 pub(super) async fn insert(connection: &mut PgConnection, ask: &Ask) -> Result<bool, Error> {
@@ -54,7 +89,9 @@ pub(super) async fn lock(
     connection: &mut PgConnection,
     key: &StepKey,
 ) -> Result<Option<Row>, Error> {
-    const READ: &str = "select state, fingerprint, attempt, output, error_code, error_message
+    const READ: &str =
+        "select state, fingerprint, attempt, output, error_code, error_message, claim,
+        alive_until_us < (extract(epoch from clock_timestamp()) * 1000000)::bigint
         from saga_inbox where saga_id = $1 and step = $2 and round = $3 for update";
     let Some(row) = sqlx::query(READ)
         .bind(key.saga_id)
@@ -89,6 +126,8 @@ pub(super) async fn lock(
         state,
         fingerprint: row.try_get::<i64, _>(1)?.cast_unsigned(),
         attempt: u32::try_from(row.try_get::<i64, _>(2)?).unwrap_or(u32::MAX),
+        claim: row.try_get(6)?,
+        lapsed: row.try_get(7)?,
         output: row
             .try_get::<Option<Vec<u8>>, _>(3)?
             .unwrap_or_default()
@@ -105,6 +144,9 @@ pub(super) async fn write(
     const WRITE: &str = "update saga_inbox set state = $4,
             fingerprint = case when $5 = 0 then fingerprint else $5 end,
             attempt = $6, output = $7, error_code = $8, error_message = $9, updated_at_us = $11,
+            claim = $12,
+            alive_until_us = case when $12 = 0 then 0
+                else (extract(epoch from clock_timestamp()) * 1000000)::bigint + $13 end,
             retain_until_us = greatest(retain_until_us, $10)
         where saga_id = $1 and step = $2 and round = $3";
     let (code, message) = stored
@@ -123,6 +165,8 @@ pub(super) async fn write(
         .bind(message)
         .bind(ask.retain_until_us)
         .bind(unix_micros())
+        .bind(stored.claim.map_or(0, |(number, _)| number))
+        .bind(stored.claim.map_or(0, |(_, lease)| micros(lease)))
         .execute(connection)
         .await?;
     Ok(())

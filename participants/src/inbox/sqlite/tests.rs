@@ -54,7 +54,7 @@ async fn the_sweep_takes_more_than_one_batch_and_spares_what_must_stay() {
     };
     let unit = begin(&inbox, &accepted).await;
     inbox
-        .settle(&accepted, unit, End::Accepted)
+        .settle(&accepted, unit, End::Accepted(Claim::default()))
         .await
         .expect("settles");
     let old = SWEEP_ROWS + 7;
@@ -207,7 +207,7 @@ async fn a_redelivery_of_accepted_work_moves_its_answer_to_the_latest_attempt() 
     let action = ask("s", Op::Action);
     let unit = begin(&inbox, &action).await;
     inbox
-        .settle(&action, unit, End::Accepted)
+        .settle(&action, unit, End::Accepted(Claim::default()))
         .await
         .expect("settles");
     let again = Ask {
@@ -216,10 +216,10 @@ async fn a_redelivery_of_accepted_work_moves_its_answer_to_the_latest_attempt() 
     };
     assert_eq!(answered(&inbox, &again).await, Answer::Accepted);
     let attempt = inbox
-        .complete(&action.key, End::RolledBack)
+        .complete(&action.key, None, End::RolledBack)
         .await
         .expect("completes");
-    assert_eq!(attempt, Some(4));
+    assert_eq!(attempt, Completed::Stored(4));
 }
 
 #[tokio::test]

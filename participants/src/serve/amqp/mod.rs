@@ -31,7 +31,7 @@ use self::session::Ended;
 use super::{
     Budgets, Error,
     dispatch::Workers,
-    supervisor::{RECONNECT_DELAY_MAX, reconnect_delays, stuck, sweep},
+    supervisor::{RECONNECT_DELAY_MAX, keep_claims, reconnect_delays, stuck, sweep},
 };
 use crate::{execute::Core, inbox::Store, unheard::Connectedness};
 
@@ -77,6 +77,7 @@ pub(super) async fn serve<S: Store>(
     // Dropped at the end of this function, whichever way it ends.
     let _stop = stop.clone().drop_guard();
     tokio::spawn(sweep(core.clone(), stop.clone()));
+    let _claims = keep_claims(&core);
     let road = Road {
         workers: Workers::new(&budgets),
         core,
