@@ -161,6 +161,34 @@ impl Definitions {
         overruled
     }
 
+    /// Each setting that holds for a participant: its name, its value, and who says so.
+    #[must_use]
+    pub fn settings_of(&self, participant: &str) -> Vec<(&'static str, String, String)> {
+        let holds = self.limits().remove(participant).unwrap_or_default();
+        let plans = self.plans.read().unwrap_or_else(PoisonError::into_inner);
+        let newest = || plans.values().filter_map(|v| v.last_key_value());
+        let mut found = Vec::new();
+        for (setting, value) in settings(&holds) {
+            let Some(value) = value else { continue };
+            let says = |limits: &Participant| {
+                settings(&Limits::from(limits))
+                    .into_iter()
+                    .any(|(s, said)| s == setting && said.as_ref() == Some(&value))
+            };
+            let by_server = self.server.get(participant).is_some_and(says);
+            let plan = newest().map(|(_, plan)| plan).find(|plan| {
+                let written = plan.definition.participants.get(participant);
+                written.is_some_and(says)
+            });
+            let owner = match plan.filter(|_| !by_server) {
+                Some(plan) => format!("{}@{}", plan.definition.saga, plan.definition.version),
+                None => "the server's file of limits".to_owned(),
+            };
+            found.push((setting, value, owner));
+        }
+        found
+    }
+
     /// Changes with each plan that is added.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

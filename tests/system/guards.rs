@@ -214,6 +214,22 @@ async fn a_breaker_opens_by_itself_and_whoever_waits_spends_nothing() {
     };
     let seen = rig.clients.until(&first, "its breaker to open", open).await;
     assert_eq!((step(&seen, "first").tries, left.count("act")), (3, 3));
+    let note = &step(&seen, "first").note;
+    assert!(
+        note.contains("last: down") && note.ends_with("(3×)"),
+        "{note}"
+    );
+    let list = rig
+        .clients
+        .operators()
+        .list_breakers(ListBreakersRequest::default())
+        .await;
+    let listed = list.expect("a list").into_inner().breakers.remove(0);
+    let last = listed.last_error.map(|error| error.code);
+    assert_eq!(
+        (last.as_deref(), listed.last_error_times),
+        (Some("down"), 3)
+    );
     let second = rig
         .clients
         .begin("single", json!({"n": 2, "tags": []}))
@@ -233,4 +249,50 @@ async fn a_breaker_opens_by_itself_and_whoever_waits_spends_nothing() {
             ("completed", tries)
         );
     }
+}
+
+#[tokio::test]
+async fn a_rate_limit_names_its_value_its_owner_and_the_place() {
+    let rig = Rig::start().await;
+    let left = Script::plain(&rig, "left");
+    let _left = left.serve(&rig).await;
+    let limit = "participants: {left: {rate_limit: 1/h}}";
+    rig.clients
+        .deploy(&SINGLE.replace("version: 1\n", &format!("version: 1\n{limit}\n")))
+        .await;
+    let input = || json!({"n": 1, "tags": []});
+    let first = rig.clients.begin("single", input()).await;
+    assert_eq!(status(&rig.clients.ended(&first).await), "completed");
+    for place in [1, 2] {
+        let id = rig.clients.begin("single", input()).await;
+        let wanted = format!("rate_limit 1/h (single@1), place {place} of {place}, about ");
+        let waits =
+            |seen: &saga_proto::v1::SagaDetail| step(seen, "first").note.starts_with(&wanted);
+        let seen = rig.clients.until(&id, "its place", waits).await;
+        let next = seen.summary.expect("a summary").next;
+        assert!(next.contains("rate_limit 1/h (single@1)"), "{next}");
+    }
+    let channel = rig.clients.channel.clone();
+    let list =
+        saga_proto::v1::participant_directory_client::ParticipantDirectoryClient::new(channel)
+            .list_participants(saga_proto::v1::ListParticipantsRequest::default())
+            .await;
+    let limits = list
+        .expect("a list")
+        .into_inner()
+        .participants
+        .remove(0)
+        .limits;
+    let limits: Vec<_> = limits
+        .iter()
+        .map(|limit| {
+            (
+                limit.setting.as_str(),
+                limit.value.as_str(),
+                limit.owner.as_str(),
+                limit.waiting,
+            )
+        })
+        .collect();
+    assert_eq!(limits, [("rate_limit", "1/h", "single@1", 2)]);
 }

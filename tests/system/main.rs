@@ -23,6 +23,7 @@ mod hung_handlers;
 mod left_work;
 mod lethal;
 mod lists;
+mod live_screen;
 mod made;
 mod missed_answers;
 mod numbers;

@@ -8,13 +8,15 @@ use saga_proto::v1::{
 use saga_tests::{
     Rig,
     client::{code, json, status, step},
+    eventually,
+    served::Served,
     within,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, transport::Channel};
 
-use crate::files::PAIR;
+use crate::files::{PAIR, SINGLE};
 
 /// A stream to the server, with nothing but the wire in between.
 struct Stranger {
@@ -24,6 +26,10 @@ struct Stranger {
 
 impl Stranger {
     async fn connect(rig: &Rig, first: Say) -> Result<Self, Status> {
+        Self::dial(rig.clients.channel.clone(), first).await
+    }
+
+    async fn dial(channel: Channel, first: Say) -> Result<Self, Status> {
         let (say, said) = mpsc::channel(16);
         say.send(FromParticipant {
             message: Some(first),
@@ -32,7 +38,7 @@ impl Stranger {
         .expect("room");
         let outbound =
             futures_util::stream::unfold(said, async |mut said| Some((said.recv().await?, said)));
-        let mut client = ParticipantServiceClient::new(rig.clients.channel.clone());
+        let mut client = ParticipantServiceClient::new(channel);
         let mut hear = client.connect(outbound).await?.into_inner();
         let welcome = within("a welcome", hear.message())
             .await?
@@ -285,4 +291,68 @@ async fn an_instance_that_connects_again_replaces_its_older_self() {
             step(seen, "first").status == "succeeded"
         })
         .await;
+}
+
+#[tokio::test]
+async fn nonsense_about_a_saga_leaves_a_line_and_a_late_copy_none() {
+    let served = Served::start(&[]).await;
+    let mut left = Stranger::dial(served.clients.channel.clone(), Say::Hello(hello("left")))
+        .await
+        .expect("a welcome");
+    served.clients.deploy(SINGLE).await;
+    let id = served
+        .clients
+        .begin("single", json!({"n": 1, "tags": []}))
+        .await;
+    let command = left.command().await;
+    let nothing = || answer(&command, Outcome::Succeeded, "{}");
+    let mut never = nothing();
+    never.saga_id = saga_core::SagaId::new(1, saga_core::Partition(0), 7)
+        .to_bytes()
+        .to_vec()
+        .into();
+    let nonsense = vec![
+        never,
+        Reply {
+            step: "nosuch".to_owned(),
+            ..nothing()
+        },
+        Reply {
+            round: 9,
+            ..nothing()
+        },
+        Reply {
+            attempt: 9,
+            ..nothing()
+        },
+        Reply {
+            op: Op::Seal.into(),
+            outcome: Outcome::Sealed.into(),
+            ..nothing()
+        },
+    ];
+    left.reply(nonsense).await;
+    left.reply(vec![nothing()]).await;
+    assert_eq!(status(&served.clients.ended(&id).await), "completed");
+    // A late copy, after the end.
+    left.reply(vec![nothing()]).await;
+    let lines = [
+        ("a reply for a saga that never was is dropped", 1),
+        ("message for a step that the plan does not have", 1),
+        ("no such round or attempt was ever sent", 2),
+    ];
+    eventually("a line for each", || async {
+        let logged = served.program.logged();
+        let all = lines
+            .iter()
+            .all(|(line, times)| logged.matches(line).count() >= *times);
+        all.then_some(())
+    })
+    .await;
+    let logged = served.program.logged();
+    assert_eq!(
+        logged.matches("never was").count(),
+        1,
+        "the late copy is for a saga that was: {logged}"
+    );
 }

@@ -1,5 +1,6 @@
 //! `ListBreakers`, `TripBreaker`, `ResetBreaker`: circuit breakers as the lane has them.
 
+use saga_core::SagaId;
 use saga_dsl::{names, near_miss::near_miss};
 use saga_proto::v1 as wire;
 use tokio::sync::oneshot;
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     breaker::Phase,
     document::clean_text,
-    lane::intake::{BreakerJob, BreakerOrder, BreakerReport, BreakerSteered, Intake},
+    lane::intake::{BreakerJob, BreakerOrder, BreakerReport, BreakerSteered, Intake, PostReport},
     transport::directory::stored_actions,
 };
 
@@ -79,6 +80,30 @@ pub(super) async fn reset_breaker(
         (reason, who(&by, from)),
     )
     .await
+}
+
+/// Every limit, from the lane, and the place of a saga among those that wait for it.
+pub(super) async fn posts(api: &Api, saga: Option<SagaId>) -> Result<Vec<PostReport>, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let ask = Intake::Posts { saga, answer };
+    api.parts().lane.send(ask).await?;
+    answered.await.map_err(|_| api.closed())
+}
+
+/// The limits of a participant as its definitions and the server's file have them.
+pub(super) fn limits(api: &Api, post: &PostReport) -> Vec<wire::LimitInfo> {
+    let settings = api.parts().definitions.settings_of(&post.participant);
+    settings
+        .into_iter()
+        .filter(|(setting, ..)| *setting != "circuit_breaker")
+        .map(|(setting, value, owner)| wire::LimitInfo {
+            setting: setting.to_owned(),
+            value,
+            owner,
+            in_flight: post.in_flight,
+            waiting: u64::try_from(post.waiting).unwrap_or(u64::MAX),
+        })
+        .collect()
 }
 
 /// Every breaker, from the lane.
@@ -191,5 +216,11 @@ fn breaker(report: &BreakerReport) -> wire::Breaker {
             half_open_calls: policy.half_open_calls,
         }),
         now_us: report.now.0,
+        last_error: report.last.as_ref().map(|last| wire::Fault {
+            code: last.error.code.clone(),
+            message: last.error.message.clone(),
+            step: String::new(),
+        }),
+        last_error_times: report.last.as_ref().map_or(0, |last| last.times),
     }
 }

@@ -6,7 +6,7 @@ use saga_core::Timestamp;
 use saga_proto::v1 as wire;
 use tokio::sync::oneshot;
 
-use super::{Api, error::Refusal, sizes};
+use super::{Api, breakers, error::Refusal, sizes};
 use crate::{
     lane::intake::{Census, Intake},
     observe::clock,
@@ -45,6 +45,13 @@ pub(super) async fn list_participants(
                 waiting,
                 ..Default::default()
             });
+        }
+    }
+    for post in breakers::posts(api, None).await? {
+        let limits = breakers::limits(api, &post);
+        let limited = participants.iter_mut().find(|p| p.name == post.participant);
+        if let Some(participant) = limited {
+            participant.limits = limits;
         }
     }
     participants.sort_by(|a, b| a.name.cmp(&b.name));
@@ -140,6 +147,7 @@ fn participant(
             .find(|(name, _)| *name == row.name)
             .map_or(0, |(_, n)| count(*n)),
         last_seen_us: seen.unwrap_or(row.last_seen).0,
+        limits: Vec::new(),
     }
 }
 

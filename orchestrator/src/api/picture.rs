@@ -56,7 +56,7 @@ pub(super) async fn load_patiently(api: &Api, id: SagaId) -> Result<Seen, Refusa
     }
 }
 
-/// The journal says that a breaker holds a step back; where that breaker stands, the lane knows.
+/// The journal says that a breaker or a limit holds a step back; where that stands, the lane knows.
 async fn tell_who_holds(api: &Api, picture: &mut Picture) -> Result<(), Refusal> {
     let held: Vec<(StepIx, Op)> = held(&picture.state).collect();
     if held.is_empty() {
@@ -70,13 +70,38 @@ async fn tell_who_holds(api: &Api, picture: &mut Picture) -> Result<(), Refusal>
         let report = reports
             .iter()
             .find(|r| r.participant == participant && r.action == action);
-        if let Some(words) =
-            report.and_then(|report| words::breaker(report, waits_as(&picture.state, ix)))
-        {
+        let reason = waits_as(&picture.state, ix);
+        let words = match report.and_then(|report| words::breaker(report, reason)) {
+            Some(words) => Some(words),
+            None => limited(api, picture.state.id, participant, reason).await?,
+        };
+        if let Some(words) = words {
             picture.held.insert(ix, words);
         }
     }
     Ok(())
+}
+
+/// Which limit holds a step back, whose it is, and how long still.
+async fn limited(
+    api: &Api,
+    saga: SagaId,
+    participant: &str,
+    reason: Option<Wait>,
+) -> Result<Option<String>, Refusal> {
+    let setting = match reason {
+        Some(Wait::RateLimited) => "rate_limit",
+        Some(Wait::MaxInFlight) => "max_in_flight",
+        Some(_) | None => return Ok(None),
+    };
+    let posts = breakers::posts(api, Some(saga)).await?;
+    let settings = api.parts().definitions.settings_of(participant);
+    let holds = settings.iter().find(|(name, ..)| *name == setting);
+    let post = posts.iter().find(|post| post.participant == participant);
+    Ok(match (holds, post) {
+        (Some((_, value, owner)), Some(post)) => Some(words::limit(setting, value, owner, post)),
+        (_, _) => None,
+    })
 }
 
 fn waits_as(state: &SagaState, ix: StepIx) -> Option<Wait> {

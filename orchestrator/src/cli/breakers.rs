@@ -5,7 +5,7 @@ use saga_proto::v1::{Breaker, BreakerState, ResetBreakerRequest, TripBreakerRequ
 use serde::Serialize;
 
 use super::{
-    Context,
+    Context, describe,
     exit::{Exit, Failure, Fate},
     output::{self, Format, Frame, ListFormat, count, printable},
     pages, steer,
@@ -96,6 +96,8 @@ struct Row {
     calls: u32,
     failed: u32,
     waiting: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    last_error: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<Policy>,
 }
@@ -240,6 +242,33 @@ fn next(breaker: &Breaker) -> String {
     }
 }
 
+/// Who moved it and why, and how the last call failed.
+fn why(breaker: &Breaker) -> String {
+    let moved = match (breaker.by.as_str(), breaker.reason.as_str()) {
+        ("", reason) => reason.to_owned(),
+        (by, reason) => format!("{by}: {reason}"),
+    };
+    let parts = [moved, last(breaker)];
+    let parts: Vec<&str> = parts
+        .iter()
+        .map(String::as_str)
+        .filter(|part| !part.is_empty())
+        .collect();
+    parts.join("; ")
+}
+
+/// `last: http_503 "backend answered 503" (5×)`.
+fn last(breaker: &Breaker) -> String {
+    let Some(error) = &breaker.last_error else {
+        return String::new();
+    };
+    let times = match breaker.last_error_times {
+        0 | 1 => String::new(),
+        times => format!(" ({}×)", count(times.into())),
+    };
+    format!("last: {}{times}", describe::fault(error))
+}
+
 fn row(breaker: &Breaker) -> Row {
     let span = |ms: u64| Duration { ms }.to_string();
     Row {
@@ -254,6 +283,7 @@ fn row(breaker: &Breaker) -> Row {
         calls: breaker.calls,
         failed: breaker.failed,
         waiting: breaker.waiting,
+        last_error: last(breaker).trim_start_matches("last: ").to_owned(),
         policy: breaker.policy.as_ref().map(|policy| Policy {
             failure_rate: format!("{}%", policy.failure_percent),
             window: span(policy.window_ms),
@@ -279,10 +309,7 @@ pub(super) fn screen(list: &[Breaker], wide: bool, frame: Frame) -> String {
     let rows = list
         .iter()
         .map(|breaker| {
-            let why = match (breaker.by.as_str(), breaker.reason.as_str()) {
-                ("", reason) => reason.to_owned(),
-                (by, reason) => format!("{by}: {reason}"),
-            };
+            let why = why(breaker);
             let mut cells = vec![
                 Word::breaker(state_word(breaker)).into(),
                 Text::plain(name(breaker)),
@@ -351,6 +378,12 @@ mod tests {
             Breaker {
                 open_until_us: NOW_US + 8_000_000,
                 reason: "14 of 20 calls failed within 30s".into(),
+                last_error: Some(saga_proto::v1::Fault {
+                    code: "http_503".into(),
+                    message: "backend answered 503".into(),
+                    step: String::new(),
+                }),
+                last_error_times: 5,
                 calls: 20,
                 failed: 14,
                 waiting: 1_837,

@@ -1,6 +1,6 @@
 //! `saga describe`: one saga, and why it is where it is.
 
-use saga_proto::v1::{Fault, GetSagaRequest, SagaDetail};
+use saga_proto::v1::{Fault, GetSagaRequest, SagaDetail, StepDetail};
 
 use super::{
     Context,
@@ -80,6 +80,10 @@ pub fn screen(detail: &SagaDetail, frame: Frame) -> String {
     for (at, sentence) in detail.story.iter().enumerate() {
         text += &say(if at == 0 { "story" } else { "" }, sentence);
     }
+    for step in detail.steps.iter().filter(|step| is_open(step)) {
+        let input = String::from_utf8_lossy(&step.input);
+        text += &say("input", &format!("{}: {}", step.id, shortened(&input)));
+    }
     if !detail.output.is_empty() {
         // Not wrapped: it is there to be copied.
         text += &paragraph(
@@ -90,6 +94,31 @@ pub fn screen(detail: &SagaDetail, frame: Frame) -> String {
         );
     }
     text
+}
+
+/// Letters of a step's input that the screen shows; `-o json` has all of it.
+const INPUT_SHOWN: usize = 400;
+
+/// Whether somebody may want to look at the step's input, or to edit it: it has one, and is not over.
+fn is_open(step: &StepDetail) -> bool {
+    let over = matches!(
+        step.status.as_str(),
+        "pending"
+            | "skipped"
+            | "succeeded"
+            | "compensated"
+            | "nothing_to_undo"
+            | "undo_skipped"
+            | "sealed"
+    );
+    !over && !step.input.is_empty()
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(INPUT_SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{} … (the whole of it: -o json)", &text[..end]),
+    }
 }
 
 fn head(detail: &SagaDetail, now_us: i64) -> Vec<String> {
@@ -231,6 +260,20 @@ mod tests {
             !screen.contains("\u{1b}[2J") && !screen.contains("\u{1b}]0"),
             "{screen:?}"
         );
+    }
+
+    #[test]
+    fn the_input_of_a_step_that_is_not_over_is_shown() {
+        let mut detail = sample::compensating();
+        detail.steps[1].input = br#"{"nights": 3}"#.as_slice().into();
+        let name = detail.steps[1].id.clone();
+        let screen = shown(&detail, None);
+        assert!(
+            screen.contains(&format!("input     {name}: {{\"nights\": 3}}")),
+            "{screen}"
+        );
+        detail.steps[1].input = vec![b'x'; 1_000].into();
+        assert!(shown(&detail, None).contains("-o json"), "{screen}");
     }
 
     #[test]

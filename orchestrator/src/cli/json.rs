@@ -234,6 +234,22 @@ pub struct Participant {
     pub waiting: u64,
     /// The last sign of life of any instance.
     pub last_seen: Option<String>,
+    /// What it may be sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+}
+
+/// A limit of a participant.
+#[derive(Debug, Serialize)]
+pub struct Limit {
+    /// `rate_limit`, `max_in_flight`.
+    pub setting: String,
+    /// `30/m`.
+    pub value: String,
+    /// Who says so.
+    pub owner: String,
+    /// Sagas that wait for room.
+    pub waiting: u64,
 }
 
 /// A process of a participant.
@@ -409,6 +425,16 @@ impl From<&v1::ParticipantInfo> for Participant {
             outstanding: p.outstanding,
             waiting: p.waiting,
             last_seen: rfc3339(p.last_seen_us),
+            limits: p
+                .limits
+                .iter()
+                .map(|limit| Limit {
+                    setting: limit.setting.clone(),
+                    value: limit.value.clone(),
+                    owner: limit.owner.clone(),
+                    waiting: limit.waiting,
+                })
+                .collect(),
         }
     }
 }

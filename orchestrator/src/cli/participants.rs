@@ -83,6 +83,7 @@ pub(super) fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> Stri
         "ACTIONS",
     ];
     let mut text = table::draw(&header, rows, frame);
+    text += &limits(list, frame);
     if wide {
         let rows: Vec<_> = list
             .iter()
@@ -113,6 +114,33 @@ pub(super) fn screen(list: &[ParticipantInfo], wide: bool, frame: Frame) -> Stri
         }
     }
     text
+}
+
+/// What participants may be sent: value, owner, and who waits.
+fn limits(list: &[ParticipantInfo], frame: Frame) -> String {
+    let rows: Vec<_> = list
+        .iter()
+        .flat_map(|participant| {
+            participant
+                .limits
+                .iter()
+                .map(|limit| (&participant.name, limit))
+        })
+        .map(|(name, limit)| {
+            vec![
+                Text::plain(name.as_str()),
+                Text::plain(format!("{} {}", limit.setting, limit.value)),
+                Text::plain(count(limit.in_flight.into())),
+                Text::plain(count(limit.waiting)),
+                Text::dim(limit.owner.as_str()),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["PARTICIPANT", "LIMIT", "IN FLIGHT", "WAITING", "SET BY"];
+    format!("\n{}", table::draw(&header, rows, frame))
 }
 
 fn row(participant: &ParticipantInfo, now_us: i64) -> Vec<Text> {
@@ -182,7 +210,7 @@ fn instance(
 
 #[cfg(test)]
 mod tests {
-    use saga_proto::v1::{InboxKind, InstanceInfo};
+    use saga_proto::v1::{InboxKind, InstanceInfo, LimitInfo};
 
     use super::super::{output::bare, sample::NOW_US};
     use super::*;
@@ -222,6 +250,13 @@ mod tests {
                 vec![instance("flights-1", false), instance("flights-2", true)],
             ),
             ParticipantInfo {
+                limits: vec![LimitInfo {
+                    setting: "rate_limit".into(),
+                    value: "30/m".into(),
+                    owner: "order_fulfilment@3".into(),
+                    in_flight: 4,
+                    waiting: 37,
+                }],
                 waiting: 37,
                 last_seen_us: NOW_US - 900_000_000,
                 ..participant("hotels", vec![])

@@ -148,7 +148,7 @@ impl Worker {
             Ok(decision) => decision,
             Err(Refusal::Rejected(rejected)) => {
                 self.undecided(id, guarded, now);
-                note_rejected(id, &input, &rejected);
+                self.note_rejected(id, &input, &rejected);
                 refuse(answer, Why::Rejected(rejected));
                 self.dismiss(id);
                 return;
@@ -266,6 +266,31 @@ impl Worker {
         });
     }
 
+    /// A line for what makes no sense; what comes late is no news.
+    fn note_rejected(&mut self, id: SagaId, input: &Input, rejected: &Rejected) {
+        match rejected {
+            Rejected::WrongParticipant { .. }
+            | Rejected::Nonsense
+            | Rejected::NeverSent
+            | Rejected::NoSuchStep(_) => {
+                if let Some(left_out) = self.lines.may_write(self.clock.now()) {
+                    tracing::warn!(
+                        saga_id = %id, %rejected, reply = %address(input), left_out,
+                        "input rejected"
+                    );
+                }
+            }
+            Rejected::Begun
+            | Rejected::NotBegun
+            | Rejected::Ended { .. }
+            | Rejected::AfterPivot { .. }
+            | Rejected::Unfit(_)
+            | Rejected::Stale => {
+                tracing::debug!(saga_id = %id, %rejected, ?input, "input rejected");
+            }
+        }
+    }
+
     pub(super) fn rearm(&mut self, id: SagaId) {
         if let Entry::Occupied(mut slot) = self.sagas.entry(id) {
             let slot = slot.get_mut();
@@ -306,25 +331,6 @@ fn decide_safely(
     })) {
         Ok(decided) => decided.map_err(Refusal::Rejected),
         Err(_) => Err(Refusal::Panicked),
-    }
-}
-
-fn note_rejected(id: SagaId, input: &Input, rejected: &Rejected) {
-    match rejected {
-        Rejected::WrongParticipant { .. }
-        | Rejected::Nonsense
-        | Rejected::NeverSent
-        | Rejected::NoSuchStep(_) => {
-            tracing::warn!(saga_id = %id, %rejected, reply = %address(input), "input rejected");
-        }
-        Rejected::Begun
-        | Rejected::NotBegun
-        | Rejected::Ended { .. }
-        | Rejected::AfterPivot { .. }
-        | Rejected::Unfit(_)
-        | Rejected::Stale => {
-            tracing::debug!(saga_id = %id, %rejected, ?input, "input rejected");
-        }
     }
 }
 

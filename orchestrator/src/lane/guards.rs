@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use saga_core::{
-    Gate, Rules, SagaId, SagaState, Timestamp,
+    ErrorBody, Gate, Rules, SagaId, SagaState, Timestamp,
     command::{addressee, held, outstanding_op},
     event::Event,
     gate::Guard,
@@ -221,6 +221,12 @@ impl Guards {
             };
             touched.insert(participant.to_owned());
             post.in_flight = post.in_flight.saturating_sub(1);
+            if health == Health::Ill
+                && let Some(error) = failure(input, events, ticket)
+                && let Some(point) = post.points.get_mut(action)
+            {
+                point.failed(error);
+            }
             let breaker = post
                 .points
                 .get_mut(action)
@@ -499,6 +505,30 @@ fn is_outstanding(state: &SagaState, ticket: Ticket) -> bool {
         .filter(|_| !state.status.is_end());
     step.is_some_and(|step| outstanding_op(step) == Some(ticket.op))
         && Ticket::of(state, ticket.step, ticket.op, 0).same(ticket)
+}
+
+/// The error of a command that failed.
+fn failure<'a>(
+    input: Option<&'a Input>,
+    events: &'a [Event],
+    ticket: Ticket,
+) -> Option<&'a ErrorBody> {
+    let of_step = |step: StepIx, op: Op| (step, op) == (ticket.step, ticket.op);
+    let recorded = events.iter().find_map(|event| match event {
+        Event::StepFailed(e) | Event::StepUnknown(e) if of_step(e.step, Op::Action) => {
+            Some(&e.error)
+        }
+        Event::UndoFailed(e) if of_step(e.step, Op::Compensation) => Some(&e.error),
+        Event::UndoStuck(e) if of_step(e.step, Op::Compensation) => Some(&e.error),
+        _ => None,
+    });
+    let Some(Input::Reply(reply)) = input else {
+        return recorded;
+    };
+    recorded.or(match &reply.outcome {
+        Outcome::Failed(error) | Outcome::OutputNotTaken(error) => Some(error),
+        _ => None,
+    })
 }
 
 /// How a command ended: by an answer to this very sending, or without one.

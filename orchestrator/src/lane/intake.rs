@@ -11,7 +11,10 @@ use saga_core::{
     gate::Wait,
     input::{Cancel, Op, Order, Outcome, Start, Unfit},
 };
-use saga_dsl::{limits::BreakerPolicy, plan::Plan};
+use saga_dsl::{
+    limits::{BreakerPolicy, Limits},
+    plan::Plan,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::waiting::Ticket;
@@ -96,6 +99,13 @@ pub enum Intake {
     Census(oneshot::Sender<Census>),
     /// Every breaker.
     Breakers(oneshot::Sender<Vec<BreakerReport>>),
+    /// The limits of every participant that has any, and the place of a saga among those that wait.
+    Posts {
+        /// The saga.
+        saga: Option<SagaId>,
+        /// Told at once.
+        answer: oneshot::Sender<Vec<PostReport>>,
+    },
     /// An operator trips or resets a breaker.
     SteerBreaker(BreakerJob),
     /// Definitions were registered: other limits may hold.
@@ -370,7 +380,37 @@ pub struct BreakerReport {
     pub failed: u32,
     /// Sagas that wait for it, or for room at its participant.
     pub waiting: usize,
+    /// How the last call failed that did.
+    pub last: Option<LastFailure>,
     /// The lane's clock, which `face` goes by.
+    pub now: Timestamp,
+}
+
+/// How calls of an action failed lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// The error of the last one.
+    pub error: ErrorBody,
+    /// Calls in a row that failed with this very error, whatever succeeded in between.
+    pub times: u32,
+}
+
+/// The limits of a participant, and who waits for them.
+#[derive(Debug, Clone)]
+pub struct PostReport {
+    /// The participant.
+    pub participant: String,
+    /// What it may be sent.
+    pub limits: Limits,
+    /// Commands that are outstanding there.
+    pub in_flight: u32,
+    /// Sagas that wait for room there.
+    pub waiting: usize,
+    /// Where the saga stands among them that was asked about, from 1.
+    pub place: Option<usize>,
+    /// When the next command may go by the rate.
+    pub next: Timestamp,
+    /// The lane's clock.
     pub now: Timestamp,
 }
 

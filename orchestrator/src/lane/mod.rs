@@ -14,8 +14,8 @@
 //! (a store that takes no commits, for those who wait), `repeat.rs` (a start that comes again), `recovery.rs`
 //! (after a restart), `dead_letters.rs` (what a broker gave up), `waiting.rs` (how much waits for a commit), `links.rs` (who is connected), `guards.rs`, `post.rs` and
 //! `recount.rs` (how much they may be asked), `steer.rs` and `scribe.rs` (breakers by hand, and in the store), `timers.rs`,
-//! `due.rs` (when the lane wakes by itself), `clock.rs`, `probes.rs` (replies that are for no saga), `visits.rs` (sagas that
-//! have ended, read back for a verb).
+//! `due.rs` (when the lane wakes by itself), `clock.rs`, `probes.rs` (replies that are for no saga), `nonsense.rs` (what of it
+//! is logged), `visits.rs` (sagas that have ended, read back for a verb).
 
 mod answer;
 mod batch;
@@ -28,6 +28,7 @@ mod gather;
 mod guards;
 pub mod intake;
 mod links;
+mod nonsense;
 mod post;
 pub mod probes;
 mod recount;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub boot: Boot,
     /// How often the lane looks at them.
     pub look_every: Duration,
+    /// Whether replies for sagas that are not open are looked up in the store, to log those for sagas that never were.
+    pub looks_up_strays: bool,
 }
 
 impl Default for Settings {
@@ -89,6 +92,7 @@ impl Default for Settings {
             wall: clock::system,
             boot: clock::boot,
             look_every: clock::LOOK_EVERY,
+            looks_up_strays: false,
         }
     }
 }

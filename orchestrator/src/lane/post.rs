@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use saga_core::{SagaId, Timestamp, gate::Pace};
+use saga_core::{ErrorBody, SagaId, Timestamp, gate::Pace};
 use saga_dsl::limits::Limits;
 
+use super::intake::{LastFailure, PostReport};
 use crate::breaker::Breaker;
 
 /// After a pause so many microseconds' worth of commands go at once, so that a clock of milliseconds loses none.
@@ -30,6 +31,8 @@ pub(super) struct Point {
     /// Sagas that were called and sent nothing: their place in the queue, and when they take it again.
     pub(super) aside: BTreeMap<SagaId, ((bool, u64), Timestamp)>,
     pub(super) called: u32,
+    /// How the last call failed that did.
+    pub(super) last: Option<LastFailure>,
 }
 
 impl Post {
@@ -61,6 +64,37 @@ impl Post {
         })
     }
 
+    /// Who waits here, and where a saga stands among them.
+    pub(super) fn report(
+        &self,
+        participant: &str,
+        saga: Option<SagaId>,
+        now: Timestamp,
+    ) -> PostReport {
+        let key = saga.and_then(|id| {
+            let places = |point: &Point| {
+                let aside = point.aside.get(&id).map(|(key, _)| *key);
+                point.place.get(&id).copied().or(aside)
+            };
+            self.points.values().filter_map(places).min()
+        });
+        // Those for whom room is kept have left the queue and go first.
+        let kept = usize::try_from(self.called).unwrap_or(usize::MAX);
+        let place = key.map(|key| {
+            let before = |point: &Point| point.queue.range(..key).count();
+            kept + self.points.values().map(before).sum::<usize>() + 1
+        });
+        PostReport {
+            participant: participant.to_owned(),
+            limits: self.limits,
+            in_flight: self.in_flight,
+            waiting: self.points.values().map(Point::waiting).sum(),
+            place,
+            next: self.next,
+            now,
+        }
+    }
+
     /// The action that somebody waits for longest, of those that let anybody through.
     pub(super) fn first_waiting(&self) -> Option<String> {
         let open = self
@@ -74,6 +108,19 @@ impl Post {
 }
 
 impl Point {
+    /// Another call has failed.
+    pub(super) fn failed(&mut self, error: &ErrorBody) {
+        match &mut self.last {
+            Some(last) if last.error == *error => last.times = last.times.saturating_add(1),
+            last => {
+                *last = Some(LastFailure {
+                    error: error.clone(),
+                    times: 1,
+                });
+            }
+        }
+    }
+
     pub(super) fn room(&self) -> Option<u32> {
         Some(
             self.breaker

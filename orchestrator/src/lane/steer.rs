@@ -81,7 +81,7 @@ impl Worker {
         });
     }
 
-    /// Every breaker and every limit.
+    /// Every breaker.
     pub(super) fn breakers(&self) -> Vec<BreakerReport> {
         let now: Timestamp = self.clock.now();
         let mut all = Vec::new();
@@ -100,6 +100,7 @@ impl Worker {
                     calls,
                     failed,
                     waiting: point.waiting(),
+                    last: point.last.clone(),
                     now,
                 });
             }

@@ -26,6 +26,7 @@ use super::{
     guards::Guards,
     intake::{Census, Incoming, Intake, InterveneJob, LinkCensus, LostCommand, Receipt, WatchJob},
     links::{Links, Takes},
+    nonsense::{self, Lines, Stray},
     scribe::{self, Change},
     slot::Slot,
     starting::{Starter, Starting, WAITING_BYTES_MAX},
@@ -36,7 +37,7 @@ use super::{
 };
 use crate::{
     definitions::Definitions,
-    store::{self, Claim, CommitError, Lanes, tenure::Tenure},
+    store::{self, Claim, CommitError, Journals, Lanes, tenure::Tenure},
 };
 
 /// Inputs that may wait to be decided before the lane takes no more messages.
@@ -89,6 +90,10 @@ pub(super) struct Worker {
     pub(super) waiting: Waiting,
     /// Whether the next batch waits for more.
     gather: Gather,
+    /// Lines about what makes no sense.
+    pub(super) lines: Lines,
+    /// Replies for sagas that are not open, where they are looked up.
+    strays: Option<mpsc::Sender<Stray>>,
     stopping: Vec<oneshot::Sender<()>>,
     pub(super) stop: bool,
 }
@@ -117,6 +122,9 @@ impl Worker {
             settings.look_every,
             claim.last_commit_at,
         );
+        let strays = settings
+            .looks_up_strays
+            .then(|| nonsense::look_up(Arc::clone(&store) as Arc<dyn Journals>));
         let (changes, written) = mpsc::unbounded_channel();
         tokio::spawn(scribe::write(Arc::clone(&store), written));
         let limits = definitions.limits();
@@ -149,6 +157,8 @@ impl Worker {
             troubles: Troubles::new(),
             waiting: Waiting::default(),
             gather: Gather::new(Instant::now()),
+            lines: Lines::default(),
+            strays,
             stopping: Vec::new(),
             stop: false,
         };
@@ -266,6 +276,13 @@ impl Worker {
             } => drop(answer.send(self.links.reach(&participant))),
             Intake::Census(answer) => drop(answer.send(self.census())),
             Intake::Breakers(answer) => drop(answer.send(self.breakers())),
+            Intake::Posts { saga, answer } => {
+                let now = self.clock.now();
+                let posts = self.guards.posts.iter();
+                let reports = posts.map(|(name, post)| post.report(name, saga, now));
+                // Whoever asked may have gone.
+                answer.send(reports.collect()).ok();
+            }
             Intake::SteerBreaker(job) => self.steer_breaker(job),
             Intake::Limits => {
                 let limits = self.definitions.limits();
@@ -280,6 +297,16 @@ impl Worker {
     }
 
     fn take_reply(&mut self, reply: Incoming, receipt: Option<Receipt>) {
+        if let (Some(strays), false) = (&self.strays, self.sagas.contains_key(&reply.saga_id)) {
+            let stray = Stray {
+                saga_id: reply.saga_id,
+                step: reply.step.clone(),
+                participant: Arc::clone(&reply.participant),
+                at: self.clock.now(),
+            };
+            // More of them than can be looked up are passed over.
+            strays.try_send(stray).ok();
+        }
         let Some(step) = self.step_of(reply.saga_id, &reply.step) else {
             receipt.into_iter().for_each(Receipt::part_done);
             return;
@@ -337,15 +364,20 @@ impl Worker {
     }
 
     /// The step that a message names, if the saga is open and has it.
-    fn step_of(&self, saga_id: SagaId, step: &str) -> Option<StepIx> {
+    fn step_of(&mut self, saga_id: SagaId, step: &str) -> Option<StepIx> {
         let Some(slot) = self.sagas.get(&saga_id) else {
             // Ended, or never here: a late copy of an answer that was taken before.
             tracing::debug!(%saga_id, step, "message for a saga that is not open");
             return None;
         };
         let ix = slot.plan.step_ix(step);
-        if ix.is_none() {
-            tracing::warn!(%saga_id, step, "message for a step that the plan does not have");
+        if ix.is_none()
+            && let Some(left_out) = self.lines.may_write(self.clock.now())
+        {
+            tracing::warn!(
+                %saga_id, step, left_out,
+                "message for a step that the plan does not have"
+            );
         }
         ix
     }

@@ -3,7 +3,10 @@
 use saga_core::{ErrorBody, Timestamp, gate::Wait};
 use saga_dsl::plan::{Plan, StepIx};
 
-use crate::{breaker::Phase, lane::intake::BreakerReport};
+use crate::{
+    breaker::Phase,
+    lane::intake::{BreakerReport, LastFailure, PostReport},
+};
 
 /// The span between two moments in at most two units: `850ms`, `8s`, `14m 19s`, `2h 3m`, `3d 2h`.
 /// A span that runs backwards counts as none.
@@ -62,7 +65,11 @@ pub fn breaker(report: &BreakerReport, reason: Option<Wait>) -> Option<String> {
         return None;
     }
     let name = format!("breaker {}/{}", report.participant, report.action);
-    Some(match report.phase {
+    let last = report
+        .last
+        .as_ref()
+        .map_or_else(String::new, |last| format!("; last: {}", failures(last)));
+    let stands = match report.phase {
         Phase::Open { until: Some(until) } => {
             format!("{name} open, probe {}", self::until(report.now, until))
         }
@@ -77,7 +84,37 @@ pub fn breaker(report: &BreakerReport, reason: Option<Wait>) -> Option<String> {
             )
         }
         Phase::Closed => format!("{name} closed"),
-    })
+    };
+    Some(format!("{stands}{last}"))
+}
+
+/// `http_503 "backend answered 503" (5×)`.
+#[must_use]
+pub fn failures(last: &LastFailure) -> String {
+    match last.times {
+        0 | 1 => error(&last.error),
+        times => format!("{} ({times}×)", error(&last.error)),
+    }
+}
+
+/// `rate_limit 30/m (order_fulfilment@3), place 57 of 58, about 1m 55s`.
+#[must_use]
+pub fn limit(setting: &str, value: &str, owner: &str, post: &PostReport) -> String {
+    let place = post.place.map_or_else(String::new, |place| {
+        format!(", place {place} of {}", post.waiting.max(place))
+    });
+    let more = match (setting, post.limits.rate_limit, post.place) {
+        ("rate_limit", Some(rate), Some(place)) => {
+            let interval = i64::try_from(rate.interval_us()).unwrap_or(i64::MAX);
+            let before = i64::try_from(place).unwrap_or(i64::MAX).saturating_sub(1);
+            let first = post.next.0.max(post.now.0);
+            let at = first.saturating_add(interval.saturating_mul(before));
+            format!(", about {}", span(post.now, Timestamp(at)))
+        }
+        ("max_in_flight", ..) => format!(", {} in flight", post.in_flight),
+        (..) => String::new(),
+    };
+    format!("{setting} {value} ({owner}){place}{more}")
 }
 
 /// An error in a sentence: `card_declined "insufficient funds"`.
@@ -92,7 +129,33 @@ pub fn error(error: &ErrorBody) -> String {
 
 #[cfg(test)]
 mod tests {
+    use saga_dsl::limits::Limits;
+
     use super::*;
+
+    #[test]
+    fn a_limit_names_value_owner_place_and_time() {
+        let post = PostReport {
+            participant: "stock".into(),
+            limits: Limits {
+                rate_limit: "30/m".parse().ok(),
+                ..Limits::default()
+            },
+            in_flight: 2,
+            waiting: 58,
+            place: Some(57),
+            next: Timestamp(3_000_000),
+            now: Timestamp(0),
+        };
+        assert_eq!(
+            limit("rate_limit", "30/m", "order_fulfilment@3", &post),
+            "rate_limit 30/m (order_fulfilment@3), place 57 of 58, about 1m 55s"
+        );
+        assert_eq!(
+            limit("max_in_flight", "2", "the server's file of limits", &post),
+            "max_in_flight 2 (the server's file of limits), place 57 of 58, 2 in flight"
+        );
+    }
 
     #[test]
     fn spans_have_at_most_two_units() {

@@ -80,6 +80,7 @@ impl Reign {
         let directory = Arc::new(Directory::load(store.clone()).await?);
         let settings = lane::Settings {
             rules: *rules,
+            looks_up_strays: true,
             ..lane::Settings::default()
         };
         let (lane, lane_done) =
