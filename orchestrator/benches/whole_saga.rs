@@ -128,6 +128,7 @@ async fn run(sagas: u64, concurrency: u64) {
                     sink: sink.clone(),
                 }),
                 waits: Default::default(),
+                holds: Default::default(),
             });
         }
         if !jobs.is_empty() {

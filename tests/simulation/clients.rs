@@ -196,6 +196,7 @@ impl World {
                 sink,
             }),
             waits: Default::default(),
+            holds: Default::default(),
         };
         self.tell(format_args!("client {client} asks lane {incarnation}"));
         self.hand(incarnation, Intake::Starts(vec![job]));

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     definitions::Definitions,
     input_hash,
-    lane::{intake::StartJob, waiting::Ticket},
+    lane::{
+        intake::{Holds, StartJob},
+        waiting::Ticket,
+    },
     observe::clock,
 };
 
@@ -71,6 +74,7 @@ pub(super) fn prepare(api: &Api, request: wire::StartSagaRequest) -> Result<Star
         started: None,
         ended: None,
         waits: Ticket::default(),
+        holds: Holds::default(),
     })
 }
 

@@ -130,6 +130,23 @@ pub struct StartJob {
     pub ended: Option<Listener>,
     /// Counts it while it waits; [`Handle::send`](super::Handle::send) sets it.
     pub waits: Ticket,
+    /// The names that no other start can have now; [`Handle::send`](super::Handle::send) sets it.
+    pub holds: Holds,
+}
+
+/// Which of its names a start holds. Another start that asks for one of them waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holds {
+    pub(super) key: bool,
+    pub(super) id: bool,
+}
+
+impl Holds {
+    /// A start with a key, ready to be decided.
+    pub(super) const ALL: Self = Self {
+        key: true,
+        id: true,
+    };
 }
 
 /// What became of a start.

@@ -57,8 +57,9 @@ use crate::{
     store::{self, Claim, Lanes, tenure::Tenure, trouble::Trouble},
 };
 use clock::{Boot, LaneClock, Wall};
-use intake::Intake;
+use intake::{Intake, StartJob};
 use probes::{Probe, Probes};
+use starting::{Joined, Lines};
 use waiting::Waiting;
 
 /// Limits of a lane, and what it stands on.
@@ -107,6 +108,8 @@ pub struct Handle {
     tenure: Tenure,
     clock: LaneClock,
     waiting: Waiting,
+    /// `None`: a test plays the lane.
+    lines: Option<Lines>,
 }
 
 /// The lane has stopped.
@@ -126,6 +129,7 @@ impl Handle {
             tenure: Tenure::unlimited(),
             clock: LaneClock::default(),
             waiting: Waiting::default(),
+            lines: None,
         }
     }
 
@@ -134,14 +138,40 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] when the lane takes no more.
     pub async fn send(&self, message: Intake) -> Result<(), Stopped> {
-        let Some(mut message) = self.probes.divert(message) else {
-            return Ok(());
-        };
-        if let Intake::Starts(jobs) = &mut message {
-            jobs.iter_mut()
-                .for_each(|job| job.waits = self.waiting.start());
+        match self.probes.divert(message) {
+            None => Ok(()),
+            Some(Intake::Starts(jobs)) => self.send_starts(jobs).await,
+            Some(message) => self.intake.send(message).await.map_err(|_| Stopped),
         }
-        self.intake.send(message).await.map_err(|_| Stopped)
+    }
+
+    /// Starts that have to wait for another one do so without a place in the intake; the others get one first, and then
+    /// their names, so that a caller that goes away while it waits leaves no name behind.
+    async fn send_starts(&self, mut jobs: Vec<StartJob>) -> Result<(), Stopped> {
+        jobs.iter_mut()
+            .for_each(|job| job.waits = self.waiting.start());
+        let Some(lines) = &self.lines else {
+            let message = Intake::Starts(jobs);
+            return self.intake.send(message).await.map_err(|_| Stopped);
+        };
+        let jobs = loop {
+            let starts_leave = lines.starts_leave();
+            match lines.join(jobs) {
+                Joined::All(others) => break others,
+                Joined::Full(others) => jobs = others,
+                Joined::Ended => return Err(Stopped),
+            }
+            starts_leave.await;
+        };
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let place = self.intake.reserve().await.map_err(|_| Stopped)?;
+        let jobs = lines.enter(jobs);
+        if !jobs.is_empty() {
+            place.send(Intake::Starts(jobs));
+        }
+        Ok(())
     }
 
     /// Hands a message over without waiting, where there is no room to wait: on the way out of a scope.
@@ -240,5 +270,6 @@ pub async fn spawn_on(
     handle.tenure = tenure;
     handle.clock = worker.clock.shown();
     handle.waiting = worker.waiting.clone();
+    handle.lines = Some(worker.starting.lines());
     Ok((handle, tokio::spawn(worker.run(intake))))
 }

@@ -29,7 +29,7 @@ use super::{
     nonsense::{self, Lines, Stray},
     scribe::{self, Change},
     slot::Slot,
-    starting::{Starter, Starting, WAITING_BYTES_MAX},
+    starting::{Starter, Starting},
     timers::Timers,
     trouble::Troubles,
     visits::Visits,
@@ -215,7 +215,7 @@ impl Worker {
     }
 
     fn takes_messages(&self) -> bool {
-        !self.stop && self.has_room() && self.starting.bytes() < WAITING_BYTES_MAX
+        !self.stop && self.has_room()
     }
 
     /// Whether the queue takes another input. If it does not, the batch is full, too, and its commit makes room.

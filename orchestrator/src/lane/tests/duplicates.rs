@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use futures_util::FutureExt;
+
 use super::{faults::flaky_lane, flaky::Fate, *};
 use crate::{
     lane::{
@@ -50,6 +52,105 @@ async fn duplicates_are_answered_by_the_commit_of_the_first() {
     assert_eq!(other_started.await, Ok(Started::Created));
     let commits = FATES + 1 - store.fates.lock().unwrap().len();
     assert!(commits <= 3, "{commits} commits for two sagas");
+}
+
+/// A handle, and the lane's ends of what it works with: a test plays the lane.
+fn played_lane(places: usize) -> (Handle, mpsc::Receiver<Intake>, Starting) {
+    let (sender, intake) = mpsc::channel(places);
+    let starting = Starting::default();
+    let mut handle = Handle::new(sender, 32);
+    handle.lines = Some(starting.lines());
+    (handle, intake, starting)
+}
+
+/// The only start in the next message.
+fn next_start(intake: &mut mpsc::Receiver<Intake>) -> Box<Starter> {
+    match intake.try_recv() {
+        Ok(Intake::Starts(mut jobs)) if jobs.len() == 1 => Starter::new(jobs.remove(0)),
+        Ok(_) => panic!("not one start"),
+        Err(error) => panic!("no start: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_takes_no_place_in_the_intake() {
+    let plan = plan();
+    let (lane, mut intake, mut starting) = played_lane(1);
+    let mut answers = Vec::new();
+    for n in 0..1_000 {
+        let (job, started, _) = start(&plan, id(n), Some("k"));
+        let sent = lane.send(Intake::Starts(vec![job])).now_or_never();
+        assert!(matches!(sent, Some(Ok(()))), "start {n} waits");
+        answers.push(started);
+    }
+    let (other, mut other_started, _e) = start(&plan, id(1_000), Some("another"));
+    let mut other = Box::pin(lane.send(Intake::Starts(vec![other])));
+    assert!((&mut other).now_or_never().is_none(), "the intake is full");
+    let first = next_start(&mut intake);
+    other.await.expect("a place");
+    let other = next_start(&mut intake);
+    assert_eq!((first.job.id, other.job.id), (id(0), id(1_000)));
+    let owner = Owner::begun(&first.job, RowStatus::Running);
+    starting.finish(&first, Some(&owner), Some(&owner), &mut VecDeque::new());
+    let existing = Started::Existing {
+        id: id(0),
+        status: RowStatus::Running,
+    };
+    for started in answers.drain(1..) {
+        assert_eq!(started.await, Ok(existing.clone()));
+    }
+    assert!(other_started.try_recv().is_err());
+    assert_eq!(starting.bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_line_without_room_holds_up_no_other_start() {
+    let plan = plan();
+    let (lane, mut intake, mut starting) = played_lane(8);
+    let (first, _, _e) = start(&plan, id(0), Some("k"));
+    lane.send(Intake::Starts(vec![first])).await.unwrap();
+    let large = |n: u64| {
+        let (mut job, started, _) = start(&plan, id(n), Some("k"));
+        job.input_hash = [8; 32];
+        job.start.input = Payload::from_value(serde_json::json!({ "x": "x".repeat(1 << 20) }));
+        (job, started)
+    };
+    let (mut answers, mut n) = (Vec::new(), 0);
+    let waits_outside = loop {
+        n += 1;
+        assert!(n < 100, "no bound");
+        let (job, started) = large(n);
+        answers.push(started);
+        let mut sent = Box::pin(lane.send(Intake::Starts(vec![job])));
+        if (&mut sent).now_or_never().is_none() {
+            break sent;
+        }
+    };
+    let (other, _, _e) = start(&plan, id(1_000), Some("another"));
+    lane.send(Intake::Starts(vec![other])).await.unwrap();
+    let first = next_start(&mut intake);
+    assert_eq!(next_start(&mut intake).job.id, id(1_000));
+    let owner = Owner::begun(&first.job, RowStatus::Running);
+    starting.finish(&first, Some(&owner), Some(&owner), &mut VecDeque::new());
+    waits_outside.await.expect("room");
+    assert_eq!(next_start(&mut intake).job.id, id(n), "it has the key now");
+    for started in answers.drain(..answers.len() - 1) {
+        assert_eq!(started.await, Ok(Started::KeyConflict { id: id(0) }));
+    }
+}
+
+#[tokio::test]
+async fn starts_that_wait_end_with_their_lane() {
+    let plan = plan();
+    let (lane, _intake, starting) = played_lane(8);
+    let (first, _, _e) = start(&plan, id(0), Some("k"));
+    let (again, started, _f) = start(&plan, id(1), Some("k"));
+    lane.send(Intake::Starts(vec![first])).await.unwrap();
+    lane.send(Intake::Starts(vec![again])).await.unwrap();
+    drop(starting);
+    assert!(started.await.is_err(), "no answer");
+    let (late, _, _e) = start(&plan, id(2), Some("k"));
+    assert!(lane.send(Intake::Starts(vec![late])).await.is_err());
 }
 
 /// Hands what is decided to the store, and takes its answer.

@@ -134,6 +134,7 @@ pub(super) fn start(
         started: Some(started),
         ended: Some(Listener { tag: 1, sink }),
         waits: Default::default(),
+        holds: Default::default(),
     };
     (job, is_started, ended)
 }
