@@ -68,6 +68,8 @@ pub enum Code {
     StandingBy,
     /// Too many reads at once.
     Busy,
+    /// Too many starts wait.
+    Crowded,
 }
 
 /// What `saga explain` tells about a code.
@@ -86,7 +88,7 @@ pub struct Explained {
 }
 
 /// Every code, in the order of [`Code`].
-pub const CODES: [Explained; 25] = [
+pub const CODES: [Explained; 26] = [
     row(
         Code::Malformed,
         "A0400",
@@ -281,6 +283,15 @@ pub const CODES: [Explained; 25] = [
         "too many reads at once",
         "The server reads for a few callers at a time and lets a bounded number wait, so that lists never hold up sagas. \
          Try again in a moment. Filters that find little in a large store are slow: narrow them by status or by time.",
+    ),
+    row(
+        Code::Crowded,
+        "A0509",
+        Grpc::ResourceExhausted,
+        "too many starts wait",
+        "Starts wait in the server's memory until they are committed, and no more of them may. Nothing was started. Try again \
+         in a moment; a key or a request id makes that safe. `saga list` says above its rows whether the store takes no \
+         commits.",
     ),
 ];
 

@@ -9,6 +9,7 @@ mod cancel_saga;
 mod convert;
 mod deploy;
 mod door;
+mod followers;
 mod get_definition;
 mod get_saga;
 mod history;

@@ -27,10 +27,11 @@ use tonic::{Status, Streaming};
 use super::{
     Api, convert,
     error::{Code, Refusal},
+    followers::Followers,
     picture,
     prepare::prepare,
     sizes,
-    start_saga::key_conflict,
+    start_saga::{has_room, key_conflict},
 };
 use crate::lane::intake::{End, Ended, Intake, Listener, StartJob, Started, WatchJob};
 
@@ -65,6 +66,7 @@ pub(super) fn run_sagas(api: &Api, inbound: Streaming<wire::RunSagasRequest>) ->
         settled,
         settled_in: Some(settled_in),
         end: Some(end),
+        followers: Followers::default(),
         room,
         from_lane: Vec::with_capacity(BATCH),
         ready: VecDeque::new(),
@@ -129,12 +131,17 @@ impl Reader {
             if !jobs.is_empty() {
                 self.api.parts().lane.send(Intake::Starts(jobs)).await?;
             }
+            if starts.len() > 0 {
+                // Other tasks have their turn, too: a message may hold many thousands of starts that wait for nothing.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     /// The job of a start; one that is refused becomes an outcome at once.
     fn job(&self, tag: u64, start: wire::StartSagaRequest) -> Option<StartJob> {
-        match prepare(&self.api, start) {
+        let waiting = self.api.parts().lane.waiting();
+        match has_room(waiting).and_then(|()| prepare(&self.api, start)) {
             Ok(mut job) => {
                 job.ended = Some(Listener {
                     tag,
@@ -160,6 +167,7 @@ pub struct Outcomes {
     settled_in: Option<mpsc::UnboundedSender<wire::RunOutcome>>,
     /// The status with which the reader broke off; `None` once it is through.
     end: Option<oneshot::Receiver<Status>>,
+    followers: Followers,
     room: Arc<Semaphore>,
     from_lane: Vec<Ended>,
     ready: VecDeque<wire::RunOutcome>,
@@ -266,15 +274,25 @@ impl Outcomes {
             }
             End::NotNew(Started::Existing { id, .. }) => {
                 let (api, settled) = (self.api.clone(), self.settled_in.clone()?);
+                if !self.followers.add(id, tag) {
+                    return None;
+                }
+                let followers = self.followers.clone();
                 self.api.parts().tasks.spawn(async move {
                     let outcome = tokio::select! {
-                        outcome = follow(&api, tag, id) => outcome,
+                        outcome = follow(&api, id) => outcome,
                         () = settled.closed() => return,
                         () = api.parts().closing.cancelled() => return,
                     };
-                    // Fails only when the client is gone.
-                    let _ = settled
-                        .send(outcome.unwrap_or_else(|refusal| refused(tag, Some(id), refusal)));
+                    let outcome = outcome.unwrap_or_else(|refusal| refused(tag, Some(id), refusal));
+                    for tag in followers.take(id) {
+                        let outcome = wire::RunOutcome {
+                            tag,
+                            ..outcome.clone()
+                        };
+                        // Fails only when the client is gone.
+                        let _ = settled.send(outcome);
+                    }
                 });
                 None
             }
@@ -304,8 +322,8 @@ fn refused(tag: u64, id: Option<SagaId>, refusal: Refusal) -> wire::RunOutcome {
     }
 }
 
-/// Waits for the end of a saga that was started by somebody else, and reads it from the store.
-async fn follow(api: &Api, tag: u64, id: SagaId) -> Result<wire::RunOutcome, Refusal> {
+/// Waits for the end of a saga that was started by somebody else, and reads it from the store. The outcome has no tag yet.
+async fn follow(api: &Api, id: SagaId) -> Result<wire::RunOutcome, Refusal> {
     let (answer, watched) = oneshot::channel();
     api.parts()
         .lane
@@ -328,7 +346,7 @@ async fn follow(api: &Api, tag: u64, id: SagaId) -> Result<wire::RunOutcome, Ref
         state.and_then(|state| state.output_error.as_deref()),
     );
     Ok(wire::RunOutcome {
-        tag,
+        tag: 0,
         saga_id: Bytes::copy_from_slice(&id.to_bytes()),
         status: convert::status_word(seen.row.face.status).to_owned(),
         output,
