@@ -11,9 +11,11 @@
 mod front;
 mod health;
 mod reign;
+mod turns;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::StreamExt;
 use saga_core::Rules;
 use saga_proto::v1::{
     definition_service_server::DefinitionServiceServer,
@@ -35,6 +37,7 @@ use tower::layer::util::{Identity, Stack};
 use self::{
     front::{Front, Standing},
     reign::{House, Reign},
+    turns::InTurns,
 };
 use crate::{
     api::{
@@ -340,6 +343,7 @@ impl Up {
     ) -> Result<(), Error> {
         let no_more = CancellationToken::new();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = incoming.map(|stream| stream.map(InTurns::new));
         let mut transport = tokio::spawn(
             router.serve_with_incoming_shutdown(incoming, no_more.clone().cancelled_owned()),
         );
