@@ -20,6 +20,7 @@ mod flow;
 mod guards;
 mod hardship;
 mod hung_handlers;
+mod idle;
 mod left_work;
 mod lethal;
 mod lists;
