@@ -48,6 +48,8 @@ fn a_retry_that_is_sent_again_begins_one_round() {
     assert_eq!(talk.tell(first.clone()), Ok(vec![]));
     // The journal knows it, not only the process that took it.
     talk.restarts();
+    assert_eq!(talk.tell(first.clone()), Ok(vec![]));
+    talk.answers("r", Outcome::Sealed);
     assert_eq!(talk.tell(first), Ok(vec![]));
     let ix = talk.ix("r");
     assert_eq!(talk.state.steps[ix.at()].round, 2);
@@ -58,9 +60,10 @@ fn another_act_of_the_same_kind_is_another_act() {
     let mut talk = refused();
     let first = retry(&talk, 7);
     talk.tell(first).expect("taken");
-    talk.refuses("r");
+    talk.answers("r", Outcome::Sealed).refuses("r");
     let second = retry(&talk, 8);
     assert!(!talk.tell(second).expect("taken").is_empty());
+    talk.answers("r", Outcome::Sealed);
     let ix = talk.ix("r");
     assert_eq!(talk.state.steps[ix.at()].round, 3);
 }
