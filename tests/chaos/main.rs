@@ -1,7 +1,7 @@
 //! Chaos: real processes, killed with SIGKILL in the midst of their work, and what is left afterwards.
 //!
 //! The programs are built beforehand, in the profile of this test:
-//! `cargo build -p saga-orchestrator --bin saga -p saga-examples --bin book_trip`. `SAGA_CHAOS=long` makes runs that
+//! `cargo build -p saga-cli --bin saga -p saga-examples --bin book_trip`. `SAGA_CHAOS=long` makes runs that
 //! last minutes instead of seconds.
 #![allow(clippy::expect_used, reason = "a test may panic")]
 

@@ -37,7 +37,7 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| {
         panic!(
             "no program `{name}` beside {}; build it in the same profile first: \
-             cargo build -p saga-orchestrator --bin saga -p saga-examples --bin book_trip",
+             cargo build -p saga-cli --bin saga -p saga-examples --bin book_trip",
             test.display()
         )
     })

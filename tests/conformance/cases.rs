@@ -13,7 +13,7 @@ pub use registry::*;
 use std::collections::BTreeMap;
 
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, Store,
     record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
 };

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use saga_core::{SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Store,
     chronicle::Chronicle,
-    postgres::PostgresStore,
     record::{Batch, JournalRow},
-    sqlite::SqliteStore,
 };
+use saga_store_postgres::PostgresStore;
+use saga_store_sqlite::SqliteStore;
 
 use crate::cases::{TOKEN, batch, id, start};
 

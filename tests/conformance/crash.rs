@@ -6,11 +6,11 @@ use std::{
 };
 
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Journals, Lanes, Reading,
     record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
-    sqlite::SqliteStore,
 };
+use saga_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
 const PATH: &str = "SAGA_TEST_CRASH_STORE";
@@ -21,7 +21,7 @@ fn id(commit: u64, n: u64) -> SagaId {
 }
 
 /// Commit `n` starts twenty sagas and ends those of commit `n - 1`.
-fn batch(fence: Vec<saga_orchestrator::store::record::Fence>, commit_no: u64) -> Batch {
+fn batch(fence: Vec<saga_engine::store::record::Fence>, commit_no: u64) -> Batch {
     let at = Timestamp(i64::try_from(commit_no).expect("small"));
     let mut batch = Batch {
         commit_no,

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     CommitError, Error, Journals, Lanes, Reading, Registers, Store,
     record::{
         AuditRow, Batch, ChangeRow, DefinitionRow, Face, Fence, JournalRow, ListFilter,

@@ -6,11 +6,11 @@
 use std::{path::Path, process::Command};
 
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, CommitError, Journals, Lanes, Store,
     record::{Batch, Face, JournalRow, RowStatus, SagaRow, StartRow},
-    sqlite::SqliteStore,
 };
+use saga_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
 const BALLAST: usize = 6 << 20;

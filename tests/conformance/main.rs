@@ -22,7 +22,8 @@ mod transports;
 
 use std::time::Duration;
 
-use saga_orchestrator::store::{postgres::PostgresStore, sqlite::SqliteStore};
+use saga_store_postgres::PostgresStore;
+use saga_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
 /// Runs every case, and the comparison with the model, on stores made by `$make`. It is awaited and answers the

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, CommitError, DefinitionCount, Error, Journals, Lanes, Reading, Registers, Store,
     record::{
         AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter,

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use saga_core::Timestamp;
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, CommitError, Error, Lanes, Reading, Store,
-    postgres::PostgresStore,
     record::{Batch, JournalRow},
 };
+use saga_store_postgres::PostgresStore;
 use saga_tests::{
     eventually,
     postgres::{Postgres, database},
@@ -200,7 +200,7 @@ async fn updates_of_saga_rows_touch_no_index() {
         let mut end = batch(&claim, n);
         end.changes = vec![crate::cases::change(
             n,
-            saga_orchestrator::store::record::RowStatus::Completed,
+            saga_engine::store::record::RowStatus::Completed,
         )];
         store.commit(end).await.expect("commit");
     }
@@ -272,9 +272,7 @@ async fn a_store_that_grows_is_not_read_whole_by_every_commit() {
         let mut end = batch(&claim, n + 1);
         end.changes = sagas
             .take(10)
-            .map(|n| {
-                crate::cases::change(n, saga_orchestrator::store::record::RowStatus::Completed)
-            })
+            .map(|n| crate::cases::change(n, saga_engine::store::record::RowStatus::Completed))
             .collect();
         store.commit(end).await.expect("commit");
     }

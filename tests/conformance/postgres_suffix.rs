@@ -1,7 +1,8 @@
 //! A database of an earlier release gets the index that suffixes are found by.
 
 use saga_core::SagaId;
-use saga_orchestrator::store::{Lanes, Reading, postgres::PostgresStore};
+use saga_engine::store::{Lanes, Reading};
+use saga_store_postgres::PostgresStore;
 use saga_tests::postgres::database;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 
@@ -15,8 +16,8 @@ async fn earlier(url: &str) -> PgConnection {
     let mut conn = PgConnection::connect(url).await.expect("a connection");
     let tables = [
         "CREATE TABLE saga_schema_migration (number bigint PRIMARY KEY, applied_at timestamptz NOT NULL)",
-        include_str!("../../orchestrator/src/store/postgres/schema.sql"),
-        include_str!("../../orchestrator/src/store/postgres/breaker.sql"),
+        include_str!("../../orchestrator/store-postgres/src/schema.sql"),
+        include_str!("../../orchestrator/store-postgres/src/breaker.sql"),
         "INSERT INTO saga_schema_migration SELECT n, now() FROM generate_series(1, 2) AS n",
         "INSERT INTO partition (id, epoch) SELECT n, 0 FROM generate_series(0, 31) AS n",
         "INSERT INTO lease (id) SELECT n FROM generate_series(0, 31) AS n",
@@ -81,7 +82,7 @@ async fn a_search_by_suffix_reads_the_index_and_not_the_table() {
         .expect("a count")
         .get(0);
     assert_eq!(runs, 1, "sagas of before are one run");
-    let statement = saga_orchestrator::store::postgres::find_by_suffix_sql();
+    let statement = saga_store_postgres::find_by_suffix_sql();
     let literal = statement
         .replace("$1", "'a1b2c3'")
         .replace("$2", "'a1b2c3g'")

@@ -4,12 +4,12 @@
 use std::{fs, process::Command};
 
 use saga_core::Timestamp;
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, CommitError, Error, Lanes, Reading, Store,
-    postgres::PostgresStore,
     record::{Batch, JournalRow},
     trouble::{Cause, Kind},
 };
+use saga_store_postgres::PostgresStore;
 use saga_tests::{
     eventually,
     pgbouncer::Pgbouncer,

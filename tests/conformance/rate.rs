@@ -6,7 +6,7 @@ use std::{
 };
 
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, Store,
     record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
 };

@@ -5,12 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use saga_orchestrator::store::{
-    Error, Lanes,
-    postgres::PostgresStore,
-    record::ListFilter,
-    screens::{READS_WAITING_MAX, Screens},
-};
+use saga_engine::store::{Error, Lanes, record::ListFilter};
+use saga_server::screens::{READS_WAITING_MAX, Screens};
+use saga_store_postgres::PostgresStore;
 use saga_tests::{eventually, postgres::database, within};
 use sqlx::{Connection, PgConnection, Row};
 

@@ -3,12 +3,12 @@
 use std::{fs, path::Path};
 
 use saga_core::Timestamp;
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, CommitError, Error, Lanes, Reading, Registers, Store,
     record::{Batch, JournalRow, ParticipantRow},
-    sqlite::SqliteStore,
     trouble::{Cause, Kind},
 };
+use saga_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
 use crate::cases::{TOKEN, batch, id, start};

@@ -11,20 +11,23 @@ use saga_dsl::{
     builder::{Saga, step},
     plan::Plan,
 };
-use saga_orchestrator::{
-    config::Broker,
+use saga_engine::{
     definitions::Definitions,
+    directory::Directory,
     lane::{
         self,
         intake::{Incoming, Intake, StartJob},
     },
-    refusal::{Code, Refusal},
-    store::sqlite::SqliteStore,
-    transport::{Link, Outgoing, amqp, directory::Directory, grpc::Participants},
+    link::{Link, Outgoing},
 };
 use saga_participant::{Ctx, Participant, Reject, Sqlite, SqliteInbox, Undo};
 use saga_proto::v1::{self as wire, participant_service_server::ParticipantServiceServer};
+use saga_store_sqlite::SqliteStore;
 use saga_tests::{Gate, Instance, broker_log::Vhost, host::Host, rabbitmq, within};
+use saga_wire::refusal::{Code, Refusal};
+use saga_wire_amqp as amqp;
+use saga_wire_amqp::Broker;
+use saga_wire_grpc::Participants;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc};

@@ -15,10 +15,8 @@ use saga_core::{
     state::OpenIncident,
 };
 use saga_dsl::plan::{Plan, StepIx};
-use saga_orchestrator::{
-    observe::{detail, events, fold::Picture, story},
-    store::record::JournalRow,
-};
+use saga_engine::store::record::JournalRow;
+use saga_server::story::{detail, events, fold::Picture, why as story};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 

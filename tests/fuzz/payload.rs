@@ -1,7 +1,7 @@
 //! JSON payloads at the edge: inputs of starts, outputs of participants.
 
 use saga_core::Payload;
-use saga_orchestrator::document::{self, BYTES_MAX, DEPTH_MAX, clean_text};
+use saga_engine::document::{self, BYTES_MAX, DEPTH_MAX, clean_text};
 use serde_json::Value;
 
 use crate::{edits::edited, run::fuzz};

@@ -20,7 +20,8 @@ use saga_dsl::{
     plan::{Plan, StepIx},
     types::Type,
 };
-use saga_orchestrator::{observe::fold::Picture, store::record::JournalRow};
+use saga_engine::store::record::JournalRow;
+use saga_server::story::fold::Picture;
 use serde_json::{Value, json};
 
 use crate::{edits::files, journal::is_told, run::fuzz};

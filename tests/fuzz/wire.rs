@@ -8,15 +8,13 @@ use saga_core::{
     ErrorBody,
     input::{Op, Outcome},
 };
-use saga_orchestrator::{
-    lane::intake::Incoming,
-    transport::{
-        convert::{self, CODE_BYTES_MAX, MESSAGE_BYTES_MAX},
-        hello,
-    },
-};
+use saga_engine::lane::intake::Incoming;
 use saga_participant::{Ctx, Memory, MemoryInbox, Participant, Reject, Undo, testing::Harness};
 use saga_proto::v1::{self, from_participant::Message as From, to_participant::Message as To};
+use saga_wire::{
+    convert::{self, CODE_BYTES_MAX, MESSAGE_BYTES_MAX},
+    hello,
+};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, future::Future};
 
-use saga_orchestrator::{config::Broker, transport::amqp};
 use saga_participant::{Error, Participant, Store};
+use saga_wire_amqp as amqp;
+use saga_wire_amqp::Broker;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{host::Host, wait::within};

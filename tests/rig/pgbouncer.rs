@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use saga_orchestrator::address::Parts;
+use saga_engine::address::Parts;
 use tempfile::TempDir;
 
 use crate::{ports::Port, unprivileged};

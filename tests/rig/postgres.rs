@@ -353,8 +353,8 @@ pub async fn database() -> String {
 }
 
 /// The same, as a server's option names it.
-pub async fn database_place() -> saga_orchestrator::config::Store {
-    saga_orchestrator::config::Store::Postgres {
+pub async fn database_place() -> saga_server::config::Store {
+    saga_server::config::Store::Postgres {
         url: database().await,
         unsafe_durability: false,
     }

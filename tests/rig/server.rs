@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use saga_orchestrator::{
-    config::{Broker, Config, Store as Place},
-    server::{Error, Running, Server},
+use saga_server::{
+    Error, Running, Server,
+    config::{Config, Store as Place},
 };
+use saga_wire_amqp::Broker;
 use tempfile::TempDir;
 
 use crate::{

@@ -16,8 +16,8 @@ use saga_dsl::{
     definition::Kind,
     plan::{Plan, StepIx},
 };
-use saga_orchestrator::observe::{advice, fold::Picture};
 use saga_participant::inbox::barrier::RowState;
+use saga_server::story::{advice, fold::Picture};
 
 use super::{
     participants::{Effects, Inboxes, Row},

@@ -9,7 +9,7 @@ use saga_core::{
     input::{Cancel, Start},
 };
 use saga_dsl::plan::Plan;
-use saga_orchestrator::lane::intake::{
+use saga_engine::lane::intake::{
     CancelError, CancelJob, Cancelled, End, Ended, Intake, Listener, StartJob, Started, WatchJob,
 };
 use tokio::sync::{mpsc, oneshot};

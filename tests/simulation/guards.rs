@@ -15,7 +15,7 @@ use saga_dsl::{
     limits::Limits,
     plan::{Plan, StepIx},
 };
-use saga_orchestrator::store::record::{Batch, BreakerRow};
+use saga_engine::store::record::{Batch, BreakerRow};
 
 use super::story::{Violation, ensure};
 

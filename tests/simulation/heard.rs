@@ -10,7 +10,7 @@ use saga_core::{
     input::{Op, Outcome},
 };
 use saga_dsl::plan::StepIx;
-use saga_orchestrator::lane::intake::Incoming;
+use saga_engine::lane::intake::Incoming;
 
 use super::story::{Violation, ensure};
 

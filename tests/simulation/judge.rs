@@ -9,7 +9,7 @@ use std::{
 
 use saga_core::{SagaId, Status, input::Op};
 use saga_dsl::{definition::Kind, plan::Plan};
-use saga_orchestrator::lane::intake::Intake;
+use saga_engine::lane::intake::Intake;
 use tokio::sync::oneshot;
 
 use super::{

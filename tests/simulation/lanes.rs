@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use saga_orchestrator::lane::{self, Settings, intake::Intake};
+use saga_engine::lane::{self, Settings, intake::Intake};
 use tokio::task::AbortHandle;
 
 use super::{

@@ -7,7 +7,7 @@ use saga_core::{
     state::{ActionState, StepState},
 };
 use saga_dsl::{definition::Kind, plan::StepIx};
-use saga_orchestrator::lane::intake::{BreakerJob, BreakerOrder, Intake, InterveneJob};
+use saga_engine::lane::intake::{BreakerJob, BreakerOrder, Intake, InterveneJob};
 use tokio::sync::oneshot;
 
 use super::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use saga_core::SagaId;
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Claim, CommitError, Error, Journals, Lanes,
     record::{AuditRow, Batch, BreakerRow, JournalRow, SagaRow},
 };

@@ -11,7 +11,7 @@ use saga_core::{
     Event, Partition, Record, SagaId, SagaState, Timestamp, apply, command::addressee, input::Op,
 };
 use saga_dsl::plan::{Plan, StepIx};
-use saga_orchestrator::{
+use saga_engine::{
     definitions::Definitions,
     store::{
         Claim, CommitError,

@@ -9,9 +9,9 @@ use saga_core::{
     input::{Op, Outcome},
 };
 use saga_dsl::{definition::Kind, plan::Plan};
-use saga_orchestrator::{
+use saga_engine::{
     lane::intake::{GivenUp, Incoming, Intake, LostCommand, Receipt},
-    transport::{Link, Outgoing},
+    link::{Link, Outgoing},
 };
 
 use tokio::sync::mpsc;

@@ -13,7 +13,7 @@ use std::{
 
 use saga_core::{Command, SagaId, Timestamp, input::Op};
 use saga_dsl::plan::Plan;
-use saga_orchestrator::{
+use saga_engine::{
     definitions::Definitions,
     lane::intake::Incoming,
     store::{

@@ -1,6 +1,5 @@
 //! What only a broker can do to us: die, refuse, block, return, give up, pass on what others forge.
 
-use saga_orchestrator::transport::amqp::topology::participant_permissions;
 use saga_participant::{Ctx, Error, Op, Participant, Sqlite, SqliteInbox, Undo};
 use saga_tests::{
     Clients, Gate, Instance, Rig, Script,
@@ -14,6 +13,7 @@ use saga_tests::{
     raw_amqp::RawAmqp,
     script::connected,
 };
+use saga_wire_amqp::topology::participant_permissions;
 use serde_json::{Value, json};
 
 use crate::files::{PAIR, SINGLE};
@@ -340,7 +340,7 @@ async fn headers_nested_as_deep_as_a_frame_allows_do_no_harm() {
         .take(3)
         .map(|folder| folder.join("saga"))
         .find(|path| path.is_file());
-    let saga = saga.expect("no program `saga` here: cargo build -p saga-orchestrator --bin saga");
+    let saga = saga.expect("no program `saga` here: cargo build -p saga-cli --bin saga");
     let mut server = tokio::process::Command::new(saga)
         .args([
             "serve",

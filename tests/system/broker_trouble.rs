@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use saga_orchestrator::server::BROKER_SERVICE;
 use saga_proto::v1::{self as wire, ListParticipantsRequest};
+use saga_server::BROKER_SERVICE;
 use saga_tests::{
     Rig, Script,
     broker_log::Vhost,

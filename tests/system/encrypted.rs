@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use saga_orchestrator::{config::Broker, transport::amqp};
 use saga_tests::{
     certificates::{Authority, Identity},
     client::status,
@@ -10,6 +9,8 @@ use saga_tests::{
     rabbitmq::RabbitMq,
     served::{Program, Served},
 };
+use saga_wire_amqp as amqp;
+use saga_wire_amqp::Broker;
 use serde_json::json;
 
 async fn broker(identity: Identity) -> RabbitMq {

@@ -8,7 +8,7 @@ use lapin::{
     options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
-use saga_orchestrator::config::Store as Place;
+use saga_server::config::Store as Place;
 use saga_tests::{
     Rig, Say, Script,
     client::status,

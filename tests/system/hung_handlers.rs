@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use saga_orchestrator::config::Store as Place;
 use saga_participant::{Ctx, Participant, PgInbox, Postgres, Sqlite, SqliteInbox, Undo};
+use saga_server::config::Store as Place;
 use saga_tests::{
     Gate, Instance, Rig,
     client::{status, step},

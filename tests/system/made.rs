@@ -9,11 +9,11 @@ use saga_tests::{
 };
 use serde_json::{Value, json};
 
-#[path = "../../orchestrator/src/cli/new/template/main.rs"]
+#[path = "../../orchestrator/cli/src/author/new/template/main.rs"]
 #[allow(dead_code, reason = "its main function is not called")]
 mod template;
 
-const SAGA: &str = include_str!("../../orchestrator/src/cli/new/template/saga.yaml");
+const SAGA: &str = include_str!("../../orchestrator/cli/src/author/new/template/saga.yaml");
 
 fn order(id: &str, cents: i64) -> Value {
     json!({"order_id": id, "customer": "ada", "item": "lamp", "count": 2, "cents": cents})

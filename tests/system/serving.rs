@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures_util::stream;
-use saga_orchestrator::{config::Config, server::Error};
 use saga_proto::v1::{GetSagaRequest, RunSagasRequest};
+use saga_server::{Error, config::Config};
 use saga_tests::{
     Gate, Rig, Script,
     client::{code, start, status},

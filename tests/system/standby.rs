@@ -13,7 +13,7 @@ use lapin::{
     options::BasicPublishOptions,
     types::{AMQPValue, FieldTable},
 };
-use saga_orchestrator::server::{BROKER_SERVICE, STANDBY_SERVICE};
+use saga_server::{BROKER_SERVICE, STANDBY_SERVICE};
 use saga_tests::{
     Instance, Script,
     broker_log::Vhost,

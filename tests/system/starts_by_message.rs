@@ -9,7 +9,6 @@ use lapin::{
     },
     types::{AMQPValue, FieldTable},
 };
-use saga_orchestrator::transport::amqp::topology::starter_permissions;
 use saga_proto::limits::DOCUMENT_BYTES_MAX;
 use saga_tests::{
     Gate, Rig, Script,
@@ -21,6 +20,7 @@ use saga_tests::{
     served::Served,
     within,
 };
+use saga_wire_amqp::topology::starter_permissions;
 use serde_json::{Value, json};
 
 use crate::files::SINGLE;

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use saga_core::SagaId;
 use saga_dsl::{file, plan::Plan};
 use saga_examples::book_trip::{BOOK_TRIP, Kind, PARTICIPANTS, ledger, participant};
-use saga_orchestrator::trials::{self, cast::Effects, real::Real};
+use saga_lab::trials::{self, cast::Effects, real::Real};
 use saga_participant::{Ctx, Participant, Result, Sqlite, SqliteInbox, Undo};
 use serde_json::Value;
 use uuid::Uuid;

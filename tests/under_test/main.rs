@@ -7,7 +7,7 @@ use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use saga_core::{Rule, Rules};
-use saga_orchestrator::{config::Written, server::Server};
+use saga_server::{Server, config::Written};
 use tokio::signal::unix::{SignalKind, signal};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;

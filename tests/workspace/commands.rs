@@ -75,14 +75,7 @@ fn documented() -> Vec<Line> {
 pub(crate) fn saga() -> &'static Path {
     static SAGA: OnceLock<PathBuf> = OnceLock::new();
     SAGA.get_or_init(|| {
-        let mut arguments = vec![
-            "build",
-            "--quiet",
-            "--package",
-            "saga-orchestrator",
-            "--bin",
-            "saga",
-        ];
+        let mut arguments = vec!["build", "--quiet", "--package", "saga-cli", "--bin", "saga"];
         let exe = std::env::current_exe().expect("the test's own path");
         // target/<profile>/deps/workspace-<hash>
         let folder = exe.ancestors().nth(2).expect("a target folder");

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use saga_orchestrator::refusal;
+use saga_wire::refusal;
 use serde::Deserialize;
 
 use crate::{

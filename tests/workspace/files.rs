@@ -2,21 +2,6 @@
 
 use crate::tree::{files, files_ending, packages, text};
 
-/// Past this a file is two files.
-const LINES_MAX: usize = 1_000;
-
-#[test]
-fn no_source_is_a_book() {
-    let mut faults = Vec::new();
-    for path in files_ending(".rs") {
-        let lines = text(&path).expect("sources are UTF-8").lines().count();
-        if lines > LINES_MAX {
-            faults.push(format!("{path}: {lines} lines, at most {LINES_MAX}"));
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
 #[test]
 fn every_module_opens_with_its_purpose() {
     let faults: Vec<String> = files_ending(".rs")

@@ -1,7 +1,7 @@
 //! What operators did: written with the decision that it led to, and read back newest first.
 
 use saga_core::Timestamp;
-use saga_orchestrator::store::{CommitError, Store, record::AuditRow};
+use saga_engine::store::{CommitError, Store, record::AuditRow};
 
 use super::{TOKEN, batch, begin, id, journal};
 

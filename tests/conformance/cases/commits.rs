@@ -1,7 +1,7 @@
 //! Claims and commits.
 
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     CommitError, Store,
     record::{Batch, Fence, ListFilter, RowStatus},
 };

@@ -1,7 +1,7 @@
 //! Lists, pages, searches and counts.
 
 use saga_core::{Partition, SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     Store,
     record::{ListFilter, RowStatus},
 };

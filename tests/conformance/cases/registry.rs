@@ -1,7 +1,7 @@
 //! Definitions, participants, and the end.
 
 use saga_core::{SagaId, Timestamp};
-use saga_orchestrator::store::{
+use saga_engine::store::{
     CommitError, Error, Store,
     record::{AuditRow, BreakerFace, BreakerRow, DefinitionRow, ParticipantRow},
 };
