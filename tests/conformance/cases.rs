@@ -12,16 +12,16 @@ pub use registry::*;
 
 use std::collections::BTreeMap;
 
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use saga_engine::store::{
     Claim, Store,
-    record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
+    record::{Batch, ChangeRow, Face, JournalRow, SagaRow, StartRow},
 };
 
 pub const TOKEN: u128 = 0x0123_4567_89AB_CDEF_0011_2233_4455_6677;
 
 const RUNNING: Face = Face {
-    status: RowStatus::Running,
+    status: Status::Running,
     incident: false,
     exceptions: false,
     ended_at: None,
@@ -69,7 +69,7 @@ fn journal(n: u64, seq: u64) -> JournalRow {
     }
 }
 
-pub fn change(n: u64, status: RowStatus) -> ChangeRow {
+pub fn change(n: u64, status: Status) -> ChangeRow {
     let ended_at = (!status.is_open()).then_some(Timestamp(77));
     ChangeRow {
         id: id(n),

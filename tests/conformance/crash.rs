@@ -5,10 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use saga_engine::store::{
     Journals, Lanes, Reading,
-    record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
+    record::{Batch, ChangeRow, Face, JournalRow, SagaRow, StartRow},
 };
 use saga_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ fn batch(fence: Vec<saga_engine::store::record::Fence>, commit_no: u64) -> Batch
     };
     for n in 0..SAGAS {
         let face = Face {
-            status: RowStatus::Running,
+            status: Status::Running,
             incident: false,
             exceptions: false,
             ended_at: None,
@@ -58,7 +58,7 @@ fn batch(fence: Vec<saga_engine::store::record::Fence>, commit_no: u64) -> Batch
         if commit_no > 1 {
             let saga_id = id(commit_no - 1, n);
             let face = Face {
-                status: RowStatus::Completed,
+                status: Status::Completed,
                 incident: false,
                 exceptions: false,
                 ended_at: Some(at),
@@ -135,9 +135,9 @@ async fn what_was_answered_is_there_after_a_kill() {
     assert_eq!(
         counts[..3],
         [
-            (RowStatus::Running, SAGAS),
-            (RowStatus::Compensating, 0),
-            (RowStatus::Completed, SAGAS * (last - 1)),
+            (Status::Running, SAGAS),
+            (Status::Compensating, 0),
+            (Status::Completed, SAGAS * (last - 1)),
         ]
     );
     for commit in 1..=last {

@@ -4,12 +4,12 @@
 
 use std::{collections::BTreeMap, fmt::Debug};
 
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use saga_engine::store::{
     CommitError, Error, Journals, Lanes, Reading, Registers, Store,
     record::{
         AuditRow, Batch, ChangeRow, DefinitionRow, Face, Fence, JournalRow, ListFilter,
-        ParticipantRow, RowStatus, SagaRow, StartRow,
+        ParticipantRow, SagaRow, StartRow,
     },
 };
 
@@ -17,14 +17,6 @@ use super::model::Model;
 
 const OPERATIONS: usize = 400;
 const NAMES: [&str; 3] = ["book", "fulfil", "x\u{1F600}'\"%"];
-const STATUSES: [RowStatus; 5] = [
-    RowStatus::Running,
-    RowStatus::Compensating,
-    RowStatus::Completed,
-    RowStatus::Compensated,
-    RowStatus::Abandoned,
-];
-
 /// The seeds to run.
 pub fn seeds() -> Vec<u64> {
     match std::env::var("SAGA_TEST_SEED") {
@@ -285,7 +277,7 @@ impl Player {
     }
 
     fn face(&mut self) -> Face {
-        let status = self.chance.pick(&STATUSES);
+        let status = self.chance.pick(&Status::ALL);
         let ended_at = (!status.is_open()).then(|| self.chance.moment());
         let (incident, exceptions) = (self.chance.one_in(4), self.chance.one_in(4));
         Face {
@@ -447,7 +439,7 @@ impl Player {
             ..ListFilter::default()
         };
         for _ in 0..self.chance.below(3) {
-            filter.statuses.push(self.chance.pick(&STATUSES));
+            filter.statuses.push(self.chance.pick(&Status::ALL));
         }
         if self.chance.one_in(3) {
             filter.name = Some(self.chance.pick(&NAMES).to_owned());

@@ -5,10 +5,10 @@
 
 use std::{path::Path, process::Command};
 
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use saga_engine::store::{
     Claim, CommitError, Journals, Lanes, Store,
-    record::{Batch, Face, JournalRow, RowStatus, SagaRow, StartRow},
+    record::{Batch, Face, JournalRow, SagaRow, StartRow},
 };
 use saga_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ fn batch(claim: &Claim, n: u64) -> Batch {
             labels: Default::default(),
             started_at: Timestamp(0),
             face: Face {
-                status: RowStatus::Running,
+                status: Status::Running,
                 incident: false,
                 exceptions: false,
                 ended_at: None,

@@ -6,23 +6,15 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use saga_engine::store::{
     Claim, CommitError, DefinitionCount, Error, Journals, Lanes, Reading, Registers, Store,
     record::{
         AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter,
-        Page, ParticipantRow, RowStatus, SagaRow, StartConflict, StartRow,
+        Page, ParticipantRow, SagaRow, StartConflict, StartRow,
     },
     tenure::Tenure,
 };
-
-const STATUSES: [RowStatus; 5] = [
-    RowStatus::Running,
-    RowStatus::Compensating,
-    RowStatus::Completed,
-    RowStatus::Compensated,
-    RowStatus::Abandoned,
-];
 
 /// A store in memory that follows the rules of [`Store`] in the most obvious way.
 #[derive(Default)]
@@ -382,11 +374,11 @@ impl Reading for Model {
         })
     }
 
-    fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
+    fn counts(&self) -> BoxFuture<'_, Result<Vec<(Status, u64)>, Error>> {
         self.with(|state| {
             let count =
                 |status| state.rows().filter(|row| row.face.status == status).count() as u64;
-            STATUSES.map(|status| (status, count(status))).to_vec()
+            Status::ALL.map(|status| (status, count(status))).to_vec()
         })
     }
 

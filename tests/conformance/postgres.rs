@@ -198,10 +198,7 @@ async fn updates_of_saga_rows_touch_no_index() {
     for n in 1..=200 {
         store.commit(first(&claim, n)).await.expect("commit");
         let mut end = batch(&claim, n);
-        end.changes = vec![crate::cases::change(
-            n,
-            saga_engine::store::record::RowStatus::Completed,
-        )];
+        end.changes = vec![crate::cases::change(n, saga_core::Status::Completed)];
         store.commit(end).await.expect("commit");
     }
     let mut conn = PgConnection::connect(&url).await.expect("a connection");
@@ -272,7 +269,7 @@ async fn a_store_that_grows_is_not_read_whole_by_every_commit() {
         let mut end = batch(&claim, n + 1);
         end.changes = sagas
             .take(10)
-            .map(|n| crate::cases::change(n, saga_engine::store::record::RowStatus::Completed))
+            .map(|n| crate::cases::change(n, saga_core::Status::Completed))
             .collect();
         store.commit(end).await.expect("commit");
     }

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use saga_engine::store::{
     Claim, Store,
-    record::{Batch, ChangeRow, Face, JournalRow, RowStatus, SagaRow, StartRow},
+    record::{Batch, ChangeRow, Face, JournalRow, SagaRow, StartRow},
 };
 
 const IN_FLIGHT: usize = 2_000;
@@ -65,7 +65,7 @@ impl Load {
                 self.turn.push_back((id, seq + 1));
             } else {
                 let face = Face {
-                    status: RowStatus::Completed,
+                    status: Status::Completed,
                     incident: false,
                     exceptions: false,
                     ended_at: Some(at),
@@ -84,7 +84,7 @@ impl Load {
         let partition = Partition(u16::try_from(spread % 32).expect("small"));
         let id = SagaId::new(1_780_000_000_000 + self.commit_no, partition, spread);
         let face = Face {
-            status: RowStatus::Running,
+            status: Status::Running,
             incident: false,
             exceptions: false,
             ended_at: None,

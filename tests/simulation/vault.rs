@@ -8,7 +8,8 @@ use std::{
 };
 
 use saga_core::{
-    Event, Partition, Record, SagaId, SagaState, Timestamp, apply, command::addressee, input::Op,
+    Event, Partition, Record, SagaId, SagaState, Status, Timestamp, apply, command::addressee,
+    input::Op,
 };
 use saga_dsl::plan::{Plan, StepIx};
 use saga_engine::{
@@ -16,8 +17,7 @@ use saga_engine::{
     store::{
         Claim, CommitError,
         record::{
-            AuditRow, Batch, BreakerRow, Face, Fence, JournalRow, RowStatus, SagaRow,
-            StartConflict, StartRow,
+            AuditRow, Batch, BreakerRow, Face, Fence, JournalRow, SagaRow, StartConflict, StartRow,
         },
         tenure::Tenure,
     },
@@ -240,7 +240,7 @@ impl Vault {
             };
             let (hash, version, status) = match self.sagas.get(&existing) {
                 Some(saga) => (saga.input_hash, saga.row.version, saga.row.face.status),
-                None => (start.input_hash, start.row.version, RowStatus::Running),
+                None => (start.input_hash, start.row.version, Status::Running),
             };
             let definition = (start.row.name.clone(), version);
             let by_key = by_key.is_some();
@@ -396,13 +396,7 @@ fn is_act(event: &Event) -> bool {
 }
 
 fn face(state: &SagaState) -> Face {
-    let status = match state.status {
-        saga_core::Status::Running => RowStatus::Running,
-        saga_core::Status::Compensating => RowStatus::Compensating,
-        saga_core::Status::Completed => RowStatus::Completed,
-        saga_core::Status::Compensated => RowStatus::Compensated,
-        saga_core::Status::Abandoned => RowStatus::Abandoned,
-    };
+    let status = state.status;
     let (incident, exceptions) = (!state.incidents.is_empty(), state.exceptions);
     Face {
         status,

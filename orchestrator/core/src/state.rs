@@ -133,6 +133,45 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 5] = [
+        Self::Running,
+        Self::Compensating,
+        Self::Completed,
+        Self::Compensated,
+        Self::Abandoned,
+    ];
+
+    /// The status in a word, as screens, expressions, filters and events say it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Compensating => "compensating",
+            Self::Completed => "completed",
+            Self::Compensated => "compensated",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    /// The status that a word says.
+    ///
+    /// ```
+    /// use saga_core::Status;
+    /// assert_eq!(Status::of_word("completed"), Some(Status::Completed));
+    /// assert_eq!(Status::of_word("done"), None);
+    /// ```
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.word() == word)
+    }
+
+    /// True until an end state.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        !self.is_end()
+    }
+
     /// True in an end state.
     #[must_use]
     pub fn is_end(self) -> bool {

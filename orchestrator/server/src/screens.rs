@@ -6,14 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use saga_core::SagaId;
+use saga_core::{SagaId, Status};
 use tokio::{sync::Semaphore, time::timeout};
 
 use saga_engine::store::{
     DefinitionCount, Error, READS_AT_ONCE, Store,
-    record::{
-        AuditEntry, AuditRow, DefinitionRow, JournalRow, ListFilter, Page, RowStatus, SagaRow,
-    },
+    record::{AuditEntry, AuditRow, DefinitionRow, JournalRow, ListFilter, Page, SagaRow},
 };
 
 /// Reads for screens that wait for their turn; further ones are refused.
@@ -127,7 +125,7 @@ impl Screens {
     }
 
     /// As [`Reading::counts`].
-    pub async fn counts(&self) -> Result<Vec<(RowStatus, u64)>, Error> {
+    pub async fn counts(&self) -> Result<Vec<(Status, u64)>, Error> {
         self.read(move |store| Box::pin(async move { store.counts().await }))
             .await
     }

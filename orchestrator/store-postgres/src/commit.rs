@@ -243,7 +243,7 @@ struct Earlier {
     id: SagaId,
     input_hash: [u8; 32],
     definition: (String, u32),
-    status: saga_engine::store::record::RowStatus,
+    status: saga_core::Status,
 }
 
 /// Which starts were asked for before, in the order of the batch. Nobody else starts sagas in these partitions, so

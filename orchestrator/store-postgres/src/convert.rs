@@ -5,23 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use saga_core::{SagaId, Timestamp};
+use saga_core::{SagaId, Status, Timestamp};
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use saga_engine::store::record::{
     AuditEntry, AuditRow, BreakerFace, BreakerRow, DefinitionRow, Face, JournalRow, ParticipantRow,
-    RowStatus, SagaRow,
+    SagaRow,
 };
-
-/// Every status, in the order in which counts are answered.
-pub(super) const STATUSES: [RowStatus; 5] = [
-    RowStatus::Running,
-    RowStatus::Compensating,
-    RowStatus::Completed,
-    RowStatus::Compensated,
-    RowStatus::Abandoned,
-];
 
 /// The smallest status number of an ended saga.
 pub(super) const FIRST_ENDED: i16 = 10;
@@ -31,19 +22,19 @@ pub(super) const SAGA_COLUMNS: &str = "s.id, s.name, s.version, s.hash, s.key, s
      s.started_at, s.status, s.incident, s.exceptions, s.ended_at";
 
 /// The number of a status.
-pub(super) fn status_number(status: RowStatus) -> i16 {
+pub(super) fn status_number(status: Status) -> i16 {
     match status {
-        RowStatus::Running => 1,
-        RowStatus::Compensating => 2,
-        RowStatus::Completed => 11,
-        RowStatus::Compensated => 12,
-        RowStatus::Abandoned => 13,
+        Status::Running => 1,
+        Status::Compensating => 2,
+        Status::Completed => 11,
+        Status::Compensated => 12,
+        Status::Abandoned => 13,
     }
 }
 
 /// Reads [`status_number`].
-pub(super) fn status(number: i16) -> Result<RowStatus, sqlx::Error> {
-    STATUSES
+pub(super) fn status(number: i16) -> Result<Status, sqlx::Error> {
+    Status::ALL
         .into_iter()
         .find(|&status| status_number(status) == number)
         .ok_or_else(|| damaged(format!("no status has the number {number}")))

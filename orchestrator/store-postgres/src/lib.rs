@@ -19,7 +19,7 @@ mod writer;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt};
-use saga_core::{SagaId, Timestamp};
+use saga_core::{SagaId, Status, Timestamp};
 use sqlx::PgPool;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -32,7 +32,7 @@ use lease::Lease;
 use saga_engine::store;
 use saga_engine::store::record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
-    ParticipantRow, RowStatus, SagaRow,
+    ParticipantRow, SagaRow,
 };
 use saga_engine::store::{
     Claim, CommitError, DefinitionCount, Error, Journals, Lanes, Reading, Registers, Store,
@@ -264,7 +264,7 @@ impl Reading for PostgresStore {
         self.read(reader::audit(&self.readers, saga, before, limit))
     }
 
-    fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
+    fn counts(&self) -> BoxFuture<'_, Result<Vec<(Status, u64)>, Error>> {
         self.read(reader::counts(&self.readers))
     }
 

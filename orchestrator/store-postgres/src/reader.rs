@@ -1,18 +1,17 @@
 //! Reads, on a small pool of connections. What is shown is what the primary has committed.
 
-use saga_core::{SagaId, Timestamp};
+use saga_core::{SagaId, Status, Timestamp};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, QueryBuilder, Row};
 
 use super::convert::{
-    FIRST_ENDED, SAGA_COLUMNS, STATUSES, audit_entry, breaker_row, clamped, definition_row,
-    journal_row, participant_row, row_limit, saga_id, saga_row, status, status_number, unsigned,
-    uuid, version,
+    FIRST_ENDED, SAGA_COLUMNS, audit_entry, breaker_row, clamped, definition_row, journal_row,
+    participant_row, row_limit, saga_id, saga_row, status, status_number, unsigned, uuid, version,
 };
 use saga_engine::store::{
     DefinitionCount,
     record::{
         AuditEntry, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page, ParticipantRow,
-        RowStatus, SagaRow,
+        SagaRow,
     },
 };
 
@@ -220,9 +219,9 @@ pub(super) async fn clock(pool: &PgPool) -> Answer<Option<Timestamp>> {
     Ok(Some(Timestamp(row.fetch_one(pool).await?.try_get("at")?)))
 }
 
-pub(super) async fn counts(pool: &PgPool) -> Answer<Vec<(RowStatus, u64)>> {
-    let mut counts: Vec<(RowStatus, u64)> =
-        STATUSES.into_iter().map(|status| (status, 0)).collect();
+pub(super) async fn counts(pool: &PgPool) -> Answer<Vec<(Status, u64)>> {
+    let mut counts: Vec<(Status, u64)> =
+        Status::ALL.into_iter().map(|status| (status, 0)).collect();
     let rows = sqlx::query("SELECT status, sum(n)::bigint AS n FROM counter GROUP BY status")
         .fetch_all(pool)
         .await?;

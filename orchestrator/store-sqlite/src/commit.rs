@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
-use saga_core::{Partition, SagaId};
+use saga_core::{Partition, SagaId, Status};
 
-use super::convert::{Id, Status, labels_text, status_number};
+use super::convert::{Id, StatusColumn, labels_text, status_number};
 use super::fault::{cause, commit_error, statement_error};
 use super::suffix;
 use saga_engine::store::CommitError;
 use saga_engine::store::record::{
-    AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, StartConflict, StartRow,
+    AuditRow, Batch, ChangeRow, Fence, JournalRow, StartConflict, StartRow,
 };
 
 /// Who owns a partition, as the database says; the file is ours alone, so memory may answer.
@@ -124,7 +124,7 @@ fn write(conn: &Connection, batch: &Batch) -> Result<(), CommitError> {
     write_progress(conn, batch)
 }
 
-fn count(deltas: &mut Deltas, name: &str, version: u32, status: RowStatus, by: i64) {
+fn count(deltas: &mut Deltas, name: &str, version: u32, status: Status, by: i64) {
     *deltas
         .entry((name.to_owned(), version, status_number(status)))
         .or_default() += by;
@@ -155,7 +155,7 @@ fn insert_start(
                         by_key: true,
                         input_hash: row.get(1)?,
                         definition: (start.row.name.clone(), row.get(2)?),
-                        status: row.get::<_, Status>(3)?.0,
+                        status: row.get::<_, StatusColumn>(3)?.0,
                     })
                 })
             });
@@ -178,7 +178,7 @@ fn insert_start(
                     by_key: false,
                     input_hash: row.get(0)?,
                     definition: (row.get(1)?, row.get(2)?),
-                    status: row.get::<_, Status>(3)?.0,
+                    status: row.get::<_, StatusColumn>(3)?.0,
                 })
             })
         })
@@ -215,7 +215,7 @@ fn insert_saga(conn: &Connection, start: &StartRow) -> Result<usize, CommitError
             start.input_hash,
             labels,
             row.started_at.0,
-            Status(row.face.status),
+            StatusColumn(row.face.status),
             row.face.incident,
             row.face.ended_at.map(|at| at.0),
             row.face.exceptions,
@@ -238,7 +238,7 @@ fn update_face(
                 Ok((
                     row.get::<_, String>(0)?,
                     row.get(1)?,
-                    row.get::<_, Status>(2)?.0,
+                    row.get::<_, StatusColumn>(2)?.0,
                 ))
             })
         })
@@ -253,7 +253,7 @@ fn update_face(
     )
     .and_then(|mut statement| {
         let ended_at = face.ended_at.map(|at| at.0);
-        let status = Status(face.status);
+        let status = StatusColumn(face.status);
         statement.execute(params![
             Id(change.id),
             status,

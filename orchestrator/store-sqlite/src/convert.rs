@@ -9,45 +9,36 @@ use rusqlite::{
     Row, ToSql,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
-use saga_core::{SagaId, Timestamp};
+use saga_core::{SagaId, Status, Timestamp};
 
 use saga_engine::store::record::{
     AuditEntry, AuditRow, BreakerFace, BreakerRow, DefinitionRow, Face, JournalRow, ParticipantRow,
-    RowStatus, SagaRow,
+    SagaRow,
 };
 
 /// The smallest status number of an ended saga.
 pub(super) const FIRST_ENDED: i64 = 10;
-
-/// Every status, in the order in which counts are answered.
-pub(super) const STATUSES: [RowStatus; 5] = [
-    RowStatus::Running,
-    RowStatus::Compensating,
-    RowStatus::Completed,
-    RowStatus::Compensated,
-    RowStatus::Abandoned,
-];
 
 /// The columns that [`saga_row`] reads, in its order.
 pub(super) const SAGA_COLUMNS: &str =
     "id, name, version, hash, key, labels, started_at, status, incident, ended_at, exceptions";
 
 /// The number of a status.
-pub(super) fn status_number(status: RowStatus) -> i64 {
+pub(super) fn status_number(status: Status) -> i64 {
     match status {
-        RowStatus::Running => 1,
-        RowStatus::Compensating => 2,
-        RowStatus::Completed => 11,
-        RowStatus::Compensated => 12,
-        RowStatus::Abandoned => 13,
+        Status::Running => 1,
+        Status::Compensating => 2,
+        Status::Completed => 11,
+        Status::Compensated => 12,
+        Status::Abandoned => 13,
     }
 }
 
 /// A [`SagaId`] as a column of sixteen bytes.
 pub(super) struct Id(pub SagaId);
 
-/// A [`RowStatus`] as a column.
-pub(super) struct Status(pub RowStatus);
+/// A [`Status`] as a column.
+pub(super) struct StatusColumn(pub Status);
 
 /// Labels as a JSON object.
 struct Labels(BTreeMap<String, String>);
@@ -70,16 +61,16 @@ impl FromSql for Id {
     }
 }
 
-impl ToSql for Status {
+impl ToSql for StatusColumn {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(status_number(self.0).into())
     }
 }
 
-impl FromSql for Status {
+impl FromSql for StatusColumn {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let number = value.as_i64()?;
-        STATUSES
+        Status::ALL
             .into_iter()
             .find(|&status| status_number(status) == number)
             .map(Self)
@@ -114,7 +105,7 @@ pub(super) fn saga_row(row: &Row<'_>) -> rusqlite::Result<SagaRow> {
         labels: row.get::<_, Labels>(5)?.0,
         started_at: Timestamp(row.get(6)?),
         face: Face {
-            status: row.get::<_, Status>(7)?.0,
+            status: row.get::<_, StatusColumn>(7)?.0,
             incident: row.get(8)?,
             ended_at: row.get::<_, Option<i64>>(9)?.map(Timestamp),
             exceptions: row.get(10)?,

@@ -25,14 +25,14 @@ use std::{
 
 use futures_util::future::{BoxFuture, FutureExt};
 use rusqlite::{Connection, OpenFlags};
-use saga_core::SagaId;
+use saga_core::{SagaId, Status};
 use tokio::sync::oneshot;
 
 use place::Place;
 use reader::Pool;
 use saga_engine::store::record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, JournalRow, ListFilter, Page,
-    ParticipantRow, RowStatus, SagaRow,
+    ParticipantRow, SagaRow,
 };
 use saga_engine::store::{
     Claim, CommitError, DefinitionCount, Error, Journals, Lanes, Reading, Registers, Store,
@@ -305,7 +305,7 @@ impl Reading for SqliteStore {
         self.read(move |conn| reader::audit(conn, saga, before, limit))
     }
 
-    fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>> {
+    fn counts(&self) -> BoxFuture<'_, Result<Vec<(Status, u64)>, Error>> {
         self.read(reader::counts)
     }
 

@@ -8,18 +8,18 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use saga_core::SagaId;
+use saga_core::{SagaId, Status};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::convert::{
-    FIRST_ENDED, Id, SAGA_COLUMNS, STATUSES, Status, audit_entry, breaker_row, clamped,
-    definition_row, journal_row, participant_row, row_limit, saga_row, unsigned,
+    FIRST_ENDED, Id, SAGA_COLUMNS, StatusColumn, audit_entry, breaker_row, clamped, definition_row,
+    journal_row, participant_row, row_limit, saga_row, unsigned,
 };
 use super::fault::read_error;
 use super::place::Place;
 use saga_engine::store::READS_AT_ONCE;
 use saga_engine::store::record::{
-    AuditEntry, BreakerRow, DefinitionRow, JournalRow, ParticipantRow, RowStatus, SagaRow,
+    AuditEntry, BreakerRow, DefinitionRow, JournalRow, ParticipantRow, SagaRow,
 };
 use saga_engine::store::{DefinitionCount, Error};
 
@@ -204,14 +204,14 @@ pub(super) fn audit(
 }
 
 /// Every status with its number of sagas, zero too.
-pub(super) fn counts(conn: &Connection) -> rusqlite::Result<Vec<(RowStatus, u64)>> {
-    let mut counts: Vec<(RowStatus, u64)> =
-        STATUSES.into_iter().map(|status| (status, 0)).collect();
+pub(super) fn counts(conn: &Connection) -> rusqlite::Result<Vec<(Status, u64)>> {
+    let mut counts: Vec<(Status, u64)> =
+        Status::ALL.into_iter().map(|status| (status, 0)).collect();
     let mut statement =
         conn.prepare_cached("SELECT status, sum(n) FROM counter GROUP BY status")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let Status(status) = row.get(0)?;
+        let StatusColumn(status) = row.get(0)?;
         let n = unsigned(row, 1)?;
         for count in counts.iter_mut().filter(|count| count.0 == status) {
             count.1 = n;

@@ -222,13 +222,13 @@ fn fill(conn: &Connection, partitions: u16) -> rusqlite::Result<()> {
 mod tests {
     use saga_core::{Partition, SagaId};
 
-    use super::super::convert::{FIRST_ENDED, Id, STATUSES, status_number};
+    use super::super::convert::{FIRST_ENDED, Id, status_number};
     use super::*;
 
     #[test]
     fn the_index_of_open_sagas_agrees_with_the_statuses() {
         assert_eq!(FIRST_ENDED, 10, "the partial index says 10");
-        for status in STATUSES {
+        for status in saga_core::Status::ALL {
             assert_eq!(
                 status.is_open(),
                 status_number(status) < FIRST_ENDED,

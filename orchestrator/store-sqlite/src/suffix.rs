@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use saga_core::SagaId;
 
-use super::convert::{Id, Status};
+use super::convert::{Id, StatusColumn};
 use saga_engine::store::record::StartRow;
 
 /// Ids that one run holds, at least: sorting them delays a commit by a few milliseconds.
@@ -120,10 +120,10 @@ pub(super) fn find(conn: &Connection, suffix: &str, limit: usize) -> rusqlite::R
     let mut status = conn.prepare_cached("SELECT status FROM saga WHERE id = ?1")?;
     let (mut open, mut ended) = (Vec::new(), Vec::new());
     for id in found {
-        let status = status.query_row(params![Id(id)], |row| row.get::<_, Status>(0));
+        let status = status.query_row(params![Id(id)], |row| row.get::<_, StatusColumn>(0));
         match status.optional()? {
-            Some(Status(status)) if status.is_open() => open.push(id),
-            Some(Status(_)) => ended.push(id),
+            Some(StatusColumn(status)) if status.is_open() => open.push(id),
+            Some(StatusColumn(_)) => ended.push(id),
             None => {}
         }
     }

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use tempfile::TempDir;
 
 use super::{SqliteStore, commit, connect, convert::unsigned, list, reader};
-use saga_engine::store::record::{
-    Batch, Face, Fence, JournalRow, ListFilter, RowStatus, SagaRow, StartRow,
-};
+use saga_engine::store::record::{Batch, Face, Fence, JournalRow, ListFilter, SagaRow, StartRow};
 use saga_engine::store::{CommitError, Error, Journals, Lanes, Store};
 
 const TOKEN: u128 = 0xFEED;
@@ -28,7 +26,7 @@ fn starts(commit_no: u64, first: u64, count: u64, body: usize) -> Batch {
     for n in first..first + count {
         let id = SagaId::new(1_000 + n, Partition(3), n);
         let face = Face {
-            status: RowStatus::Running,
+            status: Status::Running,
             incident: false,
             exceptions: false,
             ended_at: None,
@@ -77,7 +75,7 @@ fn plans_use_the_indexes_and_never_sort() {
     let conn = connect(&dir.path().join("saga.db")).expect("open");
     let before = Some(SagaId::from_u128(9));
     let open = ListFilter {
-        statuses: vec![RowStatus::Running],
+        statuses: vec![Status::Running],
         ..ListFilter::default()
     };
     let incidents = ListFilter {
@@ -85,7 +83,7 @@ fn plans_use_the_indexes_and_never_sort() {
         ..ListFilter::default()
     };
     let some = ListFilter {
-        statuses: vec![RowStatus::Running, RowStatus::Completed],
+        statuses: vec![Status::Running, Status::Completed],
         ..ListFilter::default()
     };
     for (what, sql, values, wanted) in [

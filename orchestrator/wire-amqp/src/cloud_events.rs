@@ -3,7 +3,7 @@
 //! No payload, and no message of an error, goes out: whoever reads events may know less than who runs sagas.
 
 use saga_core::{
-    Event, Record, SagaId, Timestamp,
+    Event, Record, SagaId, Status, Timestamp,
     event::{Cause, Failure, Incident, IncidentKind},
 };
 use saga_dsl::plan::{Plan, StepIx};
@@ -62,14 +62,14 @@ impl What {
     }
 
     /// Where the saga stands with it; an incident says nothing of that.
-    fn status(&self) -> Option<&'static str> {
+    fn status(&self) -> Option<Status> {
         match self {
-            Self::Started => Some("running"),
-            Self::Compensating(_) => Some("compensating"),
+            Self::Started => Some(Status::Running),
+            Self::Compensating(_) => Some(Status::Compensating),
             Self::Incident(_) => None,
-            Self::Completed => Some("completed"),
-            Self::Compensated => Some("compensated"),
-            Self::Abandoned => Some("abandoned"),
+            Self::Completed => Some(Status::Completed),
+            Self::Compensated => Some(Status::Compensated),
+            Self::Abandoned => Some(Status::Abandoned),
         }
     }
 
@@ -157,7 +157,7 @@ impl Turn {
                 definition: &row.name,
                 version: row.version,
                 key: row.key.as_deref(),
-                status: self.what.status(),
+                status: self.what.status().map(Status::word),
                 exceptions: self.what.is_end() && row.face.exceptions,
                 failure: match &self.what {
                     What::Compensating(failure) => Some(FailureData {
@@ -247,7 +247,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use saga_engine::store::record::{Face, RowStatus};
+    use saga_engine::store::record::Face;
 
     fn row(seq: u64, events: &Value) -> JournalRow {
         let body = serde_json::to_vec(&json!({"v": 1, "events": events})).expect("JSON");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn saga() -> SagaRow {
-        let status = RowStatus::Compensated;
+        let status = Status::Compensated;
         let face = Face {
             status,
             incident: false,

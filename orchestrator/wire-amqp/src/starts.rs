@@ -14,6 +14,7 @@ use lapin::{
     options::BasicPublishOptions, types::AMQPValue,
 };
 use saga_core::SagaId;
+
 use saga_proto::v1 as wire;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -24,12 +25,9 @@ use super::{
     fault::{Fault, patiently},
     topology,
 };
-use saga_engine::{
-    lane::{
-        self,
-        intake::{Intake, StartJob, Started},
-    },
-    store::record::RowStatus,
+use saga_engine::lane::{
+    self,
+    intake::{Intake, StartJob, Started},
 };
 use saga_wire::refusal::{Code, Refusal};
 
@@ -100,7 +98,7 @@ impl Answer {
                 ..Self::of_saga("started", definition, id)
             },
             Started::Existing { id, status } => Self {
-                status: Some(word(*status)),
+                status: Some(status.word()),
                 ..Self::of_saga("existing", definition, *id)
             },
             Started::KeyConflict { id } => Self {
@@ -115,16 +113,6 @@ impl Answer {
                 Self::refused(definition, &Refusal::new(Code::Internal, why))
             }
         }
-    }
-}
-
-fn word(status: RowStatus) -> &'static str {
-    match status {
-        RowStatus::Running => "running",
-        RowStatus::Compensating => "compensating",
-        RowStatus::Completed => "completed",
-        RowStatus::Compensated => "compensated",
-        RowStatus::Abandoned => "abandoned",
     }
 }
 
@@ -364,7 +352,7 @@ mod tests {
         );
         let existing = Started::Existing {
             id: first,
-            status: RowStatus::Completed,
+            status: saga_core::Status::Completed,
         };
         let existing = told(&Answer::of(&existing, "trip", mine));
         assert_eq!(

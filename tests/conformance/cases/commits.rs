@@ -1,9 +1,9 @@
 //! Claims and commits.
 
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 use saga_engine::store::{
     CommitError, Store,
-    record::{Batch, Fence, ListFilter, RowStatus},
+    record::{Batch, Fence, ListFilter},
 };
 
 use super::{TOKEN, batch, begin, change, everything, id, journal, start, start_with_key};
@@ -61,7 +61,7 @@ pub async fn a_batch_is_read_back_whole(store: impl Store) {
     assert_eq!(rows, [journal(1, 1), journal(1, 2)]);
 
     let mut later = super::batch(&claim, 2);
-    later.changes = vec![change(1, RowStatus::Compensated)];
+    later.changes = vec![change(1, Status::Compensated)];
     later.changes[0].face.incident = true;
     let face = later.changes[0].face;
     store.commit(later).await.expect("commit");
@@ -74,10 +74,7 @@ pub async fn an_incident_may_outlive_its_saga(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
     begin(&store, &claim, 1..3).await;
     let mut end = batch(&claim, 2);
-    end.changes = vec![
-        change(1, RowStatus::Completed),
-        change(2, RowStatus::Completed),
-    ];
+    end.changes = vec![change(1, Status::Completed), change(2, Status::Completed)];
     end.changes[0].face.incident = true;
     end.changes[0].face.exceptions = true;
     end.journal = vec![journal(1, 2), journal(2, 2)];
@@ -169,7 +166,7 @@ pub async fn rows_outside_of_the_fence_are_refused(store: impl Store) {
             ..only_first()
         },
         Batch {
-            changes: vec![change(2, RowStatus::Completed)],
+            changes: vec![change(2, Status::Completed)],
             ..only_first()
         },
     ] {
@@ -185,7 +182,7 @@ pub async fn all_conflicts_of_a_batch_are_listed(store: impl Store) {
     first.starts = vec![start_with_key(1, "a"), start_with_key(2, "b"), start(3)];
     store.commit(first).await.expect("commit");
     let mut ended = batch(&claim, 2);
-    ended.changes = vec![change(2, RowStatus::Abandoned)];
+    ended.changes = vec![change(2, Status::Abandoned)];
     store.commit(ended).await.expect("commit");
     let before = everything(&store).await;
 
@@ -219,9 +216,9 @@ pub async fn all_conflicts_of_a_batch_are_listed(store: impl Store) {
     assert_eq!(
         seen,
         [
-            (1, id(1), [1; 32], book.clone(), RowStatus::Running),
-            (2, id(3), [3; 32], book.clone(), RowStatus::Running),
-            (3, id(2), [2; 32], book, RowStatus::Abandoned),
+            (1, id(1), [1; 32], book.clone(), Status::Running),
+            (2, id(3), [3; 32], book.clone(), Status::Running),
+            (3, id(2), [2; 32], book, Status::Abandoned),
         ]
     );
     assert_eq!(everything(&store).await, before);
@@ -340,7 +337,7 @@ pub async fn journal_rows_may_come_in_any_order(store: impl Store) {
 pub async fn a_change_of_an_unknown_saga_is_refused(store: impl Store) {
     let claim = store.claim(TOKEN).await.expect("claim");
     let mut wrong = batch(&claim, 1);
-    wrong.changes = vec![change(1, RowStatus::Completed)];
+    wrong.changes = vec![change(1, Status::Completed)];
     let answer = store.commit(wrong).await;
     assert!(
         matches!(&answer, Err(CommitError::Data(text)) if text.contains(&id(1).to_string())),

@@ -1,10 +1,7 @@
 //! Lists, pages, searches and counts.
 
-use saga_core::{Partition, SagaId, Timestamp};
-use saga_engine::store::{
-    Store,
-    record::{ListFilter, RowStatus},
-};
+use saga_core::{Partition, SagaId, Status, Timestamp};
+use saga_engine::store::{Store, record::ListFilter};
 
 use super::{TOKEN, batch, begin, change, id, journal, start};
 
@@ -17,10 +14,10 @@ pub async fn open_sagas_come_in_pages_by_id(store: impl Store) {
     begin(&store, &claim, 1..11).await;
     let mut batch = batch(&claim, 2);
     batch.changes = vec![
-        change(3, RowStatus::Completed),
-        change(5, RowStatus::Compensating),
-        change(7, RowStatus::Compensated),
-        change(10, RowStatus::Abandoned),
+        change(3, Status::Completed),
+        change(5, Status::Compensating),
+        change(7, Status::Compensated),
+        change(10, Status::Abandoned),
     ];
     store.commit(batch).await.expect("commit");
     let mut seen = Vec::new();
@@ -111,8 +108,8 @@ pub async fn lists_filter(store: impl Store) {
     store.commit(first).await.expect("commit");
     let mut second = batch(&claim, 2);
     second.changes = vec![
-        change(0, RowStatus::Completed),
-        change(2, RowStatus::Compensating),
+        change(0, Status::Completed),
+        change(2, Status::Compensating),
     ];
     store.commit(second).await.expect("commit");
 
@@ -124,23 +121,23 @@ pub async fn lists_filter(store: impl Store) {
             .collect(),
         ..all()
     };
-    let statuses = |statuses: &[RowStatus]| ListFilter {
+    let statuses = |statuses: &[Status]| ListFilter {
         statuses: statuses.to_vec(),
         ..all()
     };
     let expected: [(ListFilter, &[u64]); 14] = [
         (all(), &[5, 4, 3, 2, 1, 0]),
-        (statuses(&[RowStatus::Completed]), &[0]),
-        (statuses(&[RowStatus::Compensating]), &[2]),
+        (statuses(&[Status::Completed]), &[0]),
+        (statuses(&[Status::Compensating]), &[2]),
         (
-            statuses(&[RowStatus::Running, RowStatus::Compensating]),
+            statuses(&[Status::Running, Status::Compensating]),
             &[5, 4, 3, 2, 1],
         ),
         (
-            statuses(&[RowStatus::Compensating, RowStatus::Completed]),
+            statuses(&[Status::Compensating, Status::Completed]),
             &[2, 0],
         ),
-        (statuses(&[RowStatus::Abandoned]), &[]),
+        (statuses(&[Status::Abandoned]), &[]),
         (
             ListFilter {
                 name: Some("fulfil".to_owned()),
@@ -168,7 +165,7 @@ pub async fn lists_filter(store: impl Store) {
         (
             ListFilter {
                 incident_only: true,
-                ..statuses(&[RowStatus::Completed])
+                ..statuses(&[Status::Completed])
             },
             &[],
         ),
@@ -202,10 +199,7 @@ pub async fn suffixes_find_open_sagas_first(store: impl Store) {
     first.starts.push(start(9));
     store.commit(first).await.expect("commit");
     let mut second = batch(&claim, 2);
-    second.changes = vec![
-        change(1, RowStatus::Completed),
-        change(4, RowStatus::Compensated),
-    ];
+    second.changes = vec![change(1, Status::Completed), change(4, Status::Compensated)];
     (second.changes[0].id, second.changes[1].id) = (twin(1), twin(4));
     store.commit(second).await.expect("commit");
 
@@ -249,7 +243,7 @@ pub async fn a_suffix_finds_the_oldest_of_many_sagas(store: impl Store) {
             let mut start = start(n);
             start.row.id = spread(n);
             if n % 2 == 0 {
-                start.row.face.status = RowStatus::Completed;
+                start.row.face.status = Status::Completed;
                 start.row.face.ended_at = Some(Timestamp(7));
             }
             batch.starts.push(start);
@@ -273,8 +267,8 @@ pub async fn a_suffix_finds_the_oldest_of_many_sagas(store: impl Store) {
 }
 
 pub async fn counts_follow_every_change(store: impl Store) {
-    use RowStatus::{Abandoned, Compensated, Compensating, Completed, Running};
-    let zero = [Running, Compensating, Completed, Compensated, Abandoned].map(|status| (status, 0));
+    use Status::{Abandoned, Compensated, Compensating, Completed, Running};
+    let zero = Status::ALL.map(|status| (status, 0));
     assert_eq!(store.counts().await.expect("counts"), zero);
     let claim = store.claim(TOKEN).await.expect("claim");
     let mut first = batch(&claim, 1);

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use saga_core::Status;
 use saga_dsl::definition::Duration;
 use saga_proto::v1::{ListSagasRequest, ListSagasResponse, SagaSummary};
 
@@ -25,11 +26,11 @@ const ROWS: u32 = 100;
 
 /// Every word that the column STATUS prints: statuses, and the marks that stand before them.
 const WORDS: [&str; 8] = [
-    "running",
-    "compensating",
-    "completed",
-    "compensated",
-    "abandoned",
+    Status::Running.word(),
+    Status::Compensating.word(),
+    Status::Completed.word(),
+    Status::Compensated.word(),
+    Status::Abandoned.word(),
     "incident",
     "waiting",
     "paused",

@@ -8,10 +8,10 @@ use super::{
     slot::{Slot, face},
     starting::Starter,
 };
-use crate::store::record::{
-    AuditRow, Batch, ChangeRow, Fence, JournalRow, RowStatus, SagaRow, StartRow,
+use crate::store::record::{AuditRow, Batch, ChangeRow, Fence, JournalRow, SagaRow, StartRow};
+use saga_core::{
+    Effect, Event, Partition, Record, SagaId, SagaState, Status, Timestamp, input::Input,
 };
-use saga_core::{Effect, Event, Partition, Record, SagaId, SagaState, Timestamp, input::Input};
 use saga_dsl::plan::StepIx;
 
 /// One input for one saga.
@@ -85,7 +85,7 @@ pub(super) struct Pending {
     /// For each start row, the position of its job.
     pub(super) start_jobs: Vec<usize>,
     /// And its saga's status when the batch is committed; there once it goes to the store.
-    pub(super) start_statuses: Vec<RowStatus>,
+    pub(super) start_statuses: Vec<Status>,
     rows: Batch,
     start_at: HashMap<SagaId, usize>,
     change_at: HashMap<SagaId, usize>,

@@ -18,12 +18,7 @@ use saga_dsl::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::waiting::Ticket;
-use crate::{
-    breaker::Phase,
-    input_hash::InputHash,
-    link::Link,
-    store::record::{BreakerFace, RowStatus},
-};
+use crate::{breaker::Phase, input_hash::InputHash, link::Link, store::record::BreakerFace};
 
 /// A message to a lane.
 pub enum Intake {
@@ -159,7 +154,7 @@ pub enum Started {
         /// That saga.
         id: SagaId,
         /// Where it stands.
-        status: RowStatus,
+        status: Status,
     },
     /// The key was used before with other input.
     KeyConflict {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use saga_core::{
-    Effect, ErrorBody, SagaId,
+    Effect, ErrorBody, SagaId, Status,
     command::{addressee, outstanding_op},
     effect::Command,
     input::{Input, Lost},
@@ -19,10 +19,7 @@ use super::{
     starting::{Owner, Starter},
     worker::Worker,
 };
-use crate::{
-    link::{Link, Outgoing},
-    store::record::RowStatus,
-};
+use crate::link::{Link, Outgoing};
 
 impl Worker {
     /// Carries out a committed batch, in the order of its decisions.
@@ -53,7 +50,7 @@ impl Worker {
     }
 
     /// A start is committed: its key and its id are its saga's for good.
-    fn names_taken(&mut self, starter: &Starter, status: RowStatus) {
+    fn names_taken(&mut self, starter: &Starter, status: Status) {
         let owner = Owner::begun(&starter.job, status);
         self.starting
             .finish(starter, Some(&owner), Some(&owner), &mut self.queue);

@@ -13,7 +13,7 @@ use saga_dsl::plan::{Plan, StepIx};
 use tokio::sync::watch;
 
 use super::intake::Listener;
-use crate::store::record::{Face, RowStatus};
+use crate::store::record::Face;
 
 /// How long a saga's timers rest after trouble, at first and at most, in milliseconds.
 const HELD_MS_MIN: u64 = 1_000;
@@ -318,13 +318,7 @@ pub(super) fn seconds(ms: u64) -> String {
 
 /// The listed face of a state.
 pub(super) fn face(state: &SagaState) -> Face {
-    let status = match state.status {
-        saga_core::Status::Running => RowStatus::Running,
-        saga_core::Status::Compensating => RowStatus::Compensating,
-        saga_core::Status::Completed => RowStatus::Completed,
-        saga_core::Status::Compensated => RowStatus::Compensated,
-        saga_core::Status::Abandoned => RowStatus::Abandoned,
-    };
+    let status = state.status;
     let (incident, exceptions) = (!state.incidents.is_empty(), state.exceptions);
     Face {
         status,

@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use saga_core::{Payload, SagaId};
+use saga_core::{Payload, SagaId, Status};
 use tokio::sync::{Notify, futures::Notified};
 
 use super::{
@@ -21,10 +21,7 @@ use super::{
     intake::{Holds, StartJob, Started},
     repeat::is_same_input,
 };
-use crate::{
-    input_hash,
-    store::record::{RowStatus, StartConflict},
-};
+use crate::{input_hash, store::record::StartConflict};
 
 /// Bytes of starts that wait for others. When there are more, a start that has to wait does so outside, with its caller;
 /// one with a name of its own goes on.
@@ -50,7 +47,7 @@ pub(super) struct Starter {
 /// The saga that has a name for good.
 pub(super) struct Owner {
     pub(super) id: SagaId,
-    pub(super) status: RowStatus,
+    pub(super) status: Status,
     known: Known,
 }
 
@@ -137,7 +134,7 @@ impl Starter {
 
 impl Owner {
     /// The saga that a start has begun.
-    pub(super) fn begun(job: &StartJob, status: RowStatus) -> Self {
+    pub(super) fn begun(job: &StartJob, status: Status) -> Self {
         let definition = &job.plan.definition;
         Self {
             id: job.id,

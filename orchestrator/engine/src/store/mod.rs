@@ -8,11 +8,11 @@ pub mod tenure;
 pub mod trouble;
 
 use futures_util::future::BoxFuture;
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 
 use record::{
     AuditEntry, AuditRow, Batch, BreakerRow, DefinitionRow, Fence, JournalRow, ListFilter, Page,
-    ParticipantRow, RowStatus, SagaRow, StartConflict,
+    ParticipantRow, SagaRow, StartConflict,
 };
 use tenure::Tenure;
 use trouble::{Cause, Kind};
@@ -140,8 +140,8 @@ pub trait Reading: Journals {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<AuditEntry>, Error>>;
 
-    /// Number of sagas in each status: every status, zero too, in the order of [`RowStatus`].
-    fn counts(&self) -> BoxFuture<'_, Result<Vec<(RowStatus, u64)>, Error>>;
+    /// Number of sagas in each status: every status, zero too, in the order of [`Status`].
+    fn counts(&self) -> BoxFuture<'_, Result<Vec<(Status, u64)>, Error>>;
 
     /// Number of open sagas per definition name and version.
     fn open_per_definition(&self) -> BoxFuture<'_, Result<Vec<DefinitionCount>, Error>>;

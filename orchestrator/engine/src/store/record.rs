@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use saga_core::{Partition, SagaId, Timestamp};
+use saga_core::{Partition, SagaId, Status, Timestamp};
 
 use super::CommitError;
 
@@ -93,39 +93,13 @@ pub struct SagaRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Face {
     /// Where the saga stands.
-    pub status: RowStatus,
+    pub status: Status,
     /// True while an operator is needed.
     pub incident: bool,
     /// An operator's word stands in it where a proof was not to be had.
     pub exceptions: bool,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-}
-
-/// The status column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RowStatus {
-    /// Going forward.
-    Running,
-    /// Going back.
-    Compensating,
-    /// Ended: every selected step took effect.
-    Completed,
-    /// Ended: as if it had never happened.
-    Compensated,
-    /// Ended by an operator's word, effects left as they were.
-    Abandoned,
-}
-
-impl RowStatus {
-    /// True while the saga has not ended.
-    #[must_use]
-    pub fn is_open(self) -> bool {
-        match self {
-            Self::Running | Self::Compensating => true,
-            Self::Completed | Self::Compensated | Self::Abandoned => false,
-        }
-    }
 }
 
 /// A saga that begins in a batch.
@@ -190,7 +164,7 @@ pub struct StartConflict {
     /// Name and version of that saga's definition.
     pub definition: (String, u32),
     /// Where that saga stands.
-    pub status: RowStatus,
+    pub status: Status,
 }
 
 /// A registered definition.
@@ -255,7 +229,7 @@ pub struct BreakerFace {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListFilter {
     /// Any of these.
-    pub statuses: Vec<RowStatus>,
+    pub statuses: Vec<Status>,
     /// Sagas of this definition.
     pub name: Option<String>,
     /// Sagas that carry all of these labels.

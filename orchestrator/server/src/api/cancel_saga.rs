@@ -1,6 +1,6 @@
 //! `CancelSaga`: asks a lane to undo a saga, and says what came of it.
 
-use saga_core::{ActId, SagaId, input::Cancel};
+use saga_core::{ActId, SagaId, Status, input::Cancel};
 use saga_proto::v1 as wire;
 use tokio::sync::oneshot;
 
@@ -13,7 +13,6 @@ use super::{
 use saga_engine::{
     document::clean_text,
     lane::intake::{CancelError, CancelJob, Cancelled, Intake},
-    store::record::RowStatus,
 };
 
 pub(super) async fn cancel_saga(
@@ -28,7 +27,7 @@ pub(super) async fn cancel_saga(
             Some(status) => Ok(wire::CancelSagaResponse {
                 saga_id: convert::id_bytes(id),
                 disposition: led_to(status).to_owned(),
-                status: convert::status_word(status).to_owned(),
+                status: status.word().to_owned(),
             }),
             None => Err(refusal),
         },
@@ -37,10 +36,10 @@ pub(super) async fn cancel_saga(
 }
 
 /// What a cancel led to whose answer was missed, by where its saga stands now.
-fn led_to(status: RowStatus) -> &'static str {
+fn led_to(status: Status) -> &'static str {
     match status {
-        RowStatus::Compensating | RowStatus::Compensated => "compensating",
-        RowStatus::Running | RowStatus::Completed | RowStatus::Abandoned => "settling",
+        Status::Compensating | Status::Compensated => "compensating",
+        Status::Running | Status::Completed | Status::Abandoned => "settling",
     }
 }
 
@@ -78,7 +77,7 @@ async fn cancel(
     };
     // Read back after the commit, so that what is shown is what is stored. The cancel is committed, whatever the read says.
     let status = match api.parts().store.saga(id).await {
-        Ok(row) => row.map(|row| convert::status_word(row.face.status)),
+        Ok(row) => row.map(|row| row.face.status.word()),
         Err(error) => {
             tracing::warn!(saga_id = %id, %error, "a saga that was cancelled cannot be read back");
             Some(implied)

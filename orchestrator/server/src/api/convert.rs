@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use saga_core::{ErrorBody, SagaId, Status, Timestamp, state::StepState};
+use saga_core::{ErrorBody, SagaId, Timestamp, state::StepState};
 use saga_dsl::definition::Node;
 use saga_proto::{limits::ERROR_TEXT_BYTES_MAX, v1 as wire};
 
@@ -16,45 +16,7 @@ use crate::story::{
     fold::Picture,
     why as story, words,
 };
-use saga_engine::{
-    document::clean_text,
-    lane::clock::LaneClock,
-    store::record::{RowStatus, SagaRow},
-};
-
-/// The status column as a word.
-pub(super) fn status_word(status: RowStatus) -> &'static str {
-    match status {
-        RowStatus::Running => "running",
-        RowStatus::Compensating => "compensating",
-        RowStatus::Completed => "completed",
-        RowStatus::Compensated => "compensated",
-        RowStatus::Abandoned => "abandoned",
-    }
-}
-
-/// Reads [`status_word`].
-pub(super) fn read_status(word: &str) -> Option<RowStatus> {
-    let all = [
-        RowStatus::Running,
-        RowStatus::Compensating,
-        RowStatus::Completed,
-        RowStatus::Compensated,
-        RowStatus::Abandoned,
-    ];
-    all.into_iter().find(|status| status_word(*status) == word)
-}
-
-/// The core's status as a word.
-pub(super) fn status_of(status: Status) -> &'static str {
-    match status {
-        Status::Running => "running",
-        Status::Compensating => "compensating",
-        Status::Completed => "completed",
-        Status::Compensated => "compensated",
-        Status::Abandoned => "abandoned",
-    }
-}
+use saga_engine::{document::clean_text, lane::clock::LaneClock, store::record::SagaRow};
 
 /// A saga's line in a list. `folded` is absent for sagas that have ended: nothing of it would be shown.
 pub(super) fn summary(
@@ -90,7 +52,7 @@ pub(super) fn summary(
         id: row.id.to_string(),
         name: row.name.clone(),
         version: row.version,
-        status: status_word(row.face.status).to_owned(),
+        status: row.face.status.word().to_owned(),
         // Of a saga that has ended, only an incident that nobody has acknowledged is left.
         mark: if row.face.status.is_open() || row.face.incident {
             mark
@@ -170,7 +132,7 @@ pub(super) fn detail(seen: &Seen, now: Timestamp) -> wire::SagaDetail {
     detail.cancel_reason = state.cancel.as_deref().unwrap_or_default().to_owned();
     // Row and journal are two reads; the journal's word is the one that the rest of the picture tells.
     if let Some(summary) = &mut detail.summary {
-        status_of(state.status).clone_into(&mut summary.status);
+        state.status.word().clone_into(&mut summary.status);
         summary.ended_at_us = state.ended_at.map_or(0, |at| at.0);
         summary.exceptions = state.exceptions;
     }

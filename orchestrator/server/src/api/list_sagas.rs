@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use saga_core::{SagaId, Timestamp};
+use saga_core::{SagaId, Status, Timestamp};
 use saga_proto::{limits::PAGE_BYTES_MAX, v1 as wire};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     error::{Code, Refusal},
     picture,
 };
-use saga_engine::store::record::{ListFilter, RowStatus};
+use saga_engine::store::record::ListFilter;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -88,13 +88,12 @@ fn filter(request: wire::ListSagasRequest) -> Result<ListFilter, Refusal> {
                 "statuses: `{word}` is none of running, compensating, completed, compensated, abandoned"
             )
         };
-        statuses.push(
-            convert::read_status(word).ok_or_else(|| Refusal::new(Code::Malformed, message()))?,
-        );
+        statuses
+            .push(Status::of_word(word).ok_or_else(|| Refusal::new(Code::Malformed, message()))?);
     }
     if request.open_only {
         if statuses.is_empty() {
-            statuses = vec![RowStatus::Running, RowStatus::Compensating];
+            statuses = vec![Status::Running, Status::Compensating];
         } else {
             statuses.retain(|status| status.is_open());
             if statuses.is_empty() {

@@ -266,7 +266,7 @@ impl Outcomes {
                 Some(wire::RunOutcome {
                     tag,
                     saga_id: Bytes::copy_from_slice(&id.to_bytes()),
-                    status: convert::status_of(status).to_owned(),
+                    status: status.word().to_owned(),
                     output,
                     fault: failure.or(without),
                     created: true,
@@ -348,7 +348,7 @@ async fn follow(api: &Api, id: SagaId) -> Result<wire::RunOutcome, Refusal> {
     Ok(wire::RunOutcome {
         tag: 0,
         saga_id: Bytes::copy_from_slice(&id.to_bytes()),
-        status: convert::status_word(seen.row.face.status).to_owned(),
+        status: seen.row.face.status.word().to_owned(),
         output,
         fault: folded.and_then(convert::failure).or(without),
         created: false,

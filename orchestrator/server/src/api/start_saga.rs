@@ -6,7 +6,7 @@ use saga_proto::v1 as wire;
 use tokio::sync::oneshot;
 
 use super::{
-    Api, convert,
+    Api,
     error::{Code, Refusal},
     prepare::prepare,
 };
@@ -36,7 +36,7 @@ pub(super) async fn start_saga(
     };
     match answer.await.map_err(|_| api.no_answer())? {
         Started::Created => Ok(response(id, true, "running")),
-        Started::Existing { id, status } => Ok(response(id, false, convert::status_word(status))),
+        Started::Existing { id, status } => Ok(response(id, false, status.word())),
         Started::KeyConflict { id } => Err(key_conflict(id)),
         Started::Unavailable => Err(api.closed()),
     }

@@ -1,7 +1,7 @@
 //! What all acts of operators share: who asks, the way to the lane and back, and what is shown afterwards.
 
 use saga_core::{
-    ActId, Payload, SagaId,
+    ActId, Payload, SagaId, Status,
     input::{Order, Unfit},
 };
 use saga_proto::v1 as wire;
@@ -17,7 +17,6 @@ use super::{
 use saga_engine::{
     document::{self, clean_text},
     lane::intake::{Intake, InterveneError, InterveneJob},
-    store::record::RowStatus,
 };
 
 /// Longest reason, in bytes; longer ones are cut.
@@ -52,7 +51,7 @@ pub(super) fn act_id(bytes: &[u8]) -> Result<Option<ActId>, Refusal> {
 
 /// Where the saga stands, if the act is done and committed. The journal answers, so a restart changes nothing. What cannot
 /// be read counts as not done: the caller has an answer of its own.
-pub(super) async fn done_before(api: &Api, id: SagaId, act: Option<ActId>) -> Option<RowStatus> {
+pub(super) async fn done_before(api: &Api, id: SagaId, act: Option<ActId>) -> Option<Status> {
     act?;
     let seen = picture::load(api, id).await.ok()?;
     let done = seen
@@ -249,7 +248,7 @@ pub(super) async fn not_open(api: &Api, id: SagaId) -> Result<Refusal, Refusal> 
             format!("saga {id} is open, but nothing runs it; the server's log names the reason");
         return Ok(Refusal::new(Code::NotRunning, message));
     }
-    let status = convert::status_word(row.face.status);
+    let status = row.face.status.word();
     Ok(Refusal::new(
         Code::Ended,
         format!("saga {id} has ended ({status}); nothing can be changed any more"),

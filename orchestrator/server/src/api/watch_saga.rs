@@ -70,7 +70,7 @@ impl Watch {
                     .summary
                     .as_ref()
                     .map_or("", |summary| summary.status.as_str());
-                if convert::read_status(status).is_none_or(|status| !status.is_open()) {
+                if saga_core::Status::of_word(status).is_none_or(|status| !status.is_open()) {
                     self.phase = Phase::Over;
                 }
                 Some((Ok(detail), self))

@@ -1,17 +1,15 @@
 //! Starts that share a name: one of them begins a saga, and the others wait for its commit without costing one.
 
+use saga_core::Status;
 use std::collections::VecDeque;
 
 use futures_util::FutureExt;
 
 use super::{faults::flaky_lane, flaky::Fate, *};
-use crate::{
-    lane::{
-        batch::Job,
-        starting::{Owner, Starter, Starting},
-        worker::Worker,
-    },
-    store::record::RowStatus,
+use crate::lane::{
+    batch::Job,
+    starting::{Owner, Starter, Starting},
+    worker::Worker,
 };
 
 #[tokio::test]
@@ -43,7 +41,7 @@ async fn duplicates_are_answered_by_the_commit_of_the_first() {
         } else {
             Started::Existing {
                 id: id(0),
-                status: RowStatus::Running,
+                status: Status::Running,
             }
         };
         assert_eq!(started.await, Ok(expected));
@@ -89,11 +87,11 @@ async fn a_duplicate_takes_no_place_in_the_intake() {
     other.await.expect("a place");
     let other = next_start(&mut intake);
     assert_eq!((first.job.id, other.job.id), (id(0), id(1_000)));
-    let owner = Owner::begun(&first.job, RowStatus::Running);
+    let owner = Owner::begun(&first.job, Status::Running);
     starting.finish(&first, Some(&owner), Some(&owner), &mut VecDeque::new());
     let existing = Started::Existing {
         id: id(0),
-        status: RowStatus::Running,
+        status: Status::Running,
     };
     for started in answers.drain(1..) {
         assert_eq!(started.await, Ok(existing.clone()));
@@ -129,7 +127,7 @@ async fn a_line_without_room_holds_up_no_other_start() {
     lane.send(Intake::Starts(vec![other])).await.unwrap();
     let first = next_start(&mut intake);
     assert_eq!(next_start(&mut intake).job.id, id(1_000));
-    let owner = Owner::begun(&first.job, RowStatus::Running);
+    let owner = Owner::begun(&first.job, Status::Running);
     starting.finish(&first, Some(&owner), Some(&owner), &mut VecDeque::new());
     waits_outside.await.expect("room");
     assert_eq!(next_start(&mut intake).job.id, id(n), "it has the key now");
@@ -185,7 +183,7 @@ async fn a_stream_of_duplicates_holds_up_no_other_start() {
         again.try_recv(),
         Ok(Started::Existing {
             id: id(1),
-            status: RowStatus::Running
+            status: Status::Running
         })
     );
     // The batch was refused for a start whose key is taken. The next one does not take another of these along.
@@ -228,7 +226,7 @@ fn the_next_takes_the_place_of_a_start_that_comes_to_nothing() {
         Some(Job::Start(starter)) => starting.admit(starter).expect("it holds the key"),
         Some(Job::Input { .. }) | None => panic!("a start waits"),
     };
-    let owner = Owner::begun(&by_key.job, RowStatus::Running);
+    let owner = Owner::begun(&by_key.job, Status::Running);
     starting.finish(&by_key, Some(&owner), Some(&owner), &mut queue);
     assert_eq!(
         answers[2].try_recv(),
@@ -238,7 +236,7 @@ fn the_next_takes_the_place_of_a_start_that_comes_to_nothing() {
         answers[3].try_recv(),
         Ok(Started::Existing {
             id: id(2),
-            status: RowStatus::Running
+            status: Status::Running
         })
     );
     assert_eq!((starting.bytes(), queue.len()), (0, 1));
