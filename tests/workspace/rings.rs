@@ -30,7 +30,6 @@ const KNOWN: &[&str] = &[
     "saga-lab: trials: judge, world",
     "saga-participant: context, execute, handler, inbox, participant, serve, testing",
     "saga-participant: serve: amqp, dispatch, grpc, outbound, supervisor",
-    "saga-server: api, health, ownership, running",
     "saga-server: api: breakers, convert, picture, steering",
     "saga-server: story: next, why",
     "saga-store-sqlite: chronicle, writer",

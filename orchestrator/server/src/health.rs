@@ -5,10 +5,13 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::api::store_trouble::HEALTH_SERVICE;
-use crate::running::{BROKER_SERVICE, STANDBY_SERVICE};
 use saga_engine::{directory::BrokerTrouble, store::trouble::Trouble};
 
 /// The services that answer calls, under their names and all together under none.
+/// Name under which health tells of the road over the broker.
+pub const BROKER_SERVICE: &str = "saga.broker";
+/// Name under which health tells that this process stands by: it serves nobody and is ready to take over.
+pub const STANDBY_SERVICE: &str = "saga.standby";
 const SERVICES: [&str; 6] = [
     "",
     "saga.v1.SagaService",

@@ -5,6 +5,7 @@ mod clock_health;
 pub mod config;
 mod front;
 mod health;
+mod keepalive;
 mod ownership;
 mod running;
 pub mod screens;
@@ -12,7 +13,5 @@ pub mod story;
 mod turns;
 pub mod verify;
 
-pub use running::{
-    BROKER_SERVICE, Error, MESSAGE_BYTES_MAX, PINGS_ANSWERED_WITHIN, Running, STANDBY_SERVICE,
-    Server,
-};
+pub use health::{BROKER_SERVICE, STANDBY_SERVICE};
+pub use running::{Error, Running, Server};

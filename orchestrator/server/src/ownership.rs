@@ -17,7 +17,6 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
-use crate::running::{LANE_STOPS_WITHIN, MESSAGE_BYTES_MAX};
 use crate::{
     api::{Api, Parts, store_trouble},
     config::Config,
@@ -29,14 +28,17 @@ use saga_engine::{
     lane::{self, clock::LaneClock},
     store::{self, Store, chronicle::Chronicle, tenure::Tenure, trouble::Trouble},
 };
+use saga_proto::limits::MESSAGE_BYTES_MAX;
 use saga_wire_amqp as amqp;
 use saga_wire_grpc::Participants;
 
+/// How long the lane may take to commit what it has taken; a store that is away would hold it for ever.
+const LANE_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// How long the tasks of a claim that has ended may take to go away before they are left to themselves.
 const ROADS_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a process has whether it owns the store or not.
-pub(crate) struct House {
+pub(crate) struct Setup {
     pub(crate) rules: Rules,
     pub(crate) config: Config,
     pub(crate) address: SocketAddr,
@@ -45,7 +47,7 @@ pub(crate) struct House {
 }
 
 /// Everything that is there while a claim holds.
-pub(crate) struct Reign {
+pub(crate) struct Ownership {
     pub(crate) tenure: Tenure,
     pub(crate) lane_done: JoinHandle<()>,
     pub(crate) closing: CancellationToken,
@@ -56,19 +58,19 @@ pub(crate) struct Reign {
     directory: Arc<Directory>,
 }
 
-impl Reign {
+impl Ownership {
     /// Claims the store and begins to own it.
     ///
     /// # Errors
     /// Those of the store; [`store::Error::Owned`] while another process owns it.
-    pub(crate) async fn begin(house: &House) -> Result<Self, store::Error> {
-        let House {
+    pub(crate) async fn begin(setup: &Setup) -> Result<Self, store::Error> {
+        let Setup {
             rules,
             config,
             address,
             store,
             chronicle,
-        } = house;
+        } = setup;
         let claim = lane::claim(&**store).await?;
         let (tenure, number) = (
             claim.tenure.clone(),

@@ -30,7 +30,8 @@ use tonic_health::server::HealthReporter;
 use tower::layer::util::{Identity, Stack};
 
 use crate::front::{Front, Standing};
-use crate::ownership::{House, Reign};
+use crate::keepalive::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
+use crate::ownership::{Ownership, Setup};
 use crate::turns::InTurns;
 use crate::{
     api::{
@@ -46,25 +47,10 @@ use saga_store_postgres::PostgresStore;
 use saga_store_sqlite::SqliteStore;
 use saga_wire_grpc::Participants;
 
-/// Name under which health tells of the road over the broker.
-pub const BROKER_SERVICE: &str = "saga.broker";
-/// Name under which health tells that this process stands by: it serves nobody and is ready to take over.
-pub const STANDBY_SERVICE: &str = "saga.standby";
-/// Largest message in or out, in bytes.
-pub const MESSAGE_BYTES_MAX: usize = saga_proto::limits::MESSAGE_BYTES_MAX;
 /// Bytes that a client may send on a stream before it waits for us.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Bytes that a client may send on a connection before it waits for us.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// A connection without a sign of life for so long is asked for one.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// And closed when none comes within so long.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that is open has answered a ping within this time.
-pub const PINGS_ANSWERED_WITHIN: Duration =
-    Duration::from_secs(KEEPALIVE_INTERVAL.as_secs() + KEEPALIVE_TIMEOUT.as_secs());
-/// How long the lane may take to commit what it has taken; a store that is away would hold it for ever.
-pub(crate) const LANE_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// How often a process that stands by tries to claim the store.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long clients may take to let go of their streams.
@@ -195,19 +181,19 @@ impl Server {
             address: config.listen,
             source,
         })?;
-        let house = House {
+        let setup = Setup {
             rules,
             config,
             address,
             store,
             chronicle,
         };
-        let first = match Reign::begin(&house).await {
-            Ok(reign) => Some(reign),
+        let first = match Ownership::begin(&setup).await {
+            Ok(ownership) => Some(ownership),
             Err(store::Error::Owned) => None,
             Err(source) => {
                 return Err(Error::Store {
-                    path: house.config.store.to_string(),
+                    path: setup.config.store.to_string(),
                     source,
                 });
             }
@@ -218,13 +204,13 @@ impl Server {
         let (router, health) = services(&followed, StoreTroubleLayer::new(trouble))?;
         let shutdown = CancellationToken::new();
         let up = Up {
-            house,
+            setup,
             standing,
             lane,
             health,
         };
         match &first {
-            Some(reign) => up.owns(reign).await,
+            Some(ownership) => up.owns(ownership).await,
             None => up.stands_by(&store::Error::Owned.to_string()).await,
         }
         let done = tokio::spawn(up.run(first, router, listener, shutdown.clone()));
@@ -322,7 +308,7 @@ type Transport = JoinHandle<Result<(), tonic::transport::Error>>;
 
 /// A server that listens.
 struct Up {
-    house: House,
+    setup: Setup,
     standing: watch::Sender<Standing>,
     /// The lane of the claim in force, for answers that tell of the store.
     lane: watch::Sender<Option<Arc<Lane>>>,
@@ -332,7 +318,7 @@ struct Up {
 impl Up {
     async fn run(
         self,
-        first: Option<Reign>,
+        first: Option<Ownership>,
         router: Services,
         listener: TcpListener,
         shutdown: CancellationToken,
@@ -344,12 +330,12 @@ impl Up {
             router.serve_with_incoming_shutdown(incoming, no_more.clone().cancelled_owned()),
         );
         let mut next = first;
-        let (turn, reign) = loop {
-            let mut reign = match next.take() {
-                Some(reign) => reign,
+        let (turn, ownership) = loop {
+            let mut ownership = match next.take() {
+                Some(ownership) => ownership,
                 None => tokio::select! {
                     claimed = self.stand_by() => match claimed {
-                        Ok(reign) => reign,
+                        Ok(ownership) => ownership,
                         Err(error) => break (Turn::Failed(error), None),
                     },
                     turn = ends(&shutdown, &mut transport) => break (turn, None),
@@ -357,34 +343,34 @@ impl Up {
             };
             let turn = tokio::select! {
                 biased;
-                () = reign.tenure.ended() => Turn::Lost,
+                () = ownership.tenure.ended() => Turn::Lost,
                 turn = ends(&shutdown, &mut transport) => turn,
-                _ = &mut reign.lane_done => match reign.tenure.holds() {
+                _ = &mut ownership.lane_done => match ownership.tenure.holds() {
                     true => Turn::Failed(Error::LaneStopped),
                     false => Turn::Lost,
                 },
             };
             match turn {
-                Turn::Lost => self.lost(reign).await,
-                Turn::Told | Turn::Failed(_) => break (turn, Some(reign)),
+                Turn::Lost => self.lost(ownership).await,
+                Turn::Told | Turn::Failed(_) => break (turn, Some(ownership)),
             }
         };
         let cause = match turn {
             Turn::Failed(error) => Err(error),
             Turn::Told | Turn::Lost => Ok(()),
         };
-        self.go_down(cause, reign, no_more, transport).await
+        self.go_down(cause, ownership, no_more, transport).await
     }
 
     /// Tries to claim the store until it succeeds.
-    async fn stand_by(&self) -> Result<Reign, Error> {
+    async fn stand_by(&self) -> Result<Ownership, Error> {
         let mut told = String::new();
         loop {
-            match Reign::begin(&self.house).await {
-                Ok(reign) => {
-                    tracing::info!(store = %self.house.config.store, "this process owns the store now");
-                    self.owns(&reign).await;
-                    return Ok(reign);
+            match Ownership::begin(&self.setup).await {
+                Ok(ownership) => {
+                    tracing::info!(store = %self.setup.config.store, "this process owns the store now");
+                    self.owns(&ownership).await;
+                    return Ok(ownership);
                 }
                 Err(
                     error @ (store::Error::Owned
@@ -399,7 +385,7 @@ impl Up {
                 }
                 Err(source) => {
                     return Err(Error::Store {
-                        path: self.house.config.store.to_string(),
+                        path: self.setup.config.store.to_string(),
                         source,
                     });
                 }
@@ -408,62 +394,70 @@ impl Up {
         }
     }
 
-    async fn owns(&self, reign: &Reign) {
-        let (routes, tenure) = (reign.routes(), reign.tenure.clone());
-        if self.house.config.broker.is_some() {
-            let (broker, health) = (reign.broker(), self.health.clone());
-            reign
-                .tasks
-                .spawn(health::report_broker(broker, health, reign.closing.clone()));
+    async fn owns(&self, ownership: &Ownership) {
+        let (routes, tenure) = (ownership.routes(), ownership.tenure.clone());
+        if self.setup.config.broker.is_some() {
+            let (broker, health) = (ownership.broker(), self.health.clone());
+            ownership.tasks.spawn(health::report_broker(
+                broker,
+                health,
+                ownership.closing.clone(),
+            ));
         }
-        let clock = clock_health::report(reign.clock(), self.health.clone(), reign.closing.clone());
-        reign.tasks.spawn(clock);
-        let (trouble, health) = (reign.trouble(), self.health.clone());
-        reign
-            .tasks
-            .spawn(health::report_store(trouble, health, reign.closing.clone()));
-        self.lane.send_replace(Some(reign.told()));
+        let clock = clock_health::report(
+            ownership.clock(),
+            self.health.clone(),
+            ownership.closing.clone(),
+        );
+        ownership.tasks.spawn(clock);
+        let (trouble, health) = (ownership.trouble(), self.health.clone());
+        ownership.tasks.spawn(health::report_store(
+            trouble,
+            health,
+            ownership.closing.clone(),
+        ));
+        self.lane.send_replace(Some(ownership.told()));
         self.standing
             .send_replace(Standing::Owner { routes, tenure });
         health::serving(&self.health).await;
     }
 
     async fn stands_by(&self, why: &str) {
-        tracing::info!(store = %self.house.config.store, why, "standing by");
+        tracing::info!(store = %self.setup.config.store, why, "standing by");
         self.standing.send_replace(Standing::By(why.into()));
         self.lane.send_replace(None);
-        health::not_serving(&self.health, true, self.house.config.broker.is_some()).await;
+        health::not_serving(&self.health, true, self.setup.config.broker.is_some()).await;
     }
 
     /// Ends everything that only an owner does.
-    async fn lost(&self, reign: Reign) {
+    async fn lost(&self, ownership: Ownership) {
         // It may only have run out; calls that wait are answered by its end.
-        reign.tenure.end("the claim on the store has run out");
-        let why = reign.tenure.why();
+        ownership.tenure.end("the claim on the store has run out");
+        let why = ownership.tenure.why();
         tracing::error!(
             why,
             "this process does not own the store any more: everything that an owner does ends"
         );
         self.stands_by(why).await;
-        reign.give_up().await;
+        ownership.give_up().await;
     }
 
     async fn go_down(
         self,
         mut cause: Result<(), Error>,
-        reign: Option<Reign>,
+        ownership: Option<Ownership>,
         no_more: CancellationToken,
         mut transport: Transport,
     ) -> Result<(), Error> {
         tracing::info!("draining");
-        health::not_serving(&self.health, false, self.house.config.broker.is_some()).await;
+        health::not_serving(&self.health, false, self.setup.config.broker.is_some()).await;
         no_more.cancel();
-        if let Some(reign) = &reign {
-            reign.drain().await;
+        if let Some(ownership) = &ownership {
+            ownership.drain().await;
         }
         let streams_end = async {
-            if let Some(reign) = &reign {
-                reign.tasks.wait().await;
+            if let Some(ownership) = &ownership {
+                ownership.tasks.wait().await;
             }
             if !transport.is_finished() {
                 // Its error would tell of a connection that we close anyway.
@@ -474,10 +468,10 @@ impl Up {
             tracing::warn!("some clients did not let go of their streams; they are cut off");
             transport.abort();
         }
-        let closed = self.house.store.close().await;
+        let closed = self.setup.store.close().await;
         if let (Ok(()), Err(source)) = (&cause, closed) {
             cause = Err(Error::Store {
-                path: self.house.config.store.to_string(),
+                path: self.setup.config.store.to_string(),
                 source,
             });
         }

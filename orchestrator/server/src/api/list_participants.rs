@@ -7,7 +7,7 @@ use saga_proto::v1 as wire;
 use tokio::sync::oneshot;
 
 use super::{Api, breakers, error::Refusal, sizes};
-use crate::running::PINGS_ANSWERED_WITHIN;
+use crate::keepalive::PINGS_ANSWERED_WITHIN;
 use saga_engine::{
     clock,
     directory::{InboxKind, Instance, Road, stored_actions},
