@@ -8,12 +8,13 @@ use proptest::{
     prelude::{Strategy, any},
 };
 use saga_core::{
-    Decision, ErrorBody, Gate, Input, Payload, Record, SagaId, SagaState, Timestamp, apply_record,
+    Decision, ErrorBody, Gate, Input, Op, Payload, Record, SagaId, SagaState, Timestamp,
+    apply_record,
     command::{addressee, outstanding},
     decide,
     effect::Command,
     gate::Live,
-    input::{Cancel, Intervention, Lost, Op, Order, Outcome, Reply, Start},
+    input::{Cancel, Intervention, Lost, Order, Outcome, Reply, Start},
 };
 use saga_dsl::{
     file,

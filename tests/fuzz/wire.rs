@@ -4,10 +4,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use saga_core::{
-    ErrorBody,
-    input::{Op, Outcome},
-};
+use saga_core::{ErrorBody, Op, input::Outcome};
 use saga_engine::lane::intake::Incoming;
 use saga_participant::{Ctx, Memory, MemoryInbox, Participant, Reject, Undo, testing::Harness};
 use saga_proto::v1::{self, from_participant::Message as From, to_participant::Message as To};

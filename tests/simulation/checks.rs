@@ -6,10 +6,9 @@ use std::{
 };
 
 use saga_core::{
-    Event, SagaState, Status, Timestamp,
+    Event, Op, SagaState, Status, Timestamp,
     command::outstanding,
     event::IncidentKind,
-    input::Op,
     state::{ActionState, StepState, UndoState},
 };
 use saga_dsl::{

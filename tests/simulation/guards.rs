@@ -6,11 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use saga_core::{
-    Event, SagaId, SagaState, Timestamp,
-    command::{addressee, outstanding_op},
-    input::Op,
-};
+use saga_core::{Event, Op, SagaId, SagaState, Timestamp, command::addressee};
 use saga_dsl::{
     limits::Limits,
     plan::{Plan, StepIx},
@@ -419,7 +415,7 @@ pub fn outstanding(state: &SagaState) -> BTreeSet<Sent> {
     let steps = (0_u16..).zip(&state.steps).filter(|_| open);
     steps
         .filter_map(|(at, step)| {
-            let op = outstanding_op(step)?;
+            let op = step.outstanding()?;
             let attempt = match op {
                 Op::Action => step.attempts,
                 Op::Compensation => step.undo_attempts,

@@ -5,10 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use saga_core::{
-    ErrorBody, Event, SagaId,
-    input::{Op, Outcome},
-};
+use saga_core::{ErrorBody, Event, Op, SagaId, input::Outcome};
 use saga_dsl::plan::StepIx;
 use saga_engine::lane::intake::Incoming;
 

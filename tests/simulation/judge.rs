@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use saga_core::{SagaId, Status, input::Op};
+use saga_core::{Op, SagaId, Status};
 use saga_dsl::{definition::Kind, plan::Plan};
 use saga_engine::lane::intake::Intake;
 use tokio::sync::oneshot;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use saga_core::{
-    Command, ErrorBody, Payload, SagaId, Timestamp,
-    effect::Known,
-    input::{Op, Outcome},
+    Command, ErrorBody, Op, Payload, SagaId, Timestamp, effect::Known, input::Outcome,
 };
 use saga_participant::inbox::barrier::{self, Decision, Facts, RowState, Say};
 

@@ -8,8 +8,7 @@ use std::{
 };
 
 use saga_core::{
-    Event, Partition, Record, SagaId, SagaState, Status, Timestamp, apply, command::addressee,
-    input::Op,
+    Event, Op, Partition, Record, SagaId, SagaState, Status, Timestamp, apply, command::addressee,
 };
 use saga_dsl::plan::{Plan, StepIx};
 use saga_engine::{

@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use saga_core::{
-    Command, ErrorBody, Payload,
-    command::addressee,
-    gate::Wait,
-    input::{Op, Outcome},
-};
+use saga_core::{Command, ErrorBody, Op, Payload, Wait, command::addressee, input::Outcome};
 use saga_dsl::{definition::Kind, plan::Plan};
 use saga_engine::{
     lane::intake::{GivenUp, Incoming, Intake, LostCommand, Receipt},

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use saga_core::{Command, SagaId, Timestamp, input::Op};
+use saga_core::{Command, Op, SagaId, Timestamp};
 use saga_dsl::plan::Plan;
 use saga_engine::{
     definitions::Definitions,

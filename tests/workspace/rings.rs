@@ -16,9 +16,7 @@ use crate::tree::{files_ending, packages, text};
 const KNOWN: &[&str] = &[
     "saga-cli: author, server",
     "saga-cli: client, operator, show",
-    "saga-core: command, state",
     "saga-core: decide: forward, intervene, undo",
-    "saga-core: event, gate, input",
     "saga-dsl: codes, diagnostic",
     "saga-dsl: definition, limits",
     "saga-dsl: expr, types",

@@ -13,10 +13,10 @@
 use std::{hint::black_box, time::Instant};
 
 use saga_core::{
-    Decision, Effect, Gate, Input, Partition, Payload, Record, SagaId, SagaState, Timestamp,
+    Decision, Effect, Gate, Input, Op, Partition, Payload, Record, SagaId, SagaState, Timestamp,
     decide,
     gate::Live,
-    input::{Op, Outcome, Reply, Start},
+    input::{Outcome, Reply, Start},
 };
 use saga_dsl::{
     builder::{Saga, step},

@@ -108,7 +108,7 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         Event::StepUnsent(e) => with(state, e.step, |s| {
             s.attempts = e.attempt.saturating_sub(1);
             s.action = ActionState::Waiting {
-                reason: crate::gate::Wait::NoParticipant,
+                reason: crate::ground::Wait::NoParticipant,
                 since: at,
             };
         }),
@@ -194,7 +194,7 @@ pub(crate) fn apply_in_place(state: &mut SagaState, event: &Event, at: Timestamp
         Event::UndoUnsent(e) => with(state, e.step, |s| {
             s.undo_attempts = e.attempt.saturating_sub(1);
             s.undo = UndoState::Waiting {
-                reason: crate::gate::Wait::NoParticipant,
+                reason: crate::ground::Wait::NoParticipant,
                 since: at,
                 until: None,
             };

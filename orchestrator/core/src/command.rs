@@ -4,10 +4,10 @@ use saga_dsl::plan::{Plan, StepIx};
 
 use crate::{
     effect::{Command, Known},
+    ground::Op,
     ids::Timestamp,
-    input::Op,
     payload::Payload,
-    state::{ActionState, Ask, SagaState, Status, StepState, UndoState},
+    state::{ActionState, SagaState, Status, UndoState},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -24,7 +24,7 @@ pub fn step_key(plan: &Plan, state: &SagaState, step: StepIx) -> String {
 #[must_use]
 pub fn outstanding_at(plan: &Plan, state: &SagaState, step: StepIx) -> Option<Command> {
     let at = state.steps.get(step.at())?;
-    let op = outstanding_op(at)?;
+    let op = at.outstanding()?;
     Some(command(plan, state, step, op))
 }
 
@@ -36,30 +36,6 @@ pub fn outstanding(plan: &Plan, state: &SagaState) -> Vec<Command> {
         .collect();
     commands.sort_by_key(|command| command.op == Op::Action);
     commands
-}
-
-/// What is outstanding at a step, if anything.
-#[must_use]
-pub fn outstanding_op(step: &StepState) -> Option<Op> {
-    if let UndoState::Sent { .. } = step.undo {
-        return Some(Op::Compensation);
-    }
-    match step.action {
-        ActionState::Sent { .. } => Some(Op::Action),
-        ActionState::Asking {
-            seal,
-            ask: Ask::Sent { .. },
-        } => Some(if seal { Op::Seal } else { Op::Query }),
-        ActionState::Pending
-        | ActionState::Skipped
-        | ActionState::Waiting { .. }
-        | ActionState::BackingOff { .. }
-        | ActionState::Asking { .. }
-        | ActionState::Succeeded(_)
-        | ActionState::Refused(_)
-        | ActionState::Failed { .. }
-        | ActionState::Sealed => None,
-    }
 }
 
 /// The steps that a limit or a breaker holds back and that would go if it let them, each with what it would send.

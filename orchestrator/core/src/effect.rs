@@ -3,8 +3,8 @@
 use saga_dsl::plan::StepIx;
 
 use crate::{
+    ground::Op,
     ids::{SagaId, Timestamp},
-    input::Op,
     payload::Payload,
 };
 

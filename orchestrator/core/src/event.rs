@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::ErrorBody,
-    gate::Wait,
+    ground::{Verb, Wait},
     ids::{ActId, Timestamp},
     payload::{self, Payload},
 };
@@ -490,42 +490,6 @@ pub struct Intervened {
     /// The client's name for the act.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<ActId>,
-}
-
-/// What operators can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verb {
-    /// Try again now.
-    Retry,
-    /// Try again with another payload.
-    RetryEdited,
-    /// Go on without the step, or without its undo.
-    Skip,
-    /// It took effect.
-    ResolveSucceeded,
-    /// It did not.
-    ResolveFailed,
-    /// End the saga as it is.
-    Abandon,
-    /// Take note of what nothing settles.
-    Acknowledge,
-}
-
-impl Verb {
-    /// Its stable name, as journals and the audit list have it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::RetryEdited => "retry_edited",
-            Self::Skip => "skip",
-            Self::ResolveSucceeded => "resolve_succeeded",
-            Self::ResolveFailed => "resolve_failed",
-            Self::Abandon => "abandon",
-            Self::Acknowledge => "acknowledge",
-        }
-    }
 }
 
 /// See [`Event::BudgetRenewed`].

@@ -1,13 +1,11 @@
 //! What the shell says about sending now, as plain data.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    ground::{Op, Wait},
+    ids::Timestamp,
 };
-
-use serde::{Deserialize, Serialize};
-
-use crate::{ids::Timestamp, input::Op};
 
 /// Who can be reached at the moment of a decision, and how much they may be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,71 +80,6 @@ pub struct Live {
     pub actions: BTreeSet<String>,
     /// Whether its inbox shares a transaction with the business writes.
     pub transactional: bool,
-}
-
-/// Why a step may not be sent now. It waits, and no attempt is spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wait {
-    /// No live instance of the participant.
-    NoParticipant,
-    /// The live instances do not serve the action.
-    NoAction,
-    /// Effects there may happen more than once, and the file does not accept that.
-    NotTransactional,
-    /// The action might still arrive; it is undone when its time has passed.
-    ActionMayArrive,
-    /// The broker between us and the participant cannot be reached.
-    BrokerAway,
-    /// The broker between us and the participant is short of memory or disk, and takes nothing.
-    BrokerBlocked,
-    /// The action's breaker is open, or one probe is on its way and decides.
-    BreakerOpen,
-    /// The action's breaker has closed, and who waited is let through a few at a time.
-    BreakerRecovering,
-    /// As many commands are outstanding at the participant as may be.
-    MaxInFlight,
-    /// As many commands were sent to the participant as may be in a while.
-    RateLimited,
-}
-
-impl Wait {
-    /// Whether a limit or a breaker holds the step back, and not who is connected.
-    #[must_use]
-    pub fn is_guarded(self) -> bool {
-        match self {
-            Self::BreakerOpen | Self::BreakerRecovering | Self::MaxInFlight | Self::RateLimited => {
-                true
-            }
-            Self::NoParticipant
-            | Self::NoAction
-            | Self::NotTransactional
-            | Self::ActionMayArrive
-            | Self::BrokerAway
-            | Self::BrokerBlocked => false,
-        }
-    }
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoParticipant => "no live participant",
-            Self::NoAction => "the participant does not serve this action",
-            Self::NotTransactional => {
-                "the participant's inbox is not transactional and the step does not say `at_least_once: true`"
-            }
-            Self::ActionMayArrive => "the action may still arrive, undo waits until its time has passed",
-            Self::BrokerAway => "the broker cannot be reached",
-            Self::BrokerBlocked => "the broker takes no messages (memory or disk alarm)",
-            Self::BreakerOpen => "its breaker is open",
-            Self::BreakerRecovering => {
-                "its breaker has just closed, and who waited is let through a few at a time"
-            }
-            Self::MaxInFlight => "the participant has as many commands as its `max_in_flight` allows",
-            Self::RateLimited => "the participant has been sent as many commands as its `rate_limit` allows",
-        })
-    }
 }
 
 impl Gate {

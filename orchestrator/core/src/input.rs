@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     error::ErrorBody,
-    event::Verb,
+    ground::{Op, Verb},
     ids::{ActId, Timestamp},
     payload::Payload,
 };
@@ -40,19 +40,6 @@ pub struct Start {
     pub key: Option<Arc<str>>,
     /// Labels of the definition and of the start.
     pub labels: BTreeMap<String, String>,
-}
-
-/// What a command asks of the participant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Op {
-    /// Run the action.
-    Action,
-    /// Undo it.
-    Compensation,
-    /// What became of it?
-    Query,
-    /// As a query, but if it has not happened, it never may.
-    Seal,
 }
 
 /// The answer to one command.

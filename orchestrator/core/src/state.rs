@@ -68,12 +68,10 @@ use saga_dsl::{
 };
 
 use crate::{
-    command::outstanding_op,
     error::ErrorBody,
     event::{AfterSeal, Failure, Incident, IncidentKind},
-    gate::Wait,
+    ground::{Op, Wait},
     ids::{ActId, SagaId, Timestamp},
-    input::Op,
     payload::Payload,
 };
 
@@ -300,6 +298,30 @@ impl StepState {
         after_seal: None,
         by_word: false,
     };
+
+    /// What is outstanding at a step, if anything.
+    #[must_use]
+    pub fn outstanding(&self) -> Option<Op> {
+        if let UndoState::Sent { .. } = self.undo {
+            return Some(Op::Compensation);
+        }
+        match self.action {
+            ActionState::Sent { .. } => Some(Op::Action),
+            ActionState::Asking {
+                seal,
+                ask: Ask::Sent { .. },
+            } => Some(if seal { Op::Seal } else { Op::Query }),
+            ActionState::Pending
+            | ActionState::Skipped
+            | ActionState::Waiting { .. }
+            | ActionState::BackingOff { .. }
+            | ActionState::Asking { .. }
+            | ActionState::Succeeded(_)
+            | ActionState::Refused(_)
+            | ActionState::Failed { .. }
+            | ActionState::Sealed => None,
+        }
+    }
 
     /// Takes the limit off what is outstanding here: it is on no wire.
     pub fn suspend_limit(&mut self) {
@@ -594,7 +616,7 @@ impl SagaState {
         let Some(step) = self
             .steps
             .get(step.at())
-            .filter(|step| outstanding_op(step) == Some(op))
+            .filter(|step| step.outstanding() == Some(op))
         else {
             return false;
         };
@@ -628,7 +650,7 @@ impl SagaState {
         let Some(step) = self.steps.get_mut(step.at()) else {
             return;
         };
-        if outstanding_op(step) != Some(op) {
+        if step.outstanding() != Some(op) {
             return;
         }
         match (op, &mut step.action, &mut step.undo) {

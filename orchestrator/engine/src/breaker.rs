@@ -33,11 +33,7 @@ use std::{
 };
 
 use failsafe::{FailurePolicy, Instrument, StateMachine};
-use saga_core::{
-    Rules, Timestamp,
-    gate::{Valve, Wait},
-    rules::Rule,
-};
+use saga_core::{Rules, Timestamp, Wait, gate::Valve, rules::Rule};
 use saga_dsl::limits::BreakerPolicy;
 
 pub use crate::store::record::BreakerFace as Face;

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use saga_core::{Timestamp, gate::Wait};
+use saga_core::{Timestamp, Wait};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

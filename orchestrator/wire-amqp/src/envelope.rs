@@ -8,7 +8,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use prost::Message;
-use saga_core::{ErrorBody, SagaId, input::Op};
+use saga_core::{ErrorBody, Op, SagaId};
 use saga_proto::v1 as wire;
 
 use super::{plain, topology};

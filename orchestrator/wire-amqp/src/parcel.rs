@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use lapin::BasicProperties;
 use prost::Message;
-use saga_core::{ErrorBody, SagaId, command::may_repeat, input::Op};
+use saga_core::{ErrorBody, Op, SagaId, command::may_repeat};
 use saga_dsl::plan::{Plan, StepIx};
 use saga_proto::v1 as wire;
 

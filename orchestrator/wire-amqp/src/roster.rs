@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use saga_core::gate::Wait;
+use saga_core::Wait;
 use saga_proto::v1 as wire;
 use tokio::sync::{mpsc, watch};
 

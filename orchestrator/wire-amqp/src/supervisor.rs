@@ -10,7 +10,7 @@ use lapin::{
     Channel, Connection, Consumer, Event,
     options::{BasicConsumeOptions, ConfirmSelectOptions},
 };
-use saga_core::{command::addressee, gate::Wait, input::Op};
+use saga_core::{Op, Wait, command::addressee};
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep},

@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use saga_core::{
-    Gate, Input, Partition, Payload, SagaId, SagaState, Timestamp, decide,
-    input::{Op, Outcome, Start},
+    Gate, Input, Op, Partition, Payload, SagaId, SagaState, Timestamp, decide,
+    input::{Outcome, Start},
 };
 use saga_dsl::{
     builder::{Saga, step},

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use saga_core::{
-    ErrorBody, Payload, SagaId,
-    command::addressee,
-    effect::Known,
-    input::{Op, Outcome},
+    ErrorBody, Op, Payload, SagaId, command::addressee, effect::Known, input::Outcome,
 };
 use saga_proto::{limits, v1 as wire};
 

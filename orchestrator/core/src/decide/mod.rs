@@ -19,9 +19,10 @@ use crate::{
     effect::{Command, Effect},
     error::ErrorBody,
     event::{AtAttempt, AtStep, Cause, Event, Failure, Incident, IncidentKind, PivotClosing},
-    gate::{Admitted, Gate, Wait},
+    gate::{Admitted, Gate},
+    ground::{Op, Wait},
     ids::Timestamp,
-    input::{Input, Op, Rejected},
+    input::{Input, Rejected},
     rules::{Rule, Rules},
     state::{ActionState, SagaState, Status, StepState},
 };

@@ -3,11 +3,12 @@
 use saga_dsl::plan::StepIx;
 
 use crate::{
-    command::{addressee, outstanding_op, timeout_ms},
+    command::{addressee, timeout_ms},
     effect::Effect,
     error::ErrorBody,
     event::{AtAttempt, Cause, Event, IncidentKind, LateReply, StepAccepted},
-    input::{Lost, Op, Outcome, Rejected, Reply},
+    ground::Op,
+    input::{Lost, Outcome, Rejected, Reply},
     payload::Payload,
     rules::Rule,
     state::{ActionState, Status, UndoState},
@@ -117,8 +118,7 @@ fn is_current(draft: &Draft<'_>, ix: StepIx, op: Op, attempt: u32) -> bool {
         Op::Compensation => step.undo_attempts,
         Op::Query | Op::Seal => step.asks,
     };
-    outstanding_op(step) == Some(op)
-        && (current == attempt || !draft.rules.keep(Rule::MatchAttempt))
+    step.outstanding() == Some(op) && (current == attempt || !draft.rules.keep(Rule::MatchAttempt))
 }
 
 fn action(draft: &mut Draft<'_>, ix: StepIx, reply: &Reply) -> Result<(), Rejected> {

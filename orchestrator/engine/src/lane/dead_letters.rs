@@ -16,10 +16,9 @@ use std::{
 };
 
 use saga_core::{
-    ErrorBody, SagaId, Timestamp,
+    ErrorBody, Op, SagaId, Timestamp,
     command::{addressee, may_repeat, outstanding_at, timeout_ms},
     effect::Command,
-    input::Op,
     state::ActionState,
 };
 use saga_dsl::plan::StepIx;

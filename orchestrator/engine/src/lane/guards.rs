@@ -12,11 +12,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use saga_core::{
-    ErrorBody, Gate, Rules, SagaId, SagaState, Timestamp,
-    command::{addressee, held, outstanding_op},
+    ErrorBody, Gate, Op, Rules, SagaId, SagaState, Timestamp,
+    command::{addressee, held},
     event::Event,
     gate::Guard,
-    input::{Input, Op, Outcome},
+    input::{Input, Outcome},
     rules::Rule,
 };
 use saga_dsl::{
@@ -503,7 +503,7 @@ fn is_outstanding(state: &SagaState, ticket: Ticket) -> bool {
         .steps
         .get(ticket.step.at())
         .filter(|_| !state.status.is_end());
-    step.is_some_and(|step| outstanding_op(step) == Some(ticket.op))
+    step.is_some_and(|step| step.outstanding() == Some(ticket.op))
         && Ticket::of(state, ticket.step, ticket.op, 0).same(ticket)
 }
 

@@ -6,10 +6,9 @@ use std::sync::{
 };
 
 use saga_core::{
-    ActId, ErrorBody, Payload, SagaId, Status, Timestamp,
+    ActId, ErrorBody, Op, Payload, SagaId, Status, Timestamp, Wait,
     event::Failure,
-    gate::Wait,
-    input::{Cancel, Op, Order, Outcome, Start, Unfit},
+    input::{Cancel, Order, Outcome, Start, Unfit},
 };
 use saga_dsl::{
     limits::{BreakerPolicy, Limits},

@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use saga_core::{
-    Gate, SagaId,
-    gate::{Live, Wait},
-    input::Op,
-};
+use saga_core::{Gate, Op, SagaId, Wait, gate::Live};
 
 use crate::link::{Link, Outgoing};
 

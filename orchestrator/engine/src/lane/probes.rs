@@ -116,10 +116,7 @@ impl Probes {
 
 #[cfg(test)]
 mod tests {
-    use saga_core::{
-        Partition,
-        input::{Op, Outcome},
-    };
+    use saga_core::{Op, Partition, input::Outcome};
 
     use super::*;
 

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use saga_core::{
-    Gate, SagaId, SagaState, Timestamp,
-    command::{addressee, held, outstanding_op},
-    input::Op,
+    Gate, Op, SagaId, SagaState, Timestamp,
+    command::{addressee, held},
     state::{ActionState, UndoState},
 };
 use saga_dsl::plan::StepIx;
@@ -91,7 +90,7 @@ impl Guards {
     ) {
         for ix in (0..).map(StepIx).take(slot.state.steps.len()) {
             let Some(op @ (Op::Action | Op::Compensation)) =
-                outstanding_op(&slot.state.steps[ix.at()])
+                slot.state.steps[ix.at()].outstanding()
             else {
                 continue;
             };

@@ -4,9 +4,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use saga_core::{
-    ErrorBody, Input, Record, SagaId, SagaState, apply_record,
+    ErrorBody, Input, Record, SagaId, SagaState, Wait, apply_record,
     command::{addressee, may_repeat, outstanding, timeout_ms},
-    gate::Wait,
     input::Lost,
     rules::Rule,
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use saga_core::{
     Effect, ErrorBody, SagaId, Status,
-    command::{addressee, outstanding_op},
+    command::addressee,
     effect::Command,
     input::{Input, Lost},
     limits,
@@ -136,7 +136,11 @@ impl Worker {
                 }
                 Effect::Extend { step, due } => {
                     if let Some(slot) = self.sagas.get_mut(&release.id)
-                        && let Some(op) = slot.state.steps.get(step.at()).and_then(outstanding_op)
+                        && let Some(op) = slot
+                            .state
+                            .steps
+                            .get(step.at())
+                            .and_then(saga_core::state::StepState::outstanding)
                     {
                         slot.state.set_limit(step, op, due);
                     }

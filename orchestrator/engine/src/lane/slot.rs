@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use saga_core::{
-    ErrorBody, SagaState, Timestamp,
+    ErrorBody, Op, SagaState, Timestamp,
     command::{addressee, outstanding_at},
     effect::Command,
-    input::{Op, Outcome, Reply},
+    input::{Outcome, Reply},
     state::{ActionState, Ask, StepState, UndoState},
 };
 use saga_dsl::plan::{Plan, StepIx};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use saga_core::{event::IncidentKind, input::Op};
+use saga_core::{Op, event::IncidentKind};
 use saga_dsl::{
     plan::StepIx,
     sample::Scenario,

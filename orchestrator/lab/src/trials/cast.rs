@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future};
 
-use saga_core::{
-    Command, SagaId,
-    input::{Op, Outcome},
-};
+use saga_core::{Command, Op, SagaId, input::Outcome};
 use saga_dsl::test_file::Answer;
 use serde_json::Value;
 

@@ -1,9 +1,8 @@
 //! What must hold in every run, whatever a case expects: after each decision, and in the ledgers at the end.
 
 use saga_core::{
-    Decision, Effect, Event, SagaState, Status,
+    Decision, Effect, Event, Op, SagaState, Status,
     command::outstanding,
-    input::Op,
     state::{ActionState, StepState, UndoState},
 };
 use saga_dsl::{

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use saga_core::{
-    ErrorBody, Payload, SagaId,
-    effect::Known as CoreKnown,
-    input::{Op as CoreOp, Outcome},
+    ErrorBody, Op as CoreOp, Payload, SagaId, effect::Known as CoreKnown, input::Outcome,
 };
 use saga_dsl::test_file::{Answer, Words};
 use saga_participant::{

@@ -7,9 +7,7 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use saga_core::{
-    ErrorBody, Payload, SagaId,
-    effect::Known as CoreKnown,
-    input::{Op as CoreOp, Outcome},
+    ErrorBody, Op as CoreOp, Payload, SagaId, effect::Known as CoreKnown, input::Outcome,
 };
 use saga_dsl::test_file::{Answer as Told, Words};
 use saga_participant::{

@@ -242,7 +242,7 @@ impl Cast for Forgetful {
         call: &cast::Call<'_>,
         _: Option<&saga_dsl::test_file::Answer>,
     ) -> saga_core::input::Outcome {
-        use saga_core::input::{Op, Outcome};
+        use saga_core::{Op, input::Outcome};
         let effects = self.kept.entry(call.step.to_owned()).or_default();
         match call.command.op {
             Op::Action => {

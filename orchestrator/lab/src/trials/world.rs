@@ -6,12 +6,12 @@ use std::{
 };
 
 use saga_core::{
-    Command, Effect, ErrorBody, Event, Gate, Input, Partition, Payload, Record, Rejected, SagaId,
-    SagaState, Timestamp, apply_record,
-    command::{addressee, may_repeat, outstanding, outstanding_op, timeout_ms},
+    Command, Effect, ErrorBody, Event, Gate, Input, Op, Partition, Payload, Record, Rejected,
+    SagaId, SagaState, Timestamp, apply_record,
+    command::{addressee, may_repeat, outstanding, timeout_ms},
     decide,
     gate::Live,
-    input::{Cancel, Op, Outcome, Reply, Start},
+    input::{Cancel, Outcome, Reply, Start},
     state::UndoState,
 };
 use saga_dsl::{
@@ -288,7 +288,12 @@ impl<'a, C: Cast> World<'a, C> {
             match effect {
                 Effect::Send(command) => self.send(command),
                 Effect::Extend { step, due } => {
-                    if let Some(op) = self.state.steps.get(step.at()).and_then(outstanding_op) {
+                    if let Some(op) = self
+                        .state
+                        .steps
+                        .get(step.at())
+                        .and_then(saga_core::state::StepState::outstanding)
+                    {
                         self.state.set_limit(step, op, due);
                     }
                 }

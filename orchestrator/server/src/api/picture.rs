@@ -3,10 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use saga_core::{
-    SagaId, SagaState,
-    command::{addressee, held, outstanding_op},
-    gate::Wait,
-    input::Op,
+    Op, SagaId, SagaState, Wait,
+    command::{addressee, held},
     state::{ActionState, UndoState},
 };
 use saga_dsl::plan::StepIx;
@@ -140,7 +138,7 @@ pub(super) fn fold(api: &Api, row: &SagaRow, journal: &[JournalRow]) -> Result<P
 fn suspend_unreachable(api: &Api, picture: &mut Picture) {
     let plan = Arc::clone(&picture.plan);
     for (at, step) in picture.state.steps.iter_mut().enumerate() {
-        let Some(op) = outstanding_op(step) else {
+        let Some(op) = step.outstanding() else {
             continue;
         };
         let to = u16::try_from(at)
@@ -161,7 +159,7 @@ fn tell_what_stalls(api: &Api, picture: &mut Picture) {
     let at_the_broker = directory.at_the_broker();
     let plan = Arc::clone(&picture.plan);
     for (at, step) in (0_u16..).zip(&mut picture.state.steps) {
-        let Some(op) = outstanding_op(step) else {
+        let Some(op) = step.outstanding() else {
             continue;
         };
         let to = addressee(&plan, StepIx(at), op);

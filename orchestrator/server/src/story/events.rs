@@ -1,8 +1,8 @@
 //! Events as lines of a history.
 
 use saga_core::{
-    ErrorBody, Event, Timestamp,
-    event::{AfterSeal, AttemptEnded, Intervened, Verb},
+    ErrorBody, Event, Timestamp, Verb,
+    event::{AfterSeal, AttemptEnded, Intervened},
 };
 use saga_dsl::plan::{Plan, StepIx};
 

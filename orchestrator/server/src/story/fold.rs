@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use saga_core::{
-    ErrorBody, Event, Record, SagaId, SagaState, Timestamp, apply_record, event::AttemptEnded,
-    gate::Wait,
+    ErrorBody, Event, Record, SagaId, SagaState, Timestamp, Wait, apply_record, event::AttemptEnded,
 };
 use saga_dsl::plan::{Plan, StepIx};
 

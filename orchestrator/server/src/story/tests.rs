@@ -5,11 +5,11 @@
 use std::{fmt::Write, sync::Arc};
 
 use saga_core::{
-    ErrorBody, Gate, Input, Partition, Payload, Record, SagaId, SagaState, Status, Timestamp,
+    ErrorBody, Gate, Input, Op, Partition, Payload, Record, SagaId, SagaState, Status, Timestamp,
     decide,
     event::{Incident, IncidentKind},
     gate::Live,
-    input::{Cancel, Op, Outcome, Reply, Start},
+    input::{Cancel, Outcome, Reply, Start},
     state::OpenIncident,
 };
 use saga_dsl::plan::{Plan, StepIx};

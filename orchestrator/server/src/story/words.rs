@@ -1,6 +1,6 @@
 //! Spans of time and names as sentences use them.
 
-use saga_core::{ErrorBody, Timestamp, gate::Wait};
+use saga_core::{ErrorBody, Timestamp, Wait};
 use saga_dsl::plan::{Plan, StepIx};
 
 use saga_engine::{

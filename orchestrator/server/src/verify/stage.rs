@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use saga_core::{
-    ErrorBody, Payload, SagaId,
+    ErrorBody, Op, Payload, SagaId,
     effect::{Command, Known},
-    input::{Op, Outcome},
+    input::Outcome,
 };
 use saga_dsl::plan::StepIx;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Who may be sent a command now, and waiting for it.
 
 use super::*;
-use crate::{gate::Wait, state::ActionState};
+use crate::{ground::Wait, state::ActionState};
 
 fn one() -> Saga {
     Saga::new("s", 1).step(step("a"))

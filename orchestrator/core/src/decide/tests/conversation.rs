@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use crate::{
     Command, Effect, Event, Gate, Input, Record, Rejected, SagaId, SagaState, Status, Timestamp,
     apply_record,
-    command::{addressee, outstanding, outstanding_at, outstanding_op, timeout_ms},
+    command::{addressee, outstanding, outstanding_at, timeout_ms},
     decide,
     gate::Live,
+    ground::Op,
     ids::Partition,
-    input::{Cancel, Intervention, Lost, Op, Order, Outcome, Reply, Unfit},
+    input::{Cancel, Intervention, Lost, Order, Outcome, Reply, Unfit},
     scope::status_word,
 };
 
@@ -103,7 +104,8 @@ impl Conversation {
             match effect {
                 Effect::Send(command) => self.sent.push(command),
                 Effect::Extend { step, due } => {
-                    let op = outstanding_op(&self.state.steps[step.at()])
+                    let op = self.state.steps[step.at()]
+                        .outstanding()
                         .expect("something is outstanding");
                     self.state.set_limit(step, op, due);
                 }

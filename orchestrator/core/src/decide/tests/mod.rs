@@ -31,7 +31,8 @@ use serde_json::{Value, json};
 use crate::{
     Command, ErrorBody, Event, Input, Payload, Rejected, Status,
     gate::Live,
-    input::{Cancel, Lost, Op, Outcome, Reply, Start},
+    ground::Op,
+    input::{Cancel, Lost, Outcome, Reply, Start},
 };
 use conversation::Conversation;
 

@@ -1,6 +1,6 @@
 //! What a broker may do to commands: give them up, take none, be away.
 
-use saga_core::{ErrorBody, Status, gate::Wait};
+use saga_core::{ErrorBody, Status, Wait};
 
 use super::*;
 use crate::lane::{

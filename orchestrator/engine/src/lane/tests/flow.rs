@@ -1,8 +1,8 @@
 //! Sagas from start to end, keys, restarts, lost links.
 
 use saga_core::{
-    ErrorBody, Status,
-    input::{Cancel, Op, Outcome},
+    ErrorBody, Op, Status,
+    input::{Cancel, Outcome},
 };
 use tokio::sync::oneshot;
 

@@ -19,8 +19,8 @@ mod wires;
 use std::{sync::Arc, time::Duration};
 
 use saga_core::{
-    Partition, Payload, SagaId, Status,
-    input::{Op, Outcome, Start},
+    Op, Partition, Payload, SagaId, Status,
+    input::{Outcome, Start},
 };
 use saga_dsl::{
     builder::{Saga, step},
