@@ -509,6 +509,8 @@ fn file(name: &str, bytes: usize) -> SagaFile {
 #[tokio::test]
 async fn the_largest_deploy_is_taken_whole_and_listed_in_pages() {
     let rig = Rig::start().await;
+    // The broker is asked for queues of participants that were named a moment ago.
+    rig.causes("no queue");
     let mut client = rig.clients.definitions.clone();
     let each = DEPLOY_BYTES_MAX / 40;
     let mut files: Vec<SagaFile> = (10..49)

@@ -103,7 +103,7 @@ struct Exchange {
 /// Runs `saga verify-participant`.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let input = fields::input(args.input.as_ref(), &args.field, &Type::Any)?;
-    if !confirmed(&args)? {
+    if !confirmed(&args).await? {
         return Ok(Exit::Error);
     }
     let server = context.server().await?;
@@ -151,7 +151,7 @@ fn fate(args: &Args) -> Fate {
     }
 }
 
-fn confirmed(args: &Args) -> Result<bool, Failure> {
+async fn confirmed(args: &Args) -> Result<bool, Failure> {
     if args.yes {
         return Ok(true);
     }
@@ -171,7 +171,10 @@ fn confirmed(args: &Args) -> Result<bool, Failure> {
         args.participant, args.action
     );
     let yes = matches!(
-        steer::ask(&printable(&question))?.to_lowercase().as_str(),
+        steer::ask(&printable(&question))
+            .await?
+            .to_lowercase()
+            .as_str(),
         "y" | "yes"
     );
     if !yes {

@@ -60,7 +60,8 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         let typed = steer::ask(&format!(
             "{}: nothing of it will be undone. Type {id} to abandon it: ",
             steer::named(&summary)
-        ))?;
+        ))
+        .await?;
         if !typed.eq_ignore_ascii_case(&id) {
             output::note("nothing was changed");
             return Ok(Exit::Error);

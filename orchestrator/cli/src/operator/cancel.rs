@@ -74,7 +74,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     })
     .await?;
     match args.common.output {
-        Format::Text => output::line(&sentence(&answer))?,
+        Format::Text => output::sentence(&sentence(&answer))?,
         Format::Json => output::json(&Cancelled {
             id: id_of(&answer.saga_id),
             disposition: &answer.disposition,

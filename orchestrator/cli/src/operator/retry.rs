@@ -144,7 +144,7 @@ async fn edited_input(server: &Server, args: &Args) -> Result<Option<Vec<u8>>, F
         output::note(&change);
         return Ok(Some(preview.after.to_vec()));
     }
-    let yes = steer::ask(&format!("{change}. send it? [y/N] "))?;
+    let yes = steer::ask(&format!("{change}. send it? [y/N] ")).await?;
     if matches!(yes.to_lowercase().as_str(), "y" | "yes") {
         return Ok(Some(preview.after.to_vec()));
     }

@@ -78,7 +78,7 @@ pub async fn confirmed(
         return Ok(true);
     }
     let summary = summary(server, saga).await?;
-    let answer = ask(&format!("{} [y/N] ", question(&named(&summary))))?;
+    let answer = ask(&format!("{} [y/N] ", question(&named(&summary)))).await?;
     let yes = matches!(answer.to_lowercase().as_str(), "y" | "yes");
     if !yes {
         output::note("nothing was changed");
@@ -87,8 +87,9 @@ pub async fn confirmed(
 }
 
 /// One line from whoever sits there.
-pub fn ask(question: &str) -> Result<String, Failure> {
+pub async fn ask(question: &str) -> Result<String, Failure> {
     output::ask(question)
+        .await
         .map_err(|error| Failure::error(format!("cannot read the answer: {error}")).help("--yes"))
 }
 
@@ -147,7 +148,7 @@ pub fn show_only(answer: InterventionResponse, format: Format) -> Result<Exit, F
             })?;
         }
         Format::Text => {
-            output::line(&sentence(&saga, answer.step.as_ref(), answer.now_us))?;
+            output::sentence(&sentence(&saga, answer.step.as_ref(), answer.now_us))?;
         }
     }
     Ok(Exit::Ok)

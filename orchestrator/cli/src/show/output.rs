@@ -92,19 +92,54 @@ pub fn line(text: &str) -> Result<(), Failure> {
     data(&format!("{text}\n"))
 }
 
-/// One line on stderr. That nobody reads it changes nothing.
-pub fn note(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+/// A sentence on stdout, broken at words where a terminal is too narrow for it.
+pub fn sentence(text: &str) -> Result<(), Failure> {
+    line(&broken(text, Frame::of_stdout().width))
 }
 
-/// A piece of a line on stderr: the question before an answer.
-pub fn ask(text: &str) -> io::Result<String> {
-    let mut stderr = anstream::stderr().lock();
-    stderr.write_all(text.as_bytes())?;
-    stderr.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim().to_owned())
+/// One line on stderr, broken at words where a terminal is too narrow for it. That nobody reads it changes nothing.
+pub fn note(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", broken(text, of_stderr()));
+}
+
+/// A question on stderr, and the line that is typed after it. Waits on a thread of its own: connections that are open
+/// meanwhile must answer their pings.
+pub async fn ask(text: &str) -> io::Result<String> {
+    let text = broken(text, of_stderr());
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stderr = anstream::stderr().lock();
+        stderr.write_all(text.as_bytes())?;
+        stderr.flush()?;
+        drop(stderr);
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(answer.trim().to_owned())
+    });
+    asked.await.map_err(io::Error::other)?
+}
+
+fn of_stderr() -> Option<u16> {
+    io::stderr()
+        .is_terminal()
+        .then(|| comfy_table::Table::new().width())
+        .flatten()
+}
+
+/// Lines that are longer than a terminal is wide, broken at words; what follows a break stands two letters in.
+fn broken(text: &str, width: Option<u16>) -> String {
+    let Some(width) = width else {
+        return text.to_owned();
+    };
+    let room = usize::from(width.saturating_sub(1));
+    let line = |line: &str| {
+        let letters = anstream::adapter::strip_str(line).to_string().width();
+        if letters > room {
+            hung(line, 2, room)
+        } else {
+            line.to_owned()
+        }
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A failure on stderr, in the shape that rustc made familiar.
@@ -360,6 +395,17 @@ mod tests {
         assert_eq!(
             shown_json("{\"k\":\"a\u{7f}b\"}".to_owned()),
             r#"{"k":"a\u007fb"}"#
+        );
+    }
+
+    #[test]
+    fn a_sentence_is_broken_at_words() {
+        let told = "book_trip@1 0X2QAC4M is compensated (exceptions), and so on to the end";
+        assert_eq!(broken(told, None), told);
+        assert_eq!(broken(told, Some(80)), told);
+        assert_eq!(
+            broken(told, Some(40)),
+            "book_trip@1 0X2QAC4M is compensated\n  (exceptions), and so on to the end"
         );
     }
 
