@@ -123,6 +123,10 @@ codes! {
     S0401 Error "an action that the participant does not serve"
         "The participant has registered, and not with this action. Check the spelling, or start the release of the \
          participant that serves it, so that it registers."
+    S0402 Error "a compensation of another participant"
+        "A participant undoes what it did itself: its inbox proves whether the action took effect, and another \
+         participant's inbox knows nothing of it. Sent there, the undo would find nothing, and each such saga would \
+         wait for an operator. Name an action of the same participant; it may ask the other one."
     S0403 Error "the action's payload does not fit"
         "The participant registered which fields its action takes and of which types; one is missing, unknown, or \
          has another type."

@@ -20,6 +20,8 @@ pub struct Finding {
     pub message: String,
     /// What stands beside the underlined source.
     pub label: String,
+    /// Other places that have a part in it, and what stands there.
+    pub also: Vec<(Place, Part, String)>,
     /// How to put it right.
     pub help: Option<String>,
     /// Further facts.
@@ -36,6 +38,7 @@ impl Finding {
             part: Part::Value,
             message: message.into(),
             label: String::new(),
+            also: Vec::new(),
             help: None,
             notes: Vec::new(),
         }
@@ -59,6 +62,13 @@ impl Finding {
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
+        self
+    }
+
+    /// With another place that has a part in it: of its value, or of its key.
+    #[must_use]
+    pub fn also(mut self, place: Place, part: Part, label: impl Into<String>) -> Self {
+        self.also.push((place, part, label.into()));
         self
     }
 

@@ -72,6 +72,31 @@ impl Type {
         }
     }
 
+    /// Whether values of both types may stand at one place for the same thing: numbers of either kind, lists of such,
+    /// objects, and null or nothing beside anything.
+    #[must_use]
+    pub(crate) fn may_stand_for(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any | Self::Null, _) | (_, Self::Any | Self::Null) => true,
+            (Self::Optional(one), other) | (other, Self::Optional(one)) => one.may_stand_for(other),
+            (Self::List(one), Self::List(other)) => one.may_stand_for(other),
+            (Self::Int | Self::Double, Self::Int | Self::Double)
+            | (Self::Object(_), Self::Object(_)) => true,
+            (
+                Self::String
+                | Self::Int
+                | Self::Double
+                | Self::Bool
+                | Self::Bytes
+                | Self::Timestamp
+                | Self::Duration
+                | Self::List(_)
+                | Self::Object(_),
+                other,
+            ) => self == other,
+        }
+    }
+
     /// The type of a value that is of the one or of the other type.
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {

@@ -9,7 +9,7 @@ use std::{
 use super::exit::Failure;
 
 /// How the names of saga files end.
-const SUFFIX: &str = ".saga.yaml";
+pub const SUFFIX: &str = ".saga.yaml";
 /// How the names of their tests end.
 const TEST_SUFFIX: &str = ".saga.test.yaml";
 /// A definition has at most 256 KiB; so much more is read that the fault can be told from a truncated file.
@@ -88,6 +88,12 @@ fn unreadable_folder(name: &str, error: &io::Error) -> Failure {
         ),
     };
     Failure::error(format!("{name}: {why}")).help(help)
+}
+
+/// A folder that holds nothing of use.
+pub fn none_in(path: &str) -> Failure {
+    Failure::error(format!("{path}: no saga files in this folder"))
+        .help("their names end in .saga.yaml")
 }
 
 /// The saga files of a folder, by name.

@@ -5,7 +5,7 @@ use crate::{
     codes::Code,
     definition::{Compensation, Duration, Kind, MaxAttempts, Retry},
     finding::Finding,
-    place::Place,
+    place::{Part, Place, Segment},
     plan::resolve,
 };
 
@@ -63,7 +63,11 @@ fn durations(check: &Check<'_>) -> Vec<(Duration, Place)> {
 pub(super) fn are_not_zero(check: &Check<'_>, findings: &mut Vec<Finding>) {
     for (duration, place) in durations(check) {
         if duration.is_zero() {
-            let fault = Finding::new(Code::S0104, &place, "zero makes no sense here");
+            let message = match place.0.last() {
+                Some(Segment::Key(key)) => format!("`{key}: 0` makes no sense"),
+                Some(Segment::Index(_)) | None => "zero makes no sense here".to_owned(),
+            };
+            let fault = Finding::new(Code::S0104, &place, message);
             findings.push(fault.help("give a time, or remove the key"));
         }
     }
@@ -75,12 +79,13 @@ pub(super) fn delays_agree(check: &Check<'_>, findings: &mut Vec<Finding>) {
         if let (Some(initial), Some(max)) = (retry.initial_delay, retry.max_delay)
             && initial > max
         {
-            let message = format!("the first delay, {initial}, is longer than the longest, {max}");
-            findings.push(Finding::new(
-                Code::S0104,
-                &place.key("initial_delay"),
-                message,
-            ));
+            let message = format!("`initial_delay` {initial} is longer than `max_delay` {max}");
+            let fault = Finding::new(Code::S0104, &place.key("initial_delay"), message);
+            findings.push(
+                fault
+                    .also(place.key("max_delay"), Part::Value, "the longest delay")
+                    .help("the first delay is the shortest: lower it, or raise `max_delay`"),
+            );
         }
     }
 }
@@ -94,12 +99,12 @@ pub(super) fn multipliers_grow(check: &Check<'_>, findings: &mut Vec<Finding>) {
             let fault = Finding::new(
                 Code::S0103,
                 &place.key("multiplier"),
-                "a multiplier is above 1",
+                "`multiplier` is above 1",
             );
             findings.push(fault.help("for delays that do not grow write `backoff: fixed`"));
         }
         if retry.max_attempts == Some(MaxAttempts::Times(0)) {
-            let message = "the first attempt counts: at least 1";
+            let message = "`max_attempts` is at least 1: the first attempt counts";
             findings.push(Finding::new(
                 Code::S0103,
                 &place.key("max_attempts"),
@@ -136,7 +141,7 @@ pub(super) fn timeouts_fit_the_deadline(check: &Check<'_>, findings: &mut Vec<Fi
     };
     if longest > deadline {
         let message =
-            format!("the deadline is {deadline}, and one attempt of each step may take {longest}");
+            format!("`deadline` is {deadline}, and the `timeout` of each step together {longest}");
         let fault = Finding::new(Code::W0601, &Place::default().key("deadline"), message);
         findings.push(fault.help("shorten the timeouts, or give the saga more time"));
     }
@@ -156,7 +161,7 @@ pub(super) fn compensations_go_on(check: &Check<'_>, findings: &mut Vec<Finding>
     for (retry, place) in all {
         if let Some(MaxAttempts::Times(times)) = retry.max_attempts {
             let message = format!(
-                "after {times} attempts this compensation gives up and waits for an operator"
+                "with `max_attempts: {times}` this compensation gives up and waits for an operator"
             );
             let fault = Finding::new(Code::W0605, &place.key("max_attempts"), message);
             findings.push(fault.help("leave it out, and use `escalate_after` to call an operator"));

@@ -345,7 +345,7 @@ fn finding(fault: &expr::Fault, place: &Place) -> Finding {
     let code = match fault.kind {
         FaultKind::Syntax => Code::S0201,
         FaultKind::UnknownName => Code::S0202,
-        FaultKind::TypeMismatch => Code::S0203,
+        FaultKind::TypeMismatch | FaultKind::Branches => Code::S0203,
         FaultKind::MaybeAbsent => Code::S0205,
         FaultKind::TooLarge => Code::S0208,
         FaultKind::Duplicate => Code::S0207,

@@ -29,12 +29,10 @@ pub(crate) fn make_sense(all: &BTreeMap<String, Participant>, findings: &mut Vec
                 );
             }
         }
-        for (span, place) in [
-            (breaker.window, below.key("window")),
-            (breaker.open_for, below.key("open_for")),
-        ] {
+        for (span, key) in [(breaker.window, "window"), (breaker.open_for, "open_for")] {
+            let place = below.key(key);
             if span.is_some_and(|span| span.is_zero()) {
-                let fault = Finding::new(Code::S0104, &place, "zero makes no sense here");
+                let fault = Finding::new(Code::S0104, &place, format!("`{key}: 0` makes no sense"));
                 findings.push(fault.help("give a time, or remove the key"));
             }
         }

@@ -59,6 +59,10 @@ pub(crate) struct Knowledge<'a> {
     pub doubtful: BTreeSet<Place>,
     /// Whether parts of what was written are not in the model.
     pub incomplete: bool,
+    /// Whether steps may exist that are neither in the model nor in `known_ids`.
+    pub lost_steps: bool,
+    /// Whether the declared input could not be read as a whole: it may have any field.
+    pub open_input: bool,
     /// What to call a place in a message: `line 30`.
     pub place_name: &'a dyn Fn(&Place) -> String,
 }
@@ -71,6 +75,8 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
         known_ids: BTreeSet::new(),
         doubtful: BTreeSet::new(),
         incomplete: false,
+        lost_steps: false,
+        open_input: false,
         place_name: &|place: &Place| format!("`{place}`"),
     };
     let findings = check(definition, &knowledge);
@@ -80,6 +86,9 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
             let mut notes = finding.notes;
             if !finding.label.is_empty() {
                 notes.insert(0, finding.label);
+            }
+            for (place, _, label) in finding.also {
+                notes.push(format!("`{place}`: {label}"));
             }
             Diagnostic {
                 severity: finding.code.severity(),
@@ -92,7 +101,9 @@ pub fn check_definition(definition: &Definition, catalog: Option<&dyn Catalog>) 
                 span: None,
                 line: 0,
                 column: 0,
+                end: (0, 0),
                 label: String::new(),
+                also: Vec::new(),
                 help: finding.help,
                 notes,
             }
@@ -140,6 +151,7 @@ pub(crate) fn check(definition: &Definition, knowledge: &Knowledge<'_>) -> Vec<F
     expressions::inputs(&check, &mut findings);
     expressions::output(&check, &mut findings);
     participants::actions_are_registered(&check, &mut findings);
+    participants::compensations_stay_with_their_participant(&check, &mut findings);
     participants::payloads_fit(&check, &mut findings);
     findings
 }

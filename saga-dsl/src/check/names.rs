@@ -8,7 +8,7 @@ use crate::{
     definition::{Definition, Node},
     finding::Finding,
     names,
-    place::Place,
+    place::{Part, Place},
     types::Type,
 };
 
@@ -42,7 +42,7 @@ pub(super) fn ids_are_names(check: &Check<'_>, findings: &mut Vec<Finding>) {
 /// As [`ids_are_names`].
 pub(super) fn numbers_are_in_range(check: &Check<'_>, findings: &mut Vec<Finding>) {
     if check.definition.version == 0 {
-        let message = "versions count from 1";
+        let message = "`version` counts from 1";
         findings.push(Finding::new(
             Code::S0103,
             &Place::default().key("version"),
@@ -71,13 +71,12 @@ pub(super) fn ids_are_unique(check: &Check<'_>, findings: &mut Vec<Finding>) {
         let id = step.step.step.as_str();
         if let Some(other) = first.insert(id, &step.place) {
             first.insert(id, other);
-            let other = (check.knowledge.place_name)(&other.key("step"));
             let fault = Finding::new(
                 Code::S0102,
                 &step.place.key("step"),
                 format!("the id `{id}` stands twice"),
             );
-            findings.push(fault.label(format!("first on {other}")));
+            findings.push(fault.also(other.key("step"), Part::Value, "first here"));
         }
     }
 }

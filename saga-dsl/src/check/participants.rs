@@ -9,7 +9,7 @@ use crate::{
     finding::Finding,
     near_miss::near_miss,
     outline::OutlineStep,
-    place::Place,
+    place::{Part, Place},
     types::Type,
 };
 
@@ -82,6 +82,36 @@ pub(super) fn actions_are_registered(check: &Check<'_>, findings: &mut Vec<Findi
             .find_map(|name| near_miss(name, participants.iter().copied()));
         note.help = meant.map(|meant| format!("did you mean `{meant}`?"));
         findings.push(note);
+    }
+}
+
+/// The proof of what took effect lies in one inbox, so that an undo is asked of the participant that acted.
+pub(super) fn compensations_stay_with_their_participant(
+    check: &Check<'_>,
+    findings: &mut Vec<Finding>,
+) {
+    for outlined in &check.outline.steps {
+        let Verb::Action { action, .. } = &outlined.step.verb;
+        for (undo, place) in check.actions_of(outlined).into_iter().skip(1) {
+            let (acts, undoes) = (&action.participant, &undo.participant);
+            if acts.is_empty() || acts == undoes {
+                continue;
+            }
+            let message = format!("`{acts}` acts and `{undoes}` is to undo it");
+            let fault = Finding::new(Code::S0402, &place, message).also(
+                outlined.place.key("action"),
+                Part::Value,
+                format!("`{acts}` knows what took effect"),
+            );
+            let help = match near_miss(undoes, [acts.as_str()]) {
+                Some(meant) => format!("did you mean `{meant}/{}`?", undo.action),
+                None => format!(
+                    "name an action of `{acts}`, such as `{acts}/{}`, which asks `{undoes}`",
+                    undo.action
+                ),
+            };
+            findings.push(fault.help(help));
+        }
     }
 }
 

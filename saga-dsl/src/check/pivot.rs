@@ -6,6 +6,7 @@ use crate::{
     definition::{Compensation, CompensationAction, Kind},
     finding::Finding,
     outline::OutlineStep,
+    place::Part,
     plan::GroupKind,
 };
 
@@ -32,11 +33,10 @@ pub(super) fn stands_alone_on_its_path(check: &Check<'_>, findings: &mut Vec<Fin
                 "`{}` is a second pivot after `{}`",
                 step.step.step, first.step.step
             );
-            let first = (check.knowledge.place_name)(&first.place.key("kind"));
             let fault = Finding::new(Code::S0301, &step.place.key("kind"), message);
             findings.push(
                 fault
-                    .label(format!("the way back is closed since {first}"))
+                    .also(first.place.key("kind"), Part::Value, "the first pivot")
                     .help("if it may be tried until it succeeds, write `kind: retriable`"),
             );
         }
@@ -56,11 +56,10 @@ pub(super) fn is_not_in_parallel(check: &Check<'_>, findings: &mut Vec<Finding>)
             .find(|(kind, _)| *kind == GroupKind::Parallel)
         {
             let message = format!("the pivot `{}` stands inside of `parallel`", step.step.step);
-            let group = (check.knowledge.place_name)(&group.key("parallel"));
             let fault = Finding::new(Code::S0302, &step.place.key("kind"), message);
             findings.push(
                 fault
-                    .label(format!("the group begins at {group}"))
+                    .also(group.key("parallel"), Part::Key, "the group begins here")
                     .help("move it before or after the group"),
             );
         }
@@ -94,8 +93,9 @@ pub(super) fn compensations_have_a_meaning(check: &Check<'_>, findings: &mut Vec
             Kind::Retriable => "a retriable step",
         };
         if step.step.compensation.is_some() && !word.is_empty() {
-            let fault =
-                Finding::new(Code::S0304, &place, format!("{word} is never undone")).on_key();
+            let fault = Finding::new(Code::S0304, &place, format!("{word} is never undone"))
+                .on_key()
+                .also(step.place.key("kind"), Part::Value, word);
             findings.push(fault.help("remove `compensation`"));
         }
         let Some(Compensation::Block(block)) = &step.step.compensation else {
@@ -133,13 +133,16 @@ pub(super) fn steps_after_it_are_retriable(check: &Check<'_>, findings: &mut Vec
                 "`{}` comes after the pivot and is not retriable",
                 step.step.step
             );
-            let pivot = format!("there is no way back since `{}`", pivot.step.step);
             let written = if step.step.kind.is_some() {
                 "kind"
             } else {
                 "step"
             };
-            let fault = Finding::new(Code::S0305, &step.place.key(written), message).label(pivot);
+            let fault = Finding::new(Code::S0305, &step.place.key(written), message).also(
+                pivot.place.key("kind"),
+                Part::Value,
+                "no way back from here on",
+            );
             findings.push(fault.help("add `kind: retriable`, or move it before the pivot"));
         }
     }

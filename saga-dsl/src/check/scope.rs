@@ -132,7 +132,8 @@ impl<'a> Scope<'_, 'a> {
     /// Whether the step with this id can be read from here.
     pub(super) fn reach(&self, id: &str) -> Reach {
         let Some(at) = self.check.by_id.get(id).copied() else {
-            let outside = self.check.knowledge.known_ids.contains(id);
+            let knowledge = self.check.knowledge;
+            let outside = knowledge.lost_steps || knowledge.known_ids.contains(id);
             return if outside {
                 Reach::Outside
             } else {
@@ -296,6 +297,7 @@ impl TypeEnv for Scope<'_, '_> {
             };
         }
         match root {
+            Root::Input if self.check.knowledge.open_input => known(Type::Any),
             Root::Input => known(Type::Object(self.check.definition.input.clone())),
             Root::StepOutput(id) => self.output(id),
             Root::StepStatus(id) => match self.reach(id) {

@@ -49,9 +49,8 @@ fn places_stand_where_a_file_has_lines() {
     error[S0302]: the pivot `b` stands inside of `parallel`
     --> trip@2 steps[0].parallel[1].kind
      = help: move it before or after the group
-     = note: the group begins at `steps[0].parallel`
-    note[N0701]: actions were not checked: nothing is known here of p
-    --> trip@2 steps[0].parallel[0].action
+     = note: `steps[0].parallel`: the group begins here
+    note[N0701]: actions were not checked: nothing is known here of p (trip@2 steps[0].parallel[0].action)
     ");
 }
 
@@ -111,6 +110,6 @@ fn numbers_that_only_a_program_can_write() {
     let lines = lines(&saga.build().expect("a definition"));
     assert_eq!(
         lines[0],
-        "t@1 steps[0].retry.multiplier: error[S0103]: a multiplier is above 1"
+        "t@1 steps[0].retry.multiplier: error[S0103]: `multiplier` is above 1"
     );
 }

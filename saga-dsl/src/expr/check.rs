@@ -129,6 +129,7 @@ impl<'a> Checker<'a> {
                 let otherwise = self.with_facts(facts(condition, false, self.roots), |this| {
                     this.ty(otherwise)
                 });
+                self.branches_agree(&nodes[1], &then, &nodes[2], &otherwise);
                 then.join(&otherwise)
             }
             Kind::Binary(operator, operands) => self.binary(*operator, &operands[0], &operands[1]),
@@ -177,6 +178,34 @@ impl<'a> Checker<'a> {
         }
         self.present.truncate(before);
         Type::Bool
+    }
+
+    /// `c ? 500 : "0"`: what reads the value would have to be ready for both.
+    fn branches_agree(&mut self, then: &Node, one: &Type, otherwise: &Node, other: &Type) {
+        if one.may_stand_for(other) {
+            return;
+        }
+        let message = format!(
+            "the branches differ: `{}` is {}, and `{}` is {}",
+            self.text(then),
+            one.phrase(),
+            self.text(otherwise),
+            other.phrase()
+        );
+        let with_text = |number: &Node, this: &Self| format!("string({})", this.text(number));
+        let is_number = |ty: &Type| matches!(ty, Type::Int | Type::Double | Type::Bool);
+        let help = match (one, other) {
+            (Type::String, ty) if is_number(ty) => match unquoted(self.text(then)) {
+                Some(number) => format!("for a number write `{number}` without quotes"),
+                None => format!("for a text write `{}`", with_text(otherwise, self)),
+            },
+            (ty, Type::String) if is_number(ty) => match unquoted(self.text(otherwise)) {
+                Some(number) => format!("for a number write `{number}` without quotes"),
+                None => format!("for a text write `{}`", with_text(then, self)),
+            },
+            _ => "write values of one type on both sides of the colon".to_owned(),
+        };
+        self.fault(FaultKind::Branches, otherwise, message, Some(help));
     }
 
     fn with_facts<T>(&mut self, facts: Vec<String>, run: impl FnOnce(&mut Self) -> T) -> T {
@@ -447,4 +476,10 @@ impl<'a> Checker<'a> {
         fault.help = help;
         self.faults.push(fault);
     }
+}
+
+/// The number that a text literal holds.
+fn unquoted(literal: &str) -> Option<&str> {
+    let inner = literal.get(1..literal.len().checked_sub(1)?)?;
+    inner.parse::<f64>().is_ok().then_some(inner)
 }

@@ -27,6 +27,8 @@ pub enum FaultKind {
     UnknownName,
     /// A value of this type cannot stand here.
     TypeMismatch,
+    /// The two sides of a conditional have types that no reader takes alike.
+    Branches,
     /// What is read here may be absent, and nothing guards the read.
     MaybeAbsent,
     /// Too long, too deep, or too much nesting of loops.

@@ -41,6 +41,7 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
+pub(crate) use self::template::end_of_expression;
 pub use self::{
     budget::{BYTES_MAX, Budget, STEPS_MAX},
     check::{Checked, RootType, TypeEnv},

@@ -214,6 +214,10 @@ impl Template {
         for (expr, span) in self.expressions() {
             let found = expr.check(env);
             for mut fault in found.faults {
+                // Inside of a text a number is as good as a word.
+                if fault.kind == FaultKind::Branches && !alone {
+                    continue;
+                }
                 let replaces_all =
                     expr.source().get(fault.span.clone()) == Some(expr.source().trim());
                 if let (FaultKind::MaybeAbsent, Some(help), true) =
@@ -268,7 +272,7 @@ fn inside_text(source: &str, value: Val<'_>, budget: &mut Budget) -> Result<Stri
 }
 
 /// Where the `}` stands that closes an expression, string literals and nested braces respected.
-fn end_of_expression(source: &str) -> Option<usize> {
+pub(crate) fn end_of_expression(source: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
     // Letters before a quote make a raw text or bytes only if a literal begins with them.

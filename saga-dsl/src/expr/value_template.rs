@@ -325,6 +325,18 @@ fn of_pick(mut fault: Fault, template: &Template, written: &str) -> Fault {
             .help
             .map(|_| format!("write the input as a map: `{name}: \"${{{guarded}}}\"`"));
     }
+    if let Some((root, path)) = written.split_once('.')
+        && fault.span.end <= root.len()
+    {
+        // The fault is of the root alone, and what is shown is the whole entry.
+        let meant = fault.help.as_deref().and_then(|help| {
+            let meant = help.strip_prefix("did you mean `")?;
+            meant.strip_suffix("`?")
+        });
+        fault.help = meant
+            .map(|meant| format!("did you mean `{meant}.{path}`?"))
+            .or(fault.help);
+    }
     fault.span = 0..written.len();
     fault
 }

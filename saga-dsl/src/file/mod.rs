@@ -10,6 +10,7 @@
 pub mod format;
 pub(crate) mod keys;
 mod locate;
+mod mend;
 pub(crate) mod model;
 mod participants;
 mod quote;
@@ -23,6 +24,7 @@ mod test_cases;
 mod tests;
 mod text;
 mod tree;
+pub(crate) mod unsupported;
 pub(crate) mod walk;
 
 use std::collections::BTreeSet;
@@ -94,7 +96,14 @@ pub fn load_with(path_for_messages: &str, bytes: &[u8], catalog: Option<&dyn Cat
         let shape_is_right = text_is_right && walk.findings.is_empty();
         let mut findings = std::mem::take(&mut walk.findings);
         if let Some(model) = &model {
-            findings.extend(check_model(model, tree, &report, walk, catalog));
+            findings.extend(check_model(
+                model,
+                tree,
+                &report,
+                walk,
+                read.incomplete,
+                catalog,
+            ));
         }
         diagnostics.extend(
             findings
@@ -153,8 +162,14 @@ fn check_model(
     tree: &Node,
     report: &Report<'_>,
     walk: Walk,
+    lost_lines: bool,
     catalog: Option<&dyn Catalog>,
 ) -> Vec<Finding> {
+    let input = tree.get("input").map(|entry| &entry.value);
+    let open_input = match input {
+        Some(input) => input.is_uncertain() || !matches!(input.content, Content::Map(_)),
+        None => tree.torn || tree.content == Content::Broken,
+    };
     let mut known_ids = BTreeSet::new();
     step_ids(tree, &mut known_ids);
     let place_name = |place: &Place| report.line_of(tree, place);
@@ -163,6 +178,8 @@ fn check_model(
         known_ids,
         doubtful: walk.doubtful,
         incomplete: walk.incomplete,
+        lost_steps: lost_lines || walk.lost_steps,
+        open_input,
         place_name: &place_name,
     };
     let mut findings = check::check(model, &knowledge);

@@ -30,6 +30,7 @@ pub(crate) const JITTERS: &[(&str, Jitter)] = &[
 pub(super) fn definition(walk: &mut Walk, tree: &Node) -> Option<Definition> {
     let top = Place::default();
     let fields = walk.fields(tree, &top, "a saga file", keys::FILE)?;
+    walk.incomplete |= tree.torn;
     let saga = walk.require(&fields, "saga", "a saga file");
     let saga = saga
         .and_then(|(node, place)| walk.id(node, &place, "`saga`"))
@@ -44,7 +45,8 @@ pub(super) fn definition(walk: &mut Walk, tree: &Node) -> Option<Definition> {
         .and_then(|(node, place)| walk.count(node, &place, "`format`", 1));
     if let Some(format) = format.filter(|format| *format != 1) {
         let message = format!("this release reads format 1, not {format}");
-        walk.report(Finding::new(Code::S0109, &top.key("format"), message));
+        let fault = Finding::new(Code::S0109, &top.key("format"), message);
+        walk.report(fault.help("remove the line: what this release reads is format 1"));
     }
     Some(Definition {
         saga: saga.to_owned(),
@@ -147,7 +149,14 @@ pub(super) fn retry(walk: &mut Walk, fields: &Fields<'_>, key: &str) -> Retry {
     let Some((node, place)) = fields.get(key) else {
         return Retry::default();
     };
+    let before = walk.findings.len();
     let Some(fields) = walk.fields(node, &place, &format!("`{key}`"), keys::RETRY) else {
+        if let (Content::Scalar(scalar), Some(fault)) =
+            (&node.content, walk.findings.get_mut(before))
+            && scalar.text.parse::<u32>().is_ok()
+        {
+            fault.help = Some(format!("write `{key}: {{max_attempts: {}}}`", scalar.text));
+        }
         return Retry::default();
     };
     let duration = |walk: &mut Walk, key: &str| {

@@ -164,7 +164,7 @@ mod tests {
             ),
             (
                 "participants: {payments: {circuit_breaker: {open_for: 0s}}}\n",
-                "zero makes no sense",
+                "`open_for: 0` makes no sense",
             ),
         ] {
             let found = load_limits("limits.yaml", bad.as_bytes()).expect_err(bad);

@@ -26,7 +26,7 @@ fn value_of_line(source: &str, at: usize) -> Option<(&str, &str)> {
     (plain_key && expression && single).then_some((key, value))
 }
 
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     if value.contains('"') || value.contains('\\') {
         format!("'{}'", value.replace('\'', "''"))
     } else {

@@ -1,13 +1,17 @@
 //! The parser's events to a tree. YAML's traps are caught here, where they still can be seen.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use granit_parser::{
     ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, Tag,
 };
 
 use super::{
-    quote, syntax,
+    mend::{Mends, Patched, Repair, What},
+    quote,
     tree::{Content, Entry, Node, Scalar, Style},
 };
 use crate::codes::Code;
@@ -23,18 +27,98 @@ pub(super) struct TextFinding {
     pub message: String,
     pub label: String,
     pub help: Option<String>,
-    /// Where the same stands for the first time.
-    pub also: Option<usize>,
+    /// The other place that has a part in it, and what stands there.
+    pub also: Option<(Range<usize>, String)>,
 }
 
 /// What was read: the tree as far as the text could be parsed, and all that is wrong with the text.
 pub(super) struct Read {
     pub tree: Option<Node>,
     pub findings: Vec<TextFinding>,
+    /// Lines had to be left out, so that names may be defined that the tree does not hold.
+    pub incomplete: bool,
 }
 
-/// Reads one document.
+/// Most errors of the parser that are repaired: each takes a pass over the text.
+const REPAIRS_MAX: usize = 24;
+
+/// Reads one document. Where the parser stops at an error, the text is repaired and read again.
 pub(super) fn read(source: &str) -> Read {
+    let mut mends = Mends::default();
+    let mut told: Vec<TextFinding> = Vec::new();
+    // How often a line was repaired without certainty.
+    let mut tries_of: HashMap<usize, usize> = HashMap::new();
+    let mut passes = 0;
+    loop {
+        let patched = mends.apply(source);
+        let mut pass = pass(source, &patched, &mends);
+        let Some((at, error)) = pass.error else {
+            told.append(&mut pass.findings);
+            // Of a text of which nothing is left to read, that it is empty is no second fault.
+            let tree = pass.tree.filter(|tree| tree.content != Content::Empty);
+            return Read {
+                tree,
+                findings: told,
+                incomplete: mends.lose_lines(),
+            };
+        };
+        let line_of = |at: usize| {
+            let place = patched.original(&(at..at)).start;
+            source
+                .get(..place)
+                .map_or(0, |text| text.matches('\n').count())
+        };
+        let tries = tries_of.get(&line_of(at)).copied().unwrap_or(0);
+        let repair = patched.repair(&error, at, tries);
+        passes += 1;
+        if repair.certain || tries == 0 {
+            told.push(of_repair(&error, &repair, &patched));
+        }
+        if !repair.certain {
+            let changed: BTreeSet<usize> = repair.places().map(line_of).collect();
+            for line in changed.into_iter().chain([line_of(at)]) {
+                *tries_of.entry(line).or_default() += 1;
+            }
+        }
+        let ended = passes >= REPAIRS_MAX;
+        let beyond = matches!(error.kind(), ErrorKind::RecursionLimitExceeded);
+        if beyond || ended || !mends.add(repair, &patched) {
+            return Read {
+                tree: None,
+                findings: told,
+                incomplete: true,
+            };
+        }
+    }
+}
+
+fn of_repair(error: &ScanError, repair: &Repair, patched: &Patched) -> TextFinding {
+    let span = patched.original(&repair.span);
+    if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
+        return *finding(
+            Code::S0008,
+            span,
+            &format!("nested more than {DEPTH_MAX} deep"),
+        );
+    }
+    TextFinding {
+        help: repair.help.clone(),
+        also: repair
+            .also
+            .as_ref()
+            .map(|(bytes, label)| (patched.original(bytes), label.clone())),
+        ..*finding(Code::S0003, span, &repair.message)
+    }
+}
+
+/// What one pass over the text found, and the parser's error at which it ended, with its byte of the patched text.
+struct Pass {
+    tree: Option<Node>,
+    findings: Vec<TextFinding>,
+    error: Option<(usize, ScanError)>,
+}
+
+fn pass(source: &str, patched: &Patched, mends: &Mends) -> Pass {
     let options = granit_parser::options! {
         emit_anchor_events: true,
         emit_unresolved_aliases: true,
@@ -43,19 +127,23 @@ pub(super) fn read(source: &str) -> Read {
     };
     let mut reader = Reader {
         source,
-        events: parser(source, options),
+        patched,
+        mends,
+        events: parser(&patched.text, options),
         findings: Vec::new(),
     };
-    let tree = match reader.document() {
-        Ok(tree) => tree,
-        Err(stop) => {
-            reader.findings.push(*stop);
-            None
+    let (tree, error) = match reader.document() {
+        Ok(tree) => (tree, None),
+        Err(Stop::Fault(fault)) => {
+            reader.findings.push(*fault);
+            (None, None)
         }
+        Err(Stop::Syntax(at, error)) => (None, Some((at, *error))),
     };
-    Read {
+    Pass {
         tree,
         findings: reader.findings,
+        error,
     }
 }
 
@@ -65,23 +153,41 @@ fn parser(source: &str, mut options: Options) -> Parser<'_, StrInput<'_>> {
 }
 
 struct Reader<'a> {
+    /// The author's text, which all spans speak of.
     source: &'a str,
+    /// The text that is parsed.
+    patched: &'a Patched,
+    mends: &'a Mends,
     events: Parser<'a, StrInput<'a>>,
     findings: Vec<TextFinding>,
 }
 
 /// The text cannot be read further.
-type Stop = Box<TextFinding>;
+enum Stop {
+    /// Nothing behind this would be of use.
+    Fault(Box<TextFinding>),
+    /// The parser's error, and its byte of the patched text.
+    Syntax(usize, Box<ScanError>),
+}
+
+impl From<Box<TextFinding>> for Stop {
+    fn from(fault: Box<TextFinding>) -> Self {
+        Self::Fault(fault)
+    }
+}
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Range<usize>, Span), Stop> {
         match self.events.next_event() {
             Some(Ok((event, span))) => {
                 let bytes = span.byte_range().unwrap_or(0..0);
-                Ok((event, bytes, span))
+                Ok((event, self.patched.original(&bytes), span))
             }
-            Some(Err(error)) => Err(Box::new(self.syntax(&error))),
-            None => Err(finding(Code::S0003, 0..0, "the text ends too early")),
+            Some(Err(error)) => {
+                let at = error.marker().byte_offset().unwrap_or(0);
+                Err(Stop::Syntax(at, Box::new(error)))
+            }
+            None => Err(finding(Code::S0003, 0..0, "the text ends too early").into()),
         }
     }
 
@@ -95,7 +201,8 @@ impl<'a> Reader<'a> {
                     let message = "a second document begins here";
                     let mut fault = finding(Code::S0007, bytes, message);
                     fault.help = Some("put each definition into a file of its own".to_owned());
-                    return Err(fault);
+                    self.findings.push(*fault);
+                    break;
                 }
                 Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
                 other => {
@@ -104,13 +211,13 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if tree
+        let is_empty = tree
             .as_ref()
-            .is_none_or(|node| node.content == Content::Empty)
-        {
+            .is_none_or(|node: &Node| node.content == Content::Empty);
+        if is_empty && !self.mends.lose_lines() {
             let mut fault = finding(Code::S0007, 0..0, "the file is empty");
             fault.help = Some("begin with `saga: <name>` and `version: 1`".to_owned());
-            return Err(fault);
+            return Err(fault.into());
         }
         Ok(tree)
     }
@@ -127,7 +234,8 @@ impl<'a> Reader<'a> {
                 Code::S0008,
                 bytes,
                 &format!("nested more than {DEPTH_MAX} deep"),
-            ));
+            )
+            .into());
         }
         let (tag, anchored) = match &event {
             Event::Scalar(_, _, anchor, tag)
@@ -164,12 +272,9 @@ impl<'a> Reader<'a> {
                 fault.help =
                     Some("write the value itself, or quote a text that begins with `*`".to_owned());
                 self.findings.push(*fault);
-                Node {
-                    span: bytes,
-                    content: Content::Broken,
-                }
+                Node::whole(bytes, Content::Broken)
             }
-            _ => return Err(finding(Code::S0003, bytes, "a value is missing here")),
+            _ => return Err(finding(Code::S0003, bytes, "a value is missing here").into()),
         };
         Ok(match tag {
             Some(tag) => self.tagged(&tag, span, node),
@@ -196,6 +301,7 @@ impl<'a> Reader<'a> {
         let bytes = span
             .tag_span()
             .and_then(|span| span.byte_range())
+            .map(|bytes| self.patched.original(&bytes))
             .unwrap_or(node.span.clone());
         let written = self
             .source
@@ -212,10 +318,7 @@ impl<'a> Reader<'a> {
             suggestion => format!("quote the whole value{suggestion}"),
         });
         self.findings.push(*fault);
-        Node {
-            span: bytes.start..node.span.end.max(bytes.end),
-            content: Content::Broken,
-        }
+        Node::whole(bytes.start..node.span.end.max(bytes.end), Content::Broken)
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, bytes: Range<usize>) -> Node {
@@ -226,21 +329,20 @@ impl<'a> Reader<'a> {
             ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
         };
         if style == Style::Plain && bytes.is_empty() {
-            return Node {
-                span: bytes,
-                content: Content::Empty,
-            };
+            return Node::whole(bytes, Content::Empty);
         }
+        let text = match self.mends.value(&bytes) {
+            None => text,
+            Some(What::Meant) => self.source.get(bytes.clone()).unwrap_or(text),
+            Some(What::Unknown | What::Moved | What::Gone | What::Certain) => {
+                return Node::whole(bytes, Content::Broken);
+            }
+        };
         if style == Style::Plain {
             self.comment_that_cuts(text, &bytes);
         }
-        Node {
-            span: bytes,
-            content: Content::Scalar(Scalar {
-                text: text.to_owned(),
-                style,
-            }),
-        }
+        let text = text.to_owned();
+        Node::whole(bytes, Content::Scalar(Scalar { text, style }))
     }
 
     /// `text: a ${x} # b`: in YAML ` #` ends the text. Two spaces before it, or a value that is one
@@ -277,6 +379,7 @@ impl<'a> Reader<'a> {
                 let flow = self.source.get(bytes.clone()) == Some("]");
                 let end = if flow { bytes.end } else { end };
                 return Ok(Node {
+                    torn: self.mends.tears(&(start.start..bytes.end)),
                     span: start.start..end,
                     content: Content::List(items),
                 });
@@ -289,7 +392,7 @@ impl<'a> Reader<'a> {
 
     fn map(&mut self, start: Range<usize>, depth: usize) -> Result<Node, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut first: HashMap<String, Range<usize>> = HashMap::new();
         let mut end = start.end;
         loop {
             let (event, bytes, span) = self.next()?;
@@ -297,6 +400,7 @@ impl<'a> Reader<'a> {
                 let flow = self.source.get(bytes.clone()) == Some("}");
                 let end = if flow { bytes.end } else { end };
                 return Ok(Node {
+                    torn: self.mends.tears(&(start.start..bytes.end)),
                     span: start.start..end,
                     content: Content::Map(entries),
                 });
@@ -309,6 +413,7 @@ impl<'a> Reader<'a> {
                 Content::Scalar(scalar) => {
                     let key = Entry {
                         key: scalar.text,
+                        moved: self.mends.moved(&key.span, self.source),
                         key_span: key.span,
                         value,
                     };
@@ -326,7 +431,7 @@ impl<'a> Reader<'a> {
     fn entry(
         &mut self,
         entries: &mut Vec<Entry>,
-        first: &mut HashMap<String, usize>,
+        first: &mut HashMap<String, Range<usize>>,
         entry: Entry,
         style: Style,
     ) {
@@ -337,36 +442,11 @@ impl<'a> Reader<'a> {
         } else if let Some(at) = first.get(&entry.key) {
             let message = format!("the key `{}` stands twice", shown(&entry.key));
             let mut fault = finding(Code::S0106, entry.key_span, &message);
-            fault.also = Some(*at);
+            fault.also = Some((at.clone(), "first here".to_owned()));
             self.findings.push(*fault);
         } else {
-            first.insert(entry.key.clone(), entry.key_span.start);
+            first.insert(entry.key.clone(), entry.key_span.clone());
             entries.push(entry);
-        }
-    }
-
-    fn syntax(&self, error: &ScanError) -> TextFinding {
-        let at = error
-            .marker()
-            .byte_offset()
-            .unwrap_or(0)
-            .min(self.source.len());
-        let len = self
-            .source
-            .get(at..)
-            .and_then(|rest| rest.chars().next())
-            .map_or(0, char::len_utf8);
-        if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
-            return *finding(
-                Code::S0008,
-                at..at + len,
-                &format!("nested more than {DEPTH_MAX} deep"),
-            );
-        }
-        let (message, help) = syntax::explain(error, at, self.source);
-        TextFinding {
-            help,
-            ..*finding(Code::S0003, at..at + len, &message)
         }
     }
 }
@@ -380,7 +460,7 @@ pub(super) fn shown(word: &str) -> String {
     }
 }
 
-fn finding(code: Code, span: Range<usize>, message: &str) -> Stop {
+fn finding(code: Code, span: Range<usize>, message: &str) -> Box<TextFinding> {
     Box::new(TextFinding {
         code,
         span,

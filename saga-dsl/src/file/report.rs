@@ -6,7 +6,7 @@ use super::{read::TextFinding, tree::Node};
 use crate::{
     check::FINDINGS_MAX,
     codes::Code,
-    diagnostic::{Diagnostic, LineIndex, one_line},
+    diagnostic::{Diagnostic, LineIndex, Mark, one_line},
     finding::Finding,
     place::{Part, Place},
 };
@@ -35,6 +35,7 @@ impl<'a> Report<'a> {
         label: String,
     ) -> Diagnostic {
         let (line, column) = self.lines.line_and_column(self.source, span.start);
+        let end = self.lines.line_and_column(self.source, span.end);
         Diagnostic {
             severity: code.severity(),
             code,
@@ -43,23 +44,31 @@ impl<'a> Report<'a> {
             span: Some(span),
             line,
             column,
+            end,
             label: one_line(label),
+            also: Vec::new(),
             help: None,
             notes: Vec::new(),
+        }
+    }
+
+    fn mark(&self, span: Range<usize>, label: String) -> Mark {
+        let (line, column) = self.lines.line_and_column(self.source, span.start);
+        Mark {
+            line,
+            column,
+            end: self.lines.line_and_column(self.source, span.end),
+            span,
+            label: one_line(label),
         }
     }
 
     pub(super) fn of_text(&self, findings: Vec<TextFinding>) -> Vec<Diagnostic> {
         let shown = findings.into_iter().take(FINDINGS_MAX);
         let diagnostics = shown.map(|found| {
-            let label = match found.also {
-                Some(at) => format!(
-                    "first on line {}",
-                    self.lines.line_and_column(self.source, at).0
-                ),
-                None => found.label,
-            };
-            let mut diagnostic = self.text(found.code, found.span, found.message, label);
+            let mut diagnostic = self.text(found.code, found.span, found.message, found.label);
+            let also = found.also.map(|(span, label)| self.mark(span, label));
+            diagnostic.also.extend(also);
             diagnostic.help = found.help;
             diagnostic
         });
@@ -69,6 +78,11 @@ impl<'a> Report<'a> {
     pub(super) fn of_place(&self, tree: &Node, finding: Finding) -> Diagnostic {
         let span = tree.locate(&finding.place, &finding.part, self.source);
         let mut diagnostic = self.text(finding.code, span, finding.message, finding.label);
+        let marks = finding.also.into_iter().map(|(place, part, label)| {
+            let span = tree.locate(&place, &part, self.source);
+            self.mark(span, label)
+        });
+        diagnostic.also.extend(marks);
         diagnostic.help = finding.help;
         diagnostic.notes = finding.notes;
         if finding.code == Code::S0201 && tree.is_cut_by_a_comment(&finding.place, self.source) {

@@ -6,6 +6,7 @@
 use super::{
     keys, model, scalar,
     tree::{Content, Node as Tree},
+    unsupported,
     walk::{Fields, Walk},
 };
 use crate::{
@@ -38,6 +39,7 @@ pub(super) fn steps(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -
     };
     let Some(items) = walk.list(node, place, &format!("`{key}`")) else {
         walk.incomplete = true;
+        walk.lost_steps = true;
         return Vec::new();
     };
     if items.is_empty() {
@@ -62,6 +64,7 @@ fn item(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Node {
     if !matches!(node.content, Content::Map(_)) {
         walk.wrong_shape(node, place, "a step is a map");
         walk.incomplete = true;
+        walk.lost_steps |= node.is_uncertain();
         return empty;
     }
     let verbs: Vec<&str> = VERBS
@@ -77,11 +80,11 @@ fn item(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Node {
         Some("parallel") => "parallel",
         Some("sequence") => "sequence",
         Some("choose" | "for_each") => {
-            unsupported(walk, node, place, &verbs);
+            report_unsupported(walk, node, place, &verbs);
             return empty;
         }
         Some("saga" | "signal" | "timer") => {
-            unsupported(walk, node, place, &verbs);
+            report_unsupported(walk, node, place, &verbs);
             return stand_in(walk, node, place);
         }
         _ => return Node::Step(Box::new(step(walk, node, place, &verbs))),
@@ -112,12 +115,11 @@ fn item(walk: &mut Walk, node: &Tree, place: &Place, depth: usize) -> Node {
     }
 }
 
-fn unsupported(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) {
+fn report_unsupported(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) {
     walk.incomplete = true;
     for verb in verbs.iter().filter(|verb| node.get(verb).is_some()) {
         if matches!(*verb, "choose" | "for_each" | "saga" | "signal" | "timer") {
-            let message = format!("`{verb}` is not supported by this release");
-            walk.report(Finding::new(Code::S0109, &place.key(*verb), message).on_key());
+            walk.report(unsupported::fault(verb, &place.key(*verb)));
         }
     }
 }
@@ -186,15 +188,17 @@ fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
         return blank(String::new());
     };
     explain_removed_keys(walk, &fields);
-    if walk.findings.len() > before {
+    if walk.findings.len() > before || fields.is_uncertain() {
         walk.doubtful.insert(place.clone());
     }
     let id = walk.require(&fields, "step", "a step");
+    // What reads the step by an id that cannot be read makes no second fault.
+    walk.lost_steps |= id.as_ref().is_none_or(|(node, _)| node.is_uncertain());
     let id = id
         .and_then(|(node, place)| walk.id(node, &place, "`step`"))
         .unwrap_or_default();
     let mut step = blank(id.to_owned());
-    if !fields.has("action") && !fields.has_misspelled("action") {
+    if !fields.has("action") && !fields.may_have("action") {
         let message = "this step does nothing: it has no `action`";
         let fault = Finding::new(Code::S0105, place, message);
         walk.report(fault.help(
@@ -202,7 +206,7 @@ fn step(walk: &mut Walk, node: &Tree, place: &Place, verbs: &[&str]) -> Step {
         ));
     }
     let action = fields
-        .get("action")
+        .get_meant("action")
         .and_then(|(node, place)| walk.action(node, &place, "`action`"));
     let Verb::Action {
         action: name,

@@ -32,6 +32,12 @@ pub(super) fn explain(error: &ScanError, at: usize, source: &str) -> (String, Op
         | ErrorKind::TabInBlockIndentation
         | ErrorKind::TabInIndentation
         | ErrorKind::TabAtBlockScalarStart => ("a tab stands where only spaces may", tab()),
+        ErrorKind::UnexpectedCharacter { character } => {
+            let help = Some(format!(
+                "a value that begins with `{character}` needs quotes"
+            ));
+            return (format!("a value cannot begin with `{character}`"), help);
+        }
         _ => return (format!("not YAML: {}", error.info()), quoted(at, source)),
     };
     (message.to_owned(), help.or_else(|| quoted(at, source)))

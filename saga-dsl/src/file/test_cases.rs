@@ -261,7 +261,7 @@ impl Reader {
         let fields = self.walk.fields(node, place, what, keys::ANSWER)?;
         let mut given = keys::ANSWER.iter().filter(|key| fields.has(key));
         let (Some(key), None) = (given.next(), given.next()) else {
-            if !keys::ANSWER.iter().any(|key| fields.has_misspelled(key)) {
+            if !keys::ANSWER.iter().any(|key| fields.may_have(key)) {
                 let message = format!("an answer is exactly one of {}", keys::ANSWER.join(", "));
                 self.walk.report(Finding::new(Code::S0105, place, message));
             }

@@ -8,6 +8,8 @@ pub(super) struct Node {
     /// Bytes of the text.
     pub span: Range<usize>,
     pub content: Content,
+    /// Lines near its end or inside of it were moved or left out: what it lacks may stand there.
+    pub torn: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,8 @@ pub(super) enum Content {
 pub(super) struct Entry {
     pub key: String,
     pub key_span: Range<usize>,
+    /// It stands on a line that was moved: whether it belongs here is not certain.
+    pub moved: bool,
     pub value: Node,
 }
 
@@ -47,6 +51,28 @@ pub(super) enum Style {
 }
 
 impl Node {
+    /// A value of which nothing is missing.
+    pub(super) fn whole(span: Range<usize>, content: Content) -> Self {
+        Self {
+            span,
+            content,
+            torn: false,
+        }
+    }
+
+    /// Whether a part of it could not be read.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.torn
+            || match &self.content {
+                Content::Broken => true,
+                Content::List(items) => items.iter().any(Self::is_uncertain),
+                Content::Map(entries) => entries
+                    .iter()
+                    .any(|entry| entry.moved || entry.value.is_uncertain()),
+                Content::Scalar(_) | Content::Empty => false,
+            }
+    }
+
     pub(super) fn entries(&self) -> &[Entry] {
         match &self.content {
             Content::Map(entries) => entries,

@@ -2,7 +2,10 @@
 //!
 //! A reader that reports answers `None` or a stand-in, and the walk goes on, so that all faults come at once.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use serde_json::Value;
 
@@ -11,6 +14,7 @@ use super::{
     read::shown,
     scalar,
     tree::{Content, Entry, Node},
+    unsupported::{self, UNSUPPORTED},
 };
 use crate::{
     check::FINDINGS_MAX,
@@ -18,30 +22,9 @@ use crate::{
     definition::{ActionName, Duration},
     finding::Finding,
     names,
-    near_miss::near_miss,
-    place::{Place, Segment},
+    near_miss::{near_miss, snake_case},
+    place::{Part, Place, Segment},
 };
-
-/// Constructs of the language that this release cannot run.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "choose",
-    "for_each",
-    "saga",
-    "signal",
-    "timer",
-    "after",
-    "locks",
-    "redact",
-    "as",
-    "max_parallel",
-    "do",
-    "payload",
-    "accept",
-    "on_timeout",
-    "on_failure",
-    "heartbeat",
-    "otherwise",
-];
 
 /// What the walk has found so far.
 #[derive(Default)]
@@ -51,6 +34,10 @@ pub(super) struct Walk {
     pub doubtful: BTreeSet<Place>,
     /// Whether parts of the definition were left out of the model, so that rules about the whole cannot be told.
     pub incomplete: bool,
+    /// Whether steps were left out whose ids nobody knows.
+    pub lost_steps: bool,
+    /// Keys without a value, and the first of the keys that were probably meant to stand below.
+    misindented: BTreeMap<Place, String>,
 }
 
 /// A map whose keys were compared with those known at its place.
@@ -58,7 +45,7 @@ pub(super) struct Fields<'a> {
     node: &'a Node,
     pub place: Place,
     /// Keys that were reported.
-    unknown: Vec<&'a str>,
+    unknown: Vec<&'a Entry>,
 }
 
 impl<'a> Fields<'a> {
@@ -72,11 +59,34 @@ impl<'a> Fields<'a> {
         self.node.get(key).is_some()
     }
 
-    /// Whether a key that was reported was probably meant to be this one: that it is missing is no second fault.
-    pub(super) fn has_misspelled(&self, key: &str) -> bool {
-        self.unknown
-            .iter()
-            .any(|unknown| near_miss(unknown, [key]).is_some())
+    /// Whether a key may stand here although it was not found: another one that was reported was probably meant to be
+    /// it, or a part of the map could not be read. That it is missing is no second fault.
+    pub(super) fn may_have(&self, key: &str) -> bool {
+        self.node.torn || self.misspelled(key).is_some()
+    }
+
+    /// The value of a key, or of another one that was reported and was probably meant to be it.
+    pub(super) fn get_meant(&self, key: &str) -> Option<(&'a Node, Place)> {
+        self.get(key).or_else(|| {
+            let entry = self.misspelled(key)?;
+            let is_list = matches!(entry.value.content, Content::List(_));
+            // A value of another shape shows that another key was meant.
+            let fits = match key {
+                "steps" | "cases" => is_list,
+                _ => matches!(entry.value.content, Content::Scalar(_)),
+            };
+            fits.then(|| (&entry.value, self.place.key(&entry.key)))
+        })
+    }
+
+    fn misspelled(&self, key: &str) -> Option<&'a Entry> {
+        let meant = |entry: &&&Entry| keys::meant(&entry.key, std::iter::once(key)).is_some();
+        self.unknown.iter().find(meant).copied()
+    }
+
+    /// Whether a part of the map could not be read.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.node.is_uncertain()
     }
 
     pub(super) fn entries(&self) -> &'a [Entry] {
@@ -103,29 +113,44 @@ impl Walk {
         what: &str,
         known: &[&str],
     ) -> Option<Fields<'a>> {
-        let mut fields = self.map(node, place, what)?;
+        let before = self.findings.len();
+        let Some(mut fields) = self.map(node, place, what) else {
+            self.help_since(before, || format!("known here: {}", listed(known)));
+            return None;
+        };
+        let is_known = |entry: &Entry| known.contains(&entry.key.as_str());
         for entry in fields.entries() {
-            if known.contains(&entry.key.as_str()) || self.full() {
+            if is_known(entry) || self.full() || entry.moved {
                 continue;
             }
-            let place = place.key(&entry.key);
-            let name = shown(&entry.key);
             if UNSUPPORTED.contains(&entry.key.as_str()) {
                 self.incomplete = true;
-                let message = format!("`{name}` is not supported by this release");
-                self.report(Finding::new(Code::S0109, &place, message).on_key());
+                self.report(unsupported::fault(&entry.key, &place.key(&entry.key)));
                 continue;
             }
-            fields.unknown.push(&entry.key);
-            let mut fault =
-                Finding::new(Code::S0101, &place, format!("{what} has no key `{name}`")).on_key();
-            fault.help = match near_miss(&entry.key, known.iter().copied()) {
-                Some(meant) => Some(format!("did you mean `{meant}`?")),
-                None => Some(format!("known here: {}", known.join(", "))),
-            };
-            self.report(fault);
+            let free = known
+                .iter()
+                .copied()
+                .filter(|key| fields.get(key).is_none());
+            let meant = keys::meant(&entry.key, free)
+                .or_else(|| near_miss(&entry.key, known.iter().copied()));
+            if let (Some(owner), None) = (empty_owner(fields.entries(), entry), meant) {
+                let owner = place.key(&owner.key);
+                let first = entry.key.clone();
+                self.misindented.entry(owner).or_insert(first);
+                continue;
+            }
+            fields.unknown.push(entry);
+            self.report(unknown_key(entry, place, what, known, meant));
         }
         Some(fields)
+    }
+
+    /// Gives the findings since there were `before` a help, if they have none.
+    pub(super) fn help_since(&mut self, before: usize, help: impl Fn() -> String) {
+        for fault in self.findings.iter_mut().skip(before) {
+            fault.help.get_or_insert_with(&help);
+        }
     }
 
     /// A map with any keys.
@@ -176,6 +201,12 @@ impl Walk {
                     Some(Segment::Key(_)) | None => ("nothing stands after this key", "the key"),
                 };
                 let fault = Finding::new(Code::S0006, place, message).on_key();
+                if let Some(key) = self.misindented.get(place) {
+                    let around = Place(place.0.iter().rev().skip(1).rev().cloned().collect());
+                    let help = format!("indent `{}` and what belongs to it deeper", shown(key));
+                    let fault = fault.also(around.key(key), Part::Key, "does not stand below it");
+                    return self.report(fault.help(help));
+                }
                 return self
                     .report(fault.help(format!("{expected}; give it, or remove {where_from}")));
             }
@@ -258,17 +289,7 @@ impl Walk {
             Err(error) => error.to_string(),
         };
         let mut fault = Finding::new(Code::S0103, place, problem);
-        let mended: String = text
-            .to_lowercase()
-            .chars()
-            .map(|c| {
-                if c == '-' || c == ' ' || c == '.' {
-                    '_'
-                } else {
-                    c
-                }
-            })
-            .collect();
+        let mended = snake_case(text);
         if mended != text && names::check_id(&mended).is_ok() {
             fault = fault.help(format!("write `{mended}`"));
         }
@@ -283,7 +304,9 @@ impl Walk {
             Err(error) => {
                 let error: names::NameError = error;
                 let mut fault = Finding::new(Code::S0103, place, error.to_string());
-                let dotted = text.replacen('.', "/", 1).replace('-', "_");
+                let slash = text.replacen(['.', ':'], "/", 1);
+                let names: Vec<String> = slash.split('/').map(snake_case).collect();
+                let dotted = names.join("/");
                 if dotted != text && ActionName::from_str(&dotted).is_ok() {
                     fault = fault.help(format!("write `{dotted}`"));
                 }
@@ -434,11 +457,60 @@ impl Walk {
         key: &str,
         what: &str,
     ) -> Option<(&'a Node, Place)> {
-        let found = fields.get(key);
-        if found.is_none() && !fields.has_misspelled(key) {
+        let found = fields.get_meant(key);
+        if found.is_none() && !fields.may_have(key) {
             let message = format!("{what} needs the key `{key}`");
             self.report(Finding::new(Code::S0107, &fields.place, message));
         }
         found
     }
+}
+
+/// The key without a value below which an unknown one was probably meant to stand.
+fn empty_owner<'e>(entries: &'e [Entry], unknown: &Entry) -> Option<&'e Entry> {
+    let is_empty = |entry: &&Entry| {
+        entry.value.content == Content::Empty && keys::MAPS.contains(&entry.key.as_str())
+    };
+    let has = |owner: &&Entry| {
+        keys::of_map(&owner.key).is_some_and(|keys| keys.contains(&unknown.key.as_str()))
+    };
+    let takes_any = |owner: &&Entry| is_empty(owner) && keys::of_map(&owner.key).is_none();
+    entries
+        .iter()
+        .filter(is_empty)
+        .find(has)
+        .or_else(|| entries.iter().rfind(takes_any))
+}
+
+/// The fault of a key that nobody reads.
+fn unknown_key(
+    entry: &Entry,
+    place: &Place,
+    what: &str,
+    known: &[&str],
+    meant: Option<&str>,
+) -> Finding {
+    let owner = match place.0.last() {
+        Some(Segment::Key(key)) => key.as_str(),
+        Some(Segment::Index(_)) | None => "",
+    };
+    let message = format!("{what} has no key `{}`", shown(&entry.key));
+    let fault = Finding::new(Code::S0101, &place.key(&entry.key), message).on_key();
+    let elsewhere = keys::belongs_elsewhere(&entry.key, known, owner);
+    fault.help(match (elsewhere, meant) {
+        (Some(elsewhere), _) => elsewhere,
+        (None, Some(meant)) => format!("did you mean `{meant}`?"),
+        (None, None) => format!("known here: {}", listed(known)),
+    })
+}
+
+/// The words, each once.
+fn listed(words: &[&str]) -> String {
+    let mut seen = BTreeSet::new();
+    let once: Vec<&str> = words
+        .iter()
+        .copied()
+        .filter(|word| seen.insert(*word))
+        .collect();
+    once.join(", ")
 }

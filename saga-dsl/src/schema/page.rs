@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::schema;
 use crate::{
     codes::Code,
-    file::{self, walk::UNSUPPORTED},
+    file::{self, unsupported::UNSUPPORTED},
     limits,
     plan::resolve,
     types::SCALARS,

@@ -8,7 +8,7 @@ use super::{checker::Checker, schema};
 use crate::{
     codes::Code,
     diagnostic::Severity,
-    file::{self, keys, steps::VERBS, walk::UNSUPPORTED},
+    file::{self, keys, steps::VERBS, unsupported::UNSUPPORTED},
 };
 
 /// A file in which every key of the language stands.

@@ -118,10 +118,7 @@ fn expand(paths: &[String]) -> Result<Vec<String>, Failure> {
         }
         let found = files::saga_files(Path::new(path))?;
         if found.is_empty() {
-            return Err(
-                Failure::error(format!("{path}: no saga files in this folder"))
-                    .help("their names end in .saga.yaml"),
-            );
+            return Err(files::none_in(path));
         }
         files.extend(
             found
@@ -214,9 +211,40 @@ pub struct Fault<'a> {
     pub column: u64,
     /// What is wrong.
     pub message: &'a str,
+    /// Behind the last character; absent for the whole file, and where the server does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Position>,
+    /// What stands beside the source.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub label: &'a str,
+    /// Other places of the file that have a part in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Also<'a>>,
     /// How to put it right.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub help: &'a str,
+}
+
+/// A place in a file, both from 1.
+#[derive(Serialize)]
+pub struct Position {
+    /// Line.
+    pub line: u64,
+    /// Column in characters.
+    pub column: u64,
+}
+
+/// Another place of the file, and what stands there.
+#[derive(Serialize)]
+pub struct Also<'a> {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column, from 1.
+    pub column: u64,
+    /// Behind the last character.
+    pub end: Position,
+    /// What stands there.
+    pub label: &'a str,
 }
 
 impl<'a> Answer<'a> {
@@ -235,6 +263,9 @@ impl<'a> Answer<'a> {
             line: d.line.into(),
             column: d.column.into(),
             message: &d.message,
+            end: None,
+            label: "",
+            also: Vec::new(),
             help: &d.help,
         });
         Self {

@@ -1,11 +1,13 @@
 //! `saga lint`: checks saga files without a server.
 
+use std::path::Path;
+
 use saga_dsl::{
     diagnostic::{Diagnostic, Severity},
     file,
 };
 
-use super::deploy::Fault;
+use super::deploy::{Also, Fault, Position};
 use crate::{
     exit::{Exit, Failure},
     files,
@@ -15,7 +17,8 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   saga lint book_trip.saga.yaml
-  saga lint sagas/*.saga.yaml --deny warnings
+  saga lint .                       every *.saga.yaml of the folder and below it
+  saga lint sagas/ --deny warnings
   cat trip.saga.yaml | saga lint -
   saga explain S0303                what a code means";
 
@@ -30,9 +33,9 @@ enum Deny {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Saga files; - reads stdin
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<String>,
+    /// Saga files, or folders with all below them; - reads stdin
+    #[arg(value_name = "FILE|DIR", required = true)]
+    paths: Vec<String>,
     /// What else makes the exit code 1
     #[arg(long, value_name = "WHAT")]
     deny: Option<Deny>,
@@ -104,7 +107,8 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     let mut tally = Tally::default();
     let mut found = Vec::new();
     let mut unread = false;
-    for name in &args.files {
+    let mut read = 0;
+    for name in &files(&args.paths)? {
         let bytes = match files::read(name, files::SAGA_FILE_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(failure) => {
@@ -113,6 +117,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
                 continue;
             }
         };
+        read += 1;
         let loaded = file::load(files::shown(name), &bytes);
         tally.add(&loaded.diagnostics);
         if args.output == Format::Text {
@@ -126,13 +131,37 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     }
     match args.output {
         Format::Json => output::json(&found.iter().map(fault).collect::<Vec<_>>())?,
-        Format::Text => output::note(&tally.line(args.files.len())),
+        // Of files that could not be read, how many faults they have cannot be told.
+        Format::Text if read > 0 => output::note(&tally.line(read)),
+        Format::Text => {}
     }
     Ok(if unread {
         Exit::Error
     } else {
         tally.exit(args.deny)
     })
+}
+
+/// Folders become the saga files in them and below.
+fn files(paths: &[String]) -> Result<Vec<String>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path == "-" || !Path::new(path).is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let found = files::saga_files_below(Path::new(path))?;
+        let sagas = found
+            .iter()
+            .map(|path| path.display().to_string())
+            .filter(|path| path.ends_with(files::SUFFIX));
+        let before = files.len();
+        files.extend(sagas);
+        if files.len() == before {
+            return Err(files::none_in(path));
+        }
+    }
+    Ok(files)
 }
 
 /// Diagnostics with their source lines, a blank line after each.
@@ -155,7 +184,26 @@ fn fault(diagnostic: &Diagnostic) -> Fault<'_> {
         line: diagnostic.line as u64,
         column: diagnostic.column as u64,
         message: &diagnostic.message,
+        end: (diagnostic.line > 0).then(|| position(diagnostic.end)),
+        label: &diagnostic.label,
+        also: diagnostic
+            .also
+            .iter()
+            .map(|mark| Also {
+                line: mark.line as u64,
+                column: mark.column as u64,
+                end: position(mark.end),
+                label: &mark.label,
+            })
+            .collect(),
         help: diagnostic.help.as_deref().unwrap_or_default(),
+    }
+}
+
+const fn position((line, column): (usize, usize)) -> Position {
+    Position {
+        line: line as u64,
+        column: column as u64,
     }
 }
 
@@ -233,5 +281,48 @@ mod tests {
             (&value["severity"], &value["line"]),
             (&"error".into(), &4.into())
         );
+        assert_eq!(value["end"], serde_json::json!({"line": 4, "column": 15}));
+        assert!(value.get("also").is_none(), "{value}");
+    }
+
+    #[test]
+    fn the_json_form_names_both_places() {
+        let twice: &[u8] = b"saga: t\nversion: 1\nversion: 2\nsteps: []\n";
+        let loaded = file::load("trip.saga.yaml", twice);
+        let found = loaded.diagnostics.iter();
+        let fault = found.map(fault).find(|fault| fault.code == "S0106");
+        let value = serde_json::to_value(fault.expect("found")).expect("JSON");
+        assert_eq!(
+            value["also"],
+            serde_json::json!([{
+                "line": 2, "column": 1, "end": {"line": 2, "column": 8}, "label": "first here",
+            }])
+        );
+    }
+
+    #[test]
+    fn folders_give_the_saga_files_in_them_and_below() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().display().to_string();
+        let empty = files(std::slice::from_ref(&folder)).expect_err("empty");
+        assert!(
+            empty.to_string().ends_with("no saga files in this folder"),
+            "{empty}"
+        );
+        std::fs::create_dir(dir.path().join("sub")).expect("a folder");
+        for name in [
+            "b.saga.yaml",
+            "sub/a.saga.yaml",
+            "b.saga.test.yaml",
+            "x.yaml",
+        ] {
+            std::fs::write(dir.path().join(name), "").expect("written");
+        }
+        let found = files(&["missing.saga.yaml".into(), folder, "-".into()]).expect("files");
+        let ends = ["missing.saga.yaml", "b.saga.yaml", "sub/a.saga.yaml", "-"];
+        assert_eq!(found.len(), ends.len(), "{found:?}");
+        for (path, end) in found.iter().zip(ends) {
+            assert!(path.ends_with(end), "{found:?}");
+        }
     }
 }

@@ -482,7 +482,10 @@ fn types_are_inferred() {
         ("input.at - input.at", "duration"),
         ("input.ok ? 1 : 2", "int"),
         ("input.ok ? 1 : null", "optional int"),
-        ("input.ok ? 1 : 'a'", "any"),
+        ("input.ok ? 1 : 2.0", "any"),
+        ("input.ok ? {'a': 1} : {'b': 2}", "any"),
+        ("input.ok ? input.free : 'a'", "any"),
+        ("input.ok ? input.tags : []", "[any]"),
         ("input.free.x.y[3]", "any"),
         ("input.free + 'a'", "string"),
         ("input.free * 2.0", "double"),
@@ -505,4 +508,49 @@ fn types_are_inferred() {
         assert_eq!(checked.faults, [], "{source}");
         assert_eq!(checked.ty.to_string(), expected, "{source}");
     }
+}
+
+#[test]
+fn branches_of_different_types_are_a_fault() {
+    let rows = [
+        (
+            "input.ok ? 500 : \"0\"",
+            "\"0\"",
+            "for a number write `0` without quotes",
+        ),
+        ("input.ok ? 1 : 'a'", "'a'", "for a text write `string(1)`"),
+        ("input.ok ? 'a' : 1", "1", "for a text write `string(1)`"),
+        (
+            "input.ok ? '7' : 1",
+            "1",
+            "for a number write `7` without quotes",
+        ),
+        (
+            "input.ok ? input.tags : 'a'",
+            "'a'",
+            "write values of one type on both sides of the colon",
+        ),
+        (
+            "input.ok ? ['a'] : [1]",
+            "[1]",
+            "write values of one type on both sides of the colon",
+        ),
+    ];
+    for (source, at, help) in rows {
+        let checked = Expr::parse(source).expect(source).check(&types());
+        let [fault] = checked.faults.as_slice() else {
+            panic!("{source}: {:?}", checked.faults)
+        };
+        assert_eq!(fault.kind, FaultKind::Branches, "{source}");
+        assert_eq!(&source[fault.span.clone()], at, "{source}");
+        assert_eq!(fault.help.as_deref(), Some(help), "{source}");
+    }
+    let within = |text: &str| {
+        crate::expr::Template::parse(text)
+            .expect(text)
+            .check(&types())
+            .faults
+    };
+    assert_eq!(within("${input.ok ? 1 : 'a'}").len(), 1);
+    assert_eq!(within("total ${input.ok ? 1 : 'none'}"), []);
 }

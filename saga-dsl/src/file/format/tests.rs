@@ -254,7 +254,7 @@ fn the_order_names_the_keys_of_the_language() {
     }
     let ordered: Vec<&str> = [order::FILE, order::STEP].concat();
     let elsewhere = ["on_conflict", "wait"];
-    for key in crate::file::walk::UNSUPPORTED
+    for key in crate::file::unsupported::UNSUPPORTED
         .iter()
         .filter(|key| !elsewhere.contains(key))
     {

@@ -83,8 +83,6 @@ async fn with_the_compensation_of_hotels_broken_the_cases_are_named() {
             "compensation: none",
             "the card is declined, so both reservations are cancelled",
         ),
-        // Sent to somebody else.
-        ("compensation: flights/cancel", "charge_card: refused"),
         // Its payload cannot be made where the outcome is unknown.
         (
             "compensation: {action: hotels/cancel, input: {id: \"${has(self.output) ? 1 : int(self.key)}\"}}",
@@ -171,11 +169,15 @@ async fn what_cannot_be_read_is_told() {
 
 #[tokio::test]
 async fn a_failing_case_tells_its_story_and_how_to_see_it_again() {
-    let plan = plan(&TRIP.replacen(
+    // A definition that an older release took: today it is refused.
+    let at_another = TRIP.replacen(
         "compensation: hotels/cancel",
         "compensation: flights/cancel",
         1,
-    ));
+    );
+    let definition = file::load("t.saga.yaml", at_another.as_bytes()).definition;
+    let plan = Plan::from_definition(definition.expect("a definition")).expect("a plan");
+    let plan = Arc::new(plan);
     let cases = trials::generate(&plan).cases;
     let case = cases
         .iter()
