@@ -23,8 +23,10 @@ const WITHOUT_SAMPLE: &str = "S0002";
 /// What `saga explain` tells about a code.
 #[derive(Debug, Deserialize)]
 struct Article {
+    kind: String,
     code: String,
     title: String,
+    #[serde(default)]
     text: String,
 }
 
@@ -33,7 +35,9 @@ fn articles() -> Vec<Article> {
         .args(["explain", "-o", "json"])
         .output()
         .expect("saga runs");
-    let articles: Vec<Article> = serde_json::from_slice(&output.stdout).expect("a list of codes");
+    let mut articles: Vec<Article> =
+        serde_json::from_slice(&output.stdout).expect("a list of codes");
+    articles.retain(|article| article.kind == "code");
     assert!(
         articles.len() > 50,
         "only {} codes were found",
@@ -75,7 +79,10 @@ fn blocks(page: &str) -> BTreeMap<&str, String> {
 #[test]
 fn every_code_has_a_page_that_says_what_explain_says() {
     let mut faults = Vec::new();
-    for Article { code, title, text } in articles() {
+    for Article {
+        code, title, text, ..
+    } in articles()
+    {
         let Some(page) = page(&code) else {
             faults.push(format!("{code}: no page"));
             continue;
