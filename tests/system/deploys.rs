@@ -89,7 +89,7 @@ async fn a_version_never_changes_and_a_new_one_is_for_new_sagas() {
     assert_eq!(first.deployed[0].hash, again.deployed[0].hash);
     let old = rig.clients.begin("single", json!({"n": 0})).await;
 
-    let changed = SINGLE.replace("left/act", "right/act");
+    let changed = SINGLE.replace("left/", "right/");
     let refused = rig.clients.offer(&[&changed, WHOLE], false).await;
     assert!(!refused.accepted && refused.deployed.is_empty());
     assert!(
