@@ -127,7 +127,7 @@ impl Heard {
 pub struct Instance {
     /// Its place on the list, never used twice in the life of a process.
     pub seat: u64,
-    /// [`Link::number`](super::Link::number) of the link that leads to it; instances may share one.
+    /// [`Link::number`](crate::link::Link::number) of the link that leads to it; instances may share one.
     pub link: u64,
     /// Name of the participant.
     pub participant: String,

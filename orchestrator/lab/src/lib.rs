@@ -1,7 +1,7 @@
 //! The laboratory: whatever brings participants of its own. The only crate that knows the SDK.
 //!
 //! `trials/` plays sagas in virtual time behind the SDK's barrier; [`mock`] plays participants that are not there yet;
-//! [`bench`] and [`demo`] are the participants of the commands of these names.
+//! [`mod@bench`] and [`demo`] are the participants of the commands of these names.
 
 pub mod bench;
 pub mod demo;

@@ -64,7 +64,7 @@ impl Screens {
             .unwrap_or_else(|error| Err(Error::Unavailable(error.to_string().into())))
     }
 
-    /// As [`Reading::saga`].
+    /// As [`Reading::saga`](saga_engine::store::Reading::saga).
     ///
     /// # Errors
     /// Those of the store, and [`Error::Busy`]; here and below.
@@ -73,7 +73,7 @@ impl Screens {
             .await
     }
 
-    /// As [`Journals::journal`].
+    /// As [`Journals::journal`](saga_engine::store::Journals::journal).
     pub async fn journal(
         &self,
         id: SagaId,
@@ -84,25 +84,25 @@ impl Screens {
             .await
     }
 
-    /// As [`Journals::journals`].
+    /// As [`Journals::journals`](saga_engine::store::Journals::journals).
     pub async fn journals(&self, ids: Vec<SagaId>) -> Result<Vec<Vec<JournalRow>>, Error> {
         self.read(move |store| Box::pin(async move { store.journals(ids).await }))
             .await
     }
 
-    /// As [`Reading::find_by_suffix`].
+    /// As [`Reading::find_by_suffix`](saga_engine::store::Reading::find_by_suffix).
     pub async fn find_by_suffix(&self, suffix: String, limit: usize) -> Result<Vec<SagaId>, Error> {
         self.read(move |store| Box::pin(async move { store.find_by_suffix(suffix, limit).await }))
             .await
     }
 
-    /// As [`Reading::find_by_key`].
+    /// As [`Reading::find_by_key`](saga_engine::store::Reading::find_by_key).
     pub async fn find_by_key(&self, name: String, key: String) -> Result<Option<SagaId>, Error> {
         self.read(move |store| Box::pin(async move { store.find_by_key(name, key).await }))
             .await
     }
 
-    /// As [`Reading::list`].
+    /// As [`Reading::list`](saga_engine::store::Reading::list).
     pub async fn list(
         &self,
         filter: ListFilter,
@@ -113,7 +113,7 @@ impl Screens {
             .await
     }
 
-    /// As [`Reading::audit`].
+    /// As [`Reading::audit`](saga_engine::store::Reading::audit).
     pub async fn audit(
         &self,
         saga: Option<SagaId>,
@@ -124,25 +124,25 @@ impl Screens {
             .await
     }
 
-    /// As [`Reading::counts`].
+    /// As [`Reading::counts`](saga_engine::store::Reading::counts).
     pub async fn counts(&self) -> Result<Vec<(Status, u64)>, Error> {
         self.read(move |store| Box::pin(async move { store.counts().await }))
             .await
     }
 
-    /// As [`Reading::open_per_definition`].
+    /// As [`Reading::open_per_definition`](saga_engine::store::Reading::open_per_definition).
     pub async fn open_per_definition(&self) -> Result<Vec<DefinitionCount>, Error> {
         self.read(move |store| Box::pin(async move { store.open_per_definition().await }))
             .await
     }
 
-    /// As [`Registers::definitions`].
+    /// As [`Registers::definitions`](saga_engine::store::Registers::definitions).
     pub async fn definitions(&self) -> Result<Vec<DefinitionRow>, Error> {
         self.read(move |store| Box::pin(async move { store.definitions().await }))
             .await
     }
 
-    /// As [`Registers::put_definitions`]; writes are in order anyway and have no bounds here.
+    /// As [`Registers::put_definitions`](saga_engine::store::Registers::put_definitions); writes are in order anyway and have no bounds here.
     ///
     /// # Errors
     /// Those of the store.
@@ -150,7 +150,7 @@ impl Screens {
         self.store.put_definitions(rows).await
     }
 
-    /// As [`Registers::put_audit`].
+    /// As [`Registers::put_audit`](saga_engine::store::Registers::put_audit).
     ///
     /// # Errors
     /// Those of the store.
